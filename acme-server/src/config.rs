@@ -1,0 +1,116 @@
+//! What the site says about its ACME service.
+
+use std::time::Duration;
+
+use ca_core::model::AuthorityName;
+
+/// A profile on offer, as directories show it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProfileOffer {
+    /// Its name.
+    pub name: String,
+    /// What a person reads about it.
+    pub description: String,
+}
+
+/// An authority on offer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuthorityOffer {
+    /// Its name.
+    pub name: AuthorityName,
+    /// Its profiles that orders may ask for.
+    pub profiles: Vec<ProfileOffer>,
+}
+
+/// The configuration of an [`crate::AcmeServer`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AcmeConfig {
+    /// The URL under which clients reach this server, `https://ca.bank.test:14000`, without a path.
+    pub public_base_url: String,
+    /// The URL below which the responder serves issuer files; without it certificates have no `up` link.
+    pub status_base_url: Option<String>,
+    /// The authorities on offer.
+    pub authorities: Vec<AuthorityOffer>,
+    /// Which of them `/acme/directory` shows.
+    pub default_authority: AuthorityName,
+    /// The URL of the terms of service; with one, new accounts must agree.
+    pub terms_of_service: Option<String>,
+    /// The URL of the CA's web site.
+    pub website: Option<String>,
+    /// The names that CAA records may hold for this CA.
+    pub caa_identities: Vec<String>,
+    /// How long an order may wait to be finalized.
+    pub order_lifetime: Duration,
+    /// How long newAccount and finalize wait for the worker before they tell the client to come back.
+    pub worker_wait: Duration,
+    /// From which wait of the oldest request on new orders are turned away.
+    pub backlog_limit: Duration,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
+}
+
+/// Why a configuration makes no service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The public base URL is not of the form that URLs are built from.
+    #[error("the public base URL `{0}` must be http(s)://HOST[:PORT] without a path (hint: https://ca.example.test:14000)")]
+    BaseUrl(String),
+    /// The default authority is not among those on offer.
+    #[error("the default authority `{0}` is not among the authorities on offer")]
+    DefaultAuthority(AuthorityName),
+}
+
+impl AcmeConfig {
+    /// A configuration with the usual times.
+    pub fn new(public_base_url: impl Into<String>, default_authority: AuthorityName, authorities: Vec<AuthorityOffer>) -> Self {
+        Self {
+            public_base_url: public_base_url.into(),
+            status_base_url: None,
+            authorities,
+            default_authority,
+            terms_of_service: None,
+            website: None,
+            caa_identities: Vec::new(),
+            order_lifetime: Duration::from_secs(86_400),
+            worker_wait: Duration::from_secs(10),
+            backlog_limit: Duration::from_secs(20),
+            body_timeout: Duration::from_secs(10),
+        }
+    }
+
+    pub(crate) fn check(mut self) -> Result<Self, ConfigError> {
+        let base = self.public_base_url.trim_end_matches('/');
+        let host = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
+        if !host.is_some_and(|h| !h.is_empty() && h.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'?' | b'#' | b'@' | b'"')))
+        {
+            return Err(ConfigError::BaseUrl(self.public_base_url));
+        }
+        self.public_base_url.truncate(base.len());
+        if !self.authorities.iter().any(|a| a.name == self.default_authority) {
+            return Err(ConfigError::DefaultAuthority(self.default_authority));
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn profile(&self, authority: &AuthorityName, profile: &str) -> Option<&ProfileOffer> {
+        self.authorities.iter().find(|a| a.name == *authority)?.profiles.iter().find(|p| p.name == profile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls() {
+        let name: AuthorityName = "demo".parse().unwrap();
+        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new() };
+        let check = |url: &str| AcmeConfig::new(url, name.clone(), vec![offer.clone()]).check().map(|c| c.public_base_url);
+        assert_eq!(check("https://127.0.0.1:14000/").as_deref(), Ok("https://127.0.0.1:14000"));
+        assert_eq!(check("https://[::1]:14000").as_deref(), Ok("https://[::1]:14000"));
+        for bad in ["", "ftp://x", "https://", "https://x/y", "https://u@x", "https://x\n"] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+        assert!(AcmeConfig::new("https://x", name, Vec::new()).check().is_err());
+    }
+}

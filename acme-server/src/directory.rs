@@ -1,0 +1,80 @@
+//! Directories (RFC 8555 §7.1.1): the default one, and one for each authority and profile.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use ca_core::model::AuthorityName;
+use http::{HeaderValue, header};
+use serde_json::{Map, Value, json};
+
+use crate::config::{AcmeConfig, ProfileOffer};
+use crate::front::AcmeServer;
+use crate::problem::Refusal;
+use crate::request::Ids;
+
+/// All directories, made once.
+pub(crate) struct Directories {
+    default: Bytes,
+    scoped: Vec<(AuthorityName, String, Bytes)>,
+}
+
+impl Directories {
+    pub(crate) fn new(config: &AcmeConfig) -> Self {
+        let offered = config.authorities.iter().find(|a| a.name == config.default_authority);
+        let profiles = offered.map_or(&[][..], |a| &a.profiles);
+        let scoped = config.authorities.iter().flat_map(|authority| {
+            authority.profiles.iter().map(|profile| {
+                let new_order = format!("/a/{}/acme/p/{}/new-order", authority.name, profile.name);
+                (authority.name.clone(), profile.name.clone(), render(config, &new_order, std::slice::from_ref(profile)))
+            })
+        });
+        Self { default: render(config, "/acme/new-order", profiles), scoped: scoped.collect() }
+    }
+}
+
+fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer]) -> Bytes {
+    let url = |path: &str| format!("{}{path}", config.public_base_url);
+    let mut meta = Map::new();
+    if let Some(terms) = &config.terms_of_service {
+        meta.insert("termsOfService".to_owned(), json!(terms));
+    }
+    if let Some(website) = &config.website {
+        meta.insert("website".to_owned(), json!(website));
+    }
+    if !config.caa_identities.is_empty() {
+        meta.insert("caaIdentities".to_owned(), json!(config.caa_identities));
+    }
+    meta.insert("externalAccountRequired".to_owned(), json!(true));
+    let profiles: Map<String, Value> = profiles.iter().map(|p| (p.name.clone(), json!(p.description))).collect();
+    meta.insert("profiles".to_owned(), Value::Object(profiles));
+    let directory = json!({
+        "newNonce": url("/acme/new-nonce"),
+        "newAccount": url("/acme/new-account"),
+        "newOrder": url(new_order),
+        "revokeCert": url("/acme/revoke-cert"),
+        "keyChange": url("/acme/key-change"),
+        "renewalInfo": url("/acme/renewal-info"),
+        "meta": meta,
+    });
+    directory.to_string().into()
+}
+
+fn answer(directory: &Bytes) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], directory.clone()).into_response()
+}
+
+/// GET /acme/directory
+pub(crate) async fn default(State(server): State<Arc<AcmeServer>>) -> Response {
+    answer(&server.directories.default)
+}
+
+/// GET /a/{authority}/acme/p/{profile}/directory
+pub(crate) async fn scoped(
+    State(server): State<Arc<AcmeServer>>,
+    Ids(authority, profile): Ids<AuthorityName, String>,
+) -> Result<Response, Refusal> {
+    let found = server.directories.scoped.iter().find(|(a, p, _)| *a == authority && *p == profile);
+    found.map(|(_, _, directory)| answer(directory)).ok_or_else(Refusal::not_found)
+}

@@ -1,0 +1,75 @@
+//! Finalization (RFC 8555 §7.4): the CSR against the order, then the worker's turn.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ca_core::evidence::jwk::Jwk;
+use ca_core::model::{Order, OrderCommand, OrderId, OrderRejected, ProblemType};
+use ca_core::pki::{Csr, Identifier};
+use ca_core::ports::StoreError;
+use ca_core::profile::check_key;
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::front::AcmeServer;
+use crate::orders::answer;
+use crate::problem::Refusal;
+use crate::request::{Id, Signed};
+
+/// POST /acme/order/{id}/finalize
+pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<OrderId>, signed: Signed) -> Result<Response, Refusal> {
+    let order = server.own_order(&id, &signed.account.id).await?;
+    let now = server.clock.now();
+    // The state first: a CSR costs a signature verification.
+    let refused = |rejected: OrderRejected| Refusal::new(ProblemType::OrderNotReady, rejected.to_string());
+    order.clone().apply(OrderCommand::Finalize, now).map_err(refused)?;
+    server.live_grant(&signed).await?;
+    let payload = signed.jws.payload_object()?;
+    let csr = payload.get("csr").and_then(Value::as_str).ok_or_else(|| Refusal::malformed("the payload has no `csr` string"))?;
+    check_csr(csr, &order, &signed.key)?;
+
+    let mut audit = server.audit(signed.actor(), "order.finalize", id.as_str(), id.as_str());
+    audit.authority = Some(order.authority);
+    let request = match server.store.queue_finalize(&id, &signed.text, now, &audit).await {
+        Ok(request) => request,
+        Err(StoreError::Conflict(_)) => {
+            return Err(Refusal::new(ProblemType::OrderNotReady, "another request finalized this order"));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // Whatever comes of it stands in the order; a failure to wait is no failure to finalize.
+    if let Err(error) = server.store.await_request(&request, server.config.worker_wait).await {
+        tracing::warn!(order = %id, %error, "could not wait for the worker");
+    }
+    let order = server.own_order(&id, &signed.account.id).await?;
+    answer(&server, StatusCode::OK, order).await
+}
+
+/// Refuses a CSR that does not fit; the order stays ready (RFC 8555 §7.4).
+fn check_csr(text: &str, order: &Order, account_key: &Jwk) -> Result<(), Refusal> {
+    let bad = |detail: String| Refusal::new(ProblemType::BadCsr, detail);
+    let der = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad("the CSR is not unpadded base64url".to_owned()))?;
+    let csr = Csr::from_der(&der).map_err(|e| bad(e.to_string()))?;
+    // §7.4: "MUST indicate the exact same set of requested identifiers as the initial newOrder request", in the CN or
+    // in the subject alternative names.
+    let mut asked = csr.identifiers().to_vec();
+    if let Some(text) = csr.common_name() {
+        let name = Identifier::from_text(text).ok().filter(|name| order.identifiers.contains(name));
+        asked.push(name.ok_or_else(|| bad("the CSR's common name is not one of the order's identifiers".to_owned()))?);
+        asked.sort_unstable();
+        asked.dedup();
+    }
+    if asked != order.identifiers {
+        let list = |names: &[Identifier]| names.iter().take(10).map(Identifier::value).collect::<Vec<_>>().join(", ");
+        return Err(bad(format!("the CSR is for [{}], the order for [{}]", list(&asked), list(&order.identifiers))));
+    }
+    check_key(csr.public_key()).map_err(|e| bad(e.to_string()))?;
+    // RFC 8555 §11.1: an account key must not be certified.
+    if *csr.public_key() == account_key.public_key()? {
+        return Err(bad("the CSR is for the account's own key (hint: make another key for the certificate)".to_owned()));
+    }
+    Ok(())
+}

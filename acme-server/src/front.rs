@@ -1,0 +1,124 @@
+//! The server's state, and what all resources need of it.
+
+use std::sync::Arc;
+
+use ca_core::model::{
+    AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, GrantRecord, GrantStatus, Order, OrderId, Outcome,
+};
+use ca_core::pki::SerialNumber;
+use ca_core::ports::{Clock, FrontStore, Rng};
+use http::HeaderValue;
+use serde_json::Value;
+
+use crate::config::{AcmeConfig, ConfigError};
+use crate::directory::Directories;
+use crate::issuers::Issuers;
+use crate::nonce::Nonces;
+use crate::problem::Refusal;
+use crate::request::Signed;
+
+/// The ACME service. It holds no authority key and no grant's secret.
+pub struct AcmeServer {
+    pub(crate) config: AcmeConfig,
+    pub(crate) store: Arc<dyn FrontStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    pub(crate) nonces: Nonces,
+    pub(crate) issuers: Issuers,
+    pub(crate) directories: Directories,
+    pub(crate) index_link: HeaderValue,
+}
+
+impl AcmeServer {
+    /// A service with a new nonce key.
+    ///
+    /// # Errors
+    /// When the base URL is not one, or the default authority is not on offer.
+    pub fn new(config: AcmeConfig, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self, ConfigError> {
+        let config = config.check()?;
+        let index = format!("<{}/acme/directory>;rel=\"index\"", config.public_base_url);
+        Ok(Self {
+            directories: Directories::new(&config),
+            index_link: HeaderValue::try_from(index).expect("the base URL was checked to be printable ASCII"),
+            nonces: Nonces::new(&*rng),
+            issuers: Issuers::default(),
+            config,
+            store,
+            clock,
+            rng,
+        })
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        [&self.config.public_base_url, path].concat()
+    }
+    pub(crate) fn account_url(&self, id: &AccountId) -> String {
+        [&self.config.public_base_url, "/acme/acct/", id.as_str()].concat()
+    }
+    pub(crate) fn order_url(&self, id: &OrderId) -> String {
+        [&self.config.public_base_url, "/acme/order/", id.as_str()].concat()
+    }
+    pub(crate) fn authorization_url(&self, id: &AuthorizationId) -> String {
+        [&self.config.public_base_url, "/acme/authz/", id.as_str()].concat()
+    }
+    pub(crate) fn certificate_url(&self, authority: &AuthorityName, serial: SerialNumber) -> String {
+        format!("{}/acme/cert/{authority}/{serial}", self.config.public_base_url)
+    }
+
+    /// An audit entry for something that `actor` did now.
+    pub(crate) fn audit(&self, actor: Actor, action: &str, object: impl Into<String>, correlation: impl Into<String>) -> AuditEntry {
+        AuditEntry {
+            at: self.clock.now(),
+            actor,
+            action: action.to_owned(),
+            authority: None,
+            object: object.into(),
+            outcome: Outcome::Done,
+            correlation: correlation.into(),
+            detail: Value::Null,
+        }
+    }
+
+    /// An id for the audit entries of one act.
+    pub(crate) fn correlation(&self) -> String {
+        let mut bytes = [0u8; 8];
+        self.rng.fill(&mut bytes);
+        format!("{:016x}", u64::from_be_bytes(bytes))
+    }
+
+    /// The account's grant, if it may issue now.
+    pub(crate) async fn live_grant(&self, signed: &Signed) -> Result<GrantRecord, Refusal> {
+        let record = self.store.grant(&signed.account.grant).await?;
+        match record {
+            Some(record) if record.status == GrantStatus::Active => {
+                if record.grant.valid_until.is_some_and(|until| until <= self.clock.now()) {
+                    return Err(Refusal::unauthorized(
+                        "this account's enrolment grant has expired (hint: ask the CA's operators for another)",
+                    ));
+                }
+                Ok(record)
+            }
+            Some(_) | None => {
+                Err(Refusal::unauthorized("this account's enrolment grant is revoked (hint: ask the CA's operators for another)"))
+            }
+        }
+    }
+
+    /// The order, if it is the account's own. Another's is refused in the same words for each.
+    pub(crate) async fn own_order(&self, id: &OrderId, account: &AccountId) -> Result<Order, Refusal> {
+        match self.store.order(id).await? {
+            Some(order) if order.account == *account => Ok(order),
+            Some(_) => Err(Refusal::unauthorized("this order belongs to another account")),
+            None => Err(Refusal::not_found()),
+        }
+    }
+
+    /// The authorization, if it is the account's own.
+    pub(crate) async fn own_authorization(&self, id: &AuthorizationId, account: &AccountId) -> Result<Authorization, Refusal> {
+        match self.store.authorization(id).await? {
+            Some(authorization) if authorization.account == *account => Ok(authorization),
+            Some(_) => Err(Refusal::unauthorized("this authorization belongs to another account")),
+            None => Err(Refusal::not_found()),
+        }
+    }
+}

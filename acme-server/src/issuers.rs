@@ -1,0 +1,78 @@
+//! The instance's authorities, kept in memory: key identifiers for certIDs, chains for downloads.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use ca_core::model::{Authority, AuthorityName};
+use ca_core::pki::{Certificate, Timestamp, pem_encode};
+use ca_core::ports::CertificateStore;
+
+use crate::problem::Refusal;
+
+/// An issuer that is not known is looked for in the store again, but not more often than this.
+const RELOAD: Duration = Duration::from_secs(5);
+
+/// What downloads, revocations and ARI need of an authority.
+#[derive(Debug)]
+pub(crate) struct Issuer {
+    pub(crate) name: AuthorityName,
+    /// Its subject key identifier: the AKI of what it issued.
+    pub(crate) key_identifier: Vec<u8>,
+    /// Its certificate and those above it, without the root, PEM.
+    pub(crate) chain: String,
+}
+
+#[derive(Default)]
+struct Loaded {
+    at: Option<Timestamp>,
+    issuers: Vec<Arc<Issuer>>,
+}
+
+/// A cache of the authorities.
+#[derive(Default)]
+pub(crate) struct Issuers(RwLock<Loaded>);
+
+impl Issuers {
+    /// The first issuer that matches.
+    pub(crate) async fn find(
+        &self,
+        store: &(impl CertificateStore + ?Sized),
+        now: Timestamp,
+        matches: impl Fn(&Issuer) -> bool,
+    ) -> Result<Option<Arc<Issuer>>, Refusal> {
+        {
+            let loaded = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(issuer) = loaded.issuers.iter().find(|i| matches(i)) {
+                return Ok(Some(Arc::clone(issuer)));
+            }
+            if loaded.at.is_some_and(|at| now.since(at) < RELOAD) {
+                return Ok(None);
+            }
+        }
+        let authorities = store.authorities().await?;
+        let issuers: Vec<_> = authorities.iter().filter_map(|a| Issuer::of(a, &authorities)).map(Arc::new).collect();
+        let found = issuers.iter().find(|i| matches(i)).cloned();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Loaded { at: Some(now), issuers };
+        Ok(found)
+    }
+}
+
+impl Issuer {
+    fn of(authority: &Authority, all: &[Authority]) -> Option<Self> {
+        let key_identifier = Certificate::from_der(&authority.certificate)
+            .inspect_err(|error| tracing::error!(authority = %authority.name, %error, "an authority's certificate does not parse"))
+            .ok()?
+            .key_identifier()?
+            .to_vec();
+        let mut chain = String::new();
+        let mut above = Some(authority);
+        // Bounded, should rows ever form a circle.
+        for _ in 0..all.len() {
+            let Some(current) = above else { break };
+            let Some(issuer) = &current.issuer else { break };
+            chain.push_str(&pem_encode("CERTIFICATE", &current.certificate));
+            above = all.iter().find(|a| a.name == *issuer);
+        }
+        Some(Self { name: authority.name.clone(), key_identifier, chain })
+    }
+}

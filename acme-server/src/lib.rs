@@ -1,0 +1,38 @@
+//! The ACME API: a registration authority without an authority key.
+//!
+//! This crate faces the network. It checks what can be checked without a secret, hands signing requests with their
+//! evidence to the worker through the store, and tells clients what became of them. It deliberately lacks any
+//! authority key, any grant's secret and any way to write a certificate: [`ca_core::ports::FrontStore`] is all it has.
+//!
+//! Where a new line belongs:
+//! - `server`: sockets, TLS, timeouts and limits of connections;
+//! - `routes`: paths, and what every answer carries; `request`: from bytes to a verified JWS;
+//! - `problem`: every error that a client may see;
+//! - one file for each resource: `directory`, `accounts`, `key_change`, `orders`, `finalize`, `certificates`,
+//!   `revoke`, `renewal_info`.
+
+mod accounts;
+mod certificates;
+mod config;
+mod directory;
+mod drain;
+mod finalize;
+mod front;
+mod issuers;
+mod key_change;
+mod nonce;
+mod orders;
+mod problem;
+mod renewal_info;
+mod replaces;
+mod request;
+mod revoke;
+mod routes;
+mod server;
+mod tls;
+
+pub use config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
+pub use front::AcmeServer;
+pub use renewal_info::{CertId, CertIdError, suggested_window};
+pub use server::{Limits, serve_loopback, serve_tls};
+pub use tls::{TlsError, TlsIdentity};

@@ -1,0 +1,224 @@
+//! Orders and authorizations (RFC 8555 §7.1.3, §7.1.4, §7.4, §7.5).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use ca_core::evidence::new_order::{NewOrderRequest, OrderScope};
+use ca_core::model::{
+    AccountId, Authorization, AuthorizationId, AuthorizationStatus, Grant, NewOrder, Order, OrderCommand, OrderId, OrderStatus, Problem,
+    ProblemType,
+};
+use ca_core::pki::Identifier;
+use ca_core::ports::StoreError;
+use http::{StatusCode, Uri, header};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::accounts::own;
+use crate::front::AcmeServer;
+use crate::problem::{Refusal, problem_json};
+use crate::replaces;
+use crate::request::{Id, Signed};
+use crate::routes::{json, with_header};
+
+/// How many orders a page of the list has.
+const PAGE: u32 = 100;
+
+/// POST /acme/new-order and POST /a/{authority}/acme/p/{profile}/new-order
+pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, signed: Signed) -> Result<Response, Refusal> {
+    let now = server.clock.now();
+    // Clients give up after about 30 s: better to be told now than to wait behind a queue that long.
+    if server.store.oldest_wait(now).await? > server.config.backlog_limit {
+        return Err(Refusal::new(ProblemType::RateLimited, "the CA is behind with its work; please try again later").with_retry_after(30));
+    }
+    let scope = OrderScope::of_path(uri.path()).ok_or_else(Refusal::not_found)?;
+    let request = NewOrderRequest::parse(&signed.jws)?;
+    let record = server.live_grant(&signed).await?;
+    let grant = &record.grant;
+    if scope.authority.as_ref().is_some_and(|asked| *asked != grant.authority) {
+        return Err(Refusal::unauthorized(format!("this account's enrolment grant is for the authority `{}`", grant.authority)));
+    }
+    let profile = request.profile(&scope, grant)?.to_owned();
+    if server.config.profile(&grant.authority, &profile).is_none() {
+        return Err(Refusal::new(ProblemType::InvalidProfile, "this profile is not on offer (hint: see `meta.profiles` in the directory)"));
+    }
+    all_covered(grant, &request.identifiers)?;
+    if request.not_after.is_some_and(|end| end <= request.not_before.unwrap_or(now).max(now)) {
+        return Err(Refusal::malformed("`notAfter` lies in the past or before `notBefore`"));
+    }
+    let replaced = match &request.replaces {
+        Some(id) => Some(replaces::check(&server, id, &signed.account.id, &grant.authority, &request.identifiers).await?),
+        None => None,
+    };
+
+    let id = OrderId::from_evidence(&signed.text);
+    let expires = now.plus(server.config.order_lifetime);
+    let authorizations = request.identifiers.iter().enumerate().map(|(index, identifier)| Authorization {
+        id: AuthorizationId::of(&id, index),
+        account: signed.account.id.clone(),
+        order: id.clone(),
+        identifier: identifier.clone(),
+        status: AuthorizationStatus::Valid,
+        expires,
+    });
+    let authorizations = authorizations.collect();
+    let mut audit = server.audit(signed.actor(), "order.create", id.as_str(), id.as_str());
+    audit.authority = Some(grant.authority.clone());
+    let order = Order {
+        id,
+        account: signed.account.id,
+        authority: record.grant.authority,
+        profile,
+        identifiers: request.identifiers,
+        status: OrderStatus::Ready,
+        expires,
+        not_before: request.not_before,
+        not_after: request.not_after,
+        error: None,
+        serial: None,
+        replaces: replaced,
+        created_at: now,
+    };
+    let new = NewOrder { order, authorizations, jws: signed.text };
+    let order = match server.store.create_order(&new, &audit).await {
+        Ok(order) => order,
+        Err(StoreError::Conflict(_)) if new.order.replaces.is_some() => replaces::identical_or_conflict(&server, &new.order).await?,
+        Err(error) => return Err(error.into()),
+    };
+    answer(&server, StatusCode::CREATED, order).await
+}
+
+/// A grant authorizes what it covers without a challenge; nothing else can be authorized here.
+fn all_covered(grant: &Grant, identifiers: &[Identifier]) -> Result<(), Refusal> {
+    let uncovered: Vec<_> = identifiers.iter().filter(|i| !grant.names.iter().any(|p| p.covers(i))).collect();
+    if uncovered.is_empty() {
+        return Ok(());
+    }
+    let subproblem = |identifier: &Identifier| {
+        let detail = format!("`{identifier}` is outside this account's enrolment grant");
+        (identifier.clone(), Problem::new(ProblemType::RejectedIdentifier, detail))
+    };
+    let detail = format!("{} of {} identifiers are outside this account's enrolment grant", uncovered.len(), identifiers.len());
+    Err(Refusal::new(ProblemType::RejectedIdentifier, detail).with_subproblems(uncovered.into_iter().map(subproblem).collect()))
+}
+
+/// POST /acme/order/{id}
+pub(crate) async fn read(State(server): State<Arc<AcmeServer>>, Id(id): Id<OrderId>, signed: Signed) -> Result<Response, Refusal> {
+    signed.require_post_as_get()?;
+    let order = server.own_order(&id, &signed.account.id).await?;
+    answer(&server, StatusCode::OK, order).await
+}
+
+/// POST /acme/acct/{id}/orders
+pub(crate) async fn list(
+    State(server): State<Arc<AcmeServer>>,
+    Id(id): Id<AccountId>,
+    uri: Uri,
+    signed: Signed,
+) -> Result<Response, Refusal> {
+    own(&signed, &id)?;
+    signed.require_post_as_get()?;
+    let cursor = match uri.query() {
+        None => None,
+        Some(query) => {
+            let cursor = query.strip_prefix("cursor=").and_then(|c| c.parse::<OrderId>().ok());
+            Some(cursor.ok_or_else(|| Refusal::malformed("the list takes `cursor` only, as its Link header gives it"))?)
+        }
+    };
+    let page = server.store.orders_of(&id, cursor.as_ref(), PAGE).await?;
+    let urls: Vec<_> = page.orders.iter().map(|order| server.order_url(order)).collect();
+    let response = json(StatusCode::OK, &json!({ "orders": urls }));
+    // §7.1.2.1: the next page is in a Link header.
+    Ok(match page.next {
+        Some(next) => {
+            let link = format!("<{}/orders?cursor={next}>;rel=\"next\"", server.account_url(&id));
+            with_header(response, header::LINK, &link)
+        }
+        None => response,
+    })
+}
+
+/// POST /acme/authz/{id}
+pub(crate) async fn authorization(
+    State(server): State<Arc<AcmeServer>>,
+    Id(id): Id<AuthorizationId>,
+    signed: Signed,
+) -> Result<Response, Refusal> {
+    let mut found = server.own_authorization(&id, &signed.account.id).await?;
+    if !signed.jws.payload.is_empty() {
+        if signed.jws.payload_object()?.get("status").and_then(Value::as_str) != Some("deactivated") {
+            return Err(Refusal::malformed("an authorization's status may only be changed to \"deactivated\""));
+        }
+        if !matches!(found.status, AuthorizationStatus::Pending | AuthorizationStatus::Valid) {
+            return Err(Refusal::malformed("this authorization is neither pending nor valid"));
+        }
+        let audit = server.audit(signed.actor(), "authorization.deactivate", id.as_str(), found.order.as_str());
+        found = server.store.deactivate_authorization(&id, &audit).await?;
+    }
+    if matches!(found.status, AuthorizationStatus::Pending | AuthorizationStatus::Valid) && found.expires <= server.clock.now() {
+        found.status = AuthorizationStatus::Expired;
+    }
+    // §7.1.4: a wildcard's authorization shows the base name and says so.
+    let value = found.identifier.value();
+    let (base, wildcard) = value.strip_prefix("*.").map_or((value.as_str(), false), |base| (base, true));
+    let mut body = json!({
+        "identifier": { "type": found.identifier.kind(), "value": base },
+        "status": found.status,
+        "expires": found.expires.to_rfc3339(),
+        "challenges": [],
+    });
+    if wildcard {
+        body["wildcard"] = json!(true);
+    }
+    Ok(json(StatusCode::OK, &body))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OrderBody<'a> {
+    status: OrderStatus,
+    expires: String,
+    identifiers: &'a [Identifier],
+    profile: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Value>,
+    authorizations: Vec<String>,
+    finalize: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<String>,
+}
+
+/// An order as clients see it, with Location and, while it is processed, Retry-After.
+pub(crate) async fn answer(server: &AcmeServer, status: StatusCode, order: Order) -> Result<Response, Refusal> {
+    let order = order.apply(OrderCommand::Tick, server.clock.now()).map_err(|error| {
+        tracing::error!(%error, "an order did not take a tick");
+        Refusal::unavailable()
+    })?;
+    let url = server.order_url(&order.id);
+    let replaces = match &order.replaces {
+        Some(serial) => replaces::cert_id(server, &order.authority, *serial).await?,
+        None => None,
+    };
+    let body = OrderBody {
+        status: order.status,
+        expires: order.expires.to_rfc3339(),
+        identifiers: &order.identifiers,
+        profile: &order.profile,
+        not_before: order.not_before.map(|t| t.to_rfc3339()),
+        not_after: order.not_after.map(|t| t.to_rfc3339()),
+        error: order.error.as_ref().map(problem_json),
+        authorizations: (0..order.identifiers.len()).map(|i| server.authorization_url(&AuthorizationId::of(&order.id, i))).collect(),
+        finalize: format!("{url}/finalize"),
+        certificate: order.serial.map(|serial| server.certificate_url(&order.authority, serial)),
+        replaces,
+    };
+    let response = with_header(json(status, &body), header::LOCATION, &url);
+    Ok(if order.status == OrderStatus::Processing { with_header(response, header::RETRY_AFTER, "2") } else { response })
+}

@@ -1,0 +1,167 @@
+//! Every error that a client may see (RFC 7807, RFC 8555 §6.7), and how inner errors map to them.
+//!
+//! What went wrong inside goes to the log with its cause; the client is told that it was internal and when to retry.
+
+use axum::response::{IntoResponse, Response};
+use ca_core::evidence::jws::JwsAlgorithm;
+use ca_core::model::{Problem, ProblemType};
+use ca_core::pki::Identifier;
+use ca_core::ports::StoreError;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+/// A refusal: a problem with what HTTP adds to it.
+#[derive(Debug)]
+pub(crate) struct Refusal(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    problem: Problem,
+    status: StatusCode,
+    subproblems: Vec<(Identifier, Problem)>,
+    retry_after: Option<u32>,
+    header: Option<(header::HeaderName, String)>,
+}
+
+impl Refusal {
+    pub(crate) fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
+        Problem::new(kind, detail).into()
+    }
+
+    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(ProblemType::Malformed, detail)
+    }
+
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(ProblemType::Unauthorized, detail)
+    }
+
+    /// There is nothing at this URL.
+    pub(crate) fn not_found() -> Self {
+        Self::malformed("there is nothing at this URL").with_status(StatusCode::NOT_FOUND)
+    }
+
+    /// The worker or the store is away for now.
+    pub(crate) fn unavailable() -> Self {
+        Self::new(ProblemType::ServerInternal, "the CA cannot do this right now; please try again")
+            .with_status(StatusCode::SERVICE_UNAVAILABLE)
+            .with_retry_after(10)
+    }
+
+    fn internal() -> Self {
+        Self::new(ProblemType::ServerInternal, "an internal error; it is in the CA's log")
+    }
+
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.0.status = status;
+        self
+    }
+
+    pub(crate) fn with_retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after = Some(seconds);
+        self
+    }
+
+    pub(crate) fn with_header(mut self, name: header::HeaderName, value: String) -> Self {
+        self.0.header = Some((name, value));
+        self
+    }
+
+    pub(crate) fn with_subproblems(mut self, subproblems: Vec<(Identifier, Problem)>) -> Self {
+        self.0.subproblems = subproblems;
+        self
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        let status = status_of(problem.kind);
+        Self(Box::new(Parts { problem, status, subproblems: Vec::new(), retry_after: None, header: None }))
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(reason) => {
+                tracing::warn!(%reason, "the store did not answer an ACME request");
+                Self::unavailable()
+            }
+            StoreError::Conflict(_) => {
+                Self::malformed("this was changed by another request meanwhile; please read it again").with_status(StatusCode::CONFLICT)
+            }
+            StoreError::NotFound(_) => Self::not_found(),
+            StoreError::Fenced | StoreError::Damaged(_) => {
+                tracing::error!(%error, "the store failed an ACME request");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let this = *self.0;
+        let mut body = problem_json(&this.problem);
+        body["status"] = this.status.as_u16().into();
+        if this.problem.kind == ProblemType::BadSignatureAlgorithm {
+            // RFC 8555 §6.2: the problem document must have an "algorithms" field.
+            body["algorithms"] = json!(JwsAlgorithm::NAMES);
+        }
+        if !this.subproblems.is_empty() {
+            let one = |(identifier, problem): &(Identifier, Problem)| {
+                let mut one = problem_json(problem);
+                one["identifier"] = json!(identifier);
+                one
+            };
+            body["subproblems"] = this.subproblems.iter().map(one).collect();
+        }
+        tracing::info!(kind = this.problem.kind.name(), status = this.status.as_u16(), detail = this.problem.detail, "refused");
+        let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let mut response = (this.status, [content_type], body.to_string()).into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = this.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some((name, value)) = this.header
+            && let Ok(value) = HeaderValue::try_from(value)
+        {
+            headers.insert(name, value);
+        }
+        response
+    }
+}
+
+/// A problem as a member of another object, for example of an order.
+pub(crate) fn problem_json(problem: &Problem) -> Value {
+    json!({ "type": format!("urn:ietf:params:acme:error:{}", problem.kind.name()), "detail": problem.detail })
+}
+
+const fn status_of(kind: ProblemType) -> StatusCode {
+    match kind {
+        ProblemType::AccountDoesNotExist
+        | ProblemType::AlreadyRevoked
+        | ProblemType::BadCsr
+        | ProblemType::BadNonce
+        | ProblemType::BadPublicKey
+        | ProblemType::BadRevocationReason
+        | ProblemType::BadSignatureAlgorithm
+        | ProblemType::Compound
+        | ProblemType::InvalidContact
+        | ProblemType::InvalidProfile
+        | ProblemType::Malformed
+        | ProblemType::UnsupportedContact
+        | ProblemType::UnsupportedIdentifier => StatusCode::BAD_REQUEST,
+        // RFC 8555 §7.4: 403 (Forbidden) for orderNotReady.
+        ProblemType::Caa
+        | ProblemType::ExternalAccountRequired
+        | ProblemType::OrderNotReady
+        | ProblemType::RejectedIdentifier
+        | ProblemType::Unauthorized
+        | ProblemType::UserActionRequired => StatusCode::FORBIDDEN,
+        // RFC 9773 §7.4.
+        ProblemType::AlreadyReplaced => StatusCode::CONFLICT,
+        ProblemType::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ProblemType::ServerInternal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,97 @@
+//! Paths, and what every answer carries.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, get, head, post};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+
+use crate::drain::lend;
+use crate::front::AcmeServer;
+use crate::problem::Refusal;
+use crate::{accounts, certificates, directory, finalize, key_change, orders, renewal_info, revoke};
+
+/// RFC 8555 §6.5.1.
+const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
+
+impl AcmeServer {
+    /// The service's routes. Apart from directories, nonces and renewal information, each takes signed requests only.
+    pub fn router(self: Arc<Self>) -> Router {
+        let new_nonce: MethodRouter<Arc<Self>> = head(new_nonce).get(new_nonce);
+        Router::new()
+            .route("/acme/directory", get(directory::default))
+            .route("/a/{authority}/acme/p/{profile}/directory", get(directory::scoped))
+            .route("/acme/new-nonce", new_nonce)
+            .route("/acme/new-account", post(accounts::create))
+            .route("/acme/acct/{id}", post(accounts::read_or_update))
+            .route("/acme/acct/{id}/orders", post(orders::list))
+            .route("/acme/key-change", post(key_change::change))
+            .route("/acme/new-order", post(orders::create))
+            .route("/a/{authority}/acme/p/{profile}/new-order", post(orders::create))
+            .route("/acme/order/{id}", post(orders::read))
+            .route("/acme/order/{id}/finalize", post(finalize::finalize))
+            .route("/acme/authz/{id}", post(orders::authorization))
+            .route("/acme/cert/{authority}/{serial}", post(certificates::download))
+            .route("/acme/revoke-cert", post(revoke::revoke))
+            .route("/acme/renewal-info/{id}", get(renewal_info::read))
+            .fallback(async || Refusal::not_found())
+            .method_not_allowed_fallback(async || {
+                Refusal::malformed("this resource does not take that method (hint: RFC 8555 §6.3, POST-as-GET)")
+                    .with_status(StatusCode::METHOD_NOT_ALLOWED)
+            })
+            .layer(from_fn_with_state(Arc::clone(&self), on_every_answer))
+            .with_state(self)
+    }
+}
+
+/// RFC 8555 §7.2: HEAD is answered with 200, GET with 204; the nonce itself comes with every such answer.
+async fn new_nonce(method: Method) -> StatusCode {
+    if method == Method::HEAD { StatusCode::OK } else { StatusCode::NO_CONTENT }
+}
+
+async fn on_every_answer(State(server): State<Arc<AcmeServer>>, request: Request, next: Next) -> Response {
+    let wants_nonce = request.method() == Method::POST || request.uri().path() == "/acme/new-nonce";
+    let preflight = request.method() == Method::OPTIONS;
+    let (parts, body) = request.into_parts();
+    let (body, rest) = lend(body);
+    let request = Request::from_parts(parts, body);
+    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    rest.drain().await;
+    let headers = response.headers_mut();
+    if wants_nonce {
+        let nonce = HeaderValue::from_bytes(&server.nonces.issue()).expect("base64url is printable ASCII");
+        headers.insert(REPLAY_NONCE, nonce);
+    }
+    headers.append(header::LINK, server.index_link.clone());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // RFC 8555 §6.1: clients in browsers. Requests are authenticated by signatures, never by cookies.
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if preflight {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type"));
+    } else {
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Link, Location, Replay-Nonce, Retry-After"));
+    }
+    response
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
+    let body = serde_json::to_vec(body).expect("our own values have string keys only");
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+/// Adds a header whose value is made of our own URLs and ids.
+pub(crate) fn with_header(mut response: Response, name: HeaderName, value: &str) -> Response {
+    match HeaderValue::from_str(value) {
+        Ok(value) => {
+            response.headers_mut().append(name, value);
+        }
+        Err(_) => tracing::error!(%name, "a header value was not printable"),
+    }
+    response
+}

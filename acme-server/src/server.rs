@@ -1,0 +1,201 @@
+//! Sockets: TLS, HTTP/1.1 and HTTP/2, and the limits that keep slow or numerous clients from holding the server.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::tls::TlsIdentity;
+
+/// Limits of a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// How many connections are open at a time; more wait in the kernel's queue.
+    pub max_connections: u32,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long a request's header may take, the wait for the next request on an open connection included.
+    pub header_timeout: Duration,
+    /// After how long a connection is asked to close.
+    pub max_age: Duration,
+    /// How long open connections may take to finish once they are asked to.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(15),
+            max_age: Duration::from_secs(600),
+            drain: Duration::from_secs(15),
+        }
+    }
+}
+
+const MAX_HEADERS: usize = 64;
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+const MAX_STREAMS: u32 = 64;
+
+/// Serves `router` over TLS until `shutdown` is done, then lets open requests finish.
+///
+/// # Errors
+/// When TLS cannot be set up at all. Errors of single connections are logged.
+pub async fn serve_tls(
+    listener: TcpListener,
+    router: Router,
+    identity: Arc<TlsIdentity>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let config = identity.server_config().map_err(io::Error::other)?;
+    accept(listener, router, Some(TlsAcceptor::from(Arc::new(config))), limits, shutdown).await;
+    Ok(())
+}
+
+/// Serves `router` over plain HTTP, on a loopback address only (ACME requirement A2).
+///
+/// # Errors
+/// When the listener is bound to any other address.
+pub async fn serve_loopback(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        let message = format!("plain HTTP is served on loopback addresses only, not on {address} (hint: configure TLS)");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    accept(listener, router, None, limits, shutdown).await;
+    Ok(())
+}
+
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let slots = Arc::new(Semaphore::new(limits.max_connections.max(1) as usize));
+    let (stop, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            () = &mut shutdown => break,
+            next = next => next,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, _)) => {
+                let (router, tls, stopped) = (router.clone(), tls.clone(), stopped.clone());
+                connections.spawn(async move {
+                    serve_connection(stream, router, tls, limits, stopped).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: give open connections time to end.
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    // Receivers may all be gone already.
+    let _ = stop.send(true);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.drain, finished).await.is_err() {
+        tracing::warn!("connections that did not finish in time are closed");
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router, tls: Option<TlsAcceptor>, limits: Limits, stopped: watch::Receiver<bool>) {
+    // Answers are small; waiting to fill a segment would only delay them.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return serve_http1(stream, router, limits, stopped).await;
+    };
+    match tokio::time::timeout(limits.handshake_timeout, tls.accept(stream)).await {
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => serve_http2(stream, router, limits, stopped).await,
+        Ok(Ok(stream)) => serve_http1(stream, router, limits, stopped).await,
+    }
+}
+
+async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    stream: S,
+    router: Router,
+    limits: Limits,
+    stopped: watch::Receiver<bool>,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    drive(connection, limits, stopped).await;
+}
+
+async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    stream: S,
+    router: Router,
+    limits: Limits,
+    stopped: watch::Receiver<bool>,
+) {
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.header_timeout)
+        .keep_alive_timeout(limits.header_timeout)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    drive(connection, limits, stopped).await;
+}
+
+/// Runs a connection to its end; asks it to end when the server stops or it is old.
+async fn drive<C>(connection: C, limits: Limits, mut stopped: watch::Receiver<bool>)
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let mut connection = pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => Some(result),
+        _ = stopped.wait_for(|stop| *stop) => None,
+        () = tokio::time::sleep(limits.max_age) => None,
+    };
+    let result = match result {
+        Some(result) => result,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(limits.drain, connection).await {
+                Ok(result) => result,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}

@@ -1,0 +1,149 @@
+//! Accounts: creation with a binding, update, deactivation, rollover.
+
+use ca_core::model::{AccountStatus, GrantStatus, Problem, ProblemType};
+use ca_core::pki::Timestamp;
+use serde_json::{Value, json};
+
+use crate::client::Key;
+use crate::fake_store::Worker;
+use crate::world::{BASE, KID, World};
+
+#[tokio::test]
+async fn an_account_is_made_once_for_a_key() {
+    let world = World::new();
+    let account = world.account().await;
+    assert!(account.kid.starts_with(&format!("{BASE}/acme/acct/")));
+    // Again, with and without the binding: the same account.
+    for payload in ["{}", r#"{"onlyReturnExisting":true}"#] {
+        let again = world.post(&account.key, None, "/acme/new-account", payload).await;
+        assert_eq!(again.is(200).header("location"), account.kid);
+        assert_eq!(again.json()["contact"], json!(["mailto:ops@demo.test"]));
+    }
+    let state = world.state();
+    assert_eq!(state.accounts.len(), 1);
+    assert_eq!(state.audit[0].action, "account.request");
+}
+
+#[tokio::test]
+async fn bindings_that_are_refused() {
+    let world = World::new();
+    let key = Key::new();
+    let check = async |binding: Value, status: u16, kind: &str| {
+        let payload = json!({ "externalAccountBinding": binding }).to_string();
+        world.post(&key, None, "/acme/new-account", &payload).await.is_problem(status, kind);
+    };
+    check(Value::Null, 403, "externalAccountRequired").await;
+    check(json!({}), 400, "malformed").await;
+    check(key.binding("unknown"), 403, "unauthorized").await;
+    check(key.binding("-not a kid"), 403, "unauthorized").await;
+    check(Key::new().binding(KID), 400, "malformed").await;
+    world.grant(|g| g.grant.enrol_by = Some(Timestamp::from_unix(5)));
+    check(key.binding(KID), 403, "unauthorized").await;
+    world.grant(|g| (g.grant.enrol_by, g.grant.max_accounts) = (None, Some(0)));
+    check(key.binding(KID), 403, "unauthorized").await;
+    world.grant(|g| (g.grant.max_accounts, g.status) = (None, GrantStatus::Revoked));
+    check(key.binding(KID), 403, "unauthorized").await;
+    assert!(world.state().accounts.is_empty());
+    world.grant(|g| g.status = GrantStatus::Active);
+    world.register(key).await;
+}
+
+#[tokio::test]
+async fn the_worker_has_the_last_word() {
+    let world = World::new();
+    let key = Key::new();
+    let payload = json!({ "externalAccountBinding": key.binding(KID) }).to_string();
+    let register = async || world.post(&key, None, "/acme/new-account", &payload).await;
+
+    world.state().worker = Worker::Away;
+    let away = register().await;
+    away.is_problem(503, "serverInternal");
+    assert!(!away.header("retry-after").is_empty());
+    // A pending account is not an account yet.
+    let id = world.state().accounts.keys().next().unwrap().clone();
+    world.post(&key, Some(&format!("{BASE}/acme/acct/{id}")), "/acme/new-order", "{}").await.is_problem(400, "accountDoesNotExist");
+
+    world.state().worker = Worker::Refuses(Problem::new(ProblemType::Unauthorized, "the MAC does not verify"));
+    register().await.is_problem(403, "unauthorized");
+    assert!(world.state().accounts.is_empty());
+
+    world.state().worker = Worker::Present;
+    register().await.is(201);
+}
+
+#[tokio::test]
+async fn terms_must_be_agreed_to_where_there_are_any() {
+    let world = World::with(|c| c.terms_of_service = Some("https://ca.test/terms".into()));
+    let key = Key::new();
+    let payload = json!({ "externalAccountBinding": key.binding(KID) }).to_string();
+    let refused = world.post(&key, None, "/acme/new-account", &payload).await;
+    refused.is_problem(403, "userActionRequired");
+    assert!(refused.headers.get_all("link").iter().any(|l| l.to_str().unwrap().contains("terms-of-service")));
+    world.register(key).await;
+}
+
+#[tokio::test]
+async fn update_and_deactivation() {
+    let world = World::new();
+    let (account, other) = (world.account().await, world.account().await);
+    let updated = account.post(&account.kid, r#"{"contact":["mailto:new@demo.test"]}"#).await;
+    assert_eq!(updated.is(200).json()["contact"], json!(["mailto:new@demo.test"]));
+    account.post(&account.kid, r#"{"contact":["tel:1"]}"#).await.is_problem(400, "unsupportedContact");
+    account.post(&account.kid, r#"{"status":"revoked"}"#).await.is_problem(400, "malformed");
+    account.post(&other.kid, "").await.is_problem(403, "unauthorized");
+    account.post(&other.kid, r#"{"status":"deactivated"}"#).await.is_problem(403, "unauthorized");
+    assert_eq!(account.post(&account.kid, "").await.is(200).json()["status"], "valid");
+
+    assert_eq!(account.post(&account.kid, r#"{"status":"deactivated"}"#).await.is(200).json()["status"], "deactivated");
+    account.post(&account.kid, "").await.is_problem(401, "unauthorized");
+    account.order(&["a.demo.test"]).await.is_problem(401, "unauthorized");
+    world.post(&account.key, None, "/acme/new-account", "{}").await.is_problem(401, "unauthorized");
+    other.order(&["a.demo.test"]).await.is(201);
+}
+
+#[tokio::test]
+async fn an_unknown_account_or_another_key_is_refused() {
+    let world = World::new();
+    let account = world.account().await;
+    for kid in [format!("{BASE}/acme/acct/0123"), format!("{BASE}/acme/acct/../x"), "x".into(), account.kid.replace("https", "http")] {
+        world.post(&account.key, Some(&kid), "/acme/new-order", "{}").await.is_problem(400, "accountDoesNotExist");
+    }
+    world.post(&Key::new(), Some(&account.kid), "/acme/new-order", "{}").await.is_problem(400, "malformed");
+    world.post(&account.key, None, "/acme/new-order", "{}").await.is_problem(400, "malformed");
+    world.state().accounts.values_mut().for_each(|a| a.status = AccountStatus::Revoked);
+    account.order(&["a.demo.test"]).await.is_problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn key_rollover() {
+    let world = World::new();
+    let (mut account, other) = (world.account().await, world.account().await);
+    let url = format!("{BASE}/acme/key-change");
+    let new = Key::new();
+    let inner = |key: &Key, url: &str, kid: &str, old: Value| {
+        let header = json!({ "alg": "ES256", "url": url, "jwk": key.jwk() });
+        key.sign(&header, &json!({ "account": kid, "oldKey": old }).to_string())
+    };
+    let refused = [
+        inner(&new, &format!("{BASE}/acme/new-order"), &account.kid, account.key.jwk()),
+        inner(&new, &url, &other.kid, account.key.jwk()),
+        inner(&new, &url, &account.kid, other.key.jwk()),
+        inner(&new, &url, &account.kid, Value::Null),
+        new.sign(
+            &json!({ "alg": "ES256", "url": url, "jwk": other.key.jwk() }),
+            &json!({ "account": account.kid, "oldKey": account.key.jwk() }).to_string(),
+        ),
+        new.sign(&json!({ "alg": "ES256", "url": url, "kid": account.kid }), "{}"),
+    ];
+    for payload in &refused {
+        assert!(account.post(&url, payload).await.status.is_client_error(), "{payload}");
+    }
+    let conflict = account.post(&url, &inner(&other.key, &url, &account.kid, account.key.jwk())).await;
+    assert_eq!(conflict.is_problem(409, "malformed").header("location"), other.kid);
+
+    account.post(&url, &inner(&new, &url, &account.kid, account.key.jwk())).await.is(200);
+    account.order(&["a.demo.test"]).await.is_problem(400, "malformed");
+    account.key = new;
+    account.order(&["a.demo.test"]).await.is(201);
+    assert!(world.state().evidence.iter().any(|e| e.contains("protected")));
+}

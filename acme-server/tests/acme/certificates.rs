@@ -1,0 +1,150 @@
+//! Certificates: download, revocation, renewal information, replacement.
+
+use acme_server::CertId;
+use ca_core::model::{Actor, RevocationReason};
+use ca_core::pki::{Certificate, SerialNumber, pem_decode_all};
+use serde_json::{Value, json};
+
+use crate::client::{Account, Key, b64, order};
+use crate::world::World;
+
+/// The leaf of a downloaded chain.
+fn leaf(chain: &str) -> Certificate {
+    Certificate::from_der(&pem_decode_all(chain, "CERTIFICATE").unwrap()[0]).unwrap()
+}
+
+fn cert_id(certificate: &Certificate) -> String {
+    let key_identifier = certificate.authority_key_identifier().unwrap().to_vec();
+    CertId { key_identifier, serial: certificate.serial() }.to_string()
+}
+
+#[tokio::test]
+async fn the_chain_is_leaf_and_intermediate_without_the_root() {
+    let world = World::new();
+    let (account, other) = (world.account().await, world.account().await);
+    let downloaded = account.certificate(&["a.demo.test", "127.0.0.1"]).await;
+    assert_eq!(downloaded.is(200).header("content-type"), "application/pem-certificate-chain");
+    assert!(downloaded.headers.get_all("link").iter().any(|l| l == "<http://status.test/a/demo/issuer.cer>;rel=\"up\""));
+    let chain = pem_decode_all(&downloaded.body, "CERTIFICATE").unwrap();
+    let authorities = world.state().authorities.clone();
+    assert_eq!(chain.len(), 2);
+    assert_eq!(chain[1], authorities[0].certificate);
+    assert!(leaf(&downloaded.body).is_signed_by(&Certificate::from_der(&chain[1]).unwrap()).is_ok());
+
+    let url = format!("/acme/cert/demo/{}", leaf(&downloaded.body).serial());
+    other.post(&url, "").await.is_problem(403, "unauthorized");
+    account.post(&url, "{}").await.is_problem(400, "malformed");
+    account.post("/acme/cert/demo/7777", "").await.is_problem(404, "malformed");
+    account.post("/acme/cert/other/0101", "").await.is_problem(404, "malformed");
+    account.post("/acme/cert/demo/zz", "").await.is_problem(404, "malformed");
+}
+
+fn revocation(certificate: &Certificate, reason: Value) -> String {
+    json!({ "certificate": b64(certificate.der()), "reason": reason }).to_string()
+}
+
+#[tokio::test]
+async fn revocation_by_the_account() {
+    let world = World::new();
+    let (account, other) = (world.account().await, world.account().await);
+    let certificate = leaf(&account.certificate(&["a.demo.test"]).await.body);
+    let url = "/acme/revoke-cert";
+    // The same grant covers the name for the other account too: a pattern match authorizes nothing (A19).
+    other.certificate(&["a.demo.test"]).await.is(200);
+    other.post(url, &revocation(&certificate, json!(1))).await.is_problem(403, "unauthorized");
+    for reason in [json!(2), json!(6), json!(7), json!(9), json!(256), json!(-1), json!("1")] {
+        account.post(url, &revocation(&certificate, reason)).await.is_problem(400, "badRevocationReason");
+    }
+    account.post(url, "{}").await.is_problem(400, "malformed");
+    account.post(url, &json!({ "certificate": "AAAA" }).to_string()).await.is_problem(400, "malformed");
+    assert!(world.state().revocations.is_empty());
+
+    account.post(url, &revocation(&certificate, json!(4))).await.is(200);
+    account.post(url, &revocation(&certificate, json!(4))).await.is_problem(400, "alreadyRevoked");
+    let revoked = world.state().revocations.clone();
+    assert_eq!(revoked.len(), 1);
+    assert_eq!((revoked[0].serial, revoked[0].reason), (certificate.serial(), RevocationReason::Superseded));
+    assert!(matches!(&revoked[0].actor, Actor::Account { id } if account.kid.ends_with(id.as_str())));
+}
+
+#[tokio::test]
+async fn revocation_by_the_certificates_own_key() {
+    let world = World::new();
+    let account = world.account().await;
+    let certificate = leaf(&account.certificate(&["a.demo.test"]).await.body);
+    let payload = revocation(&certificate, json!(1));
+    world.post(&Key::new(), None, "/acme/revoke-cert", &payload).await.is_problem(403, "unauthorized");
+    world.post(&Key::of(&world.leaf_key), None, "/acme/revoke-cert", &payload).await.is(200);
+    let revoked = world.state().revocations.clone();
+    let expected = Actor::CertificateKey { spki_sha256: certificate.public_key().spki_sha256() };
+    assert_eq!((&revoked[0].actor, revoked[0].reason), (&expected, RevocationReason::KeyCompromise));
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_not_issued_here_is_not_revoked() {
+    let (world, elsewhere) = (World::new(), World::new());
+    let account = world.account().await;
+    account.certificate(&["a.demo.test"]).await;
+    let foreign = leaf(&elsewhere.account().await.certificate(&["a.demo.test"]).await.body);
+    account.post("/acme/revoke-cert", &revocation(&foreign, json!(0))).await.is_problem(404, "malformed");
+    // A known issuer's, with a signature that is not the recorded one's.
+    let mut forged = leaf(&account.certificate(&["b.demo.test"]).await.body).der().to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    let payload = json!({ "certificate": b64(&forged) }).to_string();
+    account.post("/acme/revoke-cert", &payload).await.is_problem(404, "malformed");
+}
+
+#[tokio::test]
+async fn renewal_information() {
+    let world = World::new();
+    let account = world.account().await;
+    let certificate = leaf(&account.certificate(&["a.demo.test"]).await.body);
+    let path = format!("/acme/renewal-info/{}", cert_id(&certificate));
+    let answer = world.get(&path).await;
+    let window = answer.is(200).json()["suggestedWindow"].clone();
+    assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
+    assert!(window["start"].as_str() < window["end"].as_str());
+    assert_eq!(world.get(&path).await.json()["suggestedWindow"], window, "the jitter is the certificate's own");
+
+    account.post("/acme/revoke-cert", &revocation(&certificate, json!(1))).await.is(200);
+    let past = world.get(&path).await.is(200).json();
+    assert!(past["suggestedWindow"]["end"].as_str().unwrap() < "2026-11-24T00:00:00Z");
+
+    let key_identifier = certificate.authority_key_identifier().unwrap().to_vec();
+    let unknown = CertId { key_identifier, serial: SerialNumber::from_der_integer(&[9, 9]).unwrap() };
+    let foreign = CertId { key_identifier: vec![1; 20], serial: certificate.serial() };
+    for id in [unknown.to_string(), foreign.to_string(), "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE".into(), "x".into(), "%ff.AQ".into()] {
+        world.get(&format!("/acme/renewal-info/{id}")).await.is_problem(404, "malformed");
+    }
+}
+
+#[tokio::test]
+async fn replacement() {
+    let world = World::new();
+    let (account, other) = (world.account().await, world.account().await);
+    let certificate = leaf(&account.certificate(&["a.demo.test", "b.demo.test"]).await.body);
+    let id = cert_id(&certificate);
+    let replace = async |account: &Account<'_>, names: &[&str], id: &str| {
+        let mut payload = order(names);
+        payload["replaces"] = json!(id);
+        account.post("/acme/new-order", &payload.to_string()).await
+    };
+    other_refused(&replace(&other, &["a.demo.test"], &id).await);
+    replace(&account, &["c.demo.test"], &id).await.is_problem(400, "malformed");
+    replace(&account, &["a.demo.test"], "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE").await.is_problem(400, "malformed");
+    replace(&account, &["a.demo.test"], "x").await.is_problem(400, "malformed");
+
+    let first = replace(&account, &["a.demo.test"], &id).await;
+    assert_eq!(first.is(201).json()["replaces"], id);
+    // The same again is the same order; another one is a conflict.
+    let again = replace(&account, &["a.demo.test"], &id).await;
+    assert_eq!(again.is(201).header("location"), first.header("location"));
+    replace(&account, &["b.demo.test"], &id).await.is_problem(409, "alreadyReplaced");
+    account.finalize(&first.json(), &crate::client::csr(&["a.demo.test"], None)).await.is(200);
+    replace(&account, &["a.demo.test"], &id).await.is_problem(409, "alreadyReplaced");
+}
+
+#[track_caller]
+fn other_refused(answer: &crate::client::Answer) {
+    answer.is_problem(403, "unauthorized");
+}

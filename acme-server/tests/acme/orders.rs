@@ -1,0 +1,186 @@
+//! Orders, authorizations and finalization.
+
+use std::time::Duration;
+
+use ca_core::model::{GrantStatus, Problem, ProblemType};
+use rcgen::KeyPair;
+use serde_json::json;
+
+use crate::client::{Key, csr, csr_by, order};
+use crate::fake_store::Worker;
+use crate::world::{BASE, World};
+
+#[tokio::test]
+async fn an_order_that_the_grant_covers_is_ready_at_once() {
+    let world = World::new();
+    let account = world.account().await;
+    let created = account.order(&["B.demo.test", "a.demo.test", "b.demo.test", "127.0.0.1", "*.demo.test"]).await;
+    let order = created.is(201).json();
+    assert_eq!(order["status"], "ready");
+    assert_eq!(order["profile"], "client");
+    assert_eq!(order["identifiers"].as_array().unwrap().len(), 4, "duplicates are folded");
+    assert_eq!(order["expires"], "2026-11-25T00:00:00Z");
+    let read = account.post(created.header("location"), "").await;
+    assert_eq!(read.is(200).json(), order);
+    let mut wildcards = 0;
+    for url in order["authorizations"].as_array().unwrap() {
+        let authorization = account.post(url.as_str().unwrap(), "").await.is(200).json();
+        assert_eq!((&authorization["status"], &authorization["challenges"]), (&json!("valid"), &json!([])));
+        if authorization["wildcard"] == true {
+            wildcards += 1;
+            assert_eq!(authorization["identifier"], json!({ "type": "dns", "value": "demo.test" }));
+        }
+    }
+    assert_eq!(wildcards, 1);
+    account.post(created.header("location"), "{}").await.is_problem(400, "malformed");
+}
+
+#[tokio::test]
+async fn orders_that_are_refused() {
+    let world = World::new();
+    let account = world.account().await;
+    let uncovered = account.order(&["a.demo.test", "bank.example", "x.bank.example"]).await;
+    let body = uncovered.is_problem(403, "rejectedIdentifier").json();
+    assert_eq!(body["subproblems"].as_array().unwrap().len(), 2);
+    assert_eq!(body["subproblems"][0]["identifier"], json!({ "type": "dns", "value": "bank.example" }));
+
+    let check = async |url: &str, change: serde_json::Value, status: u16, kind: &str| {
+        let mut payload = order(&["a.demo.test"]);
+        payload.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        account.post(url, &payload.to_string()).await.is_problem(status, kind);
+    };
+    let default = "/acme/new-order";
+    check(default, json!({ "identifiers": [] }), 400, "malformed").await;
+    check(default, json!({ "identifiers": [{ "type": "email", "value": "a@b" }] }), 400, "unsupportedIdentifier").await;
+    check(default, json!({ "identifiers": [{ "type": "dns", "value": "a_b.demo.test" }] }), 403, "rejectedIdentifier").await;
+    check(default, json!({ "notAfter": "2026-01-01T00:00:00Z" }), 400, "malformed").await;
+    // Neither offered, nor granted, nor that of the directory.
+    check(default, json!({ "profile": "none" }), 400, "invalidProfile").await;
+    check(default, json!({ "profile": "server" }), 400, "invalidProfile").await;
+    check("/a/demo/acme/p/short/new-order", json!({}), 400, "invalidProfile").await;
+    check("/a/demo/acme/p/client/new-order", json!({ "profile": "server" }), 400, "invalidProfile").await;
+    check("/a/other/acme/p/client/new-order", json!({}), 403, "unauthorized").await;
+    world.grant(|g| g.grant.valid_until = Some(g.created_at));
+    check(default, json!({}), 403, "unauthorized").await;
+    world.grant(|g| (g.grant.valid_until, g.status) = (None, GrantStatus::Revoked));
+    check(default, json!({}), 403, "unauthorized").await;
+    assert!(world.state().orders.is_empty());
+    world.grant(|g| g.status = GrantStatus::Active);
+    account.post("/a/demo/acme/p/client/new-order", &order(&["a.demo.test"]).to_string()).await.is(201);
+}
+
+#[tokio::test]
+async fn a_long_queue_turns_orders_away() {
+    let world = World::new();
+    let account = world.account().await;
+    world.state().backlog = Duration::from_secs(21);
+    let refused = account.order(&["a.demo.test"]).await;
+    assert!(!refused.is_problem(429, "rateLimited").header("retry-after").is_empty());
+    world.state().backlog = Duration::from_secs(20);
+    account.order(&["a.demo.test"]).await.is(201);
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_is_refused() {
+    let world = World::new();
+    let (account, other) = (world.account().await, world.account().await);
+    let created = account.order(&["a.demo.test"]).await;
+    let order = created.json();
+    other.post(created.header("location"), "").await.is_problem(403, "unauthorized");
+    other.post(order["authorizations"][0].as_str().unwrap(), "").await.is_problem(403, "unauthorized");
+    other.post(order["authorizations"][0].as_str().unwrap(), r#"{"status":"deactivated"}"#).await.is_problem(403, "unauthorized");
+    other.finalize(&order, &csr(&["a.demo.test"], None)).await.is_problem(403, "unauthorized");
+    other.post(&format!("{}/orders", account.kid), "").await.is_problem(403, "unauthorized");
+    account.post("/acme/order/0123", "").await.is_problem(404, "malformed");
+    account.post("/acme/authz/0123.0", "").await.is_problem(404, "malformed");
+    assert_eq!(account.post(created.header("location"), "").await.json()["status"], "ready");
+}
+
+#[tokio::test]
+async fn the_list_of_orders_has_pages() {
+    let world = World::new();
+    let account = world.account().await;
+    for name in ["a.demo.test", "b.demo.test", "c.demo.test"] {
+        account.order(&[name]).await.is(201);
+    }
+    let first = account.post(&format!("{}/orders", account.kid), "").await;
+    let next = first.headers.get_all("link").iter().find_map(|l| l.to_str().unwrap().strip_suffix(r#">;rel="next""#)).unwrap();
+    let second = account.post(next.strip_prefix('<').unwrap(), "").await;
+    let mut all: Vec<_> = [&first, &second].iter().flat_map(|a| a.is(200).json()["orders"].as_array().unwrap().clone()).collect();
+    assert!(second.headers.get_all("link").iter().all(|l| !l.to_str().unwrap().contains("next")));
+    all.sort_by_key(ToString::to_string);
+    all.dedup();
+    assert_eq!(all.len(), 3);
+    account.post(&format!("{}/orders?page=2", account.kid), "").await.is_problem(400, "malformed");
+}
+
+#[tokio::test]
+async fn csrs_that_are_refused_leave_the_order_ready() {
+    let world = World::new();
+    let pair = KeyPair::generate().unwrap();
+    let account = world.register(Key::of(&pair)).await;
+    let created = account.order(&["a.demo.test", "b.demo.test"]).await;
+    let order = created.json();
+    let both = ["a.demo.test", "b.demo.test"];
+    let mut damaged = csr(&both, None);
+    damaged.replace_range(200..201, if &damaged[200..201] == "A" { "B" } else { "A" });
+    let refused = [
+        csr(&["a.demo.test"], None),
+        csr(&["a.demo.test", "b.demo.test", "c.demo.test"], None),
+        csr(&both, Some("c.demo.test")),
+        csr(&both, Some("Some Person")),
+        csr(&[], Some("a.demo.test")),
+        csr_by(&pair, &both, None),
+        damaged,
+        "AAAA".to_owned(),
+        "not base64url!".to_owned(),
+    ];
+    for csr in &refused {
+        account.finalize(&order, csr).await.is_problem(400, "badCSR");
+    }
+    account.post(order["finalize"].as_str().unwrap(), "{}").await.is_problem(400, "malformed");
+    assert_eq!(account.post(created.header("location"), "").await.json()["status"], "ready");
+    let valid = account.finalize(&order, &csr(&both, Some("b.demo.test"))).await;
+    assert_eq!(valid.is(200).json()["status"], "valid");
+    // A second finalize, and one that comes too late.
+    account.finalize(&order, &csr(&both, None)).await.is_problem(403, "orderNotReady");
+    // A CN may stand for a name that the SAN lacks.
+    let both_again = account.order(&both).await.json();
+    account.finalize(&both_again, &csr(&["a.demo.test"], Some("b.demo.test"))).await.is(200);
+    let expired = account.order(&["a.demo.test"]).await;
+    world.clock.advance(Duration::from_secs(86_400));
+    account.finalize(&expired.json(), &csr(&["a.demo.test"], None)).await.is_problem(403, "orderNotReady");
+    assert_eq!(account.post(expired.header("location"), "").await.json()["status"], "invalid");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_away_or_refuses() {
+    let world = World::new();
+    let account = world.account().await;
+    let created = account.order(&["a.demo.test"]).await;
+    world.state().worker = Worker::Away;
+    let processing = account.finalize(&created.json(), &csr(&["a.demo.test"], None)).await;
+    assert_eq!(processing.is(200).json()["status"], "processing");
+    assert!(!processing.header("retry-after").is_empty());
+    assert_eq!(processing.header("location"), created.header("location"));
+    account.finalize(&created.json(), &csr(&["a.demo.test"], None)).await.is_problem(403, "orderNotReady");
+
+    world.state().worker = Worker::Refuses(Problem::new(ProblemType::RejectedIdentifier, "not in the policy"));
+    let created = account.order(&["b.demo.test"]).await;
+    let invalid = account.finalize(&created.json(), &csr(&["b.demo.test"], None)).await.is(200).json();
+    assert_eq!(invalid["status"], "invalid");
+    assert_eq!(invalid["error"]["type"], "urn:ietf:params:acme:error:rejectedIdentifier");
+}
+
+#[tokio::test]
+async fn a_deactivated_authorization_ends_its_order() {
+    let world = World::new();
+    let account = world.account().await;
+    let created = account.order(&["a.demo.test"]).await;
+    let url = created.json()["authorizations"][0].as_str().unwrap().to_owned();
+    account.post(&url, r#"{"status":"valid"}"#).await.is_problem(400, "malformed");
+    assert_eq!(account.post(&url, r#"{"status":"deactivated"}"#).await.is(200).json()["status"], "deactivated");
+    account.post(&url, r#"{"status":"deactivated"}"#).await.is_problem(400, "malformed");
+    account.finalize(&created.json(), &csr(&["a.demo.test"], None)).await.is_problem(403, "orderNotReady");
+    assert!(url.starts_with(BASE));
+}

@@ -1,0 +1,115 @@
+//! A server over a fake store, with a root, an issuing authority and a grant.
+
+use std::sync::{Arc, Mutex};
+
+use acme_server::{AcmeConfig, AcmeServer, AuthorityOffer, ProfileOffer};
+use axum::Router;
+use ca_core::model::{Authority, AuthorityKind, AuthorityName, Grant, GrantId, GrantRecord, GrantStatus, SignedStatement};
+use ca_core::pki::{Identifier, SerialNumber, Timestamp};
+use ca_testkit::{FakeClock, SeededRng};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _, SanType};
+
+use crate::fake_store::{FakeStore, State, spki_sha256};
+
+pub(crate) const BASE: &str = "https://ca.test:14000";
+pub(crate) const KID: &str = "0123456789abcdef";
+
+pub(crate) struct World {
+    pub(crate) router: Router,
+    pub(crate) store: Arc<FakeStore>,
+    pub(crate) clock: Arc<FakeClock>,
+    /// The key of every certificate that the fake worker issues.
+    pub(crate) leaf_key: Arc<KeyPair>,
+}
+
+fn ca(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn san(identifier: &Identifier) -> SanType {
+    match identifier {
+        Identifier::Dns(name) => SanType::DnsName(name.as_str().try_into().unwrap()),
+        Identifier::Ip(address) => SanType::IpAddress(*address),
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(configure: impl FnOnce(&mut AcmeConfig)) -> Self {
+        let clock = Arc::new(FakeClock::default());
+        let name: AuthorityName = "demo".parse().unwrap();
+        let (root_key, issuing_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let (root, issuing) = (ca("root"), ca("issuing"));
+        let root_der = root.self_signed(&root_key).unwrap().der().to_vec();
+        let issuing_der = issuing.signed_by(&issuing_key, &Issuer::from_params(&root, &root_key)).unwrap().der().to_vec();
+        let authority = |name: &str, kind, certificate: &[u8], issuer: Option<&str>, is_default| Authority {
+            name: name.parse().unwrap(),
+            kind,
+            certificate: certificate.to_vec(),
+            issuer: issuer.map(|i| i.parse().unwrap()),
+            key: None,
+            is_default,
+            imported_at: Timestamp::from_unix(0),
+        };
+        let grant = Grant {
+            id: KID.parse().unwrap(),
+            version: 1,
+            service: "payments".into(),
+            authority: name.clone(),
+            profiles: vec!["client".into(), "server".into()],
+            names: vec!["dns:*.demo.test".parse().unwrap(), "ip:127.0.0.0/8".parse().unwrap(), "dns-wildcard:demo.test".parse().unwrap()],
+            enrol_by: None,
+            valid_until: None,
+            max_accounts: None,
+        };
+        let record = GrantRecord {
+            grant,
+            evidence: SignedStatement { statement: String::new(), signature: String::new() },
+            status: GrantStatus::Active,
+            created_at: Timestamp::from_unix(0),
+            accounts: 0,
+        };
+        let leaf_key = Arc::new(KeyPair::generate().unwrap());
+        let key = Arc::clone(&leaf_key);
+        let issue = move |identifiers: &[Identifier], serial: SerialNumber| {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.subject_alt_names = identifiers.iter().map(san).collect();
+            params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial.to_der_integer()));
+            params.use_authority_key_identifier_extension = true;
+            let der = params.signed_by(&*key, &Issuer::from_params(&issuing, &issuing_key)).unwrap().der().to_vec();
+            (der, spki_sha256(&key.subject_public_key_info()))
+        };
+        let state = State {
+            grants: [(record.grant.id.clone(), record)].into(),
+            authorities: vec![
+                authority("demo", AuthorityKind::Issuing, &issuing_der, Some("demo-root"), true),
+                authority("demo-root", AuthorityKind::Root, &root_der, None, false),
+            ],
+            ..State::default()
+        };
+        let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue) });
+        let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate") };
+        let offers = AuthorityOffer { name: name.clone(), profiles: vec![offer("client"), offer("short")] };
+        let mut config = AcmeConfig::new(BASE, name, vec![offers]);
+        config.status_base_url = Some("http://status.test".to_owned());
+        configure(&mut config);
+        let server = AcmeServer::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap();
+        Self { router: Arc::new(server).router(), store, clock, leaf_key }
+    }
+
+    pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.store.state.lock().unwrap()
+    }
+
+    pub(crate) fn grant(&self, change: impl FnOnce(&mut GrantRecord)) {
+        let id: GrantId = KID.parse().unwrap();
+        change(self.state().grants.get_mut(&id).unwrap());
+    }
+}

@@ -1,0 +1,320 @@
+//! Rehearsals: the same run with throwaway officers, so that a CA can be tried out by one person in one go.
+//!
+//! Subjects are marked, approvals are in another namespace, and the trust anchor is its own; nothing of it counts in
+//! production. The officers' and the operator's keys are plain OpenSSH files (0600): whoever has the folder is all of
+//! them, which is what makes it a rehearsal.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ca_core::ceremony::{CeremonyError, CeremonyKind, Officer, Operation, Plan, PolicyBundle, Statement};
+use ca_core::evidence::sshsig;
+use ca_core::model::{AuthorityName, KeyLabel};
+use ca_core::pki::{KeyAlgorithm, sha256};
+use ca_core::policy::{NamePattern, OperatorPolicy, OwnCertificate, Permission, Policy, ProfilePolicy};
+use ca_core::ports::{Clock, KeyStore, Rng};
+use ssh_key::private::Ed25519Keypair;
+use ssh_key::{LineEnding, PrivateKey};
+use zeroize::Zeroizing;
+
+use crate::files::{Folder, PLAN, POLICY_BUNDLE, read, write_new};
+use crate::run::random_hex;
+use crate::{Error, RunOptions, RunOutcome, VerifiedBundle, run};
+
+const OFFICERS: [&str; 3] = ["ana", "bela", "cora"];
+/// Two of three sign, as in a small production roster.
+const SIGNING: [&str; 2] = ["ana", "bela"];
+/// The operator of a rehearsal, as the policy names it.
+const OPERATOR: &str = "operator";
+
+/// What a rehearsal makes.
+pub struct RehearsalOptions {
+    /// The folder: `officers/`, `operator`, `plan.toml` and `bundle/` below it.
+    pub dir: PathBuf,
+    /// Where the root's key is made.
+    pub root_keys: Arc<dyn KeyStore>,
+    /// Where the issuing authority's key is made.
+    pub online_keys: Arc<dyn KeyStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// The organization in the subjects.
+    pub organization: String,
+    /// The issuing authority; the root is called `{authority}-root`.
+    pub authority: AuthorityName,
+    /// The kind of both keys.
+    pub algorithm: KeyAlgorithm,
+    /// Where status is served.
+    pub status_base_url: String,
+    /// What the certificate constrains the issuing authority to.
+    pub permitted: Vec<NamePattern>,
+    /// What the policy lets be granted.
+    pub names: Vec<NamePattern>,
+    /// Profiles on offer.
+    pub profiles: BTreeMap<String, ProfilePolicy>,
+    /// The CA's own certificates, with their keys' digests.
+    pub own: Vec<OwnCertificate>,
+    /// The most certificates an hour.
+    pub max_per_hour: u32,
+    /// How long a CRL is valid, in seconds.
+    pub crl_validity: u64,
+    /// How often one is made, in seconds.
+    pub crl_interval: u64,
+}
+
+/// A rehearsed authority.
+#[derive(Debug)]
+pub struct Rehearsal {
+    /// The bundle's folder.
+    pub bundle: PathBuf,
+    /// The bundle, verified.
+    pub verified: VerifiedBundle,
+    /// The operator's private key, an OpenSSH file.
+    pub operator_key: PathBuf,
+    /// The operator's name in the policy.
+    pub operator: String,
+}
+
+/// Rehearses a ceremony from beginning to end, through the same [`run`] as a production one. Called again with the
+/// same folder it finishes what was cut off, or finds it done.
+///
+/// # Errors
+/// As [`run`].
+pub async fn rehearse(options: RehearsalOptions) -> Result<Rehearsal, Error> {
+    let dir = &options.dir;
+    private_folder(dir)?;
+    private_folder(&dir.join("officers"))?;
+    for officer in OFFICERS {
+        make_key(&dir.join("officers").join(officer), options.rng.as_ref(), officer)?;
+    }
+    let operator_key = dir.join(OPERATOR);
+    make_key(&operator_key, options.rng.as_ref(), OPERATOR)?;
+
+    let plan = dir.join(PLAN);
+    if !plan.exists() {
+        write_new(&plan, plan_text(&options)?.as_bytes(), 0o644)?;
+    }
+    let bundle = dir.join("bundle");
+    // First the plan's signatures are missing, then those of the statements, then nothing.
+    for _ in 0..4 {
+        let outcome = run(RunOptions {
+            plan: plan.clone(),
+            bundle: bundle.clone(),
+            root_keys: Arc::clone(&options.root_keys),
+            online_keys: Arc::clone(&options.online_keys),
+            clock: Arc::clone(&options.clock),
+            rng: Arc::clone(&options.rng),
+            observer: None,
+        });
+        match outcome.await? {
+            RunOutcome::Complete(verified) => {
+                return Ok(Rehearsal { bundle, verified: *verified, operator_key, operator: OPERATOR.to_owned() });
+            }
+            RunOutcome::NeedsSignatures(needed) => {
+                for needed in needed {
+                    sign_file(dir, &needed.file, &needed.signature)?;
+                }
+            }
+        }
+    }
+    Err(Error::issuance("rehearsal", "it did not come to its end after every file was signed"))
+}
+
+/// Has the throwaway officers of the rehearsal in `dir` approve an edited policy. Its version must be greater than
+/// that of the last one approved here; its authorities and their keys must be the rehearsal's. The bundle is also kept
+/// in `dir/policies/`.
+///
+/// # Errors
+/// When `dir` is no rehearsal, or the policy is refused.
+pub fn approve_policy_rehearsal(dir: &Path, policy_text: &str, clock: &dyn Clock, rng: &dyn Rng) -> Result<PolicyBundle, Error> {
+    let folder = Folder(dir.join("bundle"));
+    let plan = Plan::parse(&folder.text(PLAN)?).map_err(Error::file(&folder.path(PLAN)))?;
+    if plan.kind() != CeremonyKind::Rehearsal {
+        return Err(Error::bundle(&folder.path(PLAN), "it is not a rehearsal's plan: production policies are signed by their officers"));
+    }
+    let policies = dir.join("policies");
+    private_folder(&policies)?;
+    let policy = Policy::parse(policy_text).map_err(CeremonyError::from)?;
+    let last = latest_policy(&folder, &policies, &plan)?;
+    let refused = |reason: String| Error::Ceremony(CeremonyError::Refused { what: "policy", reason });
+    if policy.version <= last.version {
+        return Err(refused(format!(
+            "its version is {}, and version {} is approved already (hint: raise `version`)",
+            policy.version, last.version
+        )));
+    }
+    for authority in &policy.authorities {
+        if last.authority(&authority.name).map(|a| a.key_sha256) != Some(authority.key_sha256) {
+            return Err(refused(format!("the authority `{}` or its key_sha256 is not this rehearsal's", authority.name)));
+        }
+    }
+    let policy_sha256 = sha256(policy_text.as_bytes());
+    let issued_at = clock.now();
+    let statement = Statement {
+        format: Statement::FORMAT.to_owned(),
+        operation: Operation::ApprovePolicy { version: policy.version, policy_sha256 },
+        authority: plan.root.authority.clone(),
+        plan_sha256: plan.sha256,
+        policy_version: policy.version,
+        policy_sha256,
+        nonce: random_hex(rng),
+        issued_at,
+        expires_at: issued_at.plus(Duration::from_secs(u64::from(plan.approval_days) * 86_400)),
+    };
+    let statement = String::from_utf8(statement.to_bytes()).expect("JSON is UTF-8");
+    let signatures = SIGNING.iter().map(|officer| signature(dir, officer, statement.as_bytes())).collect::<Result<_, _>>()?;
+    let bundle = PolicyBundle { policy: policy_text.to_owned(), statement, signatures };
+    bundle.verify(&plan.roster)?;
+    write_new(&policies.join(format!("{:020}.json", policy.version)), bundle.to_json().as_bytes(), 0o644)?;
+    Ok(bundle)
+}
+
+/// The approved policy with the highest version.
+fn latest_policy(folder: &Folder, policies: &Path, plan: &Plan) -> Result<Policy, Error> {
+    let mut paths = vec![folder.path(POLICY_BUNDLE)];
+    for entry in std::fs::read_dir(policies).map_err(Error::io("list", policies))? {
+        let path = entry.map_err(Error::io("list", policies))?.path();
+        if path.extension().is_some_and(|e| e == "json") {
+            paths.push(path);
+        }
+    }
+    let mut latest: Option<Policy> = None;
+    for path in paths {
+        let text = String::from_utf8(read(&path)?).map_err(|_| Error::bundle(&path, "it is not UTF-8 text"))?;
+        let (policy, _) = PolicyBundle::from_json(&text).and_then(|b| b.verify(&plan.roster)).map_err(Error::file(&path))?;
+        if latest.as_ref().is_none_or(|l| policy.version > l.version) {
+            latest = Some(policy);
+        }
+    }
+    latest.ok_or_else(|| Error::bundle(&folder.path(POLICY_BUNDLE), "there is no policy"))
+}
+
+fn sign_file(dir: &Path, file: &Path, pattern: &Path) -> Result<(), Error> {
+    let message = read(file)?;
+    let pattern = pattern.display().to_string();
+    for officer in SIGNING {
+        let armored = signature(dir, officer, &message)?;
+        write_new(Path::new(&pattern.replace(".OFFICER.", &format!(".{officer}."))), armored.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+fn signature(dir: &Path, officer: &str, message: &[u8]) -> Result<String, Error> {
+    let path = dir.join("officers").join(officer);
+    let text = Zeroizing::new(read(&path)?);
+    let key = PrivateKey::from_openssh(text.as_slice()).map_err(|e| Error::bundle(&path, format!("not an OpenSSH private key: {e}")))?;
+    sshsig::sign(&key, CeremonyKind::Rehearsal.namespace(), message).map_err(|e| Error::bundle(&path, e.to_string()))
+}
+
+/// Makes a key pair, `path` and `path.pub`, where there is none yet.
+fn make_key(path: &Path, rng: &dyn Rng, comment: &str) -> Result<(), Error> {
+    let wrong = |e: ssh_key::Error| Error::bundle(path, e.to_string());
+    if !path.exists() {
+        let mut seed = Zeroizing::new([0u8; 32]);
+        rng.fill(seed.as_mut_slice());
+        let mut key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+        key.set_comment(format!("rehearsal {comment}"));
+        write_new(path, key.to_openssh(LineEnding::LF).map_err(wrong)?.as_bytes(), 0o600)?;
+    }
+    write_new(&public_path(path), format!("{}\n", public_key(path)?).as_bytes(), 0o644)
+}
+
+fn public_path(path: &Path) -> PathBuf {
+    path.with_extension("pub")
+}
+
+fn public_key(path: &Path) -> Result<String, Error> {
+    let text = Zeroizing::new(read(path)?);
+    let key = PrivateKey::from_openssh(text.as_slice()).map_err(|e| Error::bundle(path, format!("not an OpenSSH private key: {e}")))?;
+    key.public_key().to_openssh().map_err(|e| Error::bundle(path, e.to_string()))
+}
+
+fn private_folder(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create", path))
+}
+
+fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
+    use toml::Value;
+    let wrong = |e: toml::ser::Error| Error::issuance("rehearsal plan", e);
+    let key_label = |name: &str| name.parse::<KeyLabel>().map_err(|e| Error::issuance("rehearsal plan", e));
+    let authority = &options.authority;
+    let root: AuthorityName = format!("{authority}-root").parse().map_err(|e| Error::issuance("rehearsal plan", e))?;
+    let officers = OFFICERS.iter().map(|name| {
+        let keys = vec![public_key(&options.dir.join("officers").join(name))?];
+        Ok(Officer { name: (*name).to_owned(), keys })
+    });
+    let operator = OperatorPolicy {
+        name: OPERATOR.to_owned(),
+        key: public_key(&options.dir.join(OPERATOR))?,
+        may: vec![Permission::Grant, Permission::Revoke, Permission::Publish],
+    };
+    let table = |entries: Vec<(&str, Value)>| Value::Table(entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
+    let text = |t: &str| Value::String(t.to_owned());
+    let value = |v: Result<Value, toml::ser::Error>| v.map_err(wrong);
+    let number = |n: u64| i64::try_from(n).map(Value::Integer).map_err(|e| Error::issuance("rehearsal plan", e));
+    let subject = |what: &str| {
+        table(vec![
+            ("organization", text(&options.organization)),
+            ("common_name", Value::String(format!("{}{} {what}", Plan::MARK, options.organization))),
+        ])
+    };
+    let algorithm = value(Value::try_from(options.algorithm))?;
+    let policy_authority = table(vec![
+        ("name", text(authority.as_str())),
+        ("names", value(Value::try_from(&options.names))?),
+        ("profile", value(Value::try_from(&options.profiles))?),
+        ("own", value(Value::try_from(&options.own))?),
+        ("max_per_hour", Value::Integer(options.max_per_hour.into())),
+        ("crl_validity", number(options.crl_validity)?),
+        ("crl_interval", number(options.crl_interval)?),
+    ]);
+    let plan = table(vec![
+        ("format", text(Plan::FORMAT)),
+        ("kind", text("rehearsal")),
+        ("title", Value::String(format!("Rehearsal of {authority}"))),
+        ("status_base_url", text(options.status_base_url.trim_end_matches('/'))),
+        ("approval_days", Value::Integer(30)),
+        (
+            "roster",
+            table(vec![
+                ("threshold", Value::Integer(2)),
+                ("officer", value(Value::try_from(officers.collect::<Result<Vec<Officer>, Error>>()?))?),
+            ]),
+        ),
+        (
+            "root",
+            table(vec![
+                ("authority", text(root.as_str())),
+                ("key", text(key_label(root.as_str())?.as_str())),
+                ("algorithm", algorithm.clone()),
+                ("subject", subject("Root")),
+                ("lifetime_days", Value::Integer(3650)),
+                ("crl_lifetime_days", Value::Integer(365)),
+            ]),
+        ),
+        (
+            "issuing",
+            Value::Array(vec![table(vec![
+                ("authority", text(authority.as_str())),
+                ("key", text(key_label(authority.as_str())?.as_str())),
+                ("algorithm", algorithm),
+                ("subject", subject("Issuing")),
+                ("lifetime_days", Value::Integer(1825)),
+                ("permitted", value(Value::try_from(&options.permitted))?),
+            ])]),
+        ),
+        (
+            "policy",
+            table(vec![
+                ("version", Value::Integer(1)),
+                ("authority", Value::Array(vec![policy_authority])),
+                ("operator", value(Value::try_from(vec![operator]))?),
+            ]),
+        ),
+    ]);
+    toml::to_string(&plan).map_err(wrong)
+}

@@ -1,0 +1,367 @@
+//! The agent's directory, and how it changes without ever being half changed.
+//!
+//! ```text
+//! config.json       what was asked for (no secret)
+//! account.json      the ACME account with its key, 0600
+//! state.json        what is known about the certificate in use, and failures
+//! versions/000001/  key.pem (0600), cert.pem, chain.pem, fullchain.pem
+//! live              a symbolic link to the version in use
+//! ```
+//! Key and certificate change together: a new version is written whole and made durable, then `live` is swapped by
+//! a rename. A crash leaves the old version or the new one.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use ca_core::pki::{Certificate, Timestamp, pem_decode_all, pem_encode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::error::AgentError;
+use super::plan::Window;
+
+const MAX_FILE: u64 = 1024 * 1024;
+const MAX_CHAIN: usize = 10;
+/// The version in use, and two before it for whoever still reads them.
+const KEPT_VERSIONS: usize = 3;
+
+/// What was asked for; kept, so that `ca agent run --dir` is enough after the first time.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    pub(super) directory: String,
+    pub(super) ca_bundle: PathBuf,
+    pub(super) names: Vec<String>,
+    #[serde(default)]
+    pub(super) profile: Option<String>,
+    #[serde(default)]
+    pub(super) reload_cmd: Option<String>,
+    #[serde(default)]
+    pub(super) reload_shell: bool,
+    #[serde(default)]
+    pub(super) reuse_key: bool,
+    /// In millionths of the life.
+    pub(super) renew_at: u32,
+}
+
+/// What is known beyond the certificate itself.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Knowledge {
+    /// Which version the rest is about.
+    pub(super) version: u32,
+    pub(super) obtained: Option<Timestamp>,
+    pub(super) draw: u32,
+    #[serde(default)]
+    pub(super) window: Option<Window>,
+    #[serde(default)]
+    pub(super) check_window_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(super) failures: u32,
+    #[serde(default)]
+    pub(super) last_error: Option<String>,
+    #[serde(default)]
+    pub(super) retry_at: Option<Timestamp>,
+    /// The reload hook is owed.
+    #[serde(default)]
+    pub(super) reload_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(super) reload_failures: u32,
+    #[serde(default)]
+    pub(super) reload_error: Option<String>,
+}
+
+/// The certificate in use.
+pub(super) struct Live {
+    pub(super) version: u32,
+    pub(super) certificate: Certificate,
+}
+
+/// The directory, and the exclusive right to change it where it was locked.
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Directory {
+    /// Opens the directory to change it, creating it (0700) where it is missing. One process at a time.
+    pub(super) fn lock(path: &Path) -> Result<Self, AgentError> {
+        for directory in [path.to_owned(), path.join("versions")] {
+            match DirBuilder::new().mode(0o700).recursive(true).create(&directory) {
+                Ok(()) => {}
+                Err(e) => return Err(AgentError::io("create the directory", &directory)(e)),
+            }
+        }
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(AgentError::io("open", &lock_path))?;
+        lock.try_lock().map_err(|_| {
+            AgentError::Local(format!("another agent uses `{}` (hint: stop it, or give each agent its own --dir)", path.display()))
+        })?;
+        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+    }
+
+    /// Opens the directory to look at it.
+    pub(super) fn view(path: &Path) -> Self {
+        Self { path: path.to_owned(), _lock: None }
+    }
+
+    /// Where services find key and certificate.
+    pub(super) fn live_path(&self) -> PathBuf {
+        self.path.join("live")
+    }
+
+    pub(super) fn settings(&self) -> Result<Option<Settings>, AgentError> {
+        self.read_json("config.json")
+    }
+
+    pub(super) fn put_settings(&self, settings: &Settings) -> Result<(), AgentError> {
+        self.write_json("config.json", settings)
+    }
+
+    pub(super) fn knowledge(&self) -> Result<Knowledge, AgentError> {
+        Ok(self.read_json("state.json")?.unwrap_or_default())
+    }
+
+    pub(super) fn put_knowledge(&self, knowledge: &Knowledge) -> Result<(), AgentError> {
+        self.write_json("state.json", knowledge)
+    }
+
+    /// The account's credentials, if there is an account.
+    pub(super) fn account(&self) -> Result<Option<instant_acme::AccountCredentials>, AgentError> {
+        self.read_json("account.json")
+    }
+
+    pub(super) fn put_account(&self, credentials: &instant_acme::AccountCredentials) -> Result<(), AgentError> {
+        self.write_json("account.json", credentials)
+    }
+
+    /// Puts an account that the CA does not know any more aside.
+    pub(super) fn retire_account(&self) -> Result<(), AgentError> {
+        let path = self.path.join("account.json");
+        match fs::rename(&path, self.path.join("account.json.old")) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(AgentError::io("rename", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The certificate in use, if there is one.
+    pub(super) fn live(&self) -> Result<Option<Live>, AgentError> {
+        let link = self.live_path();
+        let target = match fs::read_link(&link) {
+            Ok(target) => target,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(AgentError::io("read the link", &link)(e)),
+        };
+        let damaged = |why: String| AgentError::Local(format!("`{}`: {why} (hint: remove the link to enrol anew)", link.display()));
+        let version = target.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse().ok());
+        let version = version.ok_or_else(|| damaged("it does not lead to a version".to_owned()))?;
+        let path = link.join("cert.pem");
+        let text = read_bounded(&path)?.ok_or_else(|| damaged("there is no cert.pem behind it".to_owned()))?;
+        let text = std::str::from_utf8(&text).map_err(|e| damaged(e.to_string()))?;
+        let der = pem_decode_all(text, "CERTIFICATE").map_err(|e| damaged(e.to_string()))?;
+        let der = der.first().ok_or_else(|| damaged("cert.pem holds no certificate".to_owned()))?;
+        let certificate = Certificate::from_der(der).map_err(|e| damaged(e.to_string()))?;
+        Ok(Some(Live { version, certificate }))
+    }
+
+    /// The private key in use, as PEM.
+    pub(super) fn live_key(&self) -> Result<Option<Zeroizing<Vec<u8>>>, AgentError> {
+        read_bounded(&self.live_path().join("key.pem"))
+    }
+
+    /// Writes key and chain as a new version; `live` does not lead there yet. Durable when it returns.
+    pub(super) fn stage(&self, key_pem: &str, chain: &[Certificate]) -> Result<u32, AgentError> {
+        let versions = self.path.join("versions");
+        let version = self.versions()?.last().copied().unwrap_or(0).saturating_add(1);
+        let (staging, target) = (versions.join(".new"), versions.join(format!("{version:06}")));
+        match fs::remove_dir_all(&staging) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(AgentError::io("remove", &staging)(e)),
+            _ => {}
+        }
+        DirBuilder::new().mode(0o700).create(&staging).map_err(AgentError::io("create the directory", &staging))?;
+        let pem = |part: &[Certificate]| part.iter().map(|c| pem_encode("CERTIFICATE", c.der())).collect::<String>();
+        let (leaf, above) = chain.split_at(chain.len().min(1));
+        for (name, mode, text) in [
+            ("key.pem", 0o600, key_pem),
+            ("cert.pem", 0o644, pem(leaf).as_str()),
+            ("chain.pem", 0o644, pem(above).as_str()),
+            ("fullchain.pem", 0o644, pem(chain).as_str()),
+        ] {
+            write_new(&staging.join(name), mode, text.as_bytes())?;
+        }
+        sync(&staging)?;
+        fs::rename(&staging, &target).map_err(AgentError::io("rename", &staging))?;
+        sync(&versions)?;
+        Ok(version)
+    }
+
+    /// Makes a staged version the one in use, and removes old ones. Durable when it returns.
+    pub(super) fn activate(&self, version: u32) -> Result<(), AgentError> {
+        let (link, temporary) = (self.live_path(), self.path.join(".live.new"));
+        match fs::remove_file(&temporary) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(AgentError::io("remove", &temporary)(e)),
+            _ => {}
+        }
+        symlink(format!("versions/{version:06}"), &temporary).map_err(AgentError::io("create the link", &temporary))?;
+        fs::rename(&temporary, &link).map_err(AgentError::io("swap the link", &link))?;
+        sync(&self.path)?;
+        let versions = self.versions()?;
+        for old in versions.iter().filter(|v| **v != version).rev().skip(KEPT_VERSIONS - 1) {
+            // What cannot be removed now is removed next time.
+            let _ = fs::remove_dir_all(self.path.join(format!("versions/{old:06}")));
+        }
+        Ok(())
+    }
+
+    fn versions(&self) -> Result<Vec<u32>, AgentError> {
+        let path = self.path.join("versions");
+        let entries = fs::read_dir(&path).map_err(AgentError::io("list", &path))?;
+        let mut numbers: Vec<u32> = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, AgentError> {
+        let path = self.path.join(name);
+        let Some(bytes) = read_bounded(&path)? else { return Ok(None) };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| AgentError::Local(format!("`{}` is damaged: {e} (hint: restore it, or remove it to begin anew)", path.display())))
+    }
+
+    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), AgentError> {
+        let path = self.path.join(name);
+        let failed = |e: serde_json::Error| AgentError::Local(format!("cannot write `{}`: {e}", path.display()));
+        let mut bytes = Zeroizing::new(serde_json::to_vec_pretty(value).map_err(failed)?);
+        bytes.push(b'\n');
+        let temporary = self.path.join(format!(".{name}.new"));
+        match fs::remove_file(&temporary) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(AgentError::io("remove", &temporary)(e)),
+            _ => {}
+        }
+        write_new(&temporary, 0o600, &bytes)?;
+        fs::rename(&temporary, &path).map_err(AgentError::io("replace", &path))?;
+        sync(&self.path)
+    }
+}
+
+/// Reads what the CA sent as a chain: leaf first, each signed by the next, a bounded number of them.
+pub(super) fn parse_chain(text: &str) -> Result<Vec<Certificate>, AgentError> {
+    let wrong = |why: String| AgentError::Temporary(format!("the certificate that it sent is unusable: {why}"));
+    let ders = pem_decode_all(text, "CERTIFICATE").map_err(|e| wrong(e.to_string()))?;
+    if ders.is_empty() || ders.len() > MAX_CHAIN {
+        return Err(wrong(format!("{} certificates in the chain", ders.len())));
+    }
+    let chain: Vec<_> = ders.iter().map(|d| Certificate::from_der(d)).collect::<Result<_, _>>().map_err(|e| wrong(e.to_string()))?;
+    for pair in chain.windows(2) {
+        pair[0].is_signed_by(&pair[1]).map_err(|e| wrong(format!("the chain does not hold together: {e}")))?;
+    }
+    Ok(chain)
+}
+
+fn read_bounded(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, AgentError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(AgentError::io("open", path)(e)),
+    };
+    let length = file.metadata().map_err(AgentError::io("inspect", path))?.len();
+    if length > MAX_FILE {
+        return Err(AgentError::Local(format!("`{}` is longer than {MAX_FILE} bytes", path.display())));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(AgentError::io("read", path))?;
+    Ok(Some(bytes))
+}
+
+fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), AgentError> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    file.and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all())).map_err(AgentError::io("write", path))
+}
+
+fn sync(directory: &Path) -> Result<(), AgentError> {
+    File::open(directory).and_then(|d| d.sync_all()).map_err(AgentError::io("make durable", directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn certificate() -> (String, Certificate) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = rcgen::CertificateParams::new(vec!["a.demo.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (key.serialize_pem(), Certificate::from_der(made.der()).unwrap())
+    }
+
+    #[test]
+    fn key_and_certificate_change_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent");
+        let directory = Directory::lock(&path).unwrap();
+        assert!(directory.live().unwrap().is_none());
+        let mut last = None;
+        for expected in 1..=5 {
+            let (key, certificate) = certificate();
+            // A crash while staging leaves this behind.
+            fs::create_dir_all(path.join("versions/.new/junk")).unwrap();
+            let version = directory.stage(&key, std::slice::from_ref(&certificate)).unwrap();
+            assert_eq!(version, expected);
+            assert_eq!(directory.live().unwrap().map(|l| l.certificate.der().to_vec()), last, "staging changes nothing");
+            directory.activate(version).unwrap();
+            let live = directory.live().unwrap().unwrap();
+            assert_eq!((live.version, live.certificate.der()), (expected, certificate.der()));
+            assert_eq!(directory.live_key().unwrap().unwrap().as_slice(), key.as_bytes());
+            last = Some(certificate.der().to_vec());
+        }
+        assert_eq!(directory.versions().unwrap(), [3, 4, 5]);
+        let mode = |p: &str| fs::metadata(path.join(p)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("live/key.pem"), mode("live/cert.pem"), mode("")), (0o600, 0o644, 0o700));
+        directory.put_knowledge(&Knowledge { version: 5, ..Knowledge::default() }).unwrap();
+        assert_eq!((directory.knowledge().unwrap().version, mode("state.json")), (5, 0o600));
+    }
+
+    #[test]
+    fn one_agent_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Directory::lock(folder.path()).unwrap();
+        let error = Directory::lock(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("another agent uses"), "{error}");
+        drop(first);
+        Directory::lock(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn damage_is_told_apart_from_absence() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        assert!(directory.settings().unwrap().is_none());
+        fs::write(folder.path().join("config.json"), "{\"directory\":1}").unwrap();
+        let error = directory.settings().unwrap_err().to_string();
+        assert!(error.contains("config.json` is damaged"), "{error}");
+        symlink("versions/000009", folder.path().join("live")).unwrap();
+        let error = directory.live().err().unwrap().to_string();
+        assert!(error.contains("no cert.pem behind it"), "{error}");
+    }
+
+    #[test]
+    fn chains() {
+        let (_, one) = certificate();
+        let (_, other) = certificate();
+        let pem = |c: &Certificate| pem_encode("CERTIFICATE", c.der());
+        assert_eq!(parse_chain(&pem(&one)).unwrap().len(), 1);
+        assert!(parse_chain(&format!("{}{}", pem(&one), pem(&other))).is_err(), "the other did not sign the one");
+        assert!(parse_chain("").is_err());
+        assert!(parse_chain(&pem(&one).repeat(11)).is_err());
+    }
+}

@@ -1,0 +1,214 @@
+//! The agent against a CA that does what the test says, on a clock that the test sets.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ca_core::ports::Clock as _;
+use ca_testkit::{FakeClock, SeededRng};
+use clap::Parser;
+use serde_json::Value;
+
+use super::Options;
+use super::fake_ca::FakeCa;
+use super::runner::Agent;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct World {
+    folder: tempfile::TempDir,
+    ca: FakeCa,
+    clock: FakeClock,
+    rng: SeededRng,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = FakeCa::start(folder.path()).await;
+        std::fs::write(folder.path().join("secret"), "c2VjcmV0").unwrap();
+        std::fs::set_permissions(folder.path().join("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        Self { folder, ca, clock: FakeClock::default(), rng: SeededRng::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn options(&self, more: &[&str]) -> Options {
+        let (dir, bundle, secret) = (self.path("agent"), self.ca.bundle.clone(), self.path("secret"));
+        let text = |p: &Path| p.to_str().unwrap().to_owned();
+        let mut all = vec!["agent".to_owned(), "--dir".into(), text(&dir), "--ca-bundle".into(), text(&bundle)];
+        all.extend([
+            "--directory".into(),
+            self.ca.directory.clone(),
+            "--name".into(),
+            "a.demo.test".into(),
+            "--profile".into(),
+            "short".into(),
+        ]);
+        all.extend(["--eab-kid".into(), "kid-1".into(), "--eab-hmac-file".into(), text(&secret)]);
+        all.extend(more.iter().map(|s| (*s).to_owned()));
+        Cli::parse_from(all).options
+    }
+
+    fn agent(&self, more: &[&str]) -> Agent<'_> {
+        Agent::open(&self.options(more), &self.clock, &self.rng).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn live(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path("agent/live").join(name)).unwrap_or_default()
+    }
+
+    /// Runs the agent until `done`, at most 10 seconds.
+    async fn run_until(&self, agent: &mut Agent<'_>, done: impl Fn() -> bool) {
+        let stop = async {
+            for _ in 0..500 {
+                if done() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            panic!("not within 10 seconds; state: {}", self.state());
+        };
+        assert_eq!(agent.run(stop).await.unwrap(), ExitCode::SUCCESS);
+    }
+
+    fn state(&self) -> Value {
+        serde_json::from_str(&std::fs::read_to_string(self.path("agent/state.json")).unwrap()).unwrap()
+    }
+
+    fn orders(&self) -> Vec<Value> {
+        self.ca.script.lock().unwrap().orders.clone()
+    }
+}
+
+#[tokio::test]
+async fn enrols_once_with_the_grant_and_renews_with_a_new_key() {
+    let world = World::new().await;
+    world.agent(&[]).enrol().await.unwrap();
+    let (key, certificate) = (world.live("key.pem"), world.live("cert.pem"));
+    assert!(key.starts_with("-----BEGIN PRIVATE KEY") && certificate.starts_with("-----BEGIN CERTIFICATE"));
+    world.agent(&[]).enrol().await.unwrap();
+    assert_eq!(world.live("cert.pem"), certificate, "a certificate that fits is left alone");
+
+    world.clock.advance(21 * DAY);
+    let mut agent = world.agent(&[]);
+    world.run_until(&mut agent, || world.live("cert.pem") != certificate && world.state()["version"] == 2).await;
+    assert_ne!(world.live("key.pem"), key);
+
+    let script = world.ca.script.lock().unwrap();
+    assert_eq!((script.accounts.len(), script.orders.len()), (1, 2), "the account is kept");
+    let binding = &script.accounts[0]["externalAccountBinding"];
+    assert!(binding["signature"].is_string(), "{binding}");
+    assert_eq!(script.orders[0]["profile"], "short");
+    for file in ["config.json", "state.json"] {
+        let text = std::fs::read_to_string(world.path("agent").join(file)).unwrap();
+        assert!(!text.contains("c2VjcmV0"), "the grant's secret is not kept");
+    }
+    let mode = std::fs::metadata(world.path("agent/account.json")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_window_moves_the_renewal_and_the_order_names_what_it_replaces() {
+    let world = World::new().await;
+    world.ca.script.lock().unwrap().window = Some((world.clock.now().plus(3 * DAY), world.clock.now().plus(4 * DAY)));
+    world.agent(&["--reuse-key"]).enrol().await.unwrap();
+    let (key, first) = (world.live("key.pem"), world.live("cert.pem"));
+    assert!(world.orders()[0]["replaces"].is_null());
+
+    world.clock.advance(4 * DAY);
+    let mut agent = world.agent(&[]);
+    world.run_until(&mut agent, || world.live("cert.pem") != first && world.state()["version"] == 2).await;
+    drop(agent);
+    assert_eq!(world.live("key.pem"), key, "--reuse-key is remembered");
+    let replaced = world.orders()[1]["replaces"].as_str().unwrap().to_owned();
+    assert_eq!(replaced.split('.').count(), 2, "RFC 9773 §4.1: {replaced}");
+
+    // An earlier order holds the place: the agent orders without naming what it replaces.
+    world.ca.script.lock().unwrap().already_replaced = true;
+    let second = world.live("cert.pem");
+    world.clock.advance(DAY);
+    let mut agent = world.agent(&[]);
+    world.run_until(&mut agent, || world.live("cert.pem") != second && world.state()["version"] == 3).await;
+    let orders = world.orders();
+    assert_eq!((orders.len(), orders[2]["replaces"].is_string(), orders[3]["replaces"].is_null()), (4, true, true));
+}
+
+#[tokio::test]
+async fn while_the_ca_is_away_it_goes_on_trying() {
+    let world = World::new().await;
+    world.ca.away(true);
+    let error = world.agent(&[]).enrol().await.unwrap_err();
+    assert_eq!(error.exit_code(), 5, "{error}");
+    assert!(error.to_string().contains("TLS with 127.0.0.1"), "{error}");
+
+    let mut agent = world.agent(&[]);
+    world.run_until(&mut agent, || world.state()["failures"] == 1).await;
+    let retry_at = world.state()["retry_at"].as_i64().unwrap() - world.clock.now().unix();
+    assert!((1..=2).contains(&retry_at), "{retry_at}");
+    world.ca.away(false);
+    world.clock.advance(Duration::from_secs(10));
+    world.run_until(&mut agent, || !world.live("cert.pem").is_empty() && world.state()["failures"] == 0).await;
+}
+
+#[tokio::test]
+async fn a_busy_ca_is_given_the_time_that_it_asks_for() {
+    let world = World::new().await;
+    world.agent(&[]).enrol().await.unwrap();
+    {
+        let mut script = world.ca.script.lock().unwrap();
+        (script.problem, script.retry_after) = (Some("rateLimited"), Some(7200));
+    }
+    world.clock.advance(25 * DAY);
+    let mut agent = world.agent(&[]);
+    world.run_until(&mut agent, || world.state()["failures"] == 1).await;
+    assert_eq!(world.state()["retry_at"].as_i64().unwrap() - world.clock.now().unix(), 7200);
+}
+
+#[tokio::test]
+async fn refusals_have_their_exit_code_and_change_nothing() {
+    let world = World::new().await;
+    world.agent(&[]).enrol().await.unwrap();
+    let before = world.live("cert.pem");
+    for (kind, code, accounts) in
+        [("rejectedIdentifier", 4, 1), ("unauthorized", 4, 1), ("serverInternal", 5, 1), ("accountDoesNotExist", 4, 2)]
+    {
+        world.clock.advance(DAY);
+        world.ca.script.lock().unwrap().problem = Some(kind);
+        let error = world.agent(&["--name", "b.demo.test"]).enrol().await.unwrap_err();
+        assert_eq!(error.exit_code(), code, "{error}");
+        assert!(world.state()["last_error"].as_str().unwrap().contains(kind), "{}", world.state());
+        assert_eq!(world.live("cert.pem"), before);
+        assert_eq!(world.ca.script.lock().unwrap().accounts.len(), accounts, "{kind}: an account that is unknown is made again, once");
+    }
+}
+
+#[tokio::test]
+async fn the_hook_runs_after_each_certificate_and_its_failure_is_kept() {
+    let world = World::new().await;
+    let marker = world.path("marker");
+    let touch = format!("touch '{}'", marker.display());
+    world.agent(&["--reload-cmd", &touch]).enrol().await.unwrap();
+    assert!(marker.exists());
+    assert_eq!(world.state()["reload_at"], Value::Null);
+
+    world.clock.advance(25 * DAY);
+    let error = world.agent(&["--reload-cmd", "false"]).enrol().await.unwrap_err();
+    assert_eq!((error.exit_code(), world.state()["version"].as_u64()), (1, Some(2)), "the certificate is in use all the same");
+    assert!(world.state()["reload_error"].as_str().unwrap().contains("`false` failed"));
+
+    // The hook is owed until it succeeds.
+    std::fs::remove_file(&marker).unwrap();
+    world.clock.advance(Duration::from_secs(600));
+    let mut agent = world.agent(&["--reload-cmd", &touch]);
+    world.run_until(&mut agent, || marker.exists() && world.state()["reload_error"] == Value::Null).await;
+}

@@ -1,0 +1,194 @@
+//! `ca cert …`
+
+use ca_core::evidence::statement::Operation;
+use ca_core::lifecycle::OperatorReply;
+use ca_core::model::{AuthorityName, CertificateFilter, CertificateRecord, CertificateState};
+use ca_core::pki::{SerialNumber, Timestamp, pem_encode};
+use ca_core::ports::Clock as _;
+use serde_json::{Value, json};
+
+use super::{confirm, submit};
+use crate::cli::CertCommand;
+use crate::config::Config;
+use crate::control::client::{ask, unexpected};
+use crate::control::protocol::{ControlAnswer, ControlRequest};
+use crate::exit::{Exit, failure};
+use crate::render::{plain, print, print_json, relative, table};
+use crate::system::SystemClock;
+
+/// How many are asked for at once.
+const PAGE: u32 = 1000;
+
+pub(crate) async fn cert(config: &Config, command: CertCommand) -> anyhow::Result<()> {
+    match command {
+        CertCommand::List { authority, name, grant, profile, expires_before, revoked, unrevoked, limit, output } => {
+            let filter = CertificateFilter {
+                authority,
+                name,
+                grant,
+                profile,
+                expires_before: expires_before.and_then(|t| t.from(SystemClock.now())),
+                revoked: if revoked {
+                    Some(true)
+                } else if unrevoked {
+                    Some(false)
+                } else {
+                    None
+                },
+            };
+            let found = list(config, filter, limit).await?;
+            if output.json {
+                return print_json(&found.iter().map(to_json).collect::<Vec<_>>());
+            }
+            print(&to_table(&found, SystemClock.now()))
+        }
+        CertCommand::Show { serial, authority, pem, output } => {
+            let record = one(config, authority, serial).await?;
+            let text = if record.der.is_empty() { String::new() } else { pem_encode("CERTIFICATE", &record.der) };
+            if pem {
+                if text.is_empty() {
+                    return Err(failure(Exit::Failed, format!("certificate {serial} was never released, so there is nothing to show")));
+                }
+                return print(&text);
+            }
+            if output.json {
+                let mut value = to_json(&record);
+                value["pem"] = if text.is_empty() { Value::Null } else { Value::String(text) };
+                return print_json(&value);
+            }
+            print(&format!("{}{text}", details(&record, SystemClock.now())))
+        }
+        CertCommand::Revoke { serial, authority, reason, invalidity_date, yes, signing, output } => {
+            let record = one(config, authority, serial).await?;
+            let names: Vec<String> = record.identifiers.iter().map(|i| i.value()).collect();
+            confirm(&format!("Certificate {serial} of {} ({}) will be revoked", record.authority, names.join(", ")), yes)?;
+            let operation = Operation::CertificateRevoke {
+                authority: record.authority.clone(),
+                serial,
+                reason: reason.into(),
+                invalidity_date: invalidity_date.and_then(|t| t.from(SystemClock.now())),
+            };
+            let OperatorReply::CertificateRevoked { number, .. } = submit(config, &signing, operation).await? else {
+                return Err(unexpected());
+            };
+            let already = number.is_none();
+            if output.json {
+                return print_json(&json!({ "authority": record.authority, "serial": serial, "revoked": true, "already": already }));
+            }
+            print(&if already {
+                format!("Certificate {serial} was revoked before; nothing changed.\n")
+            } else {
+                format!("Revoked certificate {serial}. OCSP says so within a second; the new CRL is on its way.\n")
+            })
+        }
+    }
+}
+
+async fn list(config: &Config, filter: CertificateFilter, limit: u32) -> anyhow::Result<Vec<CertificateRecord>> {
+    let mut found: Vec<CertificateRecord> = Vec::new();
+    while (found.len() as u64) < u64::from(limit) {
+        let rest = limit - u32::try_from(found.len()).unwrap_or(limit);
+        let page = PAGE.min(rest);
+        let request = ControlRequest::Certificates { filter: filter.clone(), after: found.last().map(|c| c.serial), limit: page };
+        let ControlAnswer::Certificates { certificates } = ask(&config.control.socket, &request).await? else { return Err(unexpected()) };
+        let last = certificates.len() < page as usize;
+        found.extend(certificates);
+        if last {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+async fn one(config: &Config, authority: Option<AuthorityName>, serial: SerialNumber) -> anyhow::Result<CertificateRecord> {
+    let ControlAnswer::Certificates { mut certificates } =
+        ask(&config.control.socket, &ControlRequest::Certificate { authority, serial }).await?
+    else {
+        return Err(unexpected());
+    };
+    match (certificates.pop(), certificates.is_empty()) {
+        (Some(record), true) => Ok(record),
+        (Some(_), false) => {
+            Err(failure(Exit::Usage, format!("several authorities issued a certificate {serial} (hint: name one with --authority)")))
+        }
+        (None, _) => Err(failure(
+            Exit::Failed,
+            format!(
+                "no certificate with serial number {serial} was ever issued here (hint: `ca cert list`; openssl x509 -noout -serial -in FILE)"
+            ),
+        )),
+    }
+}
+
+const fn state(record: &CertificateRecord) -> &'static str {
+    match record.state {
+        CertificateState::Intent => "intent",
+        CertificateState::Released => "released",
+        CertificateState::Abandoned => "abandoned",
+    }
+}
+
+/// What a person wants to know first.
+fn verdict(record: &CertificateRecord, now: Timestamp) -> String {
+    match (record.state, record.revoked) {
+        (CertificateState::Released, Some((_, reason))) => format!("revoked ({})", reason.name()),
+        (CertificateState::Released, None) if record.not_after <= now => "expired".to_owned(),
+        (CertificateState::Released, None) => "valid".to_owned(),
+        (CertificateState::Intent | CertificateState::Abandoned, _) => state(record).to_owned(),
+    }
+}
+
+fn to_json(record: &CertificateRecord) -> Value {
+    let revoked = record.revoked.map(|(at, reason)| json!({ "at": at.to_rfc3339(), "reason": reason.name() }));
+    json!({
+        "authority": record.authority, "serial": record.serial, "state": state(record), "profile": record.profile,
+        "subject": record.subject, "identifiers": record.identifiers, "spki_sha256": record.spki_sha256,
+        "not_before": record.not_before.to_rfc3339(), "not_after": record.not_after.to_rfc3339(), "partition": record.partition,
+        "account": record.account, "grant": record.grant, "order": record.order, "revoked": revoked,
+        "replaced_by": record.replaced_by, "created_at": record.created_at.to_rfc3339(),
+    })
+}
+
+fn to_table(records: &[CertificateRecord], now: Timestamp) -> String {
+    let rows: Vec<[String; 6]> = records
+        .iter()
+        .map(|record| {
+            let names: Vec<String> = record.identifiers.iter().map(|i| i.value()).collect();
+            [
+                record.serial.to_string(),
+                record.authority.to_string(),
+                record.profile.clone(),
+                verdict(record, now),
+                relative(record.not_after, now),
+                if names.is_empty() { record.subject.clone() } else { names.join(",") },
+            ]
+        })
+        .collect();
+    table(["SERIAL", "AUTHORITY", "PROFILE", "STATUS", "ENDS", "NAMES"], &rows)
+}
+
+fn details(record: &CertificateRecord, now: Timestamp) -> String {
+    let names: Vec<String> = record.identifiers.iter().map(|i| i.value()).collect();
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+    let mut lines = vec![
+        ("serial", record.serial.to_string()),
+        ("authority", record.authority.to_string()),
+        ("profile", record.profile.clone()),
+        ("status", verdict(record, now)),
+        ("names", names.join(", ")),
+        ("subject", if record.subject.is_empty() { "empty".to_owned() } else { plain(&record.subject) }),
+        ("valid", format!("{} to {} ({})", record.not_before, record.not_after, relative(record.not_after, now))),
+        ("key SHA-256", record.spki_sha256.to_string()),
+        ("account", or_none(record.account.as_ref().map(ToString::to_string))),
+        ("grant", or_none(record.grant.as_ref().map(ToString::to_string))),
+        ("order", or_none(record.order.as_ref().map(ToString::to_string))),
+        ("on record", record.created_at.to_string()),
+    ];
+    if let Some((at, reason)) = record.revoked {
+        lines.push(("revoked", format!("{at}, {}", reason.name())));
+    }
+    if let Some(order) = &record.replaced_by {
+        lines.push(("replaced by", format!("order {order}")));
+    }
+    lines.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect()
+}

@@ -1,0 +1,81 @@
+//! One file for each group of commands. None of them writes to the database, except `import` and `rehearsal`, which
+//! need the instance stopped.
+
+mod audit;
+mod cert;
+mod check;
+mod crl;
+mod generate;
+mod grant;
+mod import;
+mod keys;
+mod status;
+pub(crate) mod values;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+
+use ca_core::evidence::statement::Operation;
+use ca_core::lifecycle::OperatorReply;
+use ca_core::model::{Authority, AuthorityName};
+
+use crate::cli::Signing;
+use crate::config::Config;
+use crate::control::client::{ask, unexpected};
+use crate::control::protocol::{ControlAnswer, ControlRequest};
+use crate::exit::{Exit, failure};
+use crate::system::{SystemClock, SystemRng};
+
+pub(crate) use audit::audit;
+pub(crate) use cert::cert;
+pub(crate) use check::check;
+pub(crate) use crl::crl;
+pub(crate) use generate::{completions, man};
+pub(crate) use grant::grant;
+pub(crate) use import::{approve, import, import_verified};
+pub(crate) use keys::{keys, service_key};
+pub(crate) use status::status;
+
+/// Signs `operation` and has the instance apply it.
+pub(crate) async fn submit(config: &Config, signing: &Signing, operation: Operation) -> anyhow::Result<OperatorReply> {
+    let signed = crate::operator::sign(config, signing.operator_key.as_deref(), operation, &SystemClock, &SystemRng)?;
+    match ask(&config.control.socket, &ControlRequest::Submit { signed }).await? {
+        ControlAnswer::Applied { reply } => Ok(reply),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The instance's authorities, the default one first.
+async fn authorities(socket: &Path) -> anyhow::Result<Vec<Authority>> {
+    match ask(socket, &ControlRequest::Authorities).await? {
+        ControlAnswer::Authorities { authorities } => Ok(authorities),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The authority given, or else the instance's default one.
+async fn authority_or_default(config: &Config, given: Option<AuthorityName>) -> anyhow::Result<AuthorityName> {
+    if let Some(name) = given {
+        return Ok(name);
+    }
+    let all = authorities(&config.control.socket).await?;
+    all.into_iter()
+        .find(|a| a.is_default)
+        .map(|a| a.name)
+        .ok_or_else(|| failure(Exit::Usage, "this instance has no default authority (hint: name one with --authority)"))
+}
+
+/// Asks before what can't be undone; without a terminal, `--yes` is needed.
+fn confirm(what: &str, yes: bool) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(failure(Exit::Usage, format!("{what}: this can't be undone, and there is no terminal to ask (hint: --yes)")));
+    }
+    eprint!("{what}. This can't be undone. Go on? [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(failure(Exit::Failed, "nothing was changed")) }
+}

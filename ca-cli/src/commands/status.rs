@@ -1,0 +1,88 @@
+//! `ca status`
+
+use ca_core::pki::Timestamp;
+use serde_json::{Value, json};
+
+use crate::cli::Output;
+use crate::config::Config;
+use crate::control::client::{ask, unexpected};
+use crate::control::protocol::{ControlAnswer, ControlRequest, StatusReport};
+use crate::render::{print, print_json, relative, span, table};
+
+pub(crate) async fn status(config: &Config, output: Output) -> anyhow::Result<()> {
+    let ControlAnswer::Status(report) = ask(&config.control.socket, &ControlRequest::Status).await? else { return Err(unexpected()) };
+    if output.json { print_json(&to_json(&report)) } else { print(&to_text(&report)) }
+}
+
+fn to_json(report: &StatusReport) -> Value {
+    let time = |t: Option<Timestamp>| t.map(|t| t.to_rfc3339());
+    json!({
+        "version": report.version, "started_at": report.started_at.to_rfc3339(), "now": report.now.to_rfc3339(),
+        "ready": report.responder_not_ready.is_empty() && report.keystore_error.is_none(),
+        "responder_not_ready": report.responder_not_ready, "keystore_error": report.keystore_error,
+        "policy": { "version": report.policy_version, "officers": report.policy_officers, "rehearsal": report.rehearsal },
+        "backlog": { "waiting": report.backlog, "oldest": time(report.backlog_oldest) },
+        "authorities": report.authorities.iter().map(|a| json!({
+            "name": a.name, "default": a.is_default, "root": a.root, "not_after": time(a.not_after), "crl_number": a.crl_number,
+            "crl_next_update": time(a.crl_next_update), "ledger": a.ledger,
+        })).collect::<Vec<_>>(),
+        "own": report.own.iter().map(|o| json!({
+            "authority": o.authority, "name": o.name, "serial": o.serial, "not_after": time(o.not_after),
+        })).collect::<Vec<_>>(),
+        "jobs": report.jobs.iter().map(|j| json!({
+            "id": j.id, "due": j.due.to_rfc3339(), "failures": j.failures, "last_error": j.last_error, "last_done": time(j.last_done),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn to_text(report: &StatusReport) -> String {
+    let now = report.now;
+    let when = |t: Option<Timestamp>| t.map_or_else(|| "none".to_owned(), |t| relative(t, now));
+    let troubles: Vec<&String> = report.responder_not_ready.iter().chain(&report.keystore_error).collect();
+    let mut out = format!(
+        "ca {}, up {}: {}\npolicy version {}, approved by {}{}\n",
+        report.version,
+        span(now.since(report.started_at)),
+        if troubles.is_empty() { "ready" } else { "NOT READY" },
+        report.policy_version,
+        report.policy_officers.join(", "),
+        if report.rehearsal { " (a rehearsal: nothing of it counts in production)" } else { "" },
+    );
+    troubles.iter().for_each(|t| out.push_str(&format!("  {t}\n")));
+    out.push_str(&match report.backlog {
+        0 => "no request waits\n".to_owned(),
+        n => format!("{n} requests wait, the oldest since {}\n", when(report.backlog_oldest)),
+    });
+    let rows: Vec<[String; 5]> = report
+        .authorities
+        .iter()
+        .map(|a| {
+            let kind = match (a.root, a.is_default) {
+                (true, _) => "root",
+                (false, true) => "issuing, default",
+                (false, false) => "issuing",
+            };
+            [a.name.to_string(), kind.to_owned(), when(a.not_after), when(a.crl_next_update), a.ledger.to_string()]
+        })
+        .collect();
+    out.push_str(&format!("\n{}", table(["AUTHORITY", "KIND", "ENDS", "CRL NEXT UPDATE", "REVOCATIONS"], &rows)));
+    let rows: Vec<[String; 4]> = report
+        .own
+        .iter()
+        .map(|o| {
+            [o.name.clone(), o.authority.to_string(), when(o.not_after), o.serial.map_or_else(|| "none yet".to_owned(), |s| s.to_string())]
+        })
+        .collect();
+    out.push_str(&format!("\n{}", table(["OWN CERTIFICATE", "AUTHORITY", "ENDS", "SERIAL"], &rows)));
+    let rows: Vec<[String; 4]> = report
+        .jobs
+        .iter()
+        .map(|j| {
+            let trouble =
+                j.last_error.clone().filter(|_| j.failures > 0).map_or_else(String::new, |e| format!("failed {} times: {e}", j.failures));
+            [j.id.to_string(), relative(j.due, now), when(j.last_done), trouble]
+        })
+        .collect();
+    out.push_str(&format!("\n{}", table(["JOB", "DUE", "LAST DONE", "TROUBLE"], &rows)));
+    out
+}

@@ -1,0 +1,153 @@
+//! Values as people type them.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use ca_core::model::RevocationReason;
+use ca_core::pki::{Identifier, Timestamp};
+use ca_core::policy::NamePattern;
+use clap::ValueEnum;
+
+/// A time: now plus a span, a point, or none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum When {
+    /// `+7d`.
+    After(Duration),
+    /// `2026-01-31T12:00:00Z`.
+    At(Timestamp),
+    /// `never`.
+    Never,
+}
+
+impl When {
+    /// The time itself; none for `never`.
+    pub(crate) fn from(self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::After(span) => Some(now.plus(span)),
+            Self::At(time) => Some(time),
+            Self::Never => None,
+        }
+    }
+}
+
+impl FromStr for When {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a time: +7d, +12h, +30m, 2026-01-31T12:00:00Z or never");
+        if text == "never" {
+            return Ok(Self::Never);
+        }
+        let Some(span) = text.strip_prefix('+') else {
+            return Timestamp::parse_rfc3339(text).map(Self::At).map_err(|_| wrong());
+        };
+        let unit = span.chars().last().ok_or_else(wrong)?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return Err(wrong()),
+        };
+        let number: u32 = span[..span.len() - 1].parse().map_err(|_| wrong())?;
+        Ok(Self::After(Duration::from_secs(u64::from(number) * seconds)))
+    }
+}
+
+/// A number, or none for `unlimited`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Count(pub(crate) Option<u32>);
+
+impl FromStr for Count {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(number) if number > 0 => Ok(Self(Some(number))),
+            _ if text == "unlimited" => Ok(Self(None)),
+            _ => Err(format!("`{text}` is neither a number from 1 on nor `unlimited`")),
+        }
+    }
+}
+
+/// A pattern, or a plain name or address, which covers itself.
+pub(crate) fn parse_pattern(text: &str) -> Result<NamePattern, String> {
+    if text.contains(':') && !text.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':') || text.starts_with("dns") && text.contains(':')
+    {
+        return text.parse().map_err(|e: ca_core::policy::PatternError| e.to_string());
+    }
+    let named = match Identifier::from_text(text) {
+        Ok(Identifier::Ip(address)) => format!("ip:{address}"),
+        _ => format!("dns:{text}"),
+    };
+    named.parse().map_err(|e: ca_core::policy::PatternError| e.to_string())
+}
+
+/// Reasons as commands name them (RFC 5280 §5.3.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[value(rename_all = "camelCase")]
+pub(crate) enum Reason {
+    /// No reason is told.
+    Unspecified,
+    /// The private key is, or may be, in other hands.
+    KeyCompromise,
+    /// The subject changed its name or belongs elsewhere.
+    AffiliationChanged,
+    /// Another certificate took its place.
+    Superseded,
+    /// The service is no more.
+    CessationOfOperation,
+    /// The subject lost its right to it.
+    PrivilegeWithdrawn,
+}
+
+impl From<Reason> for RevocationReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Unspecified => Self::Unspecified,
+            Reason::KeyCompromise => Self::KeyCompromise,
+            Reason::AffiliationChanged => Self::AffiliationChanged,
+            Reason::Superseded => Self::Superseded,
+            Reason::CessationOfOperation => Self::CessationOfOperation,
+            Reason::PrivilegeWithdrawn => Self::PrivilegeWithdrawn,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        let check = |text: &str, expected: Option<When>| assert_eq!(text.parse().ok(), expected, "{text}");
+        check("+7d", Some(When::After(Duration::from_secs(7 * 86_400))));
+        check("+30m", Some(When::After(Duration::from_secs(1800))));
+        check("never", Some(When::Never));
+        check("1970-01-01T00:01:00Z", Some(When::At(Timestamp::from_unix(60))));
+        for bad in ["", "+", "+d", "7d", "+7w", "+-1d", "tomorrow", "+99999999999d", "+7é"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn names_and_patterns() {
+        let check = |text: &str, expected: &str| assert_eq!(parse_pattern(text).unwrap().to_string(), expected);
+        check("demo.test", "dns:demo.test");
+        check("*.demo.test", "dns:*.demo.test");
+        check("dns:*.demo.test", "dns:*.demo.test");
+        check("dns-wildcard:demo.test", "dns-wildcard:demo.test");
+        check("127.0.0.1", "ip:127.0.0.1/32");
+        check("::1", "ip:::1/128");
+        check("fe80::1", "ip:fe80::1/128");
+        check("ip:10.0.0.0/8", "ip:10.0.0.0/8");
+        for bad in ["", "uri:x", "a..b", "dns:", "10.0.0.0/8", "*"] {
+            assert!(parse_pattern(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn counts() {
+        assert_eq!("3".parse(), Ok(Count(Some(3))));
+        assert_eq!("unlimited".parse(), Ok(Count(None)));
+        assert!("0".parse::<Count>().is_err());
+    }
+}

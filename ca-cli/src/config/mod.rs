@@ -1,0 +1,228 @@
+//! The site's configuration: one TOML file, unknown keys refused.
+//!
+//! It says where things are and how much of them there may be. What may be signed is not in it: that is the policy
+//! that the officers signed. `ca.sample.toml` shows every key; a test parses it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ca_core::model::AuthorityName;
+use serde::Deserialize;
+
+mod load;
+mod unseal;
+
+pub(crate) use load::find;
+pub(crate) use unseal::UnsealConfig;
+
+/// The whole file. Relative paths start at the folder that the file is in.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The database.
+    pub(crate) store: StoreConfig,
+    /// Who may approve policies.
+    pub(crate) trust: TrustConfig,
+    /// Authority keys.
+    pub(crate) keystore: KeyStoreConfig,
+    /// Keys of this CA's own services.
+    pub(crate) service_keys: ServiceKeysConfig,
+    /// The ACME service.
+    pub(crate) acme: AcmeSection,
+    /// The OCSP responder, CRLs and issuer certificates.
+    pub(crate) status: StatusSection,
+    /// The socket that the commands talk to.
+    pub(crate) control: ControlConfig,
+    /// Whose key signs what the commands ask for.
+    #[serde(default)]
+    pub(crate) operator: OperatorConfig,
+    /// Bounds.
+    #[serde(default)]
+    pub(crate) limits: LimitsConfig,
+    /// What is logged, and how.
+    #[serde(default)]
+    pub(crate) log: LogConfig,
+}
+
+/// `[store]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreConfig {
+    /// The SQLite database. It is made where it is missing; `-wal`, `-shm` and `.lock` files stand beside it. One
+    /// process owns it. Keep it on a local disk.
+    pub(crate) path: PathBuf,
+}
+
+/// `[trust]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustConfig {
+    /// The roster of officers whose quorum approves policies (TOML; a ceremony's bundle has it). The worker refuses
+    /// to start under a policy that they did not sign.
+    pub(crate) roster: PathBuf,
+}
+
+/// `[keystore]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyStoreConfig {
+    /// The folder of the sealed authority keys (0700), made by `ca ceremony run`.
+    pub(crate) dir: PathBuf,
+    /// What opens them.
+    pub(crate) unseal: UnsealConfig,
+}
+
+/// `[service_keys]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServiceKeysConfig {
+    /// What opens the service keys and the master key.
+    pub(crate) unseal: UnsealConfig,
+    /// The worker's master key, from which grants' secrets are derived. Losing it ends every grant that has not
+    /// bound its accounts yet.
+    pub(crate) master: PathBuf,
+    /// The TLS key of the ACME server. Its certificate comes from this CA, if the policy has it among the own ones.
+    pub(crate) server: PathBuf,
+    /// The delegated OCSP key of each authority that answers are signed for.
+    #[serde(default)]
+    pub(crate) ocsp: BTreeMap<AuthorityName, PathBuf>,
+}
+
+/// `[acme]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AcmeSection {
+    /// The addresses to listen on, over TLS.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// The URL under which clients reach them, without a path. It stands in every ACME URL; certificates don't
+    /// have it.
+    pub(crate) url: String,
+    /// The terms of service; with this URL, new accounts must agree.
+    #[serde(default)]
+    pub(crate) terms_of_service: Option<String>,
+    /// The CA's web site, for the directory.
+    #[serde(default)]
+    pub(crate) website: Option<String>,
+    /// Profiles to keep off the directories, though the policy has them: a site may narrow, never widen.
+    #[serde(default)]
+    pub(crate) hide_profiles: Vec<String>,
+}
+
+/// `[status]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StatusSection {
+    /// The addresses to listen on, in plain HTTP, as the standards have it.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// The URL under which relying parties reach them, without a path. It is baked into every certificate: choose a
+    /// name that will stay.
+    pub(crate) url: String,
+    /// What is said of a serial number that was never issued: `unknown` or `revoked`.
+    #[serde(default = "default_never_issued")]
+    pub(crate) never_issued: String,
+}
+
+/// `[control]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ControlConfig {
+    /// The Unix socket (0600) that the commands talk to. Its user and root may use it; changes need an operator's
+    /// signature besides.
+    pub(crate) socket: PathBuf,
+}
+
+/// `[operator]`
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OperatorConfig {
+    /// The OpenSSH private key that signs statements where `--operator-key` is not given. On a production host leave
+    /// it out: the key belongs on the operator's own machine or token.
+    #[serde(default)]
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// `[limits]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitsConfig {
+    /// Open connections of each listener; more wait in the kernel's queue.
+    pub(crate) connections: u32,
+    /// How many seconds a request's header, or its body, may take.
+    pub(crate) request_seconds: u64,
+    /// How many seconds newAccount and finalize wait for the worker before the client is told to come back.
+    pub(crate) worker_wait_seconds: u64,
+    /// From which wait of the oldest request on, in seconds, new orders are turned away.
+    pub(crate) backlog_seconds: u64,
+    /// How many seconds an order may wait to be finalized.
+    pub(crate) order_seconds: u64,
+    /// How many seconds an OCSP answer is valid.
+    pub(crate) ocsp_validity_seconds: u64,
+    /// How many MiB of signed OCSP answers are kept.
+    pub(crate) ocsp_cache_mib: u64,
+    /// How many seconds open requests may take once the program is told to stop.
+    pub(crate) drain_seconds: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            request_seconds: 15,
+            worker_wait_seconds: 10,
+            backlog_seconds: 20,
+            order_seconds: 86_400,
+            ocsp_validity_seconds: 3600,
+            ocsp_cache_mib: 64,
+            drain_seconds: 10,
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogConfig {
+    /// `text`, or `json`: one object a line.
+    pub(crate) format: LogFormat,
+    /// What is logged, in the syntax of tracing's filters: `info`, or `warn,acme_server=debug`.
+    pub(crate) filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn default_never_issued() -> String {
+    "unknown".to_owned()
+}
+
+impl Config {
+    /// Makes every path absolute, starting at `base`.
+    fn resolve(&mut self, base: &Path) {
+        let at = |path: &mut PathBuf| *path = base.join(&path);
+        at(&mut self.store.path);
+        at(&mut self.trust.roster);
+        at(&mut self.keystore.dir);
+        at(&mut self.service_keys.master);
+        at(&mut self.service_keys.server);
+        self.service_keys.ocsp.values_mut().for_each(at);
+        at(&mut self.control.socket);
+        self.operator.key.iter_mut().for_each(at);
+        for unseal in [&mut self.keystore.unseal, &mut self.service_keys.unseal] {
+            unseal.path_mut().into_iter().for_each(at);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What is asked and answered over the control socket.
+
+use ca_core::lifecycle::OperatorReply;
+use ca_core::model::{
+    AuditRow, Authority, AuthorityName, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord, JobRecord, SignedStatement,
+};
+use ca_core::pki::{SerialNumber, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A request: one line.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum ControlRequest {
+    /// Apply what an operator signed.
+    Submit {
+        /// The statement and its signature.
+        signed: SignedStatement,
+    },
+    /// How the instance is.
+    Status,
+    /// The authorities.
+    Authorities,
+    /// Grants, newest first.
+    Grants {
+        /// At most so many.
+        limit: u32,
+    },
+    /// Certificates that match, newest first.
+    Certificates {
+        /// Which ones.
+        filter: CertificateFilter,
+        /// After this one, of the filter's authority.
+        after: Option<SerialNumber>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// One certificate; without an authority, of any.
+    Certificate {
+        /// Its authority.
+        authority: Option<AuthorityName>,
+        /// Its serial number.
+        serial: SerialNumber,
+    },
+    /// Every authority's current CRL.
+    Crls,
+    /// Audit rows after a number, oldest first.
+    Audit {
+        /// After this number; none: the newest `limit` rows.
+        after: Option<u64>,
+        /// At most so many.
+        limit: u32,
+    },
+}
+
+/// An answer: one line.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub(crate) enum ControlAnswer {
+    /// It was not done.
+    Failed {
+        /// The exit code that the command ends with.
+        code: u8,
+        /// Why not.
+        message: String,
+    },
+    /// A statement was applied.
+    Applied {
+        /// What it gave.
+        reply: OperatorReply,
+    },
+    /// How the instance is.
+    Status(Box<StatusReport>),
+    /// The authorities, the default one first.
+    Authorities {
+        /// They.
+        authorities: Vec<Authority>,
+    },
+    /// Grants.
+    Grants {
+        /// They.
+        grants: Vec<GrantRecord>,
+    },
+    /// Certificates.
+    Certificates {
+        /// They.
+        certificates: Vec<CertificateRecord>,
+    },
+    /// CRLs.
+    Crls {
+        /// They.
+        crls: Vec<CrlRecord>,
+    },
+    /// Audit rows.
+    Audit {
+        /// They.
+        rows: Vec<AuditRow>,
+    },
+}
+
+/// How the instance is.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct StatusReport {
+    /// Its version.
+    pub(crate) version: String,
+    /// Since when it runs.
+    pub(crate) started_at: Timestamp,
+    /// Now, by its clock.
+    pub(crate) now: Timestamp,
+    /// The policy's version.
+    pub(crate) policy_version: u64,
+    /// Who approved it.
+    pub(crate) policy_officers: Vec<String>,
+    /// Whether the officers and keys are a rehearsal's.
+    pub(crate) rehearsal: bool,
+    /// What keeps the responder from being ready; empty: ready.
+    pub(crate) responder_not_ready: Vec<String>,
+    /// Why authority keys cannot be used, if they cannot.
+    pub(crate) keystore_error: Option<String>,
+    /// How many requests wait.
+    pub(crate) backlog: u64,
+    /// Since when the oldest does.
+    pub(crate) backlog_oldest: Option<Timestamp>,
+    /// The authorities.
+    pub(crate) authorities: Vec<AuthorityStatus>,
+    /// The CA's own certificates.
+    pub(crate) own: Vec<OwnStatus>,
+    /// The next jobs.
+    pub(crate) jobs: Vec<JobRecord>,
+}
+
+/// How an authority is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct AuthorityStatus {
+    /// Its name.
+    pub(crate) name: AuthorityName,
+    /// Whether commands mean it when they name none.
+    pub(crate) is_default: bool,
+    /// Whether it is a root.
+    pub(crate) root: bool,
+    /// Its certificate's end.
+    pub(crate) not_after: Option<Timestamp>,
+    /// Its current CRL's number.
+    pub(crate) crl_number: Option<u64>,
+    /// Its current CRL's nextUpdate.
+    pub(crate) crl_next_update: Option<Timestamp>,
+    /// The number of its newest ledger entry.
+    pub(crate) ledger: u64,
+}
+
+/// How one of the CA's own certificates is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct OwnStatus {
+    /// Its authority.
+    pub(crate) authority: AuthorityName,
+    /// Its name in the policy.
+    pub(crate) name: String,
+    /// The newest one's serial number; none: not issued yet.
+    pub(crate) serial: Option<SerialNumber>,
+    /// Its end.
+    pub(crate) not_after: Option<Timestamp>,
+}

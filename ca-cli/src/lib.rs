@@ -1,0 +1,71 @@
+//! The binary ca: administration, serve, worker and agent.
+//!
+//! - `cli`: the commands and their help; `commands`: what they do;
+//! - [`config`]: the site's TOML; `exit`: exit codes;
+//! - [`serve`]: the parts in one process; `control`: the socket between commands and the instance;
+//! - [`agent`]: beside a service; `demo`: what `make run` shows;
+//! - [`system`]: the one implementation of clock and randomness.
+
+pub mod agent;
+pub mod system;
+
+mod cli;
+mod commands;
+mod config;
+mod control;
+mod demo;
+mod exit;
+mod logging;
+mod operator;
+mod render;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{AuditCommand, Cli, Command, ConfigCommand, RehearsalCommand};
+use config::Config;
+
+/// Runs `ca` with the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(run(cli)).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        exit::code_of(&error).into()
+    })
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let path = config::find(cli.config.as_deref());
+    let config = || Config::load(&path);
+    match cli.command {
+        Command::Agent(args) => return agent::run(args).await,
+        Command::Ceremony(command) => return Ok(ExitCode::from(ca_ceremony::execute(command).await)),
+        Command::Import { bundle } => commands::import(&config()?, &bundle).await?,
+        Command::Rehearsal(RehearsalCommand::Approve { policy, dir }) => {
+            let dir = dir.unwrap_or_else(|| path.with_file_name("rehearsal"));
+            commands::approve(&config()?, &policy, &dir).await?;
+        }
+        Command::Keys(command) => commands::keys(&config()?, command)?,
+        Command::Grant(command) => commands::grant(&config()?, command).await?,
+        Command::Cert(command) => commands::cert(&config()?, command).await?,
+        Command::Crl(command) => commands::crl(&config()?, command).await?,
+        Command::Status { output } => commands::status(&config()?, output).await?,
+        Command::Config(ConfigCommand::Check { output }) => commands::check(&config()?, output).await?,
+        Command::Audit(command @ AuditCommand::Tail { .. }) => commands::audit(&config()?, command).await?,
+        Command::Completions { shell } => commands::completions(shell)?,
+        Command::Man { dir } => commands::man(&dir)?,
+        Command::Serve => serve::serve(&config()?, serve::Role::All).await?,
+        Command::Worker => serve::serve(&config()?, serve::Role::Worker).await?,
+        Command::Demo(args) => demo::demo(args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,7 @@
+//! The binary ca.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ca_cli::main()
+}

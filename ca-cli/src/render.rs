@@ -1,0 +1,83 @@
+//! Reports as text and JSON.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use ca_core::pki::Timestamp;
+use serde::Serialize;
+
+/// Prints text to standard output. A reader that went away, as with `| head`, is no failure.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Prints JSON, indented.
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// A table: a header, rows, columns two spaces apart, no trailing blanks.
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).chain([header[i].chars().count()]).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut out = String::new();
+    let mut line = |cells: [&str; N]| {
+        let mut text = String::new();
+        for (cell, width) in cells.iter().zip(widths) {
+            let cell = plain(cell);
+            text.push_str(&cell);
+            text.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count()) + 2));
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    };
+    line(header);
+    for row in rows {
+        line(std::array::from_fn(|i| row[i].as_str()));
+    }
+    out
+}
+
+/// Text without control characters: what came from outside must not steer the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A span as people say it: `45 s`, `12 min`, `5 h`, `29 days`.
+pub(crate) fn span(span: Duration) -> String {
+    match span.as_secs() {
+        s @ 0..120 => format!("{s} s"),
+        s @ 120..7200 => format!("{} min", s / 60),
+        s @ 7200..172_800 => format!("{} h", s / 3600),
+        s => format!("{} days", s / 86_400),
+    }
+}
+
+/// A time seen from now: `in 5 h`, `3 min ago`.
+pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
+    if time > now { format!("in {}", span(time.since(now))) } else { format!("{} ago", span(now.since(time))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [["a".to_owned(), "é".to_owned(), String::new()], ["longer".to_owned(), "x\u{1b}[31m".to_owned(), "z".to_owned()]];
+        assert_eq!(table(["ONE", "TWO", "THREE"], &rows), "ONE     TWO     THREE\na       é\nlonger  x\u{fffd}[31m  z\n");
+    }
+
+    #[test]
+    fn times_are_told_from_now() {
+        let now = Timestamp::from_unix(1_000_000);
+        assert_eq!(relative(Timestamp::from_unix(1_000_060), now), "in 60 s");
+        assert_eq!(relative(Timestamp::from_unix(1_000_000 - 7200), now), "2 h ago");
+        assert_eq!(span(Duration::from_secs(30 * 86_400)), "30 days");
+        assert_eq!(span(Duration::from_secs(600)), "10 min");
+    }
+}

@@ -1,0 +1,87 @@
+//! Opens what the configuration names: a wrong file stops the start here, with its remedy, before anything listens.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ca_core::ceremony::Roster;
+use ca_core::model::AuthorityName;
+use ca_core::pki::PublicKey;
+use ca_core::ports::{KeyInfo, KeyStore as _, KeyStoreError, ServiceKey};
+use ca_keystore::{MasterKey, SealError, SoftwareKeyStore, SoftwareServiceKey};
+
+use crate::config::Config;
+use crate::exit::{Exit, configuration, failure};
+
+/// The keys of this CA's own services.
+pub(crate) struct ServiceKeys {
+    pub(crate) master: MasterKey,
+    pub(crate) server: SoftwareServiceKey,
+    pub(crate) ocsp: Vec<(AuthorityName, Arc<SoftwareServiceKey>)>,
+}
+
+impl ServiceKeys {
+    /// Every public half, for the worker: it issues own certificates for these only.
+    pub(crate) fn public_keys(&self) -> Vec<PublicKey> {
+        let ocsp = self.ocsp.iter().map(|(_, key)| key.public_key().clone());
+        std::iter::once(self.server.public_key().clone()).chain(ocsp).collect()
+    }
+}
+
+/// The officers whose approval counts.
+pub(crate) fn read_roster(config: &Config) -> anyhow::Result<Roster> {
+    let path = &config.trust.roster;
+    let wrong = |e: &dyn std::fmt::Display| {
+        configuration(format!(
+            "the trusted roster {}: {e} (hint: copy roster.toml out of the ceremony's bundle, and compare its digest with the officers')",
+            path.display()
+        ))
+    };
+    let text = read_bounded(path, Roster::MAX_BYTES).map_err(|e| wrong(&e))?;
+    Roster::parse(&text).map_err(|e| wrong(&e))
+}
+
+fn read_bounded(path: &Path, max: usize) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(max as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The authority keys; none is unsealed yet.
+pub(crate) fn open_key_store(config: &Config) -> anyhow::Result<SoftwareKeyStore> {
+    let unsealer = config.keystore.unseal.unsealer("authority keys")?;
+    SoftwareKeyStore::open(&config.keystore.dir, unsealer)
+        .map_err(|e| configuration(format!("the key store {}: {e}", config.keystore.dir.display())))
+}
+
+/// Unseals every authority key, so that a wrong secret is found now and not at the first order.
+pub(crate) async fn list_keys(config: &Config, keys: &SoftwareKeyStore) -> anyhow::Result<Vec<KeyInfo>> {
+    keys.list().await.map_err(|e| {
+        let shown = config.keystore.dir.display();
+        match e {
+            KeyStoreError::Unseal(_) => {
+                configuration(format!("the key store {shown}: {e} (hint: keystore.unseal must name the secret that the ceremony used)"))
+            }
+            KeyStoreError::Unavailable(_) => failure(Exit::Temporary, format!("the key store {shown}: {e}")),
+            other => configuration(format!("the key store {shown}: {other}")),
+        }
+    })
+}
+
+/// The keys of this CA's own services.
+pub(crate) fn open_service_keys(config: &Config) -> anyhow::Result<ServiceKeys> {
+    let section = &config.service_keys;
+    let unsealer = section.unseal.unsealer("service keys")?;
+    let wrong = |what: &'static str| {
+        move |e: SealError| configuration(format!("the {what}: {e} (hint: service_keys in the configuration names it and what opens it)"))
+    };
+    let ocsp = section.ocsp.iter().map(|(authority, path)| {
+        let key = SoftwareServiceKey::open(path, &unsealer).map_err(wrong("OCSP key"))?;
+        Ok((authority.clone(), Arc::new(key)))
+    });
+    Ok(ServiceKeys {
+        master: MasterKey::open(&section.master, &unsealer).map_err(wrong("master key"))?,
+        server: SoftwareServiceKey::open(&section.server, &unsealer).map_err(wrong("server key"))?,
+        ocsp: ocsp.collect::<anyhow::Result<_>>()?,
+    })
+}

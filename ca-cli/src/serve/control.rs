@@ -1,0 +1,192 @@
+//! What the instance answers to the commands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ca_core::lifecycle::{OperatorReply, Worker};
+use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType};
+use ca_core::pki::{Certificate, Timestamp};
+use ca_core::ports::{
+    AdminStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, KeyStore, RequestQueue as _, StatusStore as _,
+    StoreResult,
+};
+use ca_store_sqlite::SqliteStore;
+use ocsp_responder::Responder;
+
+use crate::control::protocol::{AuthorityStatus, ControlAnswer, ControlRequest, OwnStatus, StatusReport};
+use crate::control::server::Answers;
+use crate::exit::{Exit, code_of, store as store_failure};
+use crate::system::SystemClock;
+
+/// The most rows in one answer.
+const MAX_ROWS: u32 = 10_000;
+/// How long a command waits for a CRL that was asked for.
+const CRL_PATIENCE: Duration = Duration::from_secs(10);
+const CRL_STEP: Duration = Duration::from_millis(20);
+/// The most jobs in a status report.
+const MAX_JOBS: u32 = 50;
+
+/// Answers from the store; changes go through the worker.
+pub(super) struct InstanceAnswers {
+    pub(super) store: SqliteStore,
+    pub(super) worker: Arc<Worker>,
+    pub(super) keys: Arc<dyn KeyStore>,
+    /// None in `ca worker`.
+    pub(super) responder: Option<Arc<Responder>>,
+    pub(super) started_at: Timestamp,
+    pub(super) policy_officers: Vec<String>,
+    pub(super) rehearsal: bool,
+}
+
+#[async_trait]
+impl Answers for InstanceAnswers {
+    async fn answer(&self, request: ControlRequest) -> ControlAnswer {
+        match request {
+            ControlRequest::Submit { signed } => match self.worker.apply_statement(&signed).await {
+                Ok(OperatorReply::CrlPublished { authority, number: None }) => {
+                    let number = self.await_crl(&authority).await;
+                    ControlAnswer::Applied { reply: OperatorReply::CrlPublished { authority, number } }
+                }
+                Ok(reply) => ControlAnswer::Applied { reply },
+                Err(problem) => ControlAnswer::Failed { code: exit_of(&problem) as u8, message: problem.detail },
+            },
+            other => self.read(other).await.unwrap_or_else(|e| {
+                let error = store_failure(e);
+                ControlAnswer::Failed { code: code_of(&error) as u8, message: format!("{error:#}") }
+            }),
+        }
+    }
+}
+
+const fn exit_of(problem: &Problem) -> Exit {
+    match problem.kind {
+        ProblemType::Unauthorized | ProblemType::RejectedIdentifier | ProblemType::InvalidProfile | ProblemType::BadRevocationReason => {
+            Exit::Refused
+        }
+        ProblemType::RateLimited | ProblemType::ServerInternal => Exit::Temporary,
+        _ => Exit::Failed,
+    }
+}
+
+impl InstanceAnswers {
+    /// Another loop of the worker took the job: waits until it is done, and gives the CRL's number.
+    async fn await_crl(&self, authority: &AuthorityName) -> Option<u64> {
+        let kind = JobKind::PublishCrl { authority: authority.clone(), scope: CrlScope::FULL };
+        let wait = async {
+            loop {
+                let jobs = self.store.jobs(MAX_ROWS).await.ok()?;
+                let job = jobs.into_iter().find(|j| j.kind == kind)?;
+                if job.failures > 0 {
+                    return None;
+                }
+                // A finished job is due at its next regular time.
+                if job.due > SystemClock.now() {
+                    return self.store.current_crl(authority, &CrlScope::FULL).await.ok()?.map(|c| c.number);
+                }
+                tokio::time::sleep(CRL_STEP).await;
+            }
+        };
+        tokio::time::timeout(CRL_PATIENCE, wait).await.ok().flatten()
+    }
+
+    async fn read(&self, request: ControlRequest) -> StoreResult<ControlAnswer> {
+        Ok(match request {
+            ControlRequest::Submit { .. } => ControlAnswer::Failed { code: Exit::Failed as u8, message: "not a question".to_owned() },
+            ControlRequest::Status => ControlAnswer::Status(Box::new(self.status().await?)),
+            ControlRequest::Authorities => ControlAnswer::Authorities { authorities: self.store.authorities().await? },
+            ControlRequest::Grants { limit } => ControlAnswer::Grants { grants: self.store.grants(limit.min(MAX_ROWS)).await? },
+            ControlRequest::Certificates { filter, after, limit } => {
+                ControlAnswer::Certificates { certificates: self.store.certificates(&filter, after.as_ref(), limit.min(MAX_ROWS)).await? }
+            }
+            ControlRequest::Certificate { authority, serial } => {
+                let mut certificates = Vec::new();
+                for candidate in self.store.authorities().await? {
+                    if authority.as_ref().is_none_or(|a| *a == candidate.name) {
+                        certificates.extend(self.store.certificate(&candidate.name, &serial).await?);
+                    }
+                }
+                ControlAnswer::Certificates { certificates }
+            }
+            ControlRequest::Crls => {
+                let mut crls = Vec::new();
+                // Roots first, as bundles usually have them.
+                let (roots, issuing): (Vec<Authority>, Vec<Authority>) =
+                    self.store.authorities().await?.into_iter().partition(|a| a.kind == AuthorityKind::Root);
+                for authority in roots.iter().chain(&issuing) {
+                    crls.extend(self.store.current_crl(&authority.name, &CrlScope::FULL).await?);
+                }
+                ControlAnswer::Crls { crls }
+            }
+            ControlRequest::Audit { after, limit } => {
+                let limit = limit.clamp(1, MAX_ROWS);
+                let after = match after {
+                    Some(after) => after,
+                    None => self.audit_head().await?.saturating_sub(u64::from(limit)),
+                };
+                ControlAnswer::Audit { rows: self.store.audit_after(after, limit).await? }
+            }
+        })
+    }
+
+    /// The newest row's number, by search: rows are numbered without gaps.
+    async fn audit_head(&self) -> StoreResult<u64> {
+        let exists = async |after: u64| self.store.audit_after(after, 1).await.map(|rows| !rows.is_empty());
+        let mut above = 1u64;
+        while exists(above).await? {
+            above = above.saturating_mul(2);
+        }
+        // Now the head is at most `above`.
+        let mut below = 0;
+        while below < above {
+            let middle = below + (above - below) / 2;
+            if exists(middle).await? { below = middle + 1 } else { above = middle }
+        }
+        Ok(below)
+    }
+
+    async fn status(&self) -> StoreResult<StatusReport> {
+        let policy = self.worker.policy();
+        let (backlog, backlog_oldest) = self.store.backlog().await?;
+        let mut authorities = Vec::new();
+        for authority in self.store.authorities().await? {
+            let crl = self.store.current_crl(&authority.name, &CrlScope::FULL).await?;
+            authorities.push(AuthorityStatus {
+                is_default: authority.is_default,
+                root: authority.kind == AuthorityKind::Root,
+                not_after: Certificate::from_der(&authority.certificate).ok().map(|c| c.not_after()),
+                crl_number: crl.as_ref().map(|c| c.number),
+                crl_next_update: crl.as_ref().map(|c| c.next_update),
+                ledger: self.store.ledger_head(&authority.name).await?,
+                name: authority.name,
+            });
+        }
+        let mut own = Vec::new();
+        for rules in &policy.authorities {
+            for entry in &rules.own {
+                let newest = self.store.newest_for_key(&rules.name, &entry.shape, &entry.key_sha256).await?;
+                own.push(OwnStatus {
+                    authority: rules.name.clone(),
+                    name: entry.name.clone(),
+                    serial: newest.as_ref().map(|c| c.serial),
+                    not_after: newest.as_ref().map(|c| c.not_after),
+                });
+            }
+        }
+        Ok(StatusReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.started_at,
+            now: SystemClock.now(),
+            policy_version: policy.version,
+            policy_officers: self.policy_officers.clone(),
+            rehearsal: self.rehearsal,
+            responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
+            keystore_error: self.keys.health().await.err().map(|e| e.to_string()),
+            backlog,
+            backlog_oldest,
+            authorities,
+            own,
+            jobs: self.store.jobs(MAX_JOBS).await?,
+        })
+    }
+}

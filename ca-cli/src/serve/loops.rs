@@ -1,0 +1,58 @@
+//! The loops that drive the worker: requests as they come, jobs as they fall due, what a death left open now and then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ca_core::lifecycle::{Worker, WorkerError};
+use ca_core::ports::{JobStore as _, RequestQueue as _};
+use ca_store_sqlite::SqliteStore;
+use tokio::task::JoinSet;
+
+/// How long a loop waits at most without being woken.
+const REQUEST_POLL: Duration = Duration::from_millis(500);
+const JOB_POLL: Duration = Duration::from_millis(500);
+const RECONCILE: Duration = Duration::from_secs(30);
+/// The pause after a round that failed.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How many batches of requests are worked on at once: one signs while another commits.
+const REQUEST_LOOPS: usize = 2;
+
+/// Starts every loop in `tasks`; they end with it.
+pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, tasks: &mut JoinSet<()>) {
+    for _ in 0..REQUEST_LOOPS {
+        let (worker, store) = (Arc::clone(worker), store.clone());
+        tasks.spawn(async move {
+            loop {
+                match worker.step_requests().await {
+                    Ok(0) => store.await_requests(REQUEST_POLL).await,
+                    Ok(_) => {}
+                    Err(error) => pause("requests", &error).await,
+                }
+            }
+        });
+    }
+    let (jobs, store) = (Arc::clone(worker), store.clone());
+    tasks.spawn(async move {
+        loop {
+            match jobs.tick_jobs().await {
+                Ok(0) => store.await_jobs(JOB_POLL).await,
+                Ok(_) => {}
+                Err(error) => pause("jobs", &error).await,
+            }
+        }
+    });
+    let worker = Arc::clone(worker);
+    tasks.spawn(async move {
+        loop {
+            tokio::time::sleep(RECONCILE).await;
+            if let Err(error) = worker.reconcile().await {
+                pause("reconciliation", &error).await;
+            }
+        }
+    });
+}
+
+async fn pause(what: &str, error: &WorkerError) {
+    tracing::error!(what, %error, "a round of the worker failed; it goes on");
+    tokio::time::sleep(PAUSE).await;
+}

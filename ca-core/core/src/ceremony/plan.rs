@@ -1,0 +1,324 @@
+//! The plan: the one input of a ceremony (requirement 1), signed by the officers before anything is made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{CeremonyError, CeremonyKind, Officer, Roster};
+use crate::model::{AuthorityName, KeyLabel};
+use crate::pki::{KeyAlgorithm, Sha256Digest, sha256};
+use crate::policy::{NamePattern, Policy};
+
+/// How a CA is named in its certificate.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaName {
+    /// ISO 3166 country, two letters; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Organization.
+    pub organization: String,
+    /// Common name; in a rehearsal it begins with [`Plan::MARK`].
+    pub common_name: String,
+}
+
+/// The root to be made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootPlan {
+    /// Its name in URLs, rows and commands.
+    pub authority: AuthorityName,
+    /// The label of its key in the root key store.
+    pub key: KeyLabel,
+    /// The kind of its key.
+    pub algorithm: KeyAlgorithm,
+    /// Its subject.
+    pub subject: CaName,
+    /// How long its certificate lives.
+    pub lifetime_days: u32,
+    /// How long its first CRL lasts: until after the next planned ceremony (requirement 32).
+    pub crl_lifetime_days: u32,
+}
+
+/// An issuing authority to be made below the root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssuingPlan {
+    /// Its name in URLs, rows and commands.
+    pub authority: AuthorityName,
+    /// The label of its key in the online key store.
+    pub key: KeyLabel,
+    /// The kind of its key.
+    pub algorithm: KeyAlgorithm,
+    /// Its subject.
+    pub subject: CaName,
+    /// How long its certificate lives; less than the root's.
+    pub lifetime_days: u32,
+    /// Names that its certificate constrains it to (RFC 5280 §4.2.1.10).
+    pub permitted: Vec<NamePattern>,
+}
+
+/// Threshold and officers as the plan writes them; the kind stands above.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanRoster {
+    threshold: u32,
+    #[serde(rename = "officer")]
+    officers: Vec<Officer>,
+}
+
+/// The document. Unknown and duplicate keys are errors.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanFile {
+    format: String,
+    kind: CeremonyKind,
+    title: String,
+    status_base_url: String,
+    approval_days: u32,
+    roster: PlanRoster,
+    root: RootPlan,
+    issuing: Vec<IssuingPlan>,
+    policy: toml::Table,
+}
+
+/// A plan that was read and checked.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Plan {
+    /// SHA-256 of the file: what statements name.
+    pub sha256: Sha256Digest,
+    /// What the ceremony is called.
+    pub title: String,
+    /// Where status is served: the URLs below it are baked into certificates.
+    pub status_base_url: String,
+    /// How long approvals of statements may be used.
+    pub approval_days: u32,
+    /// The officers, and production or rehearsal.
+    pub roster: Roster,
+    /// The root.
+    pub root: RootPlan,
+    /// The issuing authorities; the first is the default one.
+    pub issuing: Vec<IssuingPlan>,
+    policy: toml::Table,
+}
+
+impl Plan {
+    /// The format's name and version.
+    pub const FORMAT: &'static str = "countersign/plan/1";
+    /// The most bytes of a plan.
+    pub const MAX_BYTES: usize = 1 << 20;
+    /// How the common names of a rehearsal begin, so that nobody takes them for real (requirement 6).
+    pub const MARK: &'static str = "REHEARSAL ";
+    const MAX_ISSUING: usize = 16;
+    const MAX_DAYS: u32 = 25 * 366;
+
+    /// Reads and checks a plan.
+    ///
+    /// # Errors
+    /// When it is too large, does not parse, has an unknown or duplicate key, or plans something unsound.
+    pub fn parse(text: &str) -> Result<Self, CeremonyError> {
+        let syntax = |reason: String| CeremonyError::Syntax { what: "plan", reason };
+        if text.len() > Self::MAX_BYTES {
+            return Err(syntax(format!("it has {} bytes; the most is {}", text.len(), Self::MAX_BYTES)));
+        }
+        let file: PlanFile = toml::from_str(text).map_err(|e| syntax(e.to_string()))?;
+        if file.format != Self::FORMAT {
+            return Err(syntax(format!("its format is not {}", Self::FORMAT)));
+        }
+        let plan = Self {
+            sha256: sha256(text.as_bytes()),
+            title: file.title,
+            status_base_url: file.status_base_url,
+            approval_days: file.approval_days,
+            roster: Roster { kind: file.kind, threshold: file.roster.threshold, officers: file.roster.officers },
+            root: file.root,
+            issuing: file.issuing,
+            policy: file.policy,
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// Production or rehearsal.
+    pub const fn kind(&self) -> CeremonyKind {
+        self.roster.kind
+    }
+
+    /// The policy document once the issuing keys exist: the plan's `[policy]` with each authority's `key_sha256`
+    /// filled in. The same keys always give the same bytes.
+    ///
+    /// # Errors
+    /// When the plan's policy does not name exactly the issuing authorities, or the result is no policy.
+    pub fn policy(&self, keys: &BTreeMap<AuthorityName, Sha256Digest>) -> Result<String, CeremonyError> {
+        let refused = |reason: String| CeremonyError::refused("plan's policy", reason);
+        let mut table = self.policy.clone();
+        let mut named = BTreeSet::new();
+        let authorities = table.get_mut("authority").and_then(toml::Value::as_array_mut);
+        for entry in authorities.into_iter().flatten() {
+            let entry = entry.as_table_mut().ok_or_else(|| refused("`authority` is an array of tables".to_owned()))?;
+            let name = entry.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
+            let key = keys.iter().find(|(authority, _)| authority.as_str() == name).map(|(_, key)| key);
+            let key = key.ok_or_else(|| refused(format!("`{name}` is not an issuing authority of this plan")))?;
+            if entry.insert("key_sha256".to_owned(), toml::Value::String(key.to_string())).is_some() {
+                return Err(refused(format!("authority `{name}`: key_sha256 is filled in once the key exists; leave it out")));
+            }
+            named.insert(name);
+        }
+        if let Some(missing) = self.issuing.iter().find(|i| !named.contains(i.authority.as_str())) {
+            return Err(refused(format!("it says nothing about the authority `{}`", missing.authority)));
+        }
+        let text = toml::to_string(&table).map_err(|e| refused(e.to_string()))?;
+        Policy::parse(&text)?;
+        Ok(text)
+    }
+
+    fn check(&self) -> Result<(), CeremonyError> {
+        let refused = |reason: String| Err(CeremonyError::refused("plan", reason));
+        self.roster.check()?;
+        if self.title.is_empty() || self.title.len() > 200 {
+            return refused("its title has 1 to 200 characters".to_owned());
+        }
+        if !is_base_url(&self.status_base_url) {
+            return refused(
+                "status_base_url is `http://HOST[:PORT]` without a path; not https, which would need the very status that it serves"
+                    .to_owned(),
+            );
+        }
+        if !(1..=365).contains(&self.approval_days) {
+            return refused("approval_days is 1 to 365".to_owned());
+        }
+        if self.issuing.is_empty() || self.issuing.len() > Self::MAX_ISSUING {
+            return refused(format!("1 to {} issuing authorities", Self::MAX_ISSUING));
+        }
+        if !(1..=Self::MAX_DAYS).contains(&self.root.lifetime_days) {
+            return refused(format!("the root's lifetime_days is 1 to {}", Self::MAX_DAYS));
+        }
+        if self.root.crl_lifetime_days == 0 || self.root.crl_lifetime_days > self.root.lifetime_days {
+            return refused("the root's crl_lifetime_days is 1 to its lifetime_days".to_owned());
+        }
+        let mut authorities = BTreeSet::from([&self.root.authority]);
+        let mut keys = BTreeSet::from([&self.root.key]);
+        let mut subjects = vec![&self.root.subject];
+        for issuing in &self.issuing {
+            let name = &issuing.authority;
+            if !authorities.insert(name) || !keys.insert(&issuing.key) || subjects.contains(&&issuing.subject) {
+                return refused(format!("`{name}`: its name, its key label or its subject stands twice"));
+            }
+            // The root is dated first, and both on the same day: equal lifetimes would end after the root's.
+            if issuing.lifetime_days == 0 || issuing.lifetime_days >= self.root.lifetime_days {
+                return refused(format!("`{name}`: its lifetime_days is at least 1 and less than the root's"));
+            }
+            if issuing.permitted.is_empty() {
+                return refused(format!("`{name}`: `permitted` names what its certificate constrains it to"));
+            }
+            subjects.push(&issuing.subject);
+        }
+        for subject in subjects {
+            let marked = subject.common_name.starts_with(Self::MARK);
+            if marked != (self.kind() == CeremonyKind::Rehearsal) {
+                return refused(format!(
+                    "the common name `{}`: those of a rehearsal begin with `{}`, and no others do",
+                    subject.common_name,
+                    Self::MARK
+                ));
+            }
+        }
+        // The policy is judged now, with stand-ins for the keys that do not exist yet.
+        self.policy(&self.issuing.iter().map(|i| (i.authority.clone(), sha256(i.authority.as_str().as_bytes()))).collect())?;
+        Ok(())
+    }
+}
+
+fn is_base_url(text: &str) -> bool {
+    let Some(host) = text.strip_prefix("http://") else { return false };
+    (1..=200).contains(&host.len())
+        && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::quorum::tests::public;
+    use super::*;
+
+    pub(crate) fn plan() -> String {
+        let officer = |name: &str, seed: u8| format!("[[roster.officer]]\nname = \"{name}\"\nkeys = [\"{}\"]\n", public(seed));
+        format!(
+            r#"format = "countersign/plan/1"
+kind = "production"
+title = "First ceremony"
+status_base_url = "http://127.0.0.1:14002"
+approval_days = 30
+
+[roster]
+threshold = 2
+{}{}
+[root]
+authority = "bank-root"
+key = "bank-root-2026"
+algorithm = "p384"
+subject = {{ organization = "Bank", common_name = "Bank Root" }}
+lifetime_days = 3650
+crl_lifetime_days = 365
+
+[[issuing]]
+authority = "bank"
+key = "bank-2026"
+algorithm = "p256"
+subject = {{ organization = "Bank", common_name = "Bank Issuing" }}
+lifetime_days = 1825
+permitted = ["dns:bank.test"]
+
+[policy]
+version = 1
+[[policy.authority]]
+name = "bank"
+names = ["dns:*.bank.test"]
+max_per_hour = 10
+crl_validity = 86400
+crl_interval = 3600
+profile.client = {{ shape = "client", lifetime = 3600 }}
+"#,
+            officer("ana", 1),
+            officer("bela", 2)
+        )
+    }
+
+    #[test]
+    fn the_policy_binds_the_keys_that_were_made() {
+        let plan = Plan::parse(&plan()).unwrap();
+        let keys = BTreeMap::from([("bank".parse().unwrap(), sha256(b"key"))]);
+        let policy = Policy::parse(&plan.policy(&keys).unwrap()).unwrap();
+        assert_eq!(policy.authorities[0].key_sha256, sha256(b"key"));
+        assert_eq!(policy.authorities[0].profiles["client"].lifetime, 3600);
+        assert_eq!(plan.policy(&keys).unwrap(), plan.policy(&keys).unwrap());
+    }
+
+    #[test]
+    fn unsound_plans_are_refused() {
+        #[track_caller]
+        fn check(from: &str, to: &str, part: &str) {
+            let text = plan();
+            assert!(text.contains(from), "{from}");
+            let error = Plan::parse(&text.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.contains(part), "{from} -> {to}: {error}");
+        }
+        check("title =", "titel = \"x\"\ntitle =", "unknown field");
+        check("title =", "title = \"x\"\ntitle =", "duplicate key");
+        check("threshold = 2", "threshold = 3", "can't be met");
+        check("threshold = 2", "threshold = 1", "not dual control");
+        check("plan/1", "plan/2", "format");
+        check("http://", "https://", "status_base_url");
+        check("\"production\"", "\"rehearsal\"", "begin with `REHEARSAL `");
+        check("Bank Root", "REHEARSAL Bank Root", "no others do");
+        check("lifetime_days = 1825", "lifetime_days = 3650", "less than the root's");
+        check("crl_lifetime_days = 365", "crl_lifetime_days = 4000", "crl_lifetime_days");
+        check("key = \"bank-2026\"", "key = \"bank-root-2026\"", "stands twice");
+        check("authority = \"bank\"", "authority = \"bank-root\"", "stands twice");
+        check("[\"dns:bank.test\"]", "[]", "permitted");
+        check("name = \"bank\"", "name = \"other\"", "not an issuing authority");
+        check("[[policy.authority]]", "[[policy.operator]]", "says nothing about");
+        check("max_per_hour = 10", "max_per_hour = 10\nmax_per_day = 1", "unknown field");
+        check("max_per_hour = 10", "max_per_hour = 10\nkey_sha256 = \"00\"", "leave it out");
+        check("crl_interval = 3600", "crl_interval = 86400", "twice crl_interval");
+    }
+}

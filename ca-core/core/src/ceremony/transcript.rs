@@ -1,0 +1,321 @@
+//! The transcript: what happened, hash-chained, one JSON line for each event.
+//!
+//! Everything that a ceremony decides is in it before it takes effect, so that a run that was cut off is resumed
+//! from it alone. Deliberately absent: files. The shell appends a line, makes it durable, and goes on.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CeremonyError, CeremonyKind};
+use crate::log::{CHAIN_START, chain};
+use crate::model::{AttemptId, Completion, Intent, KeyLabel};
+use crate::pki::{KeyAlgorithm, PublicKey, Sha256Digest, Timestamp};
+
+/// Which key store holds a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyPlace {
+    /// The root's, offline after the ceremony.
+    Root,
+    /// The issuing authorities', which the worker opens.
+    Online,
+}
+
+/// An event.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum TranscriptEvent {
+    /// Enough officers signed the plan.
+    Opened {
+        /// The plan's digest.
+        plan_sha256: Sha256Digest,
+        /// Production or rehearsal.
+        kind: CeremonyKind,
+        /// Name and version of this software.
+        software: String,
+        /// Who signed the plan.
+        officers: Vec<String>,
+    },
+    /// A key is about to be made; its label was free.
+    KeyIntended {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+        /// Its kind.
+        algorithm: KeyAlgorithm,
+    },
+    /// The key exists.
+    KeyMade {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+        /// Its kind.
+        algorithm: KeyAlgorithm,
+        /// Its public half.
+        public_key: PublicKey,
+    },
+    /// To-be-signed bytes were linted and are on record.
+    Intent {
+        /// The intent.
+        intent: Box<Intent>,
+    },
+    /// A statement waits for signatures.
+    Prepared {
+        /// Its name: `statements/NAME.json`.
+        name: String,
+        /// The statement, verbatim.
+        statement: String,
+    },
+    /// Enough officers signed a statement.
+    Approved {
+        /// The statement's name.
+        name: String,
+        /// Who signed it.
+        officers: Vec<String>,
+    },
+    /// The statement's act begins: from here on its approval is spent.
+    Began {
+        /// The statement's name.
+        name: String,
+    },
+    /// A signature was verified and released.
+    Completed {
+        /// The completion.
+        completion: Box<Completion>,
+    },
+    /// The officers' approval put a policy in force.
+    PolicyApproved {
+        /// The statement's name.
+        name: String,
+    },
+    /// Something that is not in the script, with what was done about it (requirement 37).
+    Exception {
+        /// What.
+        what: String,
+        /// What was done about it.
+        disposition: String,
+    },
+    /// The end: every file of the bundle but this one and the signatures over it.
+    Closed {
+        /// Digests by path.
+        files: BTreeMap<String, Sha256Digest>,
+    },
+}
+
+/// A line: an event in the chain.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// From 1, without gaps.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The hash of the line before; zeros at first.
+    pub before: Sha256Digest,
+    /// What happened.
+    pub entry: TranscriptEvent,
+    /// SHA-256 over `before` and this line's JSON without its hash.
+    pub hash: Sha256Digest,
+}
+
+/// The part of a line that its hash covers, besides `before`.
+#[derive(Serialize)]
+struct Hashed<'a> {
+    number: u64,
+    at: Timestamp,
+    entry: &'a TranscriptEvent,
+}
+
+impl Line {
+    fn new(number: u64, at: Timestamp, before: Sha256Digest, entry: TranscriptEvent) -> Self {
+        let hash = Self::hash_of(number, at, &before, &entry);
+        Self { number, at, before, entry, hash }
+    }
+
+    fn hash_of(number: u64, at: Timestamp, before: &Sha256Digest, entry: &TranscriptEvent) -> Sha256Digest {
+        let hashed = Hashed { number, at, entry };
+        chain(before, &serde_json::to_vec(&hashed).expect("events have string keys and no failing serializer"))
+    }
+
+    /// The line as it stands in the file, with its newline.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = serde_json::to_vec(self).expect("events have string keys and no failing serializer");
+        out.push(b'\n');
+        out
+    }
+}
+
+/// The lines so far.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Transcript {
+    lines: Vec<Line>,
+}
+
+impl Transcript {
+    /// The most bytes of a transcript.
+    pub const MAX_BYTES: usize = 1 << 26;
+
+    /// Reads a transcript and verifies its chain; every byte counts.
+    ///
+    /// # Errors
+    /// With the number of the first line that is not as this software writes it, or that does not follow.
+    pub fn parse(text: &str) -> Result<Self, CeremonyError> {
+        let mut transcript = Self::default();
+        let wrong = |line: usize, reason: &str| CeremonyError::Transcript { line, reason: reason.to_owned() };
+        if text.len() > Self::MAX_BYTES {
+            return Err(wrong(0, "the file is too large"));
+        }
+        for (i, text) in text.split_inclusive('\n').enumerate() {
+            let number = i + 1;
+            let line: Line = serde_json::from_str(text).map_err(|e| wrong(number, &format!("it does not parse: {e}")))?;
+            if line.to_bytes() != text.as_bytes() {
+                return Err(wrong(number, "it is not in the form that it was written in"));
+            }
+            if line.before != transcript.head() || line.number != number as u64 {
+                return Err(wrong(number, "it does not follow the line before"));
+            }
+            if line.hash != Line::hash_of(line.number, line.at, &line.before, &line.entry) {
+                return Err(wrong(number, "it was changed: its hash does not fit"));
+            }
+            if transcript.is_closed() {
+                return Err(wrong(number, "it stands after the end"));
+            }
+            transcript.lines.push(line);
+        }
+        Ok(transcript)
+    }
+
+    /// Splits off a last line that was cut off while it was written (it has no newline, so nothing relied on it).
+    pub fn split_torn(text: &[u8]) -> (&[u8], &[u8]) {
+        text.split_at(text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1))
+    }
+
+    /// The line that the event would be; [`Self::push`] it once it is durable.
+    pub fn next(&self, at: Timestamp, entry: TranscriptEvent) -> Line {
+        Line::new(self.lines.len() as u64 + 1, at, self.head(), entry)
+    }
+
+    /// Adds a line made by [`Self::next`].
+    ///
+    /// # Panics
+    /// When the line does not follow: one writer holds the transcript.
+    pub fn push(&mut self, line: Line) {
+        assert!(line.before == self.head(), "a line is added right after it was made");
+        self.lines.push(line);
+    }
+
+    /// The lines.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The events.
+    pub fn events(&self) -> impl Iterator<Item = &TranscriptEvent> {
+        self.lines.iter().map(|l| &l.entry)
+    }
+
+    /// The last line's hash.
+    pub fn head(&self) -> Sha256Digest {
+        self.lines.last().map_or(CHAIN_START, |l| l.hash)
+    }
+
+    /// Whether the ceremony ended.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.lines.last().map(|l| &l.entry), Some(TranscriptEvent::Closed { .. }))
+    }
+
+    /// The public key that was made under this label.
+    pub fn key(&self, label: &KeyLabel) -> Option<&PublicKey> {
+        self.events().find_map(|e| match e {
+            TranscriptEvent::KeyMade { label: l, public_key, .. } if l == label => Some(public_key),
+            _ => None,
+        })
+    }
+
+    /// Whether a key with this label was announced here.
+    pub fn key_intended(&self, label: &KeyLabel) -> bool {
+        self.events().any(|e| matches!(e, TranscriptEvent::KeyIntended { label: l, .. } if l == label))
+    }
+
+    /// The intents, in order.
+    pub fn intents(&self) -> impl Iterator<Item = &Intent> {
+        self.events().filter_map(|e| match e {
+            TranscriptEvent::Intent { intent } => Some(&**intent),
+            _ => None,
+        })
+    }
+
+    /// The completion of an attempt.
+    pub fn completion(&self, attempt: &AttemptId) -> Option<&Completion> {
+        self.events().find_map(|e| match e {
+            TranscriptEvent::Completed { completion } if completion.attempt == *attempt => Some(&**completion),
+            _ => None,
+        })
+    }
+
+    /// The statement of this name.
+    pub fn statement(&self, name: &str) -> Option<&str> {
+        self.statements().find(|(n, _)| *n == name).map(|(_, text)| text)
+    }
+
+    /// The statements with their names, in order.
+    pub fn statements(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.events().filter_map(|e| match e {
+            TranscriptEvent::Prepared { name, statement } => Some((name.as_str(), statement.as_str())),
+            _ => None,
+        })
+    }
+
+    /// How often the act of this statement began.
+    pub fn began(&self, name: &str) -> usize {
+        self.events().filter(|e| matches!(e, TranscriptEvent::Began { name: n } if n == name)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transcript() -> Transcript {
+        let mut transcript = Transcript::default();
+        for i in 0..3 {
+            let entry = TranscriptEvent::Exception { what: format!("event {i}"), disposition: "noted".to_owned() };
+            let line = transcript.next(Timestamp::from_unix(i), entry);
+            transcript.push(line);
+        }
+        let line = transcript.next(Timestamp::from_unix(9), TranscriptEvent::Closed { files: BTreeMap::new() });
+        transcript.push(line);
+        transcript
+    }
+
+    fn text(transcript: &Transcript) -> String {
+        transcript.lines().iter().map(|l| String::from_utf8(l.to_bytes()).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_byte_counts() {
+        let transcript = transcript();
+        let text = text(&transcript);
+        assert_eq!(Transcript::parse(&text).unwrap(), transcript);
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            let changed = String::from_utf8(bytes).unwrap();
+            assert!(Transcript::parse(&changed).is_err(), "byte {at} of {text:?}");
+        }
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        for bad in [lines[1..].concat(), [lines[0], lines[2]].concat(), format!("{text}{}", lines[0]), text.trim_end().to_owned()] {
+            assert!(Transcript::parse(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_torn_line_is_split_off() {
+        assert_eq!(Transcript::split_torn(b"a\nb\nc"), (&b"a\nb\n"[..], &b"c"[..]));
+        assert_eq!(Transcript::split_torn(b"a"), (&b""[..], &b"a"[..]));
+        assert_eq!(Transcript::split_torn(b""), (&b""[..], &b""[..]));
+    }
+}

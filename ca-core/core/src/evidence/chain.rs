@@ -1,0 +1,376 @@
+//! From a request's evidence, verbatim, to what may be issued: the worker's own judgement.
+//!
+//! Nothing here reads the database or believes the front end. The chain: an operator whose policy entry permits it
+//! signed the grant; the grant's secret binds the account's key (newAccount with its external account binding); each
+//! keyChange was signed by the key before; the account's id is the hash of its newAccount JWS and stands in every
+//! later `kid`; the order's id is the hash of its newOrder JWS and stands in the finalize JWS's `url`; that JWS, by
+//! the account's current key, carries the CSR. Who edits a row breaks a signature, a MAC or a hash.
+//!
+//! Deliberately absent: whether the grant was revoked meanwhile, which only the store can tell; rates; times of
+//! certificates.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use super::jwk::Jwk;
+use super::jws::{KeyRef, ParsedJws};
+use super::memo::Memo;
+use super::new_order::{NewOrderRequest, OrderScope};
+use super::statement::{self, Operation};
+use super::{eab, json};
+use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, OrderId, Problem, ProblemType};
+use crate::pki::{Csr, Identifier, PublicKey, Sha256Digest, Timestamp, sha256};
+use crate::policy::Policy;
+use crate::ports::EabSecrets;
+use crate::profile::check_key;
+
+/// How many accounts' verified evidence is remembered.
+const MEMO: usize = 8192;
+
+/// The most key changes of one account that are followed.
+const MAX_KEY_CHANGES: usize = 1000;
+
+/// A refusal for good: what the client is told, and the cause as the audit trail keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// For the client.
+    pub problem: Problem,
+    /// For the operator.
+    pub cause: String,
+}
+
+impl Refusal {
+    /// A refusal whose cause the client may know.
+    pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { cause: detail.clone(), problem: Problem::new(kind, detail) }
+    }
+
+    fn hidden(kind: ProblemType, detail: &str, cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), problem: Problem::new(kind, detail) }
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { cause: problem.detail.clone(), problem }
+    }
+}
+
+/// An account whose evidence holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuthorizedAccount {
+    /// Its id, from its newAccount JWS.
+    pub account: AccountId,
+    /// The grant that it is bound to, as an operator signed it.
+    pub grant: Grant,
+    /// Its keys, the current one last.
+    pub keys: Vec<Jwk>,
+}
+
+/// What may be issued, proven.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuthorizedIssuance {
+    /// The account.
+    pub account: AccountId,
+    /// The grant.
+    pub grant: GrantId,
+    /// The order, from its newOrder JWS.
+    pub order: OrderId,
+    /// The authority that issues.
+    pub authority: AuthorityName,
+    /// The profile, on offer at that authority.
+    pub profile: String,
+    /// The names, inside the grant and inside the policy.
+    pub identifiers: Vec<Identifier>,
+    /// The key from the CSR.
+    pub public_key: PublicKey,
+    /// The notBefore asked for.
+    pub not_before: Option<Timestamp>,
+    /// The notAfter asked for.
+    pub not_after: Option<Timestamp>,
+}
+
+/// Verifies evidence; remembers, by hash, what it verified of accounts.
+pub struct Verifier {
+    accounts: Mutex<Memo<Sha256Digest, Arc<AuthorizedAccount>>>,
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Self { accounts: Mutex::new(Memo::new(MEMO)) }
+    }
+}
+
+fn malformed(detail: &str) -> Refusal {
+    Refusal::new(ProblemType::Malformed, detail)
+}
+
+fn unauthorized(detail: &str) -> Refusal {
+    Refusal::new(ProblemType::Unauthorized, detail)
+}
+
+impl Verifier {
+    /// Verifies that the account may exist: for a newAccount request.
+    ///
+    /// # Errors
+    /// The refusal, for good.
+    pub fn verify_account(
+        &self,
+        evidence: &Evidence,
+        policy: &Policy,
+        secrets: &dyn EabSecrets,
+        now: Timestamp,
+    ) -> Result<Arc<AuthorizedAccount>, Refusal> {
+        let account = self.account(evidence, policy, secrets, now)?;
+        if account.grant.enrol_by.is_some_and(|end| now >= end) {
+            return Err(unauthorized("the enrolment grant no longer binds new accounts"));
+        }
+        Ok(account)
+    }
+
+    /// Verifies that a certificate may be issued, and which: for a finalize request.
+    ///
+    /// # Errors
+    /// The refusal, for good.
+    pub fn verify_finalize(
+        &self,
+        evidence: &Evidence,
+        policy: &Policy,
+        secrets: &dyn EabSecrets,
+        now: Timestamp,
+    ) -> Result<AuthorizedIssuance, Refusal> {
+        let account = self.account(evidence, policy, secrets, now)?;
+        let (Some(new_order), Some(finalize)) = (&evidence.new_order, &evidence.finalize) else {
+            return Err(malformed("the order's evidence is incomplete"));
+        };
+        let order = OrderId::from_evidence(new_order);
+        let (request, scope) = read_new_order(new_order, &account)?;
+        let csr = read_finalize(finalize, &account, &order)?;
+
+        let grant = &account.grant;
+        let authority = scope.authority.clone().unwrap_or_else(|| grant.authority.clone());
+        if authority != grant.authority {
+            return Err(unauthorized("the enrolment grant is for another authority"));
+        }
+        let profile = request.profile(&scope, grant)?.to_owned();
+        let rules = policy.authority(&authority).ok_or_else(|| unauthorized("the policy does not name this authority"))?;
+        if !rules.profiles.contains_key(&profile) {
+            return Err(Refusal::new(ProblemType::InvalidProfile, "the policy does not offer this profile"));
+        }
+        for identifier in &request.identifiers {
+            if !grant.names.iter().any(|p| p.covers(identifier)) {
+                return Err(rejected(identifier, "is outside this account's enrolment grant"));
+            }
+            if !rules.permits(identifier) {
+                return Err(rejected(identifier, "is outside the authority's policy"));
+            }
+        }
+        check_csr(&csr, &request.identifiers, &account)?;
+        Ok(AuthorizedIssuance {
+            account: account.account.clone(),
+            grant: grant.id.clone(),
+            order,
+            authority,
+            profile,
+            identifiers: request.identifiers,
+            public_key: csr.public_key().clone(),
+            not_before: request.not_before,
+            not_after: request.not_after,
+        })
+    }
+
+    fn account(
+        &self,
+        evidence: &Evidence,
+        policy: &Policy,
+        secrets: &dyn EabSecrets,
+        now: Timestamp,
+    ) -> Result<Arc<AuthorizedAccount>, Refusal> {
+        let key = memo_key(evidence, policy);
+        let lock = || self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().get(&key).cloned();
+        let account = match known {
+            Some(account) => account,
+            None => {
+                let account = Arc::new(verify_identity(evidence, policy, secrets)?);
+                lock().insert(key, Arc::clone(&account));
+                account
+            }
+        };
+        // What depends on the time is never remembered.
+        if account.grant.valid_until.is_some_and(|end| now >= end) {
+            return Err(unauthorized("the enrolment grant has expired"));
+        }
+        Ok(account)
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verifier")
+    }
+}
+
+fn rejected(identifier: &Identifier, why: &str) -> Refusal {
+    Refusal::new(ProblemType::RejectedIdentifier, format!("`{identifier}` {why}"))
+}
+
+/// A hash over everything that [`verify_identity`] reads, each part behind its length. The secret is a function of
+/// the grant.
+fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
+    let mut bytes = Vec::new();
+    let mut part = |text: &str| {
+        bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    };
+    for operator in &policy.operators {
+        part(&operator.name);
+        part(&operator.key);
+        part(&format!("{:?}", operator.may));
+    }
+    part("");
+    if let Some(grant) = &evidence.grant {
+        part(&grant.statement);
+        part(&grant.signature);
+    }
+    part("");
+    part(&evidence.new_account);
+    evidence.key_changes.iter().for_each(|jws| part(jws));
+    sha256(&bytes)
+}
+
+fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecrets) -> Result<AuthorizedAccount, Refusal> {
+    let grant = read_grant(evidence, policy)?;
+    let account = AccountId::from_evidence(&evidence.new_account);
+    let first = read_new_account(&evidence.new_account, &grant, secrets)?;
+    if evidence.key_changes.len() > MAX_KEY_CHANGES {
+        return Err(unauthorized("the account's key was changed too often (hint: make a new account)"));
+    }
+    let mut keys = vec![first];
+    for jws in &evidence.key_changes {
+        let next = read_key_change(jws, keys.last().expect("it begins with one"), &account)?;
+        keys.push(next);
+    }
+    Ok(AuthorizedAccount { account, grant, keys })
+}
+
+fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<Grant, Refusal> {
+    const UNVERIFIED: &str = "the enrolment grant behind this account could not be verified";
+    let signed = evidence.grant.as_ref().ok_or_else(|| unauthorized("the enrolment grant behind this account is gone"))?;
+    let verified =
+        statement::verify_standing(signed, policy).map_err(|e| Refusal::hidden(ProblemType::Unauthorized, UNVERIFIED, e.to_string()))?;
+    match verified.statement.operation {
+        Operation::GrantCreate { grant } => Ok(grant),
+        other => Err(Refusal::hidden(
+            ProblemType::Unauthorized,
+            UNVERIFIED,
+            format!("the statement given as a grant is one of {}", other.action()),
+        )),
+    }
+}
+
+fn read_new_account(text: &str, grant: &Grant, secrets: &dyn EabSecrets) -> Result<Jwk, Refusal> {
+    let jws = ParsedJws::parse(text)?;
+    let KeyRef::Jwk(key) = &jws.protected.key else { return Err(malformed("a newAccount request carries its key: jwk, not kid")) };
+    jws.verify(key)?;
+    if path_of(&jws.protected.url) != Some("/acme/new-account") {
+        return Err(malformed("the newAccount request was made for another URL"));
+    }
+    let binding = eab::parse_binding(&Value::Object(jws.payload_object()?))
+        .ok_or_else(|| Refusal::new(ProblemType::ExternalAccountRequired, "the account has no external account binding"))?;
+    if binding.kid() != grant.id.as_str() {
+        return Err(unauthorized("the account was bound to another enrolment grant"));
+    }
+    binding.verify(&secrets.eab_secret(&grant.id, grant.version), key, &jws.protected.url)?;
+    Ok(key.clone())
+}
+
+/// RFC 8555 §7.3.5: the outer JWS by the old key, the inner one by the new.
+fn read_key_change(text: &str, old: &Jwk, account: &AccountId) -> Result<Jwk, Refusal> {
+    let outer = by_account(text, std::slice::from_ref(old), account)?;
+    let inner = ParsedJws::from_value(json::parse(&outer.payload).map_err(|e| malformed(&e.to_string()))?)?;
+    let KeyRef::Jwk(new) = &inner.protected.key else { return Err(malformed("a keyChange's inner JWS carries the new key")) };
+    inner.verify(new)?;
+    let same_url = inner.protected.url == outer.protected.url && path_of(&outer.protected.url) == Some("/acme/key-change");
+    let KeyRef::Kid(kid) = &outer.protected.key else { return Err(malformed("a keyChange names its account by kid")) };
+    let request = inner.payload_object()?;
+    let same_account = request.get("account").and_then(Value::as_str) == Some(kid);
+    let same_key = request.get("oldKey").map(Jwk::from_value).transpose()?.as_ref() == Some(old);
+    if same_url && same_account && same_key && inner.protected.nonce.is_none() {
+        Ok(new.clone())
+    } else {
+        Err(malformed("a keyChange is for another URL, account or key"))
+    }
+}
+
+/// A JWS by one of these keys, whose `kid` is this account's URL.
+fn by_account(text: &str, keys: &[Jwk], account: &AccountId) -> Result<ParsedJws, Refusal> {
+    let jws = ParsedJws::parse(text)?;
+    let KeyRef::Kid(kid) = &jws.protected.key else { return Err(malformed("the request names its account by kid")) };
+    if path_of(kid).and_then(|p| p.strip_prefix("/acme/acct/")) != Some(account.as_str()) {
+        return Err(unauthorized("the request was signed for another account"));
+    }
+    // The current key first: it is nearly always the one.
+    if keys.iter().rev().any(|key| jws.verify(key).is_ok()) {
+        Ok(jws)
+    } else {
+        Err(unauthorized("the account's key did not sign this request"))
+    }
+}
+
+fn read_new_order(text: &str, account: &AuthorizedAccount) -> Result<(NewOrderRequest, OrderScope), Refusal> {
+    // By any key that the account has had: the finalize JWS, by the current one, names this very text by its hash.
+    let jws = by_account(text, &account.keys, &account.account)?;
+    let scope = path_of(&jws.protected.url)
+        .and_then(OrderScope::of_path)
+        .ok_or_else(|| malformed("the newOrder request was made for another URL"))?;
+    Ok((NewOrderRequest::parse(&jws)?, scope))
+}
+
+fn read_finalize(text: &str, account: &AuthorizedAccount, order: &OrderId) -> Result<Csr, Refusal> {
+    let current = account.keys.last().map(std::slice::from_ref).unwrap_or_default();
+    let jws = by_account(text, current, &account.account)?;
+    if path_of(&jws.protected.url) != Some(&format!("/acme/order/{order}/finalize")) {
+        return Err(unauthorized("the finalize request was made for another order"));
+    }
+    let payload = jws.payload_object()?;
+    let csr = payload.get("csr").and_then(Value::as_str).ok_or_else(|| malformed("the finalize request has no csr"))?;
+    let bad = |detail: String| Refusal::new(ProblemType::BadCsr, detail);
+    let der = URL_SAFE_NO_PAD.decode(csr).map_err(|_| bad("the CSR is not unpadded base64url".to_owned()))?;
+    Csr::from_der(&der).map_err(|e| bad(e.to_string()))
+}
+
+fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount) -> Result<(), Refusal> {
+    let bad = |detail: &str| Refusal::new(ProblemType::BadCsr, detail);
+    let mut asked = csr.identifiers().to_vec();
+    if let Some(text) = csr.common_name() {
+        // RFC 8555 §7.4: a name may stand in the CN; one that the order has not may not.
+        let name = Identifier::from_text(text).ok().filter(|n| identifiers.contains(n));
+        asked.push(name.ok_or_else(|| bad("the CSR's common name is not one of the order's identifiers"))?);
+        asked.sort_unstable();
+        asked.dedup();
+    }
+    // "MUST indicate the exact same set of requested identifiers as the initial newOrder request"
+    if asked != identifiers {
+        return Err(bad("the CSR's names are not the order's identifiers"));
+    }
+    check_key(csr.public_key()).map_err(|e| bad(&e.to_string()))?;
+    // RFC 8555 §11.1: an account key must not be certified.
+    for key in &account.keys {
+        if key.public_key()? == *csr.public_key() {
+            return Err(bad("the CSR is for the account's own key (hint: make another key for the certificate)"));
+        }
+    }
+    Ok(())
+}
+
+/// The path of an absolute http URL without query and fragment.
+fn path_of(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let path = &rest[rest.find('/')?..];
+    (!path.contains(['?', '#'])).then_some(path)
+}

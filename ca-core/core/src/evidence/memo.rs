@@ -1,0 +1,47 @@
+//! A bounded memory in two generations: what was not used for a generation is forgotten.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+pub(crate) struct Memo<K, V> {
+    capacity: usize,
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+}
+
+impl<K: Eq + Hash + Clone, V: Clone> Memo<K, V> {
+    /// Remembers at least the last `capacity / 2` values and at most `capacity`.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { capacity, young: HashMap::new(), old: HashMap::new() }
+    }
+
+    pub(crate) fn get(&mut self, key: &K) -> Option<&V> {
+        if let Some(value) = self.old.remove(key) {
+            self.insert(key.clone(), value);
+        }
+        self.young.get(key)
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        if self.young.len() >= self.capacity / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_what_is_used_and_stays_bounded() {
+        let mut memo = Memo::new(10);
+        for i in 0..1000 {
+            memo.insert(i, i);
+            assert_eq!(memo.get(&0), Some(&0), "used each time, at {i}");
+            assert!(memo.young.len() + memo.old.len() <= 10);
+        }
+        assert_eq!(memo.get(&500), None);
+    }
+}

@@ -1,0 +1,13 @@
+//! Evidence, verified from bytes to meaning: what people and clients signed.
+
+pub mod chain;
+pub mod eab;
+pub mod json;
+pub mod jwk;
+pub mod jws;
+pub(crate) mod memo;
+pub mod new_order;
+pub mod sshsig;
+pub mod statement;
+#[cfg(test)]
+mod test_keys;

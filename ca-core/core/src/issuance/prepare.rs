@@ -1,0 +1,108 @@
+//! Prepare: build the to-be-signed bytes, lint them, and write down what they say.
+
+use std::marker::PhantomData;
+
+use super::{Attempt, CertificateTbs, CrlTbs, IssuanceError, Prepared, tbs_of};
+use crate::log::intent_leaf;
+use crate::model::{CertificateIntent, CrlIntent, CrlScope, Intent, IntentContent, RevokedEntry};
+use crate::pki::crl::{CrlHeader, build_crl_tbs};
+use crate::pki::{Certificate, PublicKey, SignatureAlgorithm, assemble_signed, sha256};
+use crate::profile::{
+    IntermediateRequest, Issuer, LeafRequest, RootRequest, build_intermediate, build_leaf, build_root, lint_crl, lint_intermediate,
+    lint_leaf, lint_root,
+};
+
+/// Prepares a root's certificate, to be signed by its own key.
+///
+/// # Errors
+/// When the request cannot be built or the lint refuses it.
+pub fn prepare_root(request: &RootRequest, attempt: Attempt) -> Result<Prepared<CertificateTbs>, IssuanceError> {
+    let tbs = build_root(request)?;
+    lint_root(&tbs, request).map_err(IssuanceError::Lint)?;
+    certificate(tbs, "root", request.algorithm, request.public_key.clone(), 0, attempt)
+}
+
+/// Prepares the certificate of an issuing authority.
+///
+/// # Errors
+/// When the request cannot be built or the lint refuses it.
+pub fn prepare_intermediate(
+    request: &IntermediateRequest,
+    issuer: &Issuer,
+    attempt: Attempt,
+) -> Result<Prepared<CertificateTbs>, IssuanceError> {
+    let tbs = build_intermediate(request, issuer)?;
+    lint_intermediate(&tbs, request, issuer).map_err(IssuanceError::Lint)?;
+    certificate(tbs, "intermediate", issuer.signature_algorithm(), issuer.certificate().public_key().clone(), 0, attempt)
+}
+
+/// Prepares an end-entity certificate of `profile` in CRL `partition`.
+///
+/// # Errors
+/// When the request cannot be built or the lint refuses it.
+pub fn prepare_leaf(
+    request: &LeafRequest,
+    issuer: &Issuer,
+    profile: &str,
+    partition: u32,
+    attempt: Attempt,
+) -> Result<Prepared<CertificateTbs>, IssuanceError> {
+    let tbs = build_leaf(request, issuer)?;
+    lint_leaf(&tbs, request, issuer).map_err(IssuanceError::Lint)?;
+    certificate(tbs, profile, issuer.signature_algorithm(), issuer.certificate().public_key().clone(), partition, attempt)
+}
+
+/// Prepares a CRL with `entries`, sorted by serial number, that include the ledger up to `ledger_number`.
+///
+/// # Errors
+/// When it cannot be built or the lint refuses it.
+pub fn prepare_crl(
+    header: &CrlHeader,
+    entries: impl Iterator<Item = RevokedEntry> + Clone,
+    scope: CrlScope,
+    ledger_number: u64,
+    issuer: &Issuer,
+    attempt: Attempt,
+) -> Result<Prepared<CrlTbs>, IssuanceError> {
+    if header.issuer_der != issuer.certificate().subject_der() || header.algorithm != issuer.signature_algorithm() {
+        return Err(IssuanceError::Verify("the CRL's header is not that of its issuer".to_owned()));
+    }
+    let tbs = build_crl_tbs(header, entries)?;
+    lint_crl(&tbs, header).map_err(IssuanceError::Lint)?;
+    let content =
+        CrlIntent { tbs, scope, number: header.number, this_update: header.this_update, next_update: header.next_update, ledger_number };
+    Ok(prepared(IntentContent::Crl(content), header.algorithm, issuer.certificate().public_key().clone(), attempt))
+}
+
+fn certificate(
+    tbs: Vec<u8>,
+    profile: &str,
+    algorithm: SignatureAlgorithm,
+    key: PublicKey,
+    partition: u32,
+    attempt: Attempt,
+) -> Result<Prepared<CertificateTbs>, IssuanceError> {
+    // Behind a filler that verifies under no key the bytes can be read as the certificate that they will be, so that
+    // the record says what the bytes say.
+    let read = Certificate::from_der(&assemble_signed(&tbs, algorithm, &[0; 64])).map_err(|e| IssuanceError::Verify(e.to_string()))?;
+    let content = CertificateIntent {
+        serial: read.serial(),
+        profile: profile.to_owned(),
+        subject: read.subject_text().to_owned(),
+        identifiers: read.identifiers().to_vec(),
+        spki_sha256: read.public_key().spki_sha256(),
+        not_before: read.not_before(),
+        not_after: read.not_after(),
+        partition,
+        tbs,
+    };
+    Ok(prepared(IntentContent::Certificate(content), algorithm, key, attempt))
+}
+
+fn prepared<T>(content: IntentContent, algorithm: SignatureAlgorithm, key: PublicKey, attempt: Attempt) -> Prepared<T> {
+    let Attempt { id, authority, key: label, origin, actor, at } = attempt;
+    let tbs_sha256 = sha256(tbs_of(&content));
+    let mut intent = Intent { attempt: id, authority, key: label, algorithm, tbs_sha256, content, leaf: Vec::new(), origin, actor, at };
+    intent.leaf = intent_leaf(&intent);
+    Prepared { intent, key, kind: PhantomData }
+}

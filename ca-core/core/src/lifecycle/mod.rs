@@ -1,0 +1,205 @@
+//! The worker: leases signing requests and lifecycle jobs, and is the only one that has authority keys used.
+//!
+//! [`Worker::step_requests`] serves the front end's queue, [`Worker::tick_jobs`] the schedule,
+//! [`Worker::reconcile`] closes what a death left open, [`Worker::apply_statement`] does what operators signed. All
+//! of them enter [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
+//! task: leases and compare-and-set in the store keep them apart, and a restart just calls them again.
+//!
+//! Deliberately absent: loops, timers and tasks, which belong to the shell; and trust in rows, see
+//! [`crate::evidence::chain`].
+
+mod jobs;
+mod join;
+mod operator;
+mod order;
+mod probe;
+mod rate;
+mod reconcile;
+mod requests;
+mod signer;
+mod validity;
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::evidence::chain::Verifier;
+use crate::evidence::memo::Memo;
+use crate::model::{Actor, AuditEntry, AuthorityName, OrderId, Outcome, WorkerId};
+use crate::pki::{PublicKey, Timestamp};
+use crate::policy::Policy;
+use crate::ports::{Clock, EabSecrets, KeyStore, Publisher, Rng, StoreError, WorkerStore};
+
+pub use operator::{EabKey, OperatorReply};
+pub use probe::{HaltPoint, NoProbe, Probe};
+
+/// How many certificates are read, at most, to seed an authority's rate after a start.
+pub const SEED_LIMIT: u32 = 10_000;
+
+/// How many orders are remembered as released.
+const RELEASED: usize = 100_000;
+
+/// Everything a worker works with.
+pub struct WorkerParts {
+    /// The store.
+    pub store: Arc<dyn WorkerStore>,
+    /// The authority keys.
+    pub keys: Arc<dyn KeyStore>,
+    /// Where CRLs are put besides the store.
+    pub publisher: Option<Arc<dyn Publisher>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// The secrets of external account bindings.
+    pub secrets: Arc<dyn EabSecrets>,
+    /// The policy, from a bundle whose quorum was verified.
+    pub policy: Policy,
+    /// The public keys of the CA's own servers and responders. One that the policy does not pin is never used.
+    pub own_keys: Vec<PublicKey>,
+    /// Site settings.
+    pub settings: WorkerSettings,
+    /// Is told when the worker passes a named point.
+    pub probe: Arc<dyn Probe>,
+}
+
+/// Site settings of a worker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkerSettings {
+    /// Below which URL status is served, for example `http://127.0.0.1:14002`; it is baked into certificates.
+    pub status_base_url: String,
+    /// How far times in certificates and CRLs are set back.
+    pub skew: Duration,
+    /// For how long requests and jobs are leased. Should be well above the time that a batch takes.
+    pub lease: Duration,
+    /// The most requests in one lease.
+    pub batch: u32,
+}
+
+impl WorkerSettings {
+    /// The defaults: 60 seconds of skew, leases of 60 seconds, 32 requests at once.
+    pub fn new(status_base_url: impl Into<String>) -> Self {
+        let minute = Duration::from_secs(60);
+        Self { status_base_url: status_base_url.into(), skew: minute, lease: minute, batch: 32 }
+    }
+}
+
+/// Why the worker could not do a round of work; the next round may succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The store.
+    #[error("the worker's store: {0}")]
+    Store(#[from] StoreError),
+    /// The policy that was offered is older than the one in use.
+    #[error("the policy has version {offered}, and version {current} is in use: a policy's version only grows")]
+    PolicyRollback {
+        /// In use.
+        current: u64,
+        /// Offered.
+        offered: u64,
+    },
+}
+
+/// The worker.
+pub struct Worker {
+    id: WorkerId,
+    store: Arc<dyn WorkerStore>,
+    keys: Arc<dyn KeyStore>,
+    publisher: Option<Arc<dyn Publisher>>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    secrets: Arc<dyn EabSecrets>,
+    policy: RwLock<Arc<Policy>>,
+    own_keys: Vec<PublicKey>,
+    settings: WorkerSettings,
+    probe: Arc<dyn Probe>,
+    verifier: Verifier,
+    rates: Mutex<rate::Rates>,
+    signers: Mutex<signer::Signers>,
+    released: Mutex<Memo<OrderId, ()>>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Worker({})", self.id)
+    }
+}
+
+impl Worker {
+    /// A worker with an id of its own.
+    pub fn new(parts: WorkerParts) -> Self {
+        let WorkerParts { store, keys, publisher, clock, rng, secrets, policy, own_keys, settings, probe } = parts;
+        Self {
+            id: WorkerId::random(&*rng),
+            store,
+            keys,
+            publisher,
+            clock,
+            rng,
+            secrets,
+            policy: RwLock::new(Arc::new(policy)),
+            own_keys,
+            settings,
+            probe,
+            verifier: Verifier::default(),
+            rates: Mutex::default(),
+            signers: Mutex::default(),
+            released: Mutex::new(Memo::new(RELEASED)),
+        }
+    }
+
+    /// The policy in use.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Goes on under another policy, whose quorum the caller has verified.
+    ///
+    /// # Errors
+    /// When it is older than the one in use.
+    pub fn set_policy(&self, policy: Policy) -> Result<(), WorkerError> {
+        let mut current = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        if policy.version < current.version {
+            return Err(WorkerError::PolicyRollback { current: current.version, offered: policy.version });
+        }
+        *current = Arc::new(policy);
+        Ok(())
+    }
+
+    fn audit(
+        &self,
+        action: &str,
+        authority: Option<&AuthorityName>,
+        object: impl Into<String>,
+        outcome: Outcome,
+        correlation: impl Into<String>,
+    ) -> AuditEntry {
+        AuditEntry {
+            at: self.clock.now(),
+            actor: Actor::system("worker"),
+            action: action.to_owned(),
+            authority: authority.cloned(),
+            object: object.into(),
+            outcome,
+            correlation: correlation.into(),
+            detail: serde_json::Value::Null,
+        }
+    }
+
+    /// Says loudly, in the log and in the audit trail, that something happened which never should.
+    async fn alarm(&self, authority: Option<&AuthorityName>, object: &str, correlation: &str, reason: &str) {
+        tracing::error!(authority = authority.map(AuthorityName::as_str), object, reason, "alarm");
+        let outcome = Outcome::Failed { reason: reason.to_owned() };
+        let entry = self.audit("worker.alarm", authority, object, outcome, correlation);
+        if let Err(error) = self.store.append_audit(&entry).await {
+            tracing::error!(%error, object, "the alarm could not be written to the audit trail");
+        }
+    }
+
+    fn correlation(&self) -> String {
+        crate::model::AttemptId::random(&*self.rng).to_string()
+    }
+
+    fn lease_end(&self, now: Timestamp) -> Timestamp {
+        now.plus(self.settings.lease)
+    }
+}

@@ -1,0 +1,264 @@
+//! Operator statements, applied (design: "Operator commands are statements by enrolled operator keys").
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
+
+use super::Worker;
+use crate::evidence::statement::{self, MAX_GRANT_NAMES, Operation, Verified};
+use crate::model::{
+    Actor, AuditEntry, AuthorityName, CrlScope, Grant, GrantId, GrantRecord, GrantStatus, Job, JobKind, Outcome, Problem, ProblemType,
+    RevocationReason, RevocationRequest, Revoked, SignedStatement,
+};
+use crate::pki::{SerialNumber, Timestamp};
+use crate::policy::Policy;
+use crate::ports::StoreError;
+
+/// The HMAC key of an external account binding, base64url, as ACME clients take it. Shown once; not in `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EabKey(String);
+
+impl EabKey {
+    /// The text, to be shown to the operator who made the grant.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EabKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EabKey(…)")
+    }
+}
+
+impl Drop for EabKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// What a statement brought about.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum OperatorReply {
+    /// A grant.
+    GrantCreated {
+        /// The key identifier for clients: the grant's id.
+        kid: GrantId,
+        /// The HMAC key for clients.
+        hmac_key: EabKey,
+    },
+    /// A grant is revoked.
+    GrantRevoked {
+        /// How many accounts went with it.
+        accounts: u32,
+    },
+    /// A certificate is revoked.
+    CertificateRevoked {
+        /// Its authority.
+        authority: AuthorityName,
+        /// Its serial number.
+        serial: SerialNumber,
+        /// Its number in the authority's ledger; none: it was revoked before, and nothing changed.
+        number: Option<u64>,
+    },
+    /// A CRL was asked for.
+    CrlPublished {
+        /// Whose.
+        authority: AuthorityName,
+        /// The current CRL's number; none: its job is still at work or has failed, see `ca status`.
+        number: Option<u64>,
+    },
+}
+
+fn problem(kind: ProblemType, detail: impl Into<String>) -> Problem {
+    Problem::new(kind, detail)
+}
+
+fn unavailable(error: &StoreError) -> Problem {
+    tracing::error!(%error, "an operator's statement could not be applied");
+    problem(ProblemType::ServerInternal, format!("the store could not do it: {error} (hint: sign a new statement and try again)"))
+}
+
+impl Worker {
+    /// Verifies a statement and does what it says; either way it is on record.
+    ///
+    /// # Errors
+    /// `unauthorized` when signature, permission, window or nonce are not right; `malformed` and others when what it
+    /// asks for is refused; `serverInternal` when the store does not answer.
+    pub async fn apply_statement(&self, signed: &SignedStatement) -> Result<OperatorReply, Problem> {
+        let (policy, now, correlation) = (self.policy(), self.clock.now(), self.correlation());
+        let verified = match statement::verify(signed, &policy, now) {
+            Ok(verified) => verified,
+            Err(error) => {
+                let mut entry = self.audit("statement.apply", None, "", Outcome::Refused { reason: error.to_string() }, correlation);
+                entry.actor = Actor::Anonymous;
+                self.note(&entry).await;
+                return Err(problem(ProblemType::Unauthorized, error.to_string()));
+            }
+        };
+        let operation = &verified.statement.operation;
+        let mut entry = self.audit(operation.action(), operation.authority(), operation.object(), Outcome::Begun, correlation);
+        entry.actor = verified.actor();
+        let result = self.spend_and_apply(signed, &verified, &policy, &entry).await;
+        if let Err(refused) = &result {
+            entry.outcome = Outcome::Refused { reason: refused.detail.clone() };
+            self.note(&entry).await;
+        }
+        result
+    }
+
+    async fn note(&self, entry: &AuditEntry) {
+        if let Err(error) = self.store.append_audit(entry).await {
+            tracing::error!(%error, action = entry.action, "a refusal could not be written to the audit trail");
+        }
+    }
+
+    async fn spend_and_apply(
+        &self,
+        signed: &SignedStatement,
+        verified: &Verified,
+        policy: &Policy,
+        begun: &AuditEntry,
+    ) -> Result<OperatorReply, Problem> {
+        let statement = &verified.statement;
+        match self.store.spend_nonce(&statement.nonce, statement.expires_at, begun).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict(_)) => {
+                return Err(problem(ProblemType::Unauthorized, "this statement was submitted before (hint: sign a new one)"));
+            }
+            Err(error) => return Err(unavailable(&error)),
+        }
+        let done = AuditEntry { outcome: Outcome::Done, ..begun.clone() };
+        match &statement.operation {
+            Operation::GrantCreate { grant } => self.create_grant(signed, grant, policy, &done).await,
+            Operation::GrantRevoke { id } => match self.store.revoke_grant(id, &done).await {
+                Ok(accounts) => Ok(OperatorReply::GrantRevoked { accounts }),
+                Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no grant `{id}`"))),
+                Err(error) => Err(unavailable(&error)),
+            },
+            Operation::CertificateRevoke { authority, serial, reason, invalidity_date } => {
+                self.revoke(authority, serial, *reason, *invalidity_date, &done).await
+            }
+            Operation::CrlPublish { authority } => self.crl_now(authority, policy, &done).await,
+        }
+    }
+
+    async fn create_grant(
+        &self,
+        signed: &SignedStatement,
+        grant: &Grant,
+        policy: &Policy,
+        done: &AuditEntry,
+    ) -> Result<OperatorReply, Problem> {
+        inside_policy(grant, policy, done.at).map_err(|reason| problem(ProblemType::RejectedIdentifier, reason))?;
+        let record =
+            GrantRecord { grant: grant.clone(), evidence: signed.clone(), status: GrantStatus::Active, created_at: done.at, accounts: 0 };
+        match self.store.put_grant(&record, done).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict(_)) => {
+                return Err(problem(ProblemType::Malformed, format!("a grant `{}` exists already (hint: draw another id)", grant.id)));
+            }
+            Err(error) => return Err(unavailable(&error)),
+        }
+        let secret = self.secrets.eab_secret(&grant.id, grant.version);
+        Ok(OperatorReply::GrantCreated { kid: grant.id.clone(), hmac_key: EabKey(URL_SAFE_NO_PAD.encode(&*secret)) })
+    }
+
+    async fn revoke(
+        &self,
+        authority: &AuthorityName,
+        serial: &SerialNumber,
+        reason: RevocationReason,
+        invalidity_date: Option<Timestamp>,
+        done: &AuditEntry,
+    ) -> Result<OperatorReply, Problem> {
+        match reason {
+            RevocationReason::CertificateHold | RevocationReason::CaCompromise => {
+                return Err(problem(
+                    ProblemType::BadRevocationReason,
+                    format!("`{}` is not a reason for these certificates", reason.name()),
+                ));
+            }
+            RevocationReason::Unspecified
+            | RevocationReason::KeyCompromise
+            | RevocationReason::AffiliationChanged
+            | RevocationReason::Superseded
+            | RevocationReason::CessationOfOperation
+            | RevocationReason::PrivilegeWithdrawn => {}
+        }
+        if invalidity_date.is_some_and(|date| date > done.at) {
+            return Err(problem(ProblemType::Malformed, "the invalidity date lies in the future"));
+        }
+        let request = RevocationRequest {
+            authority: authority.clone(),
+            serial: *serial,
+            reason,
+            invalidity_date,
+            actor: done.actor.clone(),
+            at: done.at,
+            correlation: done.correlation.clone(),
+        };
+        let number = match self.store.revoke(&request).await {
+            Ok(Revoked::Now { number }) => Some(number),
+            Ok(Revoked::Already) => None,
+            Ok(Revoked::NotFound) => {
+                return Err(problem(ProblemType::Malformed, format!("authority `{authority}` never issued the serial {serial}")));
+            }
+            Err(error) => return Err(unavailable(&error)),
+        };
+        Ok(OperatorReply::CertificateRevoked { authority: authority.clone(), serial: *serial, number })
+    }
+
+    async fn crl_now(&self, authority: &AuthorityName, policy: &Policy, done: &AuditEntry) -> Result<OperatorReply, Problem> {
+        let scope = CrlScope::FULL;
+        let signs = self.signers(policy).await.map_err(|e| unavailable(&e))?.contains_key(authority);
+        if !signs {
+            let detail = format!("authority `{authority}` has no online key here (hint: a root's CRL comes from a ceremony)");
+            return Err(problem(ProblemType::Malformed, detail));
+        }
+        let number = async || self.store.current_crl(authority, &scope).await.map(|crl| crl.map(|c| c.number)).map_err(|e| unavailable(&e));
+        let before = number().await?;
+        let kind = JobKind::PublishCrl { authority: authority.clone(), scope };
+        self.store.ensure_job(&Job { kind, due: done.at }).await.map_err(|e| unavailable(&e))?;
+        self.store.append_audit(done).await.map_err(|e| unavailable(&e))?;
+        if let Err(error) = self.tick_jobs().await {
+            tracing::error!(%error, "the CRL job stays queued");
+        }
+        let after = number().await?;
+        Ok(OperatorReply::CrlPublished { authority: authority.clone(), number: after.filter(|n| before != Some(*n)) })
+    }
+}
+
+/// Whether a grant lies inside what the officers signed (ACME requirement A18); the reason when it does not.
+fn inside_policy(grant: &Grant, policy: &Policy, now: Timestamp) -> Result<(), String> {
+    let rules = policy.authority(&grant.authority).ok_or_else(|| format!("the policy does not name authority `{}`", grant.authority))?;
+    if grant.profiles.is_empty() || grant.names.is_empty() {
+        return Err("a grant names at least one profile and one pattern of names".to_owned());
+    }
+    if grant.profiles.len() > MAX_GRANT_NAMES || grant.names.len() > MAX_GRANT_NAMES || grant.service.len() > 200 {
+        return Err(format!("a grant has at most {MAX_GRANT_NAMES} profiles and patterns, and a service name of 200 octets"));
+    }
+    for profile in &grant.profiles {
+        if !rules.profiles.contains_key(profile) {
+            let offered: Vec<_> = rules.profiles.keys().map(String::as_str).collect();
+            return Err(format!("authority `{}` does not offer the profile `{profile}` (it offers {})", rules.name, offered.join(", ")));
+        }
+    }
+    for pattern in &grant.names {
+        if !rules.names.iter().any(|outer| pattern.is_within(outer)) {
+            return Err(format!(
+                "`{pattern}` is not inside the policy of authority `{}` (hint: a new policy bundle, signed by officers, can widen it)",
+                rules.name
+            ));
+        }
+    }
+    match (grant.valid_until, grant.enrol_by) {
+        (Some(end), _) | (None, Some(end)) if end <= now => Err("the grant would have expired already".to_owned()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,154 @@
+//! A proven order into a certificate.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::requests::Batch;
+use super::signer::{Failure, Signer};
+use super::validity::{Bounds, validity};
+use super::{SEED_LIMIT, Worker};
+use crate::evidence::chain::{AuthorizedIssuance, Refusal};
+use crate::issuance::{Attempt, IssuanceError, prepare_leaf};
+use crate::model::{Actor, AttemptId, AuthorityName, CertificateFilter, Origin, ProblemType, SigningRequest, StatusUrls};
+use crate::pki::{Identifier, SerialNumber, Timestamp};
+use crate::policy::{AuthorityPolicy, ProfilePolicy};
+use crate::ports::StoreResult;
+use crate::profile::{LeafRequest, LeafShape, ProfileError};
+
+/// The CRL partition of new certificates; an authority has one until partitions come.
+pub(super) const PARTITION: u32 = 0;
+
+/// ub-common-name (RFC 5280 appendix A.1).
+const MAX_COMMON_NAME: usize = 64;
+
+impl Worker {
+    pub(super) async fn issue_order(&self, batch: &Batch, request: &SigningRequest, proven: AuthorizedIssuance) -> Result<(), Failure> {
+        let (signer, rules, profile) = self.terms(batch, &proven)?;
+        // One finalize, one certificate: rows that were set back don't bring a second.
+        let released = || self.released.lock().unwrap_or_else(PoisonError::into_inner);
+        if released().get(&proven.order).is_some() {
+            let reason = "a request came back for an order whose certificate this worker has released: the database was changed behind it";
+            self.alarm(Some(&proven.authority), proven.order.as_str(), request.id.as_str(), reason).await;
+            return Err(Refusal::new(ProblemType::Unauthorized, "this order has its certificate already").into());
+        }
+        self.take_rate(&proven.authority, rules).await?;
+
+        let now = self.clock.now();
+        let (not_before, not_after) = validity(
+            Bounds {
+                now,
+                skew: self.settings.skew,
+                lifetime: Duration::from_secs(profile.lifetime),
+                issuer_end: signer.issuer.certificate().not_after(),
+            },
+            proven.not_before,
+            proven.not_after,
+        )?;
+        let leaf = LeafRequest {
+            shape: shape_of(&profile.shape)?,
+            serial: SerialNumber::random(&*self.rng),
+            not_before,
+            not_after,
+            subject_cn: if profile.subject_cn { common_name(&proven.identifiers) } else { None },
+            identifiers: proven.identifiers,
+            public_key: proven.public_key,
+            urls: StatusUrls::below(&self.settings.status_base_url, &proven.authority, PARTITION),
+        };
+        let order = proven.order;
+        let attempt = Attempt {
+            id: AttemptId::random(&*self.rng),
+            authority: proven.authority,
+            key: signer.key.clone(),
+            origin: Origin::Order {
+                order: order.clone(),
+                request: request.id.clone(),
+                lease: request.lease.clone(),
+                account: proven.account.clone(),
+                grant: proven.grant,
+            },
+            actor: Actor::Account { id: proven.account },
+            at: now,
+        };
+        let prepared = prepare_leaf(&leaf, &signer.issuer, &proven.profile, PARTITION, attempt).map_err(refused)?;
+        let der = self.issue(prepared).await?;
+        released().insert(order.clone(), ());
+        tracing::info!(%order, serial = %leaf.serial, octets = der.len(), "certificate released");
+        Ok(())
+    }
+
+    fn terms<'a>(
+        &self,
+        batch: &'a Batch,
+        proven: &AuthorizedIssuance,
+    ) -> Result<(&'a Signer, &'a AuthorityPolicy, &'a ProfilePolicy), Failure> {
+        let rules = batch.policy.authority(&proven.authority);
+        let profile = rules.and_then(|r| r.profiles.get(&proven.profile));
+        let (Some(rules), Some(profile)) = (rules, profile) else {
+            return Err(Refusal::new(ProblemType::InvalidProfile, "the policy does not offer this profile").into());
+        };
+        let signer = batch.signers.get(&proven.authority);
+        let signer = signer.ok_or_else(|| {
+            Failure::later(format!(
+                "no usable key for authority `{}` (hint: `ca status` shows what the worker may sign for)",
+                proven.authority
+            ))
+        })?;
+        Ok((signer, rules, profile))
+    }
+
+    async fn take_rate(&self, authority: &AuthorityName, rules: &AuthorityPolicy) -> Result<(), Failure> {
+        let rates = || self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let seeded = rates().is_seeded(authority);
+        if !seeded {
+            let issued = self.issued_within_the_hour(authority, now).await?;
+            let mut rates = rates();
+            // Another request of the batch may have been quicker.
+            if !rates.is_seeded(authority) {
+                rates.seed(authority, &issued);
+            }
+        }
+        rates().take(authority, rules.max_per_hour, now).map_err(|wait| Failure::Later {
+            cause: format!("authority `{authority}` has issued the {} certificates an hour that its policy allows", rules.max_per_hour),
+            wait: Some(wait),
+        })
+    }
+
+    async fn issued_within_the_hour(&self, authority: &AuthorityName, now: Timestamp) -> StoreResult<Vec<Timestamp>> {
+        const PAGE: u32 = 500;
+        let since = now.minus(Duration::from_secs(3600));
+        let filter = CertificateFilter { authority: Some(authority.clone()), ..CertificateFilter::default() };
+        let mut issued = Vec::new();
+        let mut after = None;
+        for _ in 0..SEED_LIMIT / PAGE {
+            let page = self.store.certificates(&filter, after.as_ref(), PAGE).await?;
+            let old = page.last().is_none_or(|record| record.created_at <= since);
+            issued.extend(page.iter().filter(|r| r.order.is_some() && r.created_at > since).map(|r| r.created_at));
+            match page.last() {
+                Some(record) if !old => after = Some(record.serial),
+                _ => break,
+            }
+        }
+        Ok(issued)
+    }
+}
+
+pub(super) fn shape_of(name: &str) -> Result<LeafShape, Failure> {
+    name.parse().map_err(Failure::later)
+}
+
+/// The first name that is a dns name and short enough.
+fn common_name(identifiers: &[Identifier]) -> Option<String> {
+    identifiers.iter().find(|i| matches!(i, Identifier::Dns(_))).map(Identifier::value).filter(|name| name.len() <= MAX_COMMON_NAME)
+}
+
+/// What cannot be prepared will not get better; the lint's findings are for the operator.
+fn refused(error: IssuanceError) -> Failure {
+    let mut refusal = match &error {
+        IssuanceError::Profile(ProfileError::Key(_) | ProfileError::IssuerKey) => Refusal::new(ProblemType::BadCsr, error.to_string()),
+        IssuanceError::Profile(ProfileError::Names(_)) => Refusal::new(ProblemType::RejectedIdentifier, error.to_string()),
+        _ => Refusal::new(ProblemType::ServerInternal, "the CA could not make this certificate"),
+    };
+    refusal.cause = error.to_string();
+    Failure::Refused(refusal)
+}

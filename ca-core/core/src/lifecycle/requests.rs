@@ -1,0 +1,177 @@
+//! The front end's queue: lease, verify the evidence, act, answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::join::{Boxed, join_all};
+use super::signer::{Failure, Signers};
+use super::{HaltPoint, Worker, WorkerError};
+use crate::evidence::chain::{AuthorizedAccount, AuthorizedIssuance, Refusal};
+use crate::model::{
+    Account, AccountId, AccountStatus, Actor, GrantId, GrantRecord, GrantStatus, LeaseToken, Outcome, ProblemType, RequestBody,
+    SigningRequest,
+};
+use crate::pki::Timestamp;
+use crate::plan::backoff;
+use crate::policy::Policy;
+use crate::ports::StoreError;
+
+/// How long a request is tried again before it is given up.
+const PATIENCE: Duration = Duration::from_secs(86_400);
+
+/// The longest pause between two tries: a client waits for it.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the evidence proves.
+enum Proven {
+    Account(Arc<AuthorizedAccount>),
+    Issuance(Box<AuthorizedIssuance>),
+}
+
+/// What a batch shares.
+pub(super) struct Batch {
+    pub(super) policy: Arc<Policy>,
+    pub(super) signers: Signers,
+    grants: HashMap<GrantId, Option<GrantRecord>>,
+    accounts: HashMap<AccountId, Option<Account>>,
+}
+
+impl Worker {
+    /// Serves what is queued, at most a batch, and tells how many requests that were. Zero: nothing was waiting.
+    ///
+    /// # Errors
+    /// When the store does not answer; leased requests then come back when their lease ends.
+    pub async fn step_requests(&self) -> Result<usize, WorkerError> {
+        let (now, lease) = (self.clock.now(), LeaseToken::random(&*self.rng));
+        let leased = self.store.lease_requests(&self.id, &lease, now, self.lease_end(now), self.settings.batch).await?;
+        if leased.is_empty() {
+            return Ok(0);
+        }
+        let policy = self.policy();
+        let proven: Vec<_> = leased.iter().map(|request| self.prove(request, &policy, now)).collect();
+        let batch = self.load(policy, &proven).await?;
+        // Together, so that their intents and completions share the store's commits.
+        let serve = |(request, proven)| -> Boxed<'_, ()> { Box::pin(self.serve(&batch, request, proven)) };
+        join_all(leased.iter().zip(proven).map(serve).collect()).await;
+        Ok(leased.len())
+    }
+
+    /// From evidence to meaning; no row is believed.
+    fn prove(&self, request: &SigningRequest, policy: &Policy, now: Timestamp) -> Result<Proven, Refusal> {
+        self.probe.at(HaltPoint::AfterLease);
+        let mixed_up = || Refusal::new(ProblemType::Unauthorized, "the request is not the one that its evidence proves");
+        match &request.body {
+            RequestBody::Account { account } => {
+                let proven = self.verifier.verify_account(&request.evidence, policy, &*self.secrets, now)?;
+                if proven.account == *account { Ok(Proven::Account(proven)) } else { Err(mixed_up()) }
+            }
+            RequestBody::Finalize { order, account, authority } => {
+                let proven = self.verifier.verify_finalize(&request.evidence, policy, &*self.secrets, now)?;
+                let same = proven.order == *order && proven.account == *account && proven.authority == *authority;
+                if same { Ok(Proven::Issuance(Box::new(proven))) } else { Err(mixed_up()) }
+            }
+        }
+    }
+
+    /// Reads each grant and account of the batch once.
+    async fn load(&self, policy: Arc<Policy>, proven: &[Result<Proven, Refusal>]) -> Result<Batch, WorkerError> {
+        let signers = self.signers(&policy).await?;
+        let mut batch = Batch { policy, signers, grants: HashMap::new(), accounts: HashMap::new() };
+        for proven in proven.iter().flatten() {
+            let (grant, account) = match proven {
+                Proven::Account(a) => (&a.grant.id, None),
+                Proven::Issuance(i) => (&i.grant, Some(&i.account)),
+            };
+            if !batch.grants.contains_key(grant) {
+                batch.grants.insert(grant.clone(), self.store.grant(grant).await?);
+            }
+            if let Some(account) = account
+                && !batch.accounts.contains_key(account)
+            {
+                batch.accounts.insert(account.clone(), self.store.account(account).await?);
+            }
+        }
+        Ok(batch)
+    }
+
+    async fn serve(&self, batch: &Batch, request: &SigningRequest, proven: Result<Proven, Refusal>) {
+        let outcome = match proven {
+            Ok(Proven::Account(account)) => self.accept(batch, request, &account).await,
+            Ok(Proven::Issuance(issuance)) => match batch.still_valid(&issuance) {
+                Ok(()) => self.issue_order(batch, request, *issuance).await,
+                Err(refusal) => Err(refusal.into()),
+            },
+            Err(refusal) => Err(refusal.into()),
+        };
+        let answered = match outcome {
+            Ok(()) => Ok(()),
+            Err(Failure::Refused(refusal)) => self.refuse(request, refusal).await,
+            Err(Failure::Later { cause, wait }) => self.postpone(request, &cause, wait).await,
+            Err(Failure::Fenced) => Err(StoreError::Fenced),
+        };
+        match answered {
+            Ok(()) => {}
+            Err(StoreError::Fenced) => tracing::warn!(request = %request.id, "the request's lease passed to another"),
+            Err(error) => tracing::error!(request = %request.id, %error, "the request comes back when its lease ends"),
+        }
+    }
+
+    async fn accept(&self, batch: &Batch, request: &SigningRequest, account: &AuthorizedAccount) -> Result<(), Failure> {
+        let record = batch.active_grant(&account.grant.id)?;
+        let full = || Refusal::new(ProblemType::Unauthorized, "the enrolment grant has bound as many accounts as it may");
+        // The limit that an operator signed; the store counts.
+        if account.grant.max_accounts.is_some_and(|most| record.accounts >= most) {
+            return Err(full().into());
+        }
+        let mut audit =
+            self.audit("account.create", Some(&account.grant.authority), account.account.as_str(), Outcome::Done, request.id.as_str());
+        audit.actor = Actor::Account { id: account.account.clone() };
+        audit.detail = serde_json::json!({ "grant": account.grant.id, "service": account.grant.service });
+        match self.store.accept_account(&request.id, &request.lease, &audit).await {
+            // Another account of the batch took the last place.
+            Err(StoreError::Conflict(_)) if account.grant.max_accounts.is_some() => Err(full().into()),
+            other => Ok(other?),
+        }
+    }
+
+    async fn refuse(&self, request: &SigningRequest, refusal: Refusal) -> Result<(), StoreError> {
+        tracing::warn!(request = %request.id, cause = refusal.cause, "refused");
+        let (action, authority, object) = match &request.body {
+            RequestBody::Account { account } => ("account.create", None, account.as_str()),
+            RequestBody::Finalize { order, authority, .. } => ("certificate.issue", Some(authority), order.as_str()),
+        };
+        let audit = self.audit(action, authority, object, Outcome::Refused { reason: refusal.cause }, request.id.as_str());
+        self.store.refuse_request(&request.id, &request.lease, &refusal.problem, &audit).await
+    }
+
+    async fn postpone(&self, request: &SigningRequest, cause: &str, wait: Option<Duration>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        if now.since(request.received_at) > PATIENCE {
+            let mut refusal = Refusal::new(ProblemType::ServerInternal, "the CA could not issue within a day (hint: make a new order)");
+            refusal.cause = format!("given up after a day: {cause}");
+            return self.refuse(request, refusal).await;
+        }
+        let pause = wait.unwrap_or_else(|| backoff(request.attempts)).min(MAX_PAUSE);
+        tracing::warn!(request = %request.id, cause, seconds = pause.as_secs(), "postponed");
+        self.store.postpone_request(&request.id, &request.lease, now.plus(pause)).await
+    }
+}
+
+impl Batch {
+    fn active_grant(&self, id: &GrantId) -> Result<&GrantRecord, Refusal> {
+        let record = self.grants.get(id).and_then(Option::as_ref).filter(|r| r.status == GrantStatus::Active);
+        record.ok_or_else(|| Refusal::new(ProblemType::Unauthorized, "the enrolment grant was revoked"))
+    }
+
+    /// What only the store can tell: that neither grant nor account was revoked since.
+    fn still_valid(&self, issuance: &AuthorizedIssuance) -> Result<(), Refusal> {
+        self.active_grant(&issuance.grant)?;
+        let account = self.accounts.get(&issuance.account).and_then(Option::as_ref);
+        if account.is_some_and(|a| a.status == AccountStatus::Valid) {
+            Ok(())
+        } else {
+            Err(Refusal::new(ProblemType::Unauthorized, "the account is no longer valid"))
+        }
+    }
+}

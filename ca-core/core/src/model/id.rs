@@ -1,0 +1,198 @@
+//! Typed ids. Two kinds: names that people choose, and ids that the software makes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pki::{Sha256Digest, sha256};
+use crate::ports::Rng;
+
+/// Why a text is not an id of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a valid {kind}: 1 to 64 lowercase letters, digits, `-`, `_` or `.`, beginning with a letter or a digit")]
+pub struct IdError {
+    kind: &'static str,
+    text: String,
+}
+
+fn is_slug(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
+        // Never `-`, which clients would read as an option; never `.`, which file systems would.
+        && text.as_bytes()[0].is_ascii_alphanumeric()
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text form.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                if is_slug(text) { Ok(Self(text.to_owned())) } else { Err(IdError { kind: $kind, text: text.chars().take(80).collect() }) }
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+
+text_id!(
+    /// An authority in this instance; it stands in URLs that are baked into certificates, so it never changes.
+    AuthorityName, "authority name"
+);
+text_id!(
+    /// A key's label in a key store.
+    KeyLabel, "key label"
+);
+text_id!(
+    /// A grant, and the `kid` of its external account binding (RFC 8555 §7.3.4).
+    GrantId, "grant id"
+);
+text_id!(
+    /// An ACME account: derived from its newAccount JWS, so that a `kid` is bound to that evidence.
+    AccountId, "account id"
+);
+text_id!(
+    /// An ACME order: derived from its newOrder JWS, so that a finalize URL is bound to that evidence.
+    OrderId, "order id"
+);
+text_id!(
+    /// An authorization within an order.
+    AuthorizationId, "authorization id"
+);
+text_id!(
+    /// A signing request handed to the worker.
+    RequestId, "request id"
+);
+text_id!(
+    /// One attempt at a signature by an authority key.
+    AttemptId, "attempt id"
+);
+text_id!(
+    /// A running worker.
+    WorkerId, "worker id"
+);
+text_id!(
+    /// A proof of holding a lease; a worker whose lease passed to another is fenced by it.
+    LeaseToken, "lease token"
+);
+text_id!(
+    /// A lifecycle job, unique by what it is about, for example `renew-ocsp.demo`.
+    JobId, "job id"
+);
+
+fn first_128_bits(digest: Sha256Digest) -> String {
+    digest.0[..16].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn random_128_bits(rng: &dyn Rng) -> String {
+    let mut bytes = [0u8; 16];
+    rng.fill(&mut bytes);
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl AccountId {
+    /// The id of the account that this newAccount JWS asks for.
+    pub fn from_evidence(jws: &str) -> Self {
+        Self(first_128_bits(sha256(jws.as_bytes())))
+    }
+}
+
+impl OrderId {
+    /// The id of the order that this newOrder JWS asks for.
+    pub fn from_evidence(jws: &str) -> Self {
+        Self(first_128_bits(sha256(jws.as_bytes())))
+    }
+}
+
+impl AuthorizationId {
+    /// The id of the authorization for the order's identifier at `index`.
+    pub fn of(order: &OrderId, index: usize) -> Self {
+        Self(format!("{order}.{index}"))
+    }
+}
+
+impl RequestId {
+    /// The request that makes `account` valid.
+    pub fn for_account(account: &AccountId) -> Self {
+        Self(format!("a.{account}"))
+    }
+
+    /// The request that issues for `order`; an order has one.
+    pub fn for_order(order: &OrderId) -> Self {
+        Self(format!("f.{order}"))
+    }
+}
+
+impl AttemptId {
+    /// A new attempt.
+    pub fn random(rng: &dyn Rng) -> Self {
+        Self(random_128_bits(rng))
+    }
+}
+
+impl WorkerId {
+    /// A new worker, made at each start.
+    pub fn random(rng: &dyn Rng) -> Self {
+        Self(random_128_bits(rng))
+    }
+}
+
+impl LeaseToken {
+    /// A new lease.
+    pub fn random(rng: &dyn Rng) -> Self {
+        Self(random_128_bits(rng))
+    }
+}
+
+impl GrantId {
+    /// A new grant. Hexadecimal, so it never begins with `-`.
+    pub fn random(rng: &dyn Rng) -> Self {
+        Self(random_128_bits(rng))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_slugs() {
+        for good in ["demo", "demo-root", "a", "0.1_x"] {
+            assert!(good.parse::<AuthorityName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", ".a", "A", "a/b", "a b", &"a".repeat(65)] {
+            assert!(bad.parse::<AuthorityName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Entities, their state machines and their typed ids: values only, no behaviour that needs IO.
+
+mod account;
+mod actor;
+mod audit;
+mod authority;
+pub mod bytes;
+mod certificate;
+mod crl;
+mod grant;
+mod id;
+mod intent;
+mod job;
+mod order;
+mod problem;
+mod request;
+mod revocation;
+
+pub use account::{Account, AccountStatus, NewAccount, OrderPage};
+pub use actor::Actor;
+pub use audit::{AuditEntry, AuditRow, Outcome};
+pub use authority::{Authority, AuthorityKind, StatusUrls};
+pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
+pub use crl::{CrlRecord, CrlScope, RevokedEntry};
+pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
+pub use id::{
+    AccountId, AttemptId, AuthorityName, AuthorizationId, GrantId, IdError, JobId, KeyLabel, LeaseToken, OrderId, RequestId, WorkerId,
+};
+pub use intent::{
+    Abandonment, CertificateIntent, Completed, Completion, CrlIntent, Intent, IntentContent, OpenIntent, Origin, SignedBytes,
+};
+pub use job::{Job, JobKind, JobRecord, LeasedJob};
+pub use order::{Authorization, AuthorizationStatus, NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};
+pub use problem::{Problem, ProblemType};
+pub use request::{Evidence, RequestBody, RequestState, SigningRequest};
+pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};

@@ -1,0 +1,207 @@
+//! Orders and authorizations (RFC 8555 §7.1.3, §7.1.4, §7.1.6).
+
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, AuthorityName, AuthorizationId, OrderId, Problem};
+use crate::pki::{Identifier, SerialNumber, Timestamp};
+
+/// The state of an order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OrderStatus {
+    /// Authorizations are missing.
+    Pending,
+    /// May be finalized.
+    Ready,
+    /// Finalized; the worker has it.
+    Processing,
+    /// The certificate is there.
+    Valid,
+    /// It failed for good, expired or lost an authorization.
+    Invalid,
+}
+
+/// An order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// Its id.
+    pub id: OrderId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Which authority issues.
+    pub authority: AuthorityName,
+    /// In which profile.
+    pub profile: String,
+    /// For which identifiers, sorted and without duplicates.
+    pub identifiers: Vec<Identifier>,
+    /// Its state.
+    pub status: OrderStatus,
+    /// When it lapses, if it is not valid by then.
+    pub expires: Timestamp,
+    /// The notBefore asked for.
+    pub not_before: Option<Timestamp>,
+    /// The notAfter asked for.
+    pub not_after: Option<Timestamp>,
+    /// Why it is invalid.
+    pub error: Option<Problem>,
+    /// The certificate, once valid.
+    pub serial: Option<SerialNumber>,
+    /// The certificate that it replaces (RFC 9773 §5).
+    pub replaces: Option<SerialNumber>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What may happen to an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OrderCommand {
+    /// The client finalizes it (RFC 8555 §7.4).
+    Finalize,
+    /// The worker released its certificate.
+    Release(SerialNumber),
+    /// It failed for good after finalization.
+    Fail(Problem),
+    /// One of its authorizations is no longer valid.
+    LoseAuthorization,
+    /// Nothing but time passed.
+    Tick,
+}
+
+/// Why a command does not apply to an order.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OrderRejected {
+    /// The order is not in the state that the command needs.
+    #[error("the order is {0:?}, not ready")]
+    NotReady(OrderStatus),
+    /// The order is not being processed.
+    #[error("the order is {0:?}, not processing")]
+    NotProcessing(OrderStatus),
+    /// The order expired before it was finalized.
+    #[error("the order expired")]
+    Expired,
+}
+
+impl Order {
+    /// Applies `command` at `now`; the stores repeat the same transition as compare-and-set.
+    ///
+    /// # Errors
+    /// When the order's state does not allow the command.
+    pub fn apply(mut self, command: OrderCommand, now: Timestamp) -> Result<Self, OrderRejected> {
+        if matches!(self.status, OrderStatus::Pending | OrderStatus::Ready) && now >= self.expires {
+            self.status = OrderStatus::Invalid;
+            return if command == OrderCommand::Tick { Ok(self) } else { Err(OrderRejected::Expired) };
+        }
+        match (command, self.status) {
+            (OrderCommand::Finalize, OrderStatus::Ready) => self.status = OrderStatus::Processing,
+            (OrderCommand::Finalize, other) => return Err(OrderRejected::NotReady(other)),
+            (OrderCommand::Release(serial), OrderStatus::Processing) => {
+                self.status = OrderStatus::Valid;
+                self.serial = Some(serial);
+            }
+            (OrderCommand::Fail(problem), OrderStatus::Processing) => {
+                self.status = OrderStatus::Invalid;
+                self.error = Some(problem);
+            }
+            (OrderCommand::Release(_) | OrderCommand::Fail(_), other) => {
+                return Err(OrderRejected::NotProcessing(other));
+            }
+            (OrderCommand::LoseAuthorization, OrderStatus::Pending | OrderStatus::Ready) => self.status = OrderStatus::Invalid,
+            (OrderCommand::LoseAuthorization | OrderCommand::Tick, _) => {}
+        }
+        Ok(self)
+    }
+}
+
+/// The state of an authorization.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthorizationStatus {
+    /// A challenge is open.
+    Pending,
+    /// Proven, or covered by the grant.
+    Valid,
+    /// Failed.
+    Invalid,
+    /// Deactivated by the client (RFC 8555 §7.5.2).
+    Deactivated,
+    /// Too old.
+    Expired,
+    /// Revoked by the server.
+    Revoked,
+}
+
+/// An authorization.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Authorization {
+    /// Its id.
+    pub id: AuthorizationId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// In which order.
+    pub order: OrderId,
+    /// For what; a wildcard is kept as such, the protocol shows its base (RFC 8555 §7.1.4).
+    pub identifier: Identifier,
+    /// Its state.
+    pub status: AuthorizationStatus,
+    /// When it lapses.
+    pub expires: Timestamp,
+}
+
+/// An order to be stored with its authorizations and its evidence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NewOrder {
+    /// The order.
+    pub order: Order,
+    /// Its authorizations, in the order of its identifiers.
+    pub authorizations: Vec<Authorization>,
+    /// The newOrder JWS, verbatim.
+    pub jws: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ProblemType;
+
+    fn order(status: OrderStatus) -> Order {
+        Order {
+            id: OrderId::from_evidence("x"),
+            account: AccountId::from_evidence("x"),
+            authority: "demo".parse().unwrap(),
+            profile: "client".into(),
+            identifiers: vec![Identifier::from_text("a.demo.test").unwrap()],
+            status,
+            expires: Timestamp::from_unix(100),
+            not_before: None,
+            not_after: None,
+            error: None,
+            serial: None,
+            replaces: None,
+            created_at: Timestamp::from_unix(0),
+        }
+    }
+
+    #[track_caller]
+    fn check(from: OrderStatus, command: OrderCommand, at: i64, expected: Result<OrderStatus, OrderRejected>) {
+        assert_eq!(order(from).apply(command, Timestamp::from_unix(at)).map(|o| o.status), expected);
+    }
+
+    #[test]
+    fn transitions() {
+        use OrderStatus::{Invalid, Pending, Processing, Ready, Valid};
+        let serial = SerialNumber::from_der_integer(&[1]).unwrap();
+        let problem = Problem::new(ProblemType::ServerInternal, "x");
+        check(Ready, OrderCommand::Finalize, 1, Ok(Processing));
+        check(Pending, OrderCommand::Finalize, 1, Err(OrderRejected::NotReady(Pending)));
+        check(Processing, OrderCommand::Finalize, 1, Err(OrderRejected::NotReady(Processing)));
+        check(Valid, OrderCommand::Finalize, 1, Err(OrderRejected::NotReady(Valid)));
+        check(Ready, OrderCommand::Finalize, 100, Err(OrderRejected::Expired));
+        check(Ready, OrderCommand::Tick, 100, Ok(Invalid));
+        check(Processing, OrderCommand::Tick, 1000, Ok(Processing));
+        check(Processing, OrderCommand::Release(serial), 1000, Ok(Valid));
+        check(Valid, OrderCommand::Release(serial), 1, Err(OrderRejected::NotProcessing(Valid)));
+        check(Processing, OrderCommand::Fail(problem.clone()), 1, Ok(Invalid));
+        check(Ready, OrderCommand::Fail(problem), 1, Err(OrderRejected::NotProcessing(Ready)));
+        check(Ready, OrderCommand::LoseAuthorization, 1, Ok(Invalid));
+    }
+}

@@ -1,0 +1,73 @@
+//! Signing requests: what the front end hands to the worker, with its evidence verbatim.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, AuthorityName, LeaseToken, OrderId, Problem, RequestId, SignedStatement};
+use crate::pki::Timestamp;
+
+/// Everything that proves a request, as it came in. The worker believes nothing else.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The grant as the operator signed it; none when its row is gone.
+    pub grant: Option<SignedStatement>,
+    /// The newAccount JWS.
+    pub new_account: String,
+    /// The keyChange JWS, oldest first.
+    pub key_changes: Vec<String>,
+    /// The newOrder JWS; none for an account request.
+    pub new_order: Option<String>,
+    /// The finalize JWS; none for an account request.
+    pub finalize: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum RequestBody {
+    /// Make this account valid.
+    Account {
+        /// The account.
+        account: AccountId,
+    },
+    /// Issue for this order.
+    Finalize {
+        /// The order.
+        order: OrderId,
+        /// Its account.
+        account: AccountId,
+        /// Its authority, which the worker checks against the evidence.
+        authority: AuthorityName,
+    },
+}
+
+/// A leased request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SigningRequest {
+    /// Its id.
+    pub id: RequestId,
+    /// What is asked for.
+    pub body: RequestBody,
+    /// Its evidence.
+    pub evidence: Evidence,
+    /// The lease under which it may be worked on.
+    pub lease: LeaseToken,
+    /// How many times it was leased before.
+    pub attempts: u32,
+    /// When it was submitted.
+    pub received_at: Timestamp,
+}
+
+/// What became of a request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum RequestState {
+    /// Queued or leased.
+    Waiting,
+    /// Done: the account is valid, or the order is.
+    Done,
+    /// Refused for good.
+    Refused {
+        /// What the client is told.
+        problem: Problem,
+    },
+}

@@ -1,0 +1,103 @@
+//! Key and signature algorithms on offer.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The kind of a key, as plans, policies and configuration name it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyAlgorithm {
+    /// ECDSA on P-256.
+    #[serde(rename = "p256")]
+    P256,
+    /// ECDSA on P-384.
+    #[serde(rename = "p384")]
+    P384,
+    /// Ed25519.
+    Ed25519,
+    /// RSA, 2048 bits.
+    Rsa2048,
+    /// RSA, 3072 bits.
+    Rsa3072,
+    /// RSA, 4096 bits.
+    Rsa4096,
+}
+
+impl KeyAlgorithm {
+    /// Every algorithm, for help texts and conformance suites.
+    pub const ALL: [Self; 6] = [Self::P256, Self::P384, Self::Ed25519, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
+
+    /// The signature algorithm that an authority with such a key uses.
+    pub const fn signature_algorithm(self) -> SignatureAlgorithm {
+        match self {
+            Self::P256 => SignatureAlgorithm::EcdsaP256Sha256,
+            Self::P384 => SignatureAlgorithm::EcdsaP384Sha384,
+            Self::Ed25519 => SignatureAlgorithm::Ed25519,
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => SignatureAlgorithm::RsaPkcs1Sha256,
+        }
+    }
+
+    /// The name used in files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::P256 => "p256",
+            Self::P384 => "p384",
+            Self::Ed25519 => "ed25519",
+            Self::Rsa2048 => "rsa2048",
+            Self::Rsa3072 => "rsa3072",
+            Self::Rsa4096 => "rsa4096",
+        }
+    }
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for KeyAlgorithm {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|a| a.name() == text)
+            .ok_or_else(|| format!("unknown key algorithm `{text}` (one of p256, p384, ed25519, rsa2048, rsa3072, rsa4096)"))
+    }
+}
+
+/// A signature algorithm with its digest, as it stands in certificates and CRLs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignatureAlgorithm {
+    /// ecdsa-with-SHA256 on P-256 (RFC 5758 §3.2).
+    EcdsaP256Sha256,
+    /// ecdsa-with-SHA384 on P-384 (RFC 5758 §3.2).
+    EcdsaP384Sha384,
+    /// Ed25519 (RFC 8410).
+    Ed25519,
+    /// sha256WithRSAEncryption (RFC 4055 §5).
+    RsaPkcs1Sha256,
+}
+
+/// The digest that a signature algorithm signs, where it signs one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DigestAlgorithm {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+}
+
+impl SignatureAlgorithm {
+    /// The digest that can be signed in place of the message; none for Ed25519, which needs the whole message.
+    pub const fn digest(self) -> Option<DigestAlgorithm> {
+        match self {
+            Self::EcdsaP256Sha256 | Self::RsaPkcs1Sha256 => Some(DigestAlgorithm::Sha256),
+            Self::EcdsaP384Sha384 => Some(DigestAlgorithm::Sha384),
+            Self::Ed25519 => None,
+        }
+    }
+}

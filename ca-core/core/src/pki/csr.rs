@@ -1,0 +1,198 @@
+//! Certification requests (RFC 2986).
+//!
+//! From a request only the key is taken, and the names to compare them with the order's: nothing that a subscriber
+//! asks for in extensions or attributes reaches a certificate.
+
+use super::certificate::read_general_name;
+use super::spki::{KeyError, key_material};
+use super::verify::{Scheme, Sha2, verify_scheme};
+use super::walk::{self, BIT_STRING, INTEGER, OID, ParseError, SEQUENCE, SET, Tlv, Walker};
+use super::{Identifier, PublicKey, VerifyError, oid};
+
+/// Most bytes of a request.
+const MAX_CSR: usize = 16 * 1024;
+/// Most names in a request.
+const MAX_NAMES: usize = 100;
+
+/// Why a certification request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CsrError {
+    /// Not a PKCS #10 request in DER.
+    #[error("the CSR is not a PKCS #10 request in DER: {0}")]
+    Malformed(#[from] ParseError),
+    /// A key that is not handled.
+    #[error("the CSR's key is refused: {0}")]
+    Key(#[from] KeyError),
+    /// A signature algorithm that is not handled, or not that of its key.
+    #[error("the CSR's signature algorithm is not handled or not that of its key (hint: SHA-2 with ECDSA or RSA PKCS#1, or Ed25519)")]
+    Algorithm,
+    /// No proof of possession.
+    #[error("the CSR's signature does not verify with its own key")]
+    Signature,
+    /// A subject alternative name other than dns and ip.
+    #[error("the CSR asks for a subject alternative name of type {0}; only dNSName and iPAddress are handled")]
+    NameType(&'static str),
+    /// More names than are handled.
+    #[error("the CSR has more than {MAX_NAMES} names")]
+    TooManyNames,
+    /// More than one common name, or one that is not text.
+    #[error("the CSR's subject has more than one common name, or one that is not UTF-8, printable or IA5 text")]
+    CommonName,
+}
+
+/// A certification request whose signature proved possession of its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Csr {
+    public_key: PublicKey,
+    identifiers: Vec<Identifier>,
+    common_name: Option<String>,
+}
+
+impl Csr {
+    /// Reads the DER of a request and verifies its signature.
+    ///
+    /// # Errors
+    /// When it is too large or malformed, its key or algorithm is not handled, its signature does not verify, or it asks
+    /// for a kind of name that is not handled.
+    pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
+        if der.len() > MAX_CSR {
+            return Err(ParseError::TooLarge.into());
+        }
+        let mut outer = Walker::single(der, SEQUENCE, "CertificationRequest")?.walk();
+        let info = outer.expect(SEQUENCE, "certificationRequestInfo")?;
+        let algorithm = outer.expect(SEQUENCE, "signatureAlgorithm")?;
+        let signature = outer.expect(BIT_STRING, "signature")?.bit_string_octets("signature")?;
+        outer.finish("CertificationRequest")?;
+
+        let mut fields = info.walk();
+        if fields.expect(INTEGER, "version")?.content != [0] {
+            return Err(ParseError::Value("version").into());
+        }
+        let subject = fields.expect(SEQUENCE, "subject")?;
+        let public_key = PublicKey::from_spki_der(fields.expect(SEQUENCE, "subjectPKInfo")?.whole.to_vec());
+        // RFC 2986 §4.1: the attributes are there even when there are none; some tools leave them out.
+        let attributes = fields.optional(0xa0)?;
+        fields.finish("certificationRequestInfo")?;
+
+        let scheme = read_scheme(&algorithm)?;
+        verify_scheme(&key_material(&public_key)?, scheme, info.whole, signature).map_err(|e| match e {
+            VerifyError::Key(key) => CsrError::Key(key),
+            VerifyError::AlgorithmMismatch => CsrError::Algorithm,
+            _ => CsrError::Signature,
+        })?;
+        let mut identifiers = attributes.map_or(Ok(Vec::new()), |a| requested_names(&a))?;
+        identifiers.sort();
+        identifiers.dedup();
+        Ok(Self { identifiers, common_name: read_common_name(&subject)?, public_key })
+    }
+
+    /// The key that the requester holds.
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    /// The names of its subject alternative name, sorted, each once.
+    pub fn identifiers(&self) -> &[Identifier] {
+        &self.identifiers
+    }
+
+    /// The common name of its subject.
+    pub fn common_name(&self) -> Option<&str> {
+        self.common_name.as_deref()
+    }
+}
+
+fn read_scheme(algorithm: &Tlv<'_>) -> Result<Scheme, CsrError> {
+    let mut fields = algorithm.walk();
+    let oid = fields.expect(OID, "signatureAlgorithm")?;
+    let parameters = &algorithm.content[oid.whole.len()..];
+    match (oid.content, parameters) {
+        // RFC 5758 §3.2
+        ([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, digest @ 2..=4], []) => Ok(Scheme::Ecdsa(sha2(digest - 2))),
+        // RFC 4055 §5; NULL may be absent on the way in.
+        ([0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, digest @ 0x0b..=0x0d], [] | [5, 0]) => Ok(Scheme::RsaPkcs1(sha2(digest - 0x0b))),
+        ([0x2b, 0x65, 0x70], []) => Ok(Scheme::Ed25519),
+        _ => Err(CsrError::Algorithm),
+    }
+}
+
+const fn sha2(index: u8) -> Sha2 {
+    match index {
+        0 => Sha2::Sha256,
+        1 => Sha2::Sha384,
+        _ => Sha2::Sha512,
+    }
+}
+
+fn requested_names(attributes: &Tlv<'_>) -> Result<Vec<Identifier>, CsrError> {
+    let mut walker = attributes.walk();
+    let mut names = None;
+    while !walker.is_empty() {
+        let mut attribute = walker.expect(SEQUENCE, "attribute")?.walk();
+        let kind = attribute.expect(OID, "attribute type")?;
+        let values = attribute.expect(SET, "attribute values")?;
+        attribute.finish("attribute")?;
+        if kind.content != oid::EXTENSION_REQUEST.as_bytes() {
+            continue;
+        }
+        // RFC 2985 §5.4.2: single-valued; a second request could hide names from a reader of the first.
+        let extensions = Walker::single(values.content, SEQUENCE, "extensionRequest")?;
+        if names.is_some() {
+            return Err(ParseError::DuplicateExtension.into());
+        }
+        // An empty list asks for nothing: some tools write it.
+        let requested = if extensions.content.is_empty() { Vec::new() } else { walk::read_extensions(&extensions)? };
+        names = Some(match requested.iter().find(|e| e.oid == oid::SUBJECT_ALT_NAME.as_bytes()) {
+            Some(extension) => read_names(extension.value)?,
+            None => Vec::new(),
+        });
+    }
+    Ok(names.unwrap_or_default())
+}
+
+fn read_names(value: &[u8]) -> Result<Vec<Identifier>, CsrError> {
+    let mut walker = Walker::single(value, SEQUENCE, "subjectAltName")?.walk();
+    let mut names = Vec::new();
+    while !walker.is_empty() {
+        let name = read_general_name(&walker.next()?)?.map_err(|tag| CsrError::NameType(name_type(tag)))?;
+        if names.len() == MAX_NAMES {
+            return Err(CsrError::TooManyNames);
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+const fn name_type(tag: u8) -> &'static str {
+    match tag {
+        0xa0 => "otherName",
+        0x81 => "rfc822Name",
+        0xa3 => "x400Address",
+        0xa4 => "directoryName",
+        0xa5 => "ediPartyName",
+        0x86 => "uniformResourceIdentifier",
+        0x88 => "registeredID",
+        _ => "unknown",
+    }
+}
+
+fn read_common_name(subject: &Tlv<'_>) -> Result<Option<String>, CsrError> {
+    let mut found = None;
+    let mut sets = subject.walk();
+    while !sets.is_empty() {
+        let mut attributes = sets.expect(SET, "relative distinguished name")?.walk();
+        while !attributes.is_empty() {
+            let mut pair = attributes.expect(SEQUENCE, "attribute")?.walk();
+            let kind = pair.expect(OID, "attribute type")?;
+            let value = pair.next()?;
+            pair.finish("attribute")?;
+            if kind.content != oid::COMMON_NAME.as_bytes() {
+                continue;
+            }
+            let is_text = matches!(value.tag, walk::UTF8_STRING | walk::PRINTABLE_STRING | walk::IA5_STRING);
+            let text = std::str::from_utf8(value.content).ok().filter(|_| is_text && found.is_none());
+            found = Some(text.ok_or(CsrError::CommonName)?.to_owned());
+        }
+    }
+    Ok(found)
+}

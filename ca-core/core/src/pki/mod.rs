@@ -1,0 +1,37 @@
+//! Public key infrastructure in bytes: newtypes, to-be-signed structures, DER in and out.
+//!
+//! What leaves this module is either a value with an invariant or DER; nothing here decides whether something
+//! may be issued (that is [`crate::profile`] and [`crate::policy`]).
+
+mod algorithm;
+mod assemble;
+mod certificate;
+pub mod crl;
+mod csr;
+mod digest;
+pub(crate) mod encode;
+mod identifier;
+mod key;
+pub mod ocsp;
+pub(crate) mod oid;
+mod pem;
+mod serial;
+pub(crate) mod spki;
+mod time;
+pub(crate) mod verify;
+pub(crate) mod walk;
+
+pub use algorithm::{DigestAlgorithm, KeyAlgorithm, SignatureAlgorithm};
+pub use assemble::{algorithm_identifier_der, assemble_signed};
+pub use certificate::Certificate;
+pub(crate) use certificate::{TbsFields, read_general_name};
+pub use csr::{Csr, CsrError};
+pub use digest::{Sha256Digest, sha256};
+pub use identifier::{DnsName, Identifier, IdentifierError};
+pub use key::PublicKey;
+pub use pem::{PemError, pem_decode_all, pem_encode};
+pub use serial::{SerialError, SerialNumber};
+pub use spki::{KeyError, key_algorithm};
+pub use time::{Timestamp, TimestampError};
+pub use verify::{VerifyError, verify_signature};
+pub use walk::ParseError;

@@ -1,0 +1,48 @@
+//! Object identifiers, each with its source.
+
+use const_oid::ObjectIdentifier;
+
+macro_rules! oids {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub(crate) const $name: ObjectIdentifier = ObjectIdentifier::new_unwrap($text);)*
+    };
+}
+
+oids! {
+    // RFC 5480, RFC 5758, RFC 4055, RFC 8410: keys and signatures.
+    EC_PUBLIC_KEY = "1.2.840.10045.2.1";
+    SECP256R1 = "1.2.840.10045.3.1.7";
+    SECP384R1 = "1.3.132.0.34";
+    RSA_ENCRYPTION = "1.2.840.113549.1.1.1";
+    ED25519 = "1.3.101.112";
+    ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2";
+    ECDSA_WITH_SHA384 = "1.2.840.10045.4.3.3";
+    SHA256_WITH_RSA = "1.2.840.113549.1.1.11";
+    // X.520: names.
+    COMMON_NAME = "2.5.4.3";
+    COUNTRY = "2.5.4.6";
+    ORGANIZATION = "2.5.4.10";
+    // RFC 5280 §4.2, §5.2: extensions.
+    SUBJECT_KEY_IDENTIFIER = "2.5.29.14";
+    KEY_USAGE = "2.5.29.15";
+    SUBJECT_ALT_NAME = "2.5.29.17";
+    BASIC_CONSTRAINTS = "2.5.29.19";
+    CRL_NUMBER = "2.5.29.20";
+    REASON_CODE = "2.5.29.21";
+    INVALIDITY_DATE = "2.5.29.24";
+    ISSUING_DISTRIBUTION_POINT = "2.5.29.28";
+    NAME_CONSTRAINTS = "2.5.29.30";
+    CRL_DISTRIBUTION_POINTS = "2.5.29.31";
+    AUTHORITY_KEY_IDENTIFIER = "2.5.29.35";
+    EXTENDED_KEY_USAGE = "2.5.29.37";
+    AUTHORITY_INFO_ACCESS = "1.3.6.1.5.5.7.1.1";
+    ACCESS_OCSP = "1.3.6.1.5.5.7.48.1";
+    ACCESS_CA_ISSUERS = "1.3.6.1.5.5.7.48.2";
+    // RFC 5280 §4.2.1.12, RFC 6960 §4.2.2.2.1.
+    SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
+    CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
+    OCSP_SIGNING = "1.3.6.1.5.5.7.3.9";
+    OCSP_NOCHECK = "1.3.6.1.5.5.7.48.1.5";
+    // RFC 2985 §5.4.2.
+    EXTENSION_REQUEST = "1.2.840.113549.1.9.14";
+}

@@ -1,0 +1,179 @@
+//! What is due: (inventory, policy, now) to jobs, as a pure function.
+//!
+//! The driver in [`crate::lifecycle`] loads the inventory, queues what comes out and executes it. Planning twice
+//! queues nothing twice: a job that stands and is early enough is left alone, and one that failed keeps its backoff.
+
+use std::time::Duration;
+
+use crate::model::{AuthorityName, CrlScope, Job, JobKind, JobRecord};
+use crate::pki::Timestamp;
+use crate::policy::Policy;
+
+/// How often expired orders are pruned.
+pub const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// One of the CA's own certificates as it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnState {
+    /// Its authority.
+    pub authority: AuthorityName,
+    /// The name of its entry in the policy.
+    pub own: String,
+    /// When the newest one was issued and when it ends; none: there is none that is released and unrevoked.
+    pub newest: Option<(Timestamp, Timestamp)>,
+}
+
+/// A CRL as it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CrlState {
+    /// Its authority.
+    pub authority: AuthorityName,
+    /// Its scope.
+    pub scope: CrlScope,
+    /// When the current one was issued and when its nextUpdate is; none: there is none.
+    pub current: Option<(Timestamp, Timestamp)>,
+    /// Whether the ledger has entries that it lacks.
+    pub dirty: bool,
+}
+
+/// What there is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Inventory {
+    /// The CA's own certificates whose keys the worker has.
+    pub own: Vec<OwnState>,
+    /// The CRLs of authorities with an online key.
+    pub crls: Vec<CrlState>,
+    /// The jobs that are queued.
+    pub jobs: Vec<JobRecord>,
+}
+
+/// The jobs that must be queued or moved up.
+pub fn plan(inventory: &Inventory, policy: &Policy, now: Timestamp) -> Vec<Job> {
+    let own = inventory.own.iter().filter_map(|state| {
+        policy.authority(&state.authority)?.own.iter().find(|o| o.name == state.own)?;
+        let due = state.newest.map_or(now, |(issued, ends)| renewal_due(issued, ends));
+        Some(Job { kind: JobKind::RenewOwn { authority: state.authority.clone(), own: state.own.clone() }, due })
+    });
+    let crls = inventory.crls.iter().filter_map(|state| {
+        let rules = policy.authority(&state.authority)?;
+        let due = match state.current {
+            Some((issued, next_update)) if !state.dirty => crl_due(issued, next_update, Duration::from_secs(rules.crl_interval)),
+            _ => now,
+        };
+        Some(Job { kind: JobKind::PublishCrl { authority: state.authority.clone(), scope: state.scope }, due })
+    });
+    let mut wanted: Vec<Job> = own.chain(crls).collect();
+    if !inventory.jobs.iter().any(|j| j.kind == JobKind::Prune) {
+        wanted.push(Job { kind: JobKind::Prune, due: now });
+    }
+    wanted.retain(|job| {
+        let standing = inventory.jobs.iter().find(|j| j.kind == job.kind);
+        standing.is_none_or(|s| s.failures == 0 && s.due > job.due.max(now))
+    });
+    wanted
+}
+
+/// When a certificate is renewed: at two thirds of its life, counted from its issue (its notBefore lies before that).
+pub fn renewal_due(issued: Timestamp, ends: Timestamp) -> Timestamp {
+    issued.plus(ends.since(issued) * 2 / 3)
+}
+
+/// When the next CRL is made: after the interval, and by half the life of the current one in any case.
+pub fn crl_due(issued: Timestamp, next_update: Timestamp, interval: Duration) -> Timestamp {
+    issued.plus(interval.min(next_update.since(issued) / 2))
+}
+
+/// How long a failed job waits: doubling from 1 second to 5 minutes.
+pub fn backoff(failures: u32) -> Duration {
+    Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(300))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(1_000_000 + seconds)
+    }
+
+    fn policy() -> Policy {
+        Policy::parse(&format!(
+            r#"
+            version = 1
+            [[authority]]
+            name = "demo"
+            key_sha256 = "{0}"
+            names = ["dns:*.demo.test"]
+            max_per_hour = 10
+            crl_validity = 1000
+            crl_interval = 300
+            [[authority.own]]
+            name = "ocsp"
+            shape = "ocsp"
+            key_sha256 = "{0}"
+            lifetime = 600
+            "#,
+            "0".repeat(64)
+        ))
+        .unwrap()
+    }
+
+    fn own(newest: Option<(i64, i64)>) -> Inventory {
+        let newest = newest.map(|(a, b)| (at(a), at(b)));
+        Inventory { own: vec![OwnState { authority: "demo".parse().unwrap(), own: "ocsp".into(), newest }], ..quiet() }
+    }
+
+    fn crl(current: Option<(i64, i64)>, dirty: bool) -> Inventory {
+        let current = current.map(|(a, b)| (at(a), at(b)));
+        let state = CrlState { authority: "demo".parse().unwrap(), scope: CrlScope::FULL, current, dirty };
+        Inventory { crls: vec![state], ..quiet() }
+    }
+
+    fn record(kind: JobKind, due: i64, failures: u32) -> JobRecord {
+        JobRecord { id: kind.id(), kind, due: at(due), failures, last_error: None, last_done: None }
+    }
+
+    fn quiet() -> Inventory {
+        Inventory { jobs: vec![record(JobKind::Prune, 9999, 0)], ..Inventory::default() }
+    }
+
+    #[track_caller]
+    fn check(inventory: &Inventory, now: i64, expected: &[i64]) {
+        let due: Vec<i64> = plan(inventory, &policy(), at(now)).iter().map(|j| j.due.unix() - 1_000_000).collect();
+        assert_eq!(due, expected);
+    }
+
+    #[test]
+    fn own_certificates_at_two_thirds_of_their_life() {
+        check(&own(None), 5, &[5]);
+        check(&own(Some((0, 600))), 5, &[400]);
+        // The demonstration's 60 seconds.
+        check(&own(Some((0, 60))), 5, &[40]);
+        let unknown = Inventory { own: vec![OwnState { own: "other".into(), ..own(None).own.remove(0) }], ..quiet() };
+        check(&unknown, 5, &[]);
+    }
+
+    #[test]
+    fn crls_by_interval_by_half_their_life_and_at_once_when_dirty() {
+        check(&crl(None, false), 5, &[5]);
+        check(&crl(Some((0, 1000)), false), 5, &[300]);
+        check(&crl(Some((0, 400)), false), 5, &[200]);
+        check(&crl(Some((0, 1000)), true), 5, &[5]);
+    }
+
+    #[test]
+    fn nothing_is_queued_twice_and_backoff_stands() {
+        let kind = JobKind::PublishCrl { authority: "demo".parse().unwrap(), scope: CrlScope::FULL };
+        let with = |due, failures| {
+            let mut inventory = crl(Some((0, 1000)), true);
+            inventory.jobs.push(record(kind.clone(), due, failures));
+            inventory
+        };
+        check(&with(500, 0), 5, &[5]);
+        check(&with(5, 0), 5, &[]);
+        check(&with(-100, 0), 5, &[]);
+        check(&with(500, 1), 5, &[]);
+        check(&Inventory::default(), 5, &[5]);
+        assert_eq!((backoff(0).as_secs(), backoff(3).as_secs(), backoff(99).as_secs()), (1, 8, 300));
+    }
+}

@@ -1,0 +1,197 @@
+//! The policy: what the officers signed that may be issued, for whom and by whom.
+//!
+//! A [`Policy`] is only ever made from bytes whose quorum was verified (see [`crate::ceremony`]). Site configuration
+//! may narrow what it allows, never widen it.
+
+mod pattern;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use pattern::{NamePattern, PatternError};
+
+use crate::model::AuthorityName;
+use crate::pki::{Identifier, Sha256Digest};
+
+/// A policy document (TOML). Unknown keys are errors.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Grows with each change; a worker refuses a lower one than it has seen.
+    pub version: u64,
+    /// The authorities and what each may issue.
+    #[serde(rename = "authority", default)]
+    pub authorities: Vec<AuthorityPolicy>,
+    /// The operators whose statements the worker applies.
+    #[serde(rename = "operator", default)]
+    pub operators: Vec<OperatorPolicy>,
+}
+
+/// What one authority may issue.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityPolicy {
+    /// The authority.
+    pub name: AuthorityName,
+    /// SHA-256 of its SubjectPublicKeyInfo: the policy binds keys, not names alone.
+    pub key_sha256: Sha256Digest,
+    /// Names that may be granted, and so issued for.
+    pub names: Vec<NamePattern>,
+    /// Profiles on offer to orders, by name. Never `ocsp`: that one is in `own`.
+    #[serde(rename = "profile", default)]
+    pub profiles: BTreeMap<String, ProfilePolicy>,
+    /// The CA's own certificates, issued unprompted for exactly these names and keys.
+    #[serde(rename = "own", default)]
+    pub own: Vec<OwnCertificate>,
+    /// The most certificates that orders may get in an hour.
+    pub max_per_hour: u32,
+    /// How long a CRL is valid, in seconds.
+    pub crl_validity: u64,
+    /// How often a CRL is made when nothing is revoked, in seconds; well below `crl_validity`.
+    pub crl_interval: u64,
+}
+
+/// A profile's bounds at an authority.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfilePolicy {
+    /// Which built-in shape: `client` or `server`.
+    pub shape: String,
+    /// How long certificates live, in seconds.
+    pub lifetime: u64,
+    /// Whether the subject carries the first dns name as CN (default: an empty subject with a critical SAN).
+    #[serde(default)]
+    pub subject_cn: bool,
+}
+
+/// One of the CA's own certificates.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnCertificate {
+    /// Its name in jobs and commands, for example `ocsp` or `server`.
+    pub name: String,
+    /// `server` or `ocsp`.
+    pub shape: String,
+    /// The names of a server; empty for a responder.
+    #[serde(default)]
+    pub names: Vec<Identifier>,
+    /// SHA-256 of the key's SubjectPublicKeyInfo.
+    pub key_sha256: Sha256Digest,
+    /// How long it lives, in seconds.
+    pub lifetime: u64,
+}
+
+/// An operator's key and what it may do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorPolicy {
+    /// The person or service that holds the key.
+    pub name: String,
+    /// The public key in OpenSSH form, `ssh-ed25519 AAAA…`.
+    pub key: String,
+    /// What its statements may do: `grant`, `revoke`, `publish`.
+    pub may: Vec<Permission>,
+}
+
+/// A kind of operator statement.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Permission {
+    /// Create and revoke grants: a grantor.
+    Grant,
+    /// Revoke certificates.
+    Revoke,
+    /// Have a CRL made now.
+    Publish,
+}
+
+/// Why a policy document is not a policy.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// It does not parse.
+    #[error("the policy does not parse: {0}")]
+    Syntax(String),
+    /// It parses and makes no sense.
+    #[error("the policy is refused: {0}")]
+    Invalid(String),
+}
+
+impl Policy {
+    /// The most bytes of a policy document.
+    pub const MAX_BYTES: usize = 1 << 20;
+
+    /// Reads and checks a document.
+    ///
+    /// # Errors
+    /// When it is too large, does not parse, has an unknown key, names an authority or an own certificate twice,
+    /// offers a shape that orders may not ask for, or has a CRL interval that its validity does not outlive.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        if text.len() > Self::MAX_BYTES {
+            return Err(PolicyError::Syntax(format!("it has {} bytes; the most is {}", text.len(), Self::MAX_BYTES)));
+        }
+        let policy: Self = toml::from_str(text).map_err(|e| PolicyError::Syntax(e.to_string()))?;
+        policy.check()?;
+        Ok(policy)
+    }
+
+    fn check(&self) -> Result<(), PolicyError> {
+        let invalid = |text: String| Err(PolicyError::Invalid(text));
+        for (i, authority) in self.authorities.iter().enumerate() {
+            let name = &authority.name;
+            if self.authorities[..i].iter().any(|a| a.name == *name || a.key_sha256 == authority.key_sha256) {
+                return invalid(format!("authority `{name}`: its name or its key stands twice"));
+            }
+            if authority.crl_interval == 0 || authority.crl_validity < authority.crl_interval.saturating_mul(2) {
+                return invalid(format!(
+                    "authority `{name}`: crl_validity must be at least twice crl_interval, so that one missed CRL locks nobody out"
+                ));
+            }
+            for (profile, bounds) in &authority.profiles {
+                if !matches!(bounds.shape.as_str(), "client" | "server") {
+                    return invalid(format!(
+                        "authority `{name}`, profile `{profile}`: orders may have the shapes `client` and `server`, not `{}`",
+                        bounds.shape
+                    ));
+                }
+                if !(10..=398 * 86_400).contains(&bounds.lifetime) {
+                    return invalid(format!("authority `{name}`, profile `{profile}`: a lifetime is 10 seconds to 398 days, in seconds"));
+                }
+            }
+            for (j, own) in authority.own.iter().enumerate() {
+                let label = format!("authority `{name}`, own certificate `{}`", own.name);
+                if authority.own[..j].iter().any(|o| o.name == own.name) {
+                    return invalid(format!("{label}: its name stands twice"));
+                }
+                match own.shape.as_str() {
+                    "server" if own.names.is_empty() => {
+                        return invalid(format!("{label}: a server has names"));
+                    }
+                    "ocsp" if !own.names.is_empty() => {
+                        return invalid(format!("{label}: a responder has no names"));
+                    }
+                    "server" | "ocsp" => {}
+                    other => {
+                        return invalid(format!("{label}: the shape is `server` or `ocsp`, not `{other}`"));
+                    }
+                }
+                if !(10..=398 * 86_400).contains(&own.lifetime) {
+                    return invalid(format!("{label}: a lifetime is 10 seconds to 398 days, in seconds"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The part about `authority`.
+    pub fn authority(&self, authority: &AuthorityName) -> Option<&AuthorityPolicy> {
+        self.authorities.iter().find(|a| a.name == *authority)
+    }
+}
+
+impl AuthorityPolicy {
+    /// Whether the policy lets this authority issue for `identifier`.
+    pub fn permits(&self, identifier: &Identifier) -> bool {
+        self.names.iter().any(|p| p.covers(identifier))
+    }
+}

@@ -1,0 +1,21 @@
+//! What the core needs from the outside world, as traits.
+//!
+//! No trait here knows a runtime, a database or a device. Each method states what is durable when it returns and
+//! whether it may be called again. The traits for storage are sized by role, so that a process holds only what its
+//! role needs: the ACME front end has no way to write a certificate, the responder no way to write at all.
+
+mod clock;
+mod eab_secrets;
+mod key_store;
+mod publisher;
+mod rng;
+mod service_key;
+mod store;
+
+pub use clock::Clock;
+pub use eab_secrets::EabSecrets;
+pub use key_store::{GenerateKey, KeyInfo, KeyStore, KeyStoreError, SignInput};
+pub use publisher::{Publisher, PublisherError};
+pub use rng::Rng;
+pub use service_key::{ServiceKey, ServiceKeyError};
+pub use store::*;

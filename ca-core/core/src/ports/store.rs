@@ -1,0 +1,298 @@
+//! Storage, as whole commands: values in and values out.
+//!
+//! Contract of every method that changes something: when it returns `Ok`, the change and the audit entry that
+//! belongs to it are durable, in one transaction. When it returns [`StoreError::Unavailable`] the change may or may
+//! not have happened, and the same call may be made again. State changes are compare-and-set: a call that finds
+//! another state than it needs returns [`StoreError::Conflict`] or [`StoreError::Fenced`] and changes nothing.
+//! Every list has a limit, which the store may lower.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::{
+    Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter,
+    CertificateRecord, Completed, Completion, CrlRecord, CrlScope, GrantId, GrantRecord, Intent, Job, JobId, JobRecord, LeaseToken,
+    LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem, RequestId, RequestState,
+    RevocationRequest, Revoked, RevokedEntry, SerialStatus, SigningRequest, WorkerId,
+};
+use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The row is in another state than the command needs, or a unique value is taken.
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// The lease that the command relies on has passed to another or ended.
+    #[error("the lease is no longer held")]
+    Fenced,
+    /// No such row.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The store did not answer; the command may be tried again.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be read.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
+
+/// The result of a store command.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Intents and completions of signatures by authority keys. The ceremony's transcript implements it too.
+#[async_trait]
+pub trait IssuanceStore: Send + Sync {
+    /// Records an intent with its audit row. Refuses a serial number or a CRL number that is taken or does not grow
+    /// ([`StoreError::Conflict`]), and an origin whose lease is not held ([`StoreError::Fenced`]). Recording the
+    /// same attempt with the same bytes again succeeds.
+    async fn record_intent(&self, intent: &Intent) -> StoreResult<()>;
+
+    /// Stores a verified signature; with it the order becomes valid and its request done, or the CRL current.
+    /// Where the lease was lost or the attempt abandoned it is stored as unreleased: [`Completed::Fenced`].
+    async fn complete(&self, completion: &Completion) -> StoreResult<Completed>;
+
+    /// Gives an open intent up and revokes its serial as superseded. An attempt that is not open is a conflict.
+    async fn abandon(&self, abandonment: &Abandonment) -> StoreResult<()>;
+
+    /// Intents recorded at or before `until` that were neither completed nor abandoned, whose lease is not held.
+    async fn open_intents(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<OpenIntent>>;
+}
+
+/// The queue from the front end to the worker, seen by the worker.
+#[async_trait]
+pub trait RequestQueue: Send + Sync {
+    /// Leases queued requests, oldest first, until `until`. A request whose lease ended counts as queued again,
+    /// once its open intent is abandoned.
+    async fn lease_requests(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> StoreResult<Vec<SigningRequest>>;
+
+    /// Makes the account valid and the request done; counts the account at its grant.
+    async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()>;
+
+    /// Refuses for good: the order becomes invalid with `problem`; a pending account is removed.
+    async fn refuse_request(&self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()>;
+
+    /// Gives the lease back; the request is queued again from `not_before` on.
+    async fn postpone_request(&self, request: &RequestId, lease: &LeaseToken, not_before: Timestamp) -> StoreResult<()>;
+
+    /// Returns when a request may be waiting, or after `at_most`.
+    async fn await_requests(&self, at_most: Duration);
+
+    /// How many requests wait, and since when the oldest does.
+    async fn backlog(&self) -> StoreResult<(u64, Option<Timestamp>)>;
+}
+
+/// What the ACME front end reads and writes.
+#[async_trait]
+pub trait AcmeStore: Send + Sync {
+    /// Queues a new account for the worker. An account with the same key that is pending or valid is a conflict;
+    /// look it up by its thumbprint first.
+    async fn queue_account(&self, account: &NewAccount, audit: &AuditEntry) -> StoreResult<RequestId>;
+    /// Reads an account, pending ones included.
+    async fn account(&self, id: &AccountId) -> StoreResult<Option<Account>>;
+    /// Reads the account with this RFC 7638 thumbprint.
+    async fn account_by_key(&self, thumbprint: &str) -> StoreResult<Option<Account>>;
+    /// Replaces a valid account's contacts.
+    async fn update_contact(&self, id: &AccountId, contact: &[String], audit: &AuditEntry) -> StoreResult<Account>;
+    /// Deactivates a valid account; its pending and ready orders become invalid.
+    async fn deactivate_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Account>;
+    /// Replaces a valid account's key and keeps the keyChange JWS as evidence. Another account with the new key, or
+    /// another old key than `old_thumbprint`, is a conflict.
+    async fn change_key(
+        &self,
+        id: &AccountId,
+        old_thumbprint: &str,
+        jwk: &str,
+        thumbprint: &str,
+        jws: &str,
+        audit: &AuditEntry,
+    ) -> StoreResult<Account>;
+
+    /// Reads a grant.
+    async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>>;
+
+    /// Stores an order with its authorizations. Where `order.replaces` is set, a certificate that another order
+    /// replaces already (one that is not invalid) is a conflict. Storing the same order again gives the stored one.
+    async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order>;
+    /// Reads an order.
+    async fn order(&self, id: &OrderId) -> StoreResult<Option<Order>>;
+    /// Lists an account's orders that are not invalid, newest first, after `cursor`.
+    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, limit: u32) -> StoreResult<OrderPage>;
+    /// Reads an authorization.
+    async fn authorization(&self, id: &AuthorizationId) -> StoreResult<Option<Authorization>>;
+    /// Reads an order's authorizations, in the order of its identifiers.
+    async fn authorizations_of(&self, order: &OrderId) -> StoreResult<Vec<Authorization>>;
+    /// Deactivates an authorization; its order, if pending or ready, becomes invalid.
+    async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization>;
+    /// Moves a ready order to processing and queues its request with the finalize JWS. Any other state is a
+    /// conflict: of concurrent calls exactly one succeeds (lesson 27).
+    async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId>;
+    /// Waits until the request is done or refused, at most `at_most`, and tells its state.
+    async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState>;
+}
+
+/// Certificates and authorities, read only.
+#[async_trait]
+pub trait CertificateStore: Send + Sync {
+    /// The authorities of this instance, the default one first.
+    async fn authorities(&self) -> StoreResult<Vec<Authority>>;
+    /// A certificate or attempt by its serial number.
+    async fn certificate(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>>;
+    /// Certificates that match, newest first, after the given one.
+    async fn certificates(
+        &self,
+        filter: &CertificateFilter,
+        after: Option<&SerialNumber>,
+        limit: u32,
+    ) -> StoreResult<Vec<CertificateRecord>>;
+    /// The newest released, unrevoked certificate of a profile with this key: how the CA finds its own.
+    async fn newest_for_key(
+        &self,
+        authority: &AuthorityName,
+        profile: &str,
+        spki_sha256: &Sha256Digest,
+    ) -> StoreResult<Option<CertificateRecord>>;
+}
+
+/// Revocation.
+#[async_trait]
+pub trait RevocationStore: Send + Sync {
+    /// Revokes: status, ledger row, audit row and the CRL job's due time, in one transaction (status requirement S2).
+    async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked>;
+}
+
+/// What a responder reads. Nothing here writes.
+#[async_trait]
+pub trait StatusStore: Send + Sync {
+    /// What the record says of a serial; none: never issued.
+    async fn status(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<SerialStatus>>;
+    /// The number of the newest ledger entry; 0 for none.
+    async fn ledger_head(&self, authority: &AuthorityName) -> StoreResult<u64>;
+    /// Ledger entries after `number`, oldest first.
+    async fn ledger_after(&self, authority: &AuthorityName, number: u64, limit: u32) -> StoreResult<Vec<LedgerEntry>>;
+    /// Returns when some ledger may have grown, or after `at_most`.
+    async fn await_ledger(&self, at_most: Duration);
+    /// The current CRL.
+    async fn current_crl(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlRecord>>;
+}
+
+/// What the CRL job needs besides [`IssuanceStore`].
+#[async_trait]
+pub trait CrlStore: Send + Sync {
+    /// Allocates the next CRL number: max(last + 1, unix seconds × 65,536), so that a restore can't make it go back.
+    async fn allocate_crl_number(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64>;
+    /// Revoked certificates of the scope, by serial number after `after`: those not expired, and those expired that
+    /// were on no CRL past their expiry yet (RFC 5280 §3.3).
+    async fn revoked_entries(
+        &self,
+        authority: &AuthorityName,
+        scope: &CrlScope,
+        after: Option<&SerialNumber>,
+        limit: u32,
+    ) -> StoreResult<Vec<RevokedEntry>>;
+}
+
+/// Lifecycle jobs.
+#[async_trait]
+pub trait JobStore: Send + Sync {
+    /// Queues a job; one that exists keeps the earlier due time.
+    async fn ensure_job(&self, job: &Job) -> StoreResult<()>;
+    /// Leases due jobs until `until`.
+    async fn lease_jobs(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> StoreResult<Vec<LeasedJob>>;
+    /// Ends a lease in success; the job is due again at `next`. A due time that was moved up meanwhile stands.
+    async fn finish_job(&self, id: &JobId, lease: &LeaseToken, now: Timestamp, next: Timestamp) -> StoreResult<()>;
+    /// Ends a lease in failure; the job is due again at `retry_at`.
+    async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()>;
+    /// Lists jobs, the next due first.
+    async fn jobs(&self, limit: u32) -> StoreResult<Vec<JobRecord>>;
+    /// Returns when a job may be due, or after `at_most`.
+    async fn await_jobs(&self, at_most: Duration);
+    /// Drops expired orders, authorizations and requests, never certificates. Tells how many rows went.
+    async fn prune(&self, now: Timestamp, limit: u32) -> StoreResult<u64>;
+}
+
+/// The audit trail.
+#[async_trait]
+pub trait AuditStore: Send + Sync {
+    /// Appends an entry that belongs to no other change, for example a refusal.
+    async fn append_audit(&self, entry: &AuditEntry) -> StoreResult<u64>;
+    /// Rows after `number`, oldest first.
+    async fn audit_after(&self, number: u64, limit: u32) -> StoreResult<Vec<AuditRow>>;
+}
+
+/// What the worker writes on behalf of verified operators and ceremonies.
+#[async_trait]
+pub trait AdminStore: Send + Sync {
+    /// Inserts authorities and their first CRLs from a verified bundle. Importing the same again changes nothing;
+    /// the same name with another certificate is a conflict.
+    async fn import_authorities(&self, authorities: &[Authority], crls: &[CrlRecord], audit: &AuditEntry) -> StoreResult<()>;
+    /// Stores a policy bundle (its files as one JSON text); a version that does not grow is a conflict, unless the
+    /// text is the same.
+    async fn put_policy(&self, version: u64, bundle: &str, audit: &AuditEntry) -> StoreResult<()>;
+    /// The newest policy bundle.
+    async fn policy(&self) -> StoreResult<Option<(u64, String)>>;
+    /// Marks an operator statement's nonce as spent; one spent already is a conflict (a replay).
+    async fn spend_nonce(&self, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()>;
+    /// Stores a grant.
+    async fn put_grant(&self, grant: &GrantRecord, audit: &AuditEntry) -> StoreResult<()>;
+    /// Revokes a grant and, with it, its accounts and their pending and ready orders. Tells how many accounts.
+    async fn revoke_grant(&self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32>;
+    /// Lists grants, newest first.
+    async fn grants(&self, limit: u32) -> StoreResult<Vec<GrantRecord>>;
+}
+
+/// Everything the worker uses.
+pub trait WorkerStore:
+    IssuanceStore + RequestQueue + CertificateStore + RevocationStore + StatusStore + CrlStore + JobStore + AuditStore + AdminStore + AcmeStore
+{
+}
+impl<T> WorkerStore for T where
+    T: IssuanceStore
+        + RequestQueue
+        + CertificateStore
+        + RevocationStore
+        + StatusStore
+        + CrlStore
+        + JobStore
+        + AuditStore
+        + AdminStore
+        + AcmeStore
+{
+}
+
+/// Everything the ACME front end uses.
+pub trait FrontStore: AcmeStore + CertificateStore + RevocationStore + RequestBacklog {}
+impl<T> FrontStore for T where T: AcmeStore + CertificateStore + RevocationStore + RequestBacklog {}
+
+/// The queue's depth, which the front end may see.
+#[async_trait]
+pub trait RequestBacklog: Send + Sync {
+    /// How long the oldest queued request has waited at `now`.
+    async fn oldest_wait(&self, now: Timestamp) -> StoreResult<Duration>;
+}
+
+#[async_trait]
+impl<T: RequestQueue> RequestBacklog for T {
+    async fn oldest_wait(&self, now: Timestamp) -> StoreResult<Duration> {
+        Ok(self.backlog().await?.1.map_or(Duration::ZERO, |oldest| now.since(oldest)))
+    }
+}
+
+/// Everything the responder uses.
+pub trait ResponderStore: StatusStore + CertificateStore {}
+impl<T> ResponderStore for T where T: StatusStore + CertificateStore {}

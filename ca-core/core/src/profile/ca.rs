@@ -1,0 +1,124 @@
+//! Certificates of authorities. Only a ceremony makes these requests.
+
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
+use x509_cert::name::Name;
+
+use super::build::{self, Attribute, Parts};
+use super::{Issuer, ProfileError, check_key, constraints};
+use crate::model::StatusUrls;
+use crate::pki::{PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, key_algorithm};
+use crate::policy::NamePattern;
+
+/// The subject of an authority.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CaSubject {
+    /// Two letters of ISO 3166.
+    pub country: Option<String>,
+    /// The organization.
+    pub organization: String,
+    /// The common name.
+    pub common_name: String,
+}
+
+impl CaSubject {
+    fn name(&self) -> Result<Name, ProfileError> {
+        build::name(&[
+            (Attribute::Country, self.country.as_deref()),
+            (Attribute::Organization, Some(&self.organization)),
+            (Attribute::CommonName, Some(&self.common_name)),
+        ])
+    }
+}
+
+/// What goes into a root's certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RootRequest {
+    /// The subject, and so the issuer.
+    pub subject: CaSubject,
+    /// The serial number.
+    pub serial: SerialNumber,
+    /// notBefore.
+    pub not_before: Timestamp,
+    /// notAfter.
+    pub not_after: Timestamp,
+    /// The root's key.
+    pub public_key: PublicKey,
+    /// The algorithm with which that key signs.
+    pub algorithm: SignatureAlgorithm,
+}
+
+/// What goes into the certificate of an issuing authority below a root.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IntermediateRequest {
+    /// The subject.
+    pub subject: CaSubject,
+    /// The serial number.
+    pub serial: SerialNumber,
+    /// notBefore.
+    pub not_before: Timestamp,
+    /// notAfter, at the latest the root's.
+    pub not_after: Timestamp,
+    /// The intermediate's key.
+    pub public_key: PublicKey,
+    /// The root's URLs; its OCSP URL is not used.
+    pub urls: StatusUrls,
+    /// The names that it may issue for. Forms without a pattern are closed.
+    pub permitted: Vec<NamePattern>,
+}
+
+/// Builds the to-be-signed bytes of a root's certificate.
+///
+/// # Errors
+/// When the request breaks a rule of the profile: see [`ProfileError`].
+pub fn build_root(request: &RootRequest) -> Result<Vec<u8>, ProfileError> {
+    check_key(&request.public_key)?;
+    if key_algorithm(&request.public_key)?.signature_algorithm() != request.algorithm {
+        return Err(ProfileError::Algorithm);
+    }
+    build::encode(Parts {
+        serial: request.serial,
+        issuer: None,
+        subject: request.subject.name()?,
+        not_before: request.not_before,
+        not_after: request.not_after,
+        public_key: &request.public_key,
+        algorithm: request.algorithm,
+        extensions: vec![
+            build::extension(true, &BasicConstraints { ca: true, path_len_constraint: None })?,
+            build::extension(true, &KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))?,
+            build::subject_key_identifier(&request.public_key)?,
+        ],
+    })
+}
+
+/// Builds the to-be-signed bytes of an intermediate's certificate.
+///
+/// # Errors
+/// When the request breaks a rule of the profile: see [`ProfileError`].
+pub fn build_intermediate(request: &IntermediateRequest, issuer: &Issuer) -> Result<Vec<u8>, ProfileError> {
+    check_key(&request.public_key)?;
+    build::check_below(&request.public_key, request.not_after, issuer)?;
+    let subject = request.subject.name()?;
+    if der::Encode::to_der(&subject)? == issuer.certificate().subject_der() {
+        // RFC 5280 §6.1: a path builder would take it for self-issued.
+        return Err(ProfileError::Subject("it is the issuer's own"));
+    }
+    build::encode(Parts {
+        serial: request.serial,
+        issuer: Some(issuer.certificate().subject_der()),
+        subject,
+        not_before: request.not_before,
+        not_after: request.not_after,
+        public_key: &request.public_key,
+        algorithm: issuer.signature_algorithm(),
+        extensions: vec![
+            build::extension(true, &BasicConstraints { ca: true, path_len_constraint: Some(0) })?,
+            build::extension(true, &KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))?,
+            build::subject_key_identifier(&request.public_key)?,
+            build::authority_key_identifier(issuer)?,
+            build::information_access(None, &request.urls.issuer)?,
+            build::distribution_point(&request.urls.crl)?,
+            build::extension(true, &constraints::name_constraints(&request.permitted)?)?,
+        ],
+    })
+}

@@ -1,0 +1,150 @@
+//! The lint of to-be-signed CRLs: re-read by another DER library than the one that wrote them, and compared with
+//! what was asked for. Anything that is not named here is refused.
+
+use der::asn1::AnyRef;
+use der::{Decode as _, Tag};
+
+use super::Finding;
+use crate::model::RevocationReason;
+use crate::pki::crl::{CrlHeader, CrlParseError, RawEntry, RawTbs, distribution_point, key_identifier};
+use crate::pki::verify::signature_algorithm_of;
+use crate::pki::{SerialNumber, Timestamp, oid};
+
+/// At most this many findings are collected: a CRL may have a million entries that are all wrong in the same way.
+const MAX_FINDINGS: usize = 20;
+
+/// Judges `tbs` against the header that it was built from.
+///
+/// # Errors
+/// What is wrong, at most 20 findings.
+pub fn lint_crl(tbs: &[u8], header: &CrlHeader) -> Result<(), Vec<Finding>> {
+    let mut lint = Lint(Vec::new());
+    match RawTbs::from_der(tbs) {
+        Ok(raw) => {
+            lint.fields(&raw, header);
+            lint.extensions(&raw, header);
+            lint.entries(&raw);
+        }
+        Err(e) => lint.add("crl-form", "RFC 5280 §5.1", e.to_string()),
+    }
+    if lint.0.is_empty() { Ok(()) } else { Err(lint.0) }
+}
+
+struct Lint(Vec<Finding>);
+
+impl Lint {
+    fn add(&mut self, rule: &'static str, clause: &'static str, detail: impl Into<String>) {
+        if self.0.len() < MAX_FINDINGS {
+            self.0.push(Finding { rule, clause, detail: detail.into() });
+        }
+    }
+
+    fn require(&mut self, holds: bool, rule: &'static str, clause: &'static str, detail: &str) {
+        if !holds {
+            self.add(rule, clause, detail);
+        }
+    }
+
+    fn fields(&mut self, raw: &RawTbs<'_>, header: &CrlHeader) {
+        let algorithm = AnyRef::from_der(raw.algorithm).ok().and_then(|a| signature_algorithm_of(&a));
+        self.require(algorithm == Some(header.algorithm), "crl-algorithm", "RFC 5280 §5.1.2.2", "another algorithm than the key's");
+        self.require(raw.issuer == header.issuer_der, "crl-issuer", "RFC 5280 §5.1.2.3", "the issuer is not the authority's subject");
+        for (name, (at, tag), expected) in
+            [("thisUpdate", raw.this_update, header.this_update), ("nextUpdate", raw.next_update, header.next_update)]
+        {
+            if at != expected {
+                self.add("crl-time", "RFC 5280 §5.1.2.4", format!("{name} is {at}, not {expected}"));
+            }
+            self.time_form(name, at, tag);
+        }
+        self.require(
+            raw.next_update.0 > raw.this_update.0,
+            "crl-next-update",
+            "RFC 5280 §5.1.2.5",
+            "nextUpdate is not later than thisUpdate",
+        );
+    }
+
+    fn time_form(&mut self, name: &str, at: Timestamp, tag: Tag) {
+        // 2050-01-01T00:00:00Z
+        let expected = if at.unix() < 2_524_608_000 { Tag::UtcTime } else { Tag::GeneralizedTime };
+        if tag != expected {
+            self.add("crl-time-form", "RFC 5280 §5.1.2.4", format!("{name} ({at}) is a {tag}"));
+        }
+    }
+
+    fn extensions(&mut self, raw: &RawTbs<'_>, header: &CrlHeader) {
+        let expected_count = if header.partition_url.is_some() { 3 } else { 2 };
+        self.require(raw.extensions.len() == expected_count, "crl-extensions", "RFC 5280 §5.2", "other extensions than expected");
+        let find = |id| raw.extensions.iter().find(|e| e.oid == id);
+
+        match find(oid::AUTHORITY_KEY_IDENTIFIER) {
+            Some(e) => {
+                self.require(!e.critical, "crl-aki-critical", "RFC 5280 §5.2.1", "the authority key identifier is critical");
+                let same = key_identifier(e.value.as_bytes()).is_ok_and(|id| id == header.issuer_key_id);
+                self.require(same, "crl-aki", "RFC 5280 §5.2.1", "it is not exactly the issuer's subject key identifier");
+            }
+            None => self.add("crl-aki", "RFC 5280 §5.2.1", "there is no authority key identifier"),
+        }
+        match find(oid::CRL_NUMBER) {
+            Some(e) => {
+                self.require(!e.critical, "crl-number-critical", "RFC 5280 §5.2.3", "cRLNumber is critical");
+                let same = u64::from_der(e.value.as_bytes()) == Ok(header.number);
+                self.require(same, "crl-number", "RFC 5280 §5.2.3", "it is not the number that was allocated");
+            }
+            None => self.add("crl-number", "RFC 5280 §5.2.3", "there is no cRLNumber"),
+        }
+        match (find(oid::ISSUING_DISTRIBUTION_POINT), &header.partition_url) {
+            (None, None) => {}
+            (Some(e), Some(url)) => {
+                self.require(e.critical, "crl-idp-critical", "RFC 5280 §5.2.5", "the issuing distribution point is not critical");
+                let same = distribution_point(e.value.as_bytes()).is_ok_and(|found| found == url);
+                self.require(same, "crl-idp", "RFC 5280 §5.2.5", "it is not exactly the partition's URL");
+            }
+            (Some(_), None) => self.add("crl-idp", "RFC 5280 §5.2.5", "an issuing distribution point that was not asked for"),
+            (None, Some(_)) => self.add("crl-idp", "RFC 5280 §5.2.5", "the issuing distribution point is missing"),
+        }
+    }
+
+    fn entries(&mut self, raw: &RawTbs<'_>) {
+        // RFC 5280 §5.1.2.6: without revoked certificates the list must be absent.
+        self.require(!raw.has_list || !raw.entries.is_empty(), "crl-empty-list", "RFC 5280 §5.1.2.6", "revokedCertificates is empty");
+        let mut last: Option<SerialNumber> = None;
+        let entries = match raw.entries() {
+            Ok(entries) => entries,
+            Err(e) => return self.add("crl-entry-form", "RFC 5280 §5.1.2.6", e.to_string()),
+        };
+        for entry in entries {
+            match entry.and_then(|entry| self.entry(&entry).map(|()| entry)) {
+                Ok(entry) => {
+                    if last.is_some_and(|last| last >= entry.serial) {
+                        self.add("crl-order", "status requirement S5", format!("{} is out of order or there twice", entry.serial));
+                    }
+                    last = Some(entry.serial);
+                }
+                Err(e) => self.add("crl-entry-form", "RFC 5280 §5.1.2.6", e.to_string()),
+            }
+        }
+    }
+
+    fn entry(&mut self, entry: &RawEntry<'_>) -> Result<(), CrlParseError> {
+        let serial = entry.serial;
+        self.time_form("revocationDate", entry.revoked_at.0, entry.revoked_at.1);
+        let Some(extensions) = &entry.extensions else { return Ok(()) };
+        if extensions.is_empty() {
+            self.add("crl-entry-extensions", "RFC 5280 §5.1", format!("{serial}: crlEntryExtensions is empty"));
+        }
+        let read = entry.read()?;
+        for (i, extension) in extensions.iter().enumerate() {
+            let known = matches!(extension.oid, oid::REASON_CODE | oid::INVALIDITY_DATE);
+            let repeated = extensions[..i].iter().any(|e| e.oid == extension.oid);
+            if extension.critical || !known || repeated {
+                self.add("crl-entry-extensions", "RFC 5280 §5.3", format!("{serial}: {} is critical, repeated or unknown", extension.oid));
+            }
+            if extension.oid == oid::REASON_CODE && read.reason == RevocationReason::Unspecified {
+                self.add("crl-reason", "RFC 5280 §5.3.1", format!("{serial}: unspecified stands there instead of no reasonCode"));
+            }
+        }
+        Ok(())
+    }
+}

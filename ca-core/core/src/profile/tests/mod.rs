@@ -1,0 +1,7 @@
+//! The profiles tested: chains judged by other implementations, and a counter-example to each rule of the lints.
+
+mod chains;
+mod counterexamples;
+mod fixtures;
+mod keys;
+mod verifiers;

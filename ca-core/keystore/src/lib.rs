@@ -1,0 +1,47 @@
+//! Key stores: where authority keys live, and the sealed files that keep every secret of this product at rest.
+//!
+//! - [`SoftwareKeyStore`] (feature `authority`): authority keys as sealed files. Hardware stores will sit beside it.
+//! - [`SoftwareServiceKey`]: a key of one of the product's own services, another type in another kind of file.
+//! - [`MasterKey`]: the worker's secret that external account bindings are derived from.
+//! - [`Unsealer`] and [`sealed`]: how a file is opened.
+//!
+//! Private keys are made by aws-lc-rs, live in its memory (which it clears), and are on disk only sealed. Files
+//! are created exclusively with mode 0600; one that others may read is refused. No function here returns the
+//! private half of an authority key.
+
+pub mod sealed;
+
+mod error;
+mod files;
+mod master;
+mod pair;
+mod service;
+#[cfg(feature = "authority")]
+mod store;
+mod unsealer;
+
+pub use error::SealError;
+pub use master::MasterKey;
+pub use service::SoftwareServiceKey;
+#[cfg(feature = "authority")]
+pub use store::SoftwareKeyStore;
+pub use unsealer::Unsealer;
+
+use ca_core::ports::Rng;
+
+/// The operating system's randomness through aws-lc-rs, for the store's own salts and nonces.
+#[cfg(feature = "authority")]
+struct OsRandom;
+
+#[cfg(feature = "authority")]
+impl Rng for OsRandom {
+    fn fill(&self, out: &mut [u8]) {
+        aws_lc_rs::rand::fill(out).expect("the operating system gives random bytes; without them nothing may go on");
+    }
+}
+
+fn random<const N: usize>(rng: &dyn Rng) -> [u8; N] {
+    let mut out = [0u8; N];
+    rng.fill(&mut out);
+    out
+}

@@ -1,0 +1,211 @@
+//! The sealed file: one secret, encrypted at rest.
+//!
+//! ```text
+//! countersign-sealed/1 LF
+//! {"kind":"authority-key","name":"demo","algorithm":"p256","kdf":{"argon2id":{…}},"nonce":"…"} LF
+//! base64(AES-256-GCM ciphertext and tag) LF
+//! ```
+//! The first two lines, as they stand, are the associated data: changing the version, the kind, the name or a
+//! parameter makes the file fail to open, and so does a file that was renamed to another key's name. The key is
+//! fresh for each file, by its own random salt, either
+//! - Argon2id (RFC 9106) over the passphrase: 64 MiB, 3 passes, 1 lane; or
+//! - HKDF-SHA256 (RFC 5869) over a 32-byte file key.
+//!
+//! What a reader accepts is bounded, so that an edited header can neither exhaust memory nor weaken what was written.
+
+use std::path::Path;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::hkdf;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ca_core::pki::KeyAlgorithm;
+use ca_core::ports::Rng;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::files::{create_exclusive, read_private};
+use crate::{SealError, Unsealer, random};
+
+const MAGIC: &str = "countersign-sealed/1";
+/// RSA-4096 in PKCS#8 is 2.4 KB; in base64 with its header below 4 KB.
+const MAX_FILE: usize = 8 * 1024;
+const MAX_HEADER: usize = 1024;
+const TAG: usize = 16;
+
+const ARGON2_MEMORY_KIB: u32 = 64 * 1024;
+const ARGON2_PASSES: u32 = 3;
+const ARGON2_LANES: u32 = 1;
+// Read bounds: RFC 9106 §4 leaves the choice to the application; the lower one is OWASP's minimum.
+const ARGON2_MEMORY_RANGE: std::ops::RangeInclusive<u32> = 19_456..=262_144;
+const ARGON2_PASSES_RANGE: std::ops::RangeInclusive<u32> = 2..=8;
+const ARGON2_LANES_RANGE: std::ops::RangeInclusive<u32> = 1..=4;
+
+/// What a sealed file holds; a file of one kind never opens as another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// An authority's private key.
+    AuthorityKey,
+    /// A service's private key.
+    ServiceKey,
+    /// The worker's master key.
+    MasterKey,
+}
+
+/// What the header says about the content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Description {
+    /// What the file holds.
+    pub kind: Kind,
+    /// The key's label, where the kind has labels.
+    pub name: Option<String>,
+    /// The key's algorithm, for keys.
+    pub algorithm: Option<KeyAlgorithm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    algorithm: Option<KeyAlgorithm>,
+    kdf: Kdf,
+    nonce: Octets<12>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+enum Kdf {
+    Argon2id { memory_kib: u32, passes: u32, lanes: u32, salt: Octets<16> },
+    HkdfSha256 { salt: Octets<32> },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct Octets<const N: usize>([u8; N]);
+
+impl<const N: usize> Clone for Octets<N> {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
+impl<const N: usize> TryFrom<String> for Octets<N> {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let bytes = STANDARD.decode(text).map_err(|_| "not base64".to_owned())?;
+        bytes.try_into().map(Self).map_err(|_| format!("not {N} bytes"))
+    }
+}
+
+impl<const N: usize> From<Octets<N>> for String {
+    fn from(octets: Octets<N>) -> Self {
+        STANDARD.encode(octets.0)
+    }
+}
+
+/// Seals `secret` into a new file: mode 0600, exclusive, durable when this returns.
+///
+/// # Errors
+/// When the file exists ([`SealError::Exists`]) or cannot be written.
+pub fn create(path: &Path, description: &Description, secret: &[u8], unsealer: &Unsealer, rng: &dyn Rng) -> Result<(), SealError> {
+    let kdf = match unsealer {
+        Unsealer::Passphrase(_) => {
+            Kdf::Argon2id { memory_kib: ARGON2_MEMORY_KIB, passes: ARGON2_PASSES, lanes: ARGON2_LANES, salt: Octets(random(rng)) }
+        }
+        Unsealer::FileKey(_) => Kdf::HkdfSha256 { salt: Octets(random(rng)) },
+    };
+    let nonce = random::<12>(rng);
+    let Description { kind, name, algorithm } = description.clone();
+    let header = Header { kind, name, algorithm, kdf, nonce: Octets(nonce) };
+    let json = serde_json::to_string(&header).map_err(|_| SealError::Crypto("write a header"))?;
+    let head = format!("{MAGIC}\n{json}\n");
+    let key = derive(path, &header.kdf, unsealer)?;
+    // Room for the tag at once: growing would leave a copy of the secret behind.
+    let mut buffer = Zeroizing::new(Vec::with_capacity(secret.len() + TAG));
+    buffer.extend_from_slice(secret);
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(head.as_bytes()), &mut *buffer)
+        .map_err(|_| SealError::Crypto("encrypt"))?;
+    let text = format!("{head}{}\n", STANDARD.encode(buffer.as_slice()));
+    if head.len() > MAX_HEADER || text.len() > MAX_FILE {
+        return Err(SealError::Crypto("seal a secret of this size"));
+    }
+    create_exclusive(path, text.as_bytes(), rng)
+}
+
+/// Opens a sealed file of this kind (and name), and gives its algorithm and its secret.
+///
+/// # Errors
+/// When the file is missing, open to others, malformed, of another kind or name, or does not authenticate.
+pub fn open(
+    path: &Path,
+    kind: Kind,
+    name: Option<&str>,
+    unsealer: &Unsealer,
+) -> Result<(Option<KeyAlgorithm>, Zeroizing<Vec<u8>>), SealError> {
+    let bytes = read_private(path, MAX_FILE)?;
+    let damaged = |reason: &str| SealError::damaged(path, reason);
+    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("not text"))?;
+    let mut lines = text.splitn(3, '\n');
+    let (Some(magic), Some(json), Some(body)) = (lines.next(), lines.next(), lines.next()) else {
+        return Err(damaged("it ends too early"));
+    };
+    if magic != MAGIC {
+        return Err(damaged("not a sealed file of version 1"));
+    }
+    if json.len() > MAX_HEADER {
+        return Err(damaged("its header is too long"));
+    }
+    let header: Header = serde_json::from_str(json).map_err(|e| damaged(&format!("its header: {e}")))?;
+    if header.kind != kind {
+        return Err(damaged(&format!("it holds a {:?}, not a {kind:?}", header.kind)));
+    }
+    if header.name.as_deref() != name {
+        return Err(damaged("it was sealed under another name"));
+    }
+    // A truncated file ends without the line's end, or with a body that is no whole base64.
+    let body = body.strip_suffix('\n').ok_or_else(|| damaged("it ends too early"))?;
+    let mut buffer = Zeroizing::new(STANDARD.decode(body).map_err(|_| damaged("its content is not base64"))?);
+    let head = text.get(..magic.len() + json.len() + 2).ok_or_else(|| damaged("it ends too early"))?;
+    let key = derive(path, &header.kdf, unsealer)?;
+    let length = key
+        .open_in_place(Nonce::assume_unique_for_key(header.nonce.0), Aad::from(head.as_bytes()), &mut buffer)
+        .map_err(|_| SealError::Unseal(path.to_owned()))?
+        .len();
+    buffer.truncate(length);
+    Ok((header.algorithm, buffer))
+}
+
+fn derive(path: &Path, kdf: &Kdf, unsealer: &Unsealer) -> Result<LessSafeKey, SealError> {
+    let mut key = Zeroizing::new([0u8; 32]);
+    match (kdf, unsealer) {
+        (Kdf::Argon2id { memory_kib, passes, lanes, salt }, Unsealer::Passphrase(passphrase)) => {
+            let within =
+                ARGON2_MEMORY_RANGE.contains(memory_kib) && ARGON2_PASSES_RANGE.contains(passes) && ARGON2_LANES_RANGE.contains(lanes);
+            if !within {
+                return Err(SealError::damaged(path, "its Argon2id parameters are out of bounds"));
+            }
+            let params = Params::new(*memory_kib, *passes, *lanes, Some(32)).map_err(|_| SealError::Crypto("set up Argon2id"))?;
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                .hash_password_into(passphrase, &salt.0, key.as_mut_slice())
+                .map_err(|_| SealError::Crypto("run Argon2id (hint: it needs 64 MiB of memory)"))?;
+        }
+        (Kdf::HkdfSha256 { salt }, Unsealer::FileKey(file_key)) => {
+            let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &salt.0).extract(file_key.as_slice());
+            prk.expand(&[MAGIC.as_bytes()], hkdf::HKDF_SHA256)
+                .and_then(|okm| okm.fill(key.as_mut_slice()))
+                .map_err(|_| SealError::Crypto("run HKDF"))?;
+        }
+        (Kdf::Argon2id { .. }, given) => {
+            return Err(SealError::OtherSecret { path: path.to_owned(), sealed_with: "passphrase", given: given.sort() });
+        }
+        (Kdf::HkdfSha256 { .. }, given) => {
+            return Err(SealError::OtherSecret { path: path.to_owned(), sealed_with: "file key", given: given.sort() });
+        }
+    }
+    UnboundKey::new(&AES_256_GCM, key.as_slice()).map(LessSafeKey::new).map_err(|_| SealError::Crypto("set up AES-256-GCM"))
+}

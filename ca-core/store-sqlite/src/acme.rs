@@ -1,0 +1,100 @@
+//! What the ACME front end reads and writes: hands the commands on.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ca_core::model::{
+    Account, AccountId, AuditEntry, Authorization, AuthorizationId, GrantId, GrantRecord, NewAccount, NewOrder, Order, OrderId, OrderPage,
+    RequestId, RequestState,
+};
+use ca_core::pki::Timestamp;
+use ca_core::ports::{AcmeStore, StoreResult};
+
+use crate::{SqliteStore, accounts, admin, orders, requests};
+
+#[async_trait]
+impl AcmeStore for SqliteStore {
+    async fn queue_account(&self, account: &NewAccount, audit: &AuditEntry) -> StoreResult<RequestId> {
+        let (account, audit) = (account.clone(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.queue_account(&account, &audit).await })).await
+    }
+
+    async fn account(&self, id: &AccountId) -> StoreResult<Option<Account>> {
+        accounts::find(&self.readers, id).await
+    }
+
+    async fn account_by_key(&self, thumbprint: &str) -> StoreResult<Option<Account>> {
+        accounts::find_by_key(&self.readers, thumbprint).await
+    }
+
+    async fn update_contact(&self, id: &AccountId, contact: &[String], audit: &AuditEntry) -> StoreResult<Account> {
+        let (id, contact, audit) = (id.clone(), contact.to_vec(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.update_contact(&id, &contact, &audit).await })).await
+    }
+
+    async fn deactivate_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Account> {
+        let (id, audit) = (id.clone(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.deactivate_account(&id, &audit).await })).await
+    }
+
+    async fn change_key(
+        &self,
+        id: &AccountId,
+        old_thumbprint: &str,
+        jwk: &str,
+        thumbprint: &str,
+        jws: &str,
+        audit: &AuditEntry,
+    ) -> StoreResult<Account> {
+        let (id, old, audit) = (id.clone(), old_thumbprint.to_owned(), audit.clone());
+        let (jwk, thumbprint, jws) = (jwk.to_owned(), thumbprint.to_owned(), jws.to_owned());
+        self.write(move |tx| Box::pin(async move { tx.change_key(&id, &old, &jwk, &thumbprint, &jws, &audit).await })).await
+    }
+
+    async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
+        admin::find_grant(&self.readers, id).await
+    }
+
+    async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
+        let (order, audit) = (order.clone(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.create_order(&order, &audit).await })).await
+    }
+
+    async fn order(&self, id: &OrderId) -> StoreResult<Option<Order>> {
+        orders::find(&self.readers, id).await
+    }
+
+    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, limit: u32) -> StoreResult<OrderPage> {
+        orders::page(&self.readers, account, cursor, limit).await
+    }
+
+    async fn authorization(&self, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
+        orders::find_authorization(&self.readers, id).await
+    }
+
+    async fn authorizations_of(&self, order: &OrderId) -> StoreResult<Vec<Authorization>> {
+        orders::authorizations_of(&self.readers, order).await
+    }
+
+    async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
+        let (id, audit) = (id.clone(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.deactivate_authorization(&id, &audit).await })).await
+    }
+
+    async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
+        let (order, jws, audit) = (order.clone(), jws.to_owned(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.queue_finalize(&order, &jws, now, &audit).await })).await
+    }
+
+    async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {
+        let Some(wait) = self.wakers.wait_for(id) else { return requests::state(&self.readers, id).await };
+        // Listening begins before the look, so that an end between the two is not missed.
+        let mut ended = pin!(wait.notify.notified());
+        ended.as_mut().enable();
+        match requests::state(&self.readers, id).await? {
+            RequestState::Waiting if tokio::time::timeout(at_most, ended).await.is_ok() => requests::state(&self.readers, id).await,
+            state => Ok(state),
+        }
+    }
+}

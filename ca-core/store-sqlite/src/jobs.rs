@@ -1,0 +1,180 @@
+//! Lifecycle jobs.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ca_core::model::{AuditEntry, Job, JobId, JobKind, JobRecord, LeaseToken, LeasedJob, WorkerId};
+use ca_core::pki::Timestamp;
+use ca_core::ports::{JobStore, StoreError, StoreResult};
+
+use crate::SqliteStore;
+use crate::convert::{from_json, json, limit, read, time, unsigned};
+use crate::error::from_sqlx;
+use crate::requests::wait;
+use crate::writer::Tx;
+
+/// The most characters of a failure that are kept with its job; the audit entry has it all.
+const MAX_ERROR: usize = 1000;
+
+impl Tx {
+    /// Queues a job, or moves its due time up. While it is leased the wish is kept apart, so that the end of the
+    /// lease does not lose it.
+    pub(crate) async fn ensure_job(&mut self, kind: &JobKind, due: Timestamp) -> StoreResult<()> {
+        let (id, kind, due) = (kind.id(), json(kind), due.unix());
+        let id = id.as_str();
+        sqlx::query!(
+            "INSERT INTO jobs (id, kind, due) VALUES ($1, $2, $3)
+             ON CONFLICT (id) DO UPDATE SET
+               due = CASE WHEN lease IS NULL THEN min(due, excluded.due) ELSE due END,
+               due_meanwhile = CASE WHEN lease IS NULL THEN NULL ELSE min(coalesce(due_meanwhile, excluded.due), excluded.due) END",
+            id,
+            kind,
+            due
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        self.touched.jobs = true;
+        Ok(())
+    }
+
+    async fn lease_jobs(
+        &mut self,
+        worker: &WorkerId,
+        lease: &LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+        at_most: u32,
+    ) -> StoreResult<Vec<LeasedJob>> {
+        let (now, until, at_most) = (now.unix(), until.unix(), limit(at_most));
+        let rows = sqlx::query!(
+            "SELECT id, kind, failures FROM jobs WHERE due <= $1 AND (lease_until IS NULL OR lease_until <= $1) ORDER BY due LIMIT $2",
+            now,
+            at_most
+        )
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        let mut leased = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (worker, token) = (worker.as_str(), lease.as_str());
+            sqlx::query!(
+                "UPDATE jobs SET worker = $2, lease = $3, lease_until = $4, due_meanwhile = NULL WHERE id = $1",
+                row.id,
+                worker,
+                token,
+                until
+            )
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+            leased.push(LeasedJob {
+                id: read("job id", row.id)?,
+                kind: from_json("job", &row.kind)?,
+                lease: lease.clone(),
+                failures: unsigned("failures", row.failures)?,
+            });
+        }
+        Ok(leased)
+    }
+
+    async fn finish_job(&mut self, id: &JobId, lease: &LeaseToken, now: Timestamp, next: Timestamp) -> StoreResult<()> {
+        let (id, token, now, next) = (id.as_str(), lease.as_str(), now.unix(), next.unix());
+        let changed = sqlx::query!(
+            "UPDATE jobs SET due = min($4, coalesce(due_meanwhile, $4)), due_meanwhile = NULL, worker = NULL, lease = NULL,
+                             lease_until = NULL, failures = 0, last_error = NULL, last_done = $3
+             WHERE id = $1 AND lease = $2",
+            id,
+            token,
+            now,
+            next
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        self.ended_job(changed.rows_affected())
+    }
+
+    async fn fail_job(&mut self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        let (id, token, retry_at) = (id.as_str(), lease.as_str(), retry_at.unix());
+        let error: String = error.chars().take(MAX_ERROR).collect();
+        let changed = sqlx::query!(
+            "UPDATE jobs SET due = min($3, coalesce(due_meanwhile, $3)), due_meanwhile = NULL, worker = NULL, lease = NULL,
+                             lease_until = NULL, failures = failures + 1, last_error = $4
+             WHERE id = $1 AND lease = $2",
+            id,
+            token,
+            retry_at,
+            error
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        self.ended_job(changed.rows_affected())?;
+        self.audit(audit).await?;
+        Ok(())
+    }
+
+    fn ended_job(&mut self, rows: u64) -> StoreResult<()> {
+        self.touched.jobs = true;
+        if rows == 0 { Err(StoreError::Fenced) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn ensure_job(&self, job: &Job) -> StoreResult<()> {
+        let job = job.clone();
+        self.write(move |tx| Box::pin(async move { tx.ensure_job(&job.kind, job.due).await })).await
+    }
+
+    async fn lease_jobs(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> StoreResult<Vec<LeasedJob>> {
+        let (worker, lease) = (worker.clone(), lease.clone());
+        self.write(move |tx| Box::pin(async move { tx.lease_jobs(&worker, &lease, now, until, limit).await })).await
+    }
+
+    async fn finish_job(&self, id: &JobId, lease: &LeaseToken, now: Timestamp, next: Timestamp) -> StoreResult<()> {
+        let (id, lease) = (id.clone(), lease.clone());
+        self.write(move |tx| Box::pin(async move { tx.finish_job(&id, &lease, now, next).await })).await
+    }
+
+    async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        let (id, lease, error, audit) = (id.clone(), lease.clone(), error.to_owned(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.fail_job(&id, &lease, &error, retry_at, &audit).await })).await
+    }
+
+    async fn jobs(&self, at_most: u32) -> StoreResult<Vec<JobRecord>> {
+        let at_most = limit(at_most);
+        let rows = sqlx::query!("SELECT id, kind, due, failures, last_error, last_done FROM jobs ORDER BY due, id LIMIT $1", at_most)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(from_sqlx)?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(JobRecord {
+                    id: read("job id", row.id)?,
+                    kind: from_json("job", &row.kind)?,
+                    due: time(row.due),
+                    failures: unsigned("failures", row.failures)?,
+                    last_error: row.last_error,
+                    last_done: row.last_done.map(time),
+                })
+            })
+            .collect()
+    }
+
+    async fn await_jobs(&self, at_most: Duration) {
+        wait(&self.wakers.jobs, at_most).await;
+    }
+
+    async fn prune(&self, now: Timestamp, limit: u32) -> StoreResult<u64> {
+        self.write(move |tx| Box::pin(async move { tx.prune(now, limit).await })).await
+    }
+}

@@ -1,0 +1,145 @@
+//! The embedded store: SQLite behind one writer.
+//!
+//! [`SqliteStore`] implements every trait of [`ca_core::ports`]'s storage. One process owns the file; in it, one task
+//! owns the only connection that writes, and commits many waiting commands with one fsync (see `writer.rs`). Reads
+//! go to a small pool of read-only connections, and see every write that was answered before they began.
+//!
+//! Each file holds one role: what is said on the traits of `ca_core::ports` is not repeated here. The SQL is checked
+//! against the migrations at compile time, from the data in `.sqlx` (refresh it with `prepare.sh`).
+
+mod accounts;
+mod acme;
+mod admin;
+mod audit;
+mod authorities;
+mod certificates;
+mod convert;
+mod crls;
+mod error;
+mod evidence;
+mod issuance;
+mod jobs;
+mod lock;
+mod orders;
+mod prune;
+mod requests;
+mod revocation;
+mod wake;
+mod writer;
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ca_core::ports::{Rng, StoreError, StoreResult};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, SqliteConnection};
+
+use crate::error::{from_migrate, from_sqlx};
+use crate::wake::Wakers;
+use crate::writer::{Step, Tx, Writer};
+
+/// How many connections read at once.
+const READERS: u32 = 4;
+
+/// The most rows that one call lists, whatever it asks for.
+const MAX_LIST: u32 = 10_000;
+
+/// The embedded store. Clones share the writer; when the last one is gone, or after [`SqliteStore::close`], the file
+/// is free for another process.
+#[derive(Clone)]
+pub struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+    wakers: Arc<Wakers>,
+    instance: Arc<str>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, makes it when it is missing, brings its schema up to date and voids the leases
+    /// of earlier processes. Must be called within a tokio runtime with time enabled. What it costs does not depend
+    /// on the number of certificates.
+    ///
+    /// # Errors
+    /// When another process has the file, when it cannot be opened, or when a newer version wrote it.
+    pub async fn open(path: impl AsRef<Path>, rng: Arc<dyn Rng>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let lock = lock::acquire(path).await?;
+        // SQLite gives its -wal and -shm files the mode of the database file.
+        let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        made.map_err(|e| StoreError::Unavailable(format!("cannot open {}: {e} (hint: check the folder and its owner)", path.display())))?;
+
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .statement_cache_capacity(256);
+        let mut connection = SqliteConnection::connect_with(&options).await.map_err(from_sqlx)?;
+        sqlx::migrate!().run_direct(None, &mut connection, false).await.map_err(from_migrate)?;
+        let instance = begin_life(&mut connection, rng.as_ref()).await?;
+
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_lazy_with(options.read_only(true));
+        let wakers = Arc::new(Wakers::default());
+        let writer = Writer::spawn(connection, lock, Arc::clone(&wakers));
+        Ok(Self { writer, readers, wakers, instance: instance.into() })
+    }
+
+    /// This database's own id, drawn when it was made: tells it from another one in the same place.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Ends the writer after what it was already given, and frees the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Runs a command in the writer; when this returns `Ok`, what it did is durable.
+    async fn write<T, F>(&self, command: F) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Step<'t, T> + Send + 'static,
+    {
+        self.writer.run(command).await
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+/// Draws the database's id at its first opening, and voids the leases of processes that are gone: this one owns the
+/// file, so no one else can hold any.
+async fn begin_life(connection: &mut SqliteConnection, rng: &dyn Rng) -> StoreResult<String> {
+    let mut bytes = [0u8; 16];
+    rng.fill(&mut bytes);
+    let fresh: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(from_sqlx)?;
+    sqlx::query!("INSERT INTO instance (one, id) VALUES (1, $1) ON CONFLICT DO NOTHING", fresh)
+        .execute(&mut *tx)
+        .await
+        .map_err(from_sqlx)?;
+    let row = sqlx::query!("SELECT id FROM instance WHERE one = 1").fetch_one(&mut *tx).await.map_err(from_sqlx)?;
+    sqlx::query!(
+        "UPDATE requests SET state = 'queued', worker = NULL, lease = NULL, lease_until = NULL WHERE ended_at IS NULL AND state = 'leased'"
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(from_sqlx)?;
+    sqlx::query!("UPDATE jobs SET worker = NULL, lease = NULL, lease_until = NULL, due_meanwhile = NULL WHERE lease IS NOT NULL")
+        .execute(&mut *tx)
+        .await
+        .map_err(from_sqlx)?;
+    tx.commit().await.map_err(from_sqlx)?;
+    Ok(row.id)
+}

@@ -1,0 +1,264 @@
+//! Orders and authorizations: their rows, and the commands on them.
+
+use ca_core::model::{AccountId, AuditEntry, Authorization, AuthorizationId, NewOrder, Order, OrderId, OrderPage, OrderStatus, RequestId};
+use ca_core::pki::Timestamp;
+use ca_core::ports::{StoreError, StoreResult};
+use sqlx::{SqliteExecutor, SqlitePool};
+
+use crate::convert::{from_json, json, limit, read, serial, time, word};
+use crate::error::{conflict, from_sqlx, or_taken};
+use crate::writer::Tx;
+
+/// The most orders on a page.
+const MAX_PAGE: u32 = 1000;
+
+/// Reads an order.
+pub(crate) async fn find(executor: impl SqliteExecutor<'_>, id: &OrderId) -> StoreResult<Option<Order>> {
+    let id = id.as_str();
+    let row = sqlx::query!(
+        "SELECT id, account_id, authority, profile, identifiers, status, expires, not_before, not_after, error, serial, replaces, created_at
+         FROM orders WHERE id = $1",
+        id
+    )
+    .fetch_optional(executor)
+    .await
+    .map_err(from_sqlx)?;
+    row.map(|row| {
+        Ok(Order {
+            id: read("order id", row.id)?,
+            account: read("account id", row.account_id)?,
+            authority: read("authority", row.authority)?,
+            profile: row.profile,
+            identifiers: from_json("identifiers", &row.identifiers)?,
+            status: read("order status", row.status)?,
+            expires: time(row.expires),
+            not_before: row.not_before.map(time),
+            not_after: row.not_after.map(time),
+            error: row.error.map(|text| from_json("problem", &text)).transpose()?,
+            serial: row.serial.map(|bytes| serial(&bytes)).transpose()?,
+            replaces: row.replaces.map(|bytes| serial(&bytes)).transpose()?,
+            created_at: time(row.created_at),
+        })
+    })
+    .transpose()
+}
+
+/// A page of an account's orders, newest first.
+pub(crate) async fn page(pool: &SqlitePool, account: &AccountId, cursor: Option<&OrderId>, at_most: u32) -> StoreResult<OrderPage> {
+    let (account, cursor) = (account.as_str(), cursor.map(OrderId::as_str));
+    let size = at_most.clamp(1, MAX_PAGE);
+    let one_more = limit(size + 1);
+    // A cursor that names no order of this account gives an empty page.
+    let rows = sqlx::query!(
+        "SELECT id FROM orders WHERE account_id = $1 AND status <> 'invalid'
+           AND ($2 IS NULL OR seq < (SELECT c.seq FROM orders c WHERE c.id = $2 AND c.account_id = $1))
+         ORDER BY seq DESC LIMIT $3",
+        account,
+        cursor,
+        one_more
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(from_sqlx)?;
+    let more = rows.len() > size as usize;
+    let orders = rows.into_iter().take(size as usize).map(|row| read("order id", row.id)).collect::<StoreResult<Vec<OrderId>>>()?;
+    let next = if more { orders.last().cloned() } else { None };
+    Ok(OrderPage { orders, next })
+}
+
+struct AuthorizationRow {
+    id: String,
+    account_id: String,
+    order_id: String,
+    identifier: String,
+    status: String,
+    expires: i64,
+}
+
+impl AuthorizationRow {
+    fn read(self) -> StoreResult<Authorization> {
+        Ok(Authorization {
+            id: read("authorization id", self.id)?,
+            account: read("account id", self.account_id)?,
+            order: read("order id", self.order_id)?,
+            identifier: from_json("identifier", &self.identifier)?,
+            status: read("authorization status", self.status)?,
+            expires: time(self.expires),
+        })
+    }
+}
+
+/// Reads an authorization.
+pub(crate) async fn find_authorization(executor: impl SqliteExecutor<'_>, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
+    let id = id.as_str();
+    sqlx::query_as!(AuthorizationRow, "SELECT id, account_id, order_id, identifier, status, expires FROM authorizations WHERE id = $1", id)
+        .fetch_optional(executor)
+        .await
+        .map_err(from_sqlx)?
+        .map(AuthorizationRow::read)
+        .transpose()
+}
+
+/// Reads an order's authorizations.
+pub(crate) async fn authorizations_of(executor: impl SqliteExecutor<'_>, order: &OrderId) -> StoreResult<Vec<Authorization>> {
+    let order = order.as_str();
+    sqlx::query_as!(
+        AuthorizationRow,
+        "SELECT id, account_id, order_id, identifier, status, expires FROM authorizations WHERE order_id = $1 ORDER BY position",
+        order
+    )
+    .fetch_all(executor)
+    .await
+    .map_err(from_sqlx)?
+    .into_iter()
+    .map(AuthorizationRow::read)
+    .collect()
+}
+
+impl Tx {
+    pub(crate) async fn create_order(&mut self, new: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
+        let order = &new.order;
+        let id = order.id.as_str();
+        let stored =
+            sqlx::query!("SELECT jws FROM orders WHERE id = $1", id).fetch_optional(&mut self.connection).await.map_err(from_sqlx)?;
+        if let Some(row) = stored {
+            if row.jws != new.jws {
+                return conflict("another order has this id");
+            }
+            return find(&mut self.connection, &order.id).await?.ok_or_else(|| StoreError::NotFound(format!("order {id}")));
+        }
+        if !matches!(order.status, OrderStatus::Pending | OrderStatus::Ready) {
+            return conflict(format!("a new order is pending or ready, not {}", word(&order.status)));
+        }
+        let (account, authority, at) = (order.account.as_str(), order.authority.as_str(), order.created_at.unix());
+        let valid = sqlx::query!("SELECT id FROM accounts WHERE id = $1 AND status = 'valid'", account)
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+        if valid.is_none() {
+            return conflict("the account is not valid");
+        }
+        let replaces = order.replaces.as_ref().map(|serial| serial.as_bytes().as_slice());
+        if replaces.is_some() {
+            // An order that lapsed is invalid, though no one has written it down yet.
+            sqlx::query!(
+                "UPDATE orders SET status = 'invalid'
+                 WHERE authority = $1 AND replaces = $2 AND replaces IS NOT NULL AND status <> 'invalid' AND status IN ('pending', 'ready')
+                   AND expires <= $3",
+                authority,
+                replaces,
+                at
+            )
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+        }
+        let (identifiers, status, expires) = (json(&order.identifiers), word(&order.status), order.expires.unix());
+        let (not_before, not_after) = (order.not_before.map(Timestamp::unix), order.not_after.map(Timestamp::unix));
+        sqlx::query!(
+            "INSERT INTO orders (id, account_id, authority, profile, identifiers, status, expires, not_before, not_after, replaces,
+                                 created_at, jws)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            id,
+            account,
+            authority,
+            order.profile,
+            identifiers,
+            status,
+            expires,
+            not_before,
+            not_after,
+            replaces,
+            at,
+            new.jws
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(or_taken("another order replaces this certificate already"))?;
+        for (position, authorization) in (0_i64..).zip(&new.authorizations) {
+            if authorization.order != order.id || authorization.account != order.account {
+                return conflict("an authorization belongs to its order and to the order's account");
+            }
+            let (authz, identifier) = (authorization.id.as_str(), json(&authorization.identifier));
+            let (status, expires) = (word(&authorization.status), authorization.expires.unix());
+            sqlx::query!(
+                "INSERT INTO authorizations (id, order_id, position, account_id, identifier, status, expires)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                authz,
+                id,
+                position,
+                account,
+                identifier,
+                status,
+                expires
+            )
+            .execute(&mut self.connection)
+            .await
+            .map_err(or_taken("another authorization has this id"))?;
+        }
+        self.audit(audit).await?;
+        Ok(order.clone())
+    }
+
+    pub(crate) async fn deactivate_authorization(&mut self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
+        let text = id.as_str();
+        let changed =
+            sqlx::query!("UPDATE authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')", text)
+                .execute(&mut self.connection)
+                .await
+                .map_err(from_sqlx)?;
+        let authorization =
+            find_authorization(&mut self.connection, id).await?.ok_or_else(|| StoreError::NotFound(format!("authorization {id}")))?;
+        if changed.rows_affected() == 0 {
+            return conflict(format!("the authorization is {}", word(&authorization.status)));
+        }
+        let order = authorization.order.as_str();
+        sqlx::query!("UPDATE orders SET status = 'invalid' WHERE id = $1 AND status IN ('pending', 'ready')", order)
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+        self.audit(audit).await?;
+        Ok(authorization)
+    }
+
+    pub(crate) async fn queue_finalize(
+        &mut self,
+        order: &OrderId,
+        jws: &str,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<RequestId> {
+        let (id, at) = (order.as_str(), now.unix());
+        let changed = sqlx::query!(
+            "UPDATE orders SET status = 'processing', finalize_jws = $2 WHERE id = $1 AND status = 'ready' AND expires > $3",
+            id,
+            jws,
+            at
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        if changed.rows_affected() == 0 {
+            let found = find(&mut self.connection, order).await?.ok_or_else(|| StoreError::NotFound(format!("order {order}")))?;
+            return conflict(match found.status {
+                OrderStatus::Ready => "the order expired".to_owned(),
+                other => format!("the order is {}, not ready", word(&other)),
+            });
+        }
+        let request = RequestId::for_order(order);
+        let request_id = request.as_str();
+        sqlx::query!(
+            "INSERT INTO requests (id, account_id, order_id, state, not_before, received_at)
+             SELECT $1, account_id, id, 'queued', $3, $3 FROM orders WHERE id = $2",
+            request_id,
+            id,
+            at
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(or_taken("the order was finalized before"))?;
+        self.audit(audit).await?;
+        self.touched.requests = true;
+        Ok(request)
+    }
+}

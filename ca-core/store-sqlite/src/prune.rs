@@ -1,0 +1,73 @@
+//! Drops what has expired (lesson 32), a bounded number of rows at a time. Never a certificate, nor the order, account
+//! or evidence behind one.
+
+use std::time::Duration;
+
+use ca_core::pki::Timestamp;
+use ca_core::ports::StoreResult;
+
+use crate::convert::limit;
+use crate::error::from_sqlx;
+use crate::writer::Tx;
+
+/// How long an ended request is kept for questions about it; its evidence stays with the order.
+const KEEP_REQUESTS: Duration = Duration::from_secs(7 * 86_400);
+
+/// How long a CRL is kept after its nextUpdate, once another one is current.
+const KEEP_CRLS: Duration = Duration::from_secs(30 * 86_400);
+
+impl Tx {
+    pub(crate) async fn prune(&mut self, now: Timestamp, at_most: u32) -> StoreResult<u64> {
+        let mut left = limit(at_most);
+        let (requests_before, crls_before) = (now.minus(KEEP_REQUESTS).unix(), now.minus(KEEP_CRLS).unix());
+        let now = now.unix();
+        // An order without any attempt: authorizations and requests go with it.
+        let orders = sqlx::query!(
+            "DELETE FROM orders WHERE seq IN (
+               SELECT o.seq FROM orders o WHERE o.status IN ('pending', 'ready', 'invalid') AND o.expires <= $1
+                 AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.order_id = o.id)
+                 AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.order_id = o.id AND r.ended_at IS NULL)
+               ORDER BY o.expires LIMIT $2)",
+            now,
+            left
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        left -= count(orders.rows_affected());
+        let requests = sqlx::query!(
+            "DELETE FROM requests WHERE seq IN (
+               SELECT seq FROM requests WHERE ended_at IS NOT NULL AND ended_at <= $1 ORDER BY ended_at LIMIT $2)",
+            requests_before,
+            left
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        left -= count(requests.rows_affected());
+        let nonces = sqlx::query!(
+            "DELETE FROM nonces WHERE nonce IN (SELECT nonce FROM nonces WHERE expires <= $1 ORDER BY expires LIMIT $2)",
+            now,
+            left
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        left -= count(nonces.rows_affected());
+        let crls = sqlx::query!(
+            "DELETE FROM crls WHERE seq IN (
+               SELECT c.seq FROM crls c JOIN crl_heads h ON h.authority = c.authority AND h.scope = c.scope
+               WHERE c.next_update <= $1 AND c.number < h.released ORDER BY c.next_update LIMIT $2)",
+            crls_before,
+            left
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        Ok(orders.rows_affected() + requests.rows_affected() + nonces.rows_affected() + crls.rows_affected())
+    }
+}
+
+fn count(rows: u64) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,174 @@
+//! Revocation and the ledger that responders follow.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ca_core::model::{
+    AuditEntry, AuthorityName, CrlRecord, CrlScope, JobKind, LedgerEntry, Outcome, RevocationReason, RevocationRequest, Revoked,
+    SerialStatus,
+};
+use ca_core::pki::{SerialNumber, Timestamp};
+use ca_core::ports::{RevocationStore, StatusStore, StoreError, StoreResult};
+use serde_json::json;
+
+use crate::convert::{limit, read, reason, serial, signed, time, unsigned};
+use crate::error::from_sqlx;
+use crate::requests::wait;
+use crate::writer::Tx;
+use crate::{SqliteStore, crls};
+
+impl Tx {
+    async fn revoke(&mut self, request: &RevocationRequest) -> StoreResult<Revoked> {
+        let (authority, serial) = (request.authority.as_str(), request.serial.as_bytes().as_slice());
+        let row = sqlx::query!("SELECT revoked_at FROM certificates WHERE authority = $1 AND serial = $2", authority, serial)
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+        match row {
+            None => return Ok(Revoked::NotFound),
+            Some(row) if row.revoked_at.is_some() => return Ok(Revoked::Already),
+            Some(_) => {}
+        }
+        let entry = AuditEntry {
+            at: request.at,
+            actor: request.actor.clone(),
+            action: "certificate.revoke".to_owned(),
+            authority: Some(request.authority.clone()),
+            object: request.serial.to_string(),
+            outcome: Outcome::Done,
+            correlation: request.correlation.clone(),
+            detail: json!({ "reason": request.reason.name(), "invalidity_date": request.invalidity_date.map(Timestamp::to_rfc3339) }),
+        };
+        self.audit(&entry).await?;
+        let number = self.revoke_row(&request.authority, &request.serial, request.reason, request.invalidity_date, request.at).await?;
+        Ok(number.map_or(Revoked::Already, |number| Revoked::Now { number }))
+    }
+
+    /// Revokes a recorded serial: job, ledger, row. Gives the ledger number; none where it was revoked before.
+    pub(crate) async fn revoke_row(
+        &mut self,
+        authority: &AuthorityName,
+        serial: &SerialNumber,
+        reason: RevocationReason,
+        invalidity_date: Option<Timestamp>,
+        at: Timestamp,
+    ) -> StoreResult<Option<u64>> {
+        let (name, serial, code) = (authority.as_str(), serial.as_bytes().as_slice(), i64::from(reason.code()));
+        let row = sqlx::query!(
+            r#"SELECT c.crl_partition, a.kind AS "kind!" FROM certificates c JOIN authorities a ON a.name = c.authority
+               WHERE c.authority = $1 AND c.serial = $2 AND c.revoked_at IS NULL"#,
+            name,
+            serial
+        )
+        .fetch_optional(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        let Some(row) = row else { return Ok(None) };
+        // A root's CRL comes from a ceremony, not from a job.
+        if row.kind == "issuing" {
+            let scope = CrlScope(unsigned("CRL partition", row.crl_partition)?);
+            self.ensure_job(&JobKind::PublishCrl { authority: authority.clone(), scope }, at).await?;
+        }
+        // The head row last: whoever sees a number sees every one below it.
+        let (at, invalidity_date) = (at.unix(), invalidity_date.map(Timestamp::unix));
+        let head = sqlx::query!("UPDATE authorities SET ledger_head = ledger_head + 1 WHERE name = $1 RETURNING ledger_head", name)
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?
+            .ledger_head;
+        sqlx::query!(
+            "INSERT INTO ledger (authority, number, serial, event, reason, at) VALUES ($1, $2, $3, 'revoke', $4, $5)",
+            name,
+            head,
+            serial,
+            code,
+            at
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        sqlx::query!(
+            "UPDATE certificates SET revoked_at = $3, revocation_reason = $4, invalidity_date = $5, revoked_number = $6
+             WHERE authority = $1 AND serial = $2 AND revoked_at IS NULL",
+            name,
+            serial,
+            at,
+            code,
+            invalidity_date,
+            head
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        self.touched.ledger = true;
+        unsigned("ledger number", head).map(Some)
+    }
+}
+
+#[async_trait]
+impl RevocationStore for SqliteStore {
+    async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
+        let request = request.clone();
+        self.write(move |tx| Box::pin(async move { tx.revoke(&request).await })).await
+    }
+}
+
+#[async_trait]
+impl StatusStore for SqliteStore {
+    async fn status(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<SerialStatus>> {
+        let (authority, serial) = (authority.as_str(), serial.as_bytes().as_slice());
+        let row =
+            sqlx::query!("SELECT revoked_at, revocation_reason FROM certificates WHERE authority = $1 AND serial = $2", authority, serial)
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(from_sqlx)?;
+        row.map(|row| match row.revoked_at.zip(row.revocation_reason) {
+            Some((at, code)) => Ok(SerialStatus::Revoked { at: time(at), reason: reason(code)? }),
+            None => Ok(SerialStatus::Good),
+        })
+        .transpose()
+    }
+
+    async fn ledger_head(&self, authority: &AuthorityName) -> StoreResult<u64> {
+        let name = authority.as_str();
+        let row = sqlx::query!("SELECT ledger_head FROM authorities WHERE name = $1", name)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(from_sqlx)?
+            .ok_or_else(|| StoreError::NotFound(format!("authority {authority}")))?;
+        unsigned("ledger number", row.ledger_head)
+    }
+
+    async fn ledger_after(&self, authority: &AuthorityName, number: u64, at_most: u32) -> StoreResult<Vec<LedgerEntry>> {
+        let (name, number, at_most) = (authority.as_str(), signed(number)?, limit(at_most));
+        let rows = sqlx::query!(
+            "SELECT number, serial, event, reason, at FROM ledger WHERE authority = $1 AND number > $2 ORDER BY number LIMIT $3",
+            name,
+            number,
+            at_most
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(from_sqlx)?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(LedgerEntry {
+                    authority: authority.clone(),
+                    number: unsigned("ledger number", row.number)?,
+                    serial: serial(&row.serial)?,
+                    event: read("ledger event", row.event)?,
+                    reason: reason(row.reason)?,
+                    at: time(row.at),
+                })
+            })
+            .collect()
+    }
+
+    async fn await_ledger(&self, at_most: Duration) {
+        wait(&self.wakers.ledger, at_most).await;
+    }
+
+    async fn current_crl(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlRecord>> {
+        crls::current(&self.readers, authority, *scope).await
+    }
+}

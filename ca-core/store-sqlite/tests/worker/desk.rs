@@ -1,0 +1,370 @@
+//! A worker over the embedded store, with an authority, an operator and a client at hand.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ca_core::evidence::jwk::Jwk;
+use ca_core::evidence::statement::Operation;
+use ca_core::issuance::{self, Attempt, prepare_root};
+use ca_core::lifecycle::{HaltPoint, OperatorReply, Probe, Worker, WorkerParts, WorkerSettings};
+use ca_core::model::{
+    Abandonment, Account, AccountId, AccountStatus, Actor, AttemptId, AuditRow, Authority, AuthorityKind, AuthorityName, CertificateFilter,
+    CertificateRecord, Completed, Completion, CrlScope, Grant, GrantId, Intent, NewAccount, NewOrder, OpenIntent, Order, OrderId,
+    OrderStatus, Origin, Problem, RequestState, SignedStatement,
+};
+use ca_core::pki::crl::Crl;
+use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp};
+use ca_core::policy::{Permission, Policy};
+use ca_core::ports::{
+    AcmeStore as _, AdminStore as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey, IssuanceStore, KeyStore,
+    Rng, StatusStore as _, StoreResult, WorkerStore,
+};
+use ca_core::profile::{CaSubject, RootRequest};
+use ca_keystore::{SoftwareKeyStore, Unsealer};
+use ca_store_sqlite::SqliteStore;
+use ca_testkit::acme::{self, ClientKey};
+use ca_testkit::operator::Operator;
+use ca_testkit::store::audit;
+use ca_testkit::{FakeClock, FaultyKeys, SeededRng};
+use sqlx::Connection as _;
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+pub(crate) const BASE: &str = "http://127.0.0.1:14002";
+
+pub(crate) struct Secrets;
+
+impl EabSecrets for Secrets {
+    fn eab_secret(&self, grant: &GrantId, version: u32) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(format!("secret of {grant} {version}").into_bytes())
+    }
+}
+
+/// Ends the worker at a point: the task panics there, as a process would die.
+#[derive(Default)]
+pub(crate) struct DieAt(pub(crate) Mutex<Option<HaltPoint>>);
+
+impl Probe for DieAt {
+    fn at(&self, point: HaltPoint) {
+        let mut die = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *die == Some(point) {
+            *die = None;
+            drop(die);
+            panic!("the process dies at {}", point.name());
+        }
+    }
+}
+
+/// Records nothing: for the one certificate that comes before the store.
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl IssuanceStore for Nowhere {
+    async fn record_intent(&self, _: &Intent) -> StoreResult<()> {
+        Ok(())
+    }
+    async fn complete(&self, _: &Completion) -> StoreResult<Completed> {
+        Ok(Completed::Released)
+    }
+    async fn abandon(&self, _: &Abandonment) -> StoreResult<()> {
+        Ok(())
+    }
+    async fn open_intents(&self, _: Timestamp, _: Timestamp, _: u32) -> StoreResult<Vec<OpenIntent>> {
+        Ok(vec![])
+    }
+}
+
+pub(crate) struct Desk {
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) keys: Arc<FaultyKeys>,
+    pub(crate) clock: Arc<FakeClock>,
+    pub(crate) probe: Arc<DieAt>,
+    pub(crate) policy: Policy,
+    pub(crate) issuer: Certificate,
+    pub(crate) own_keys: Vec<PublicKey>,
+    pub(crate) worker: Arc<Worker>,
+    counter: AtomicU64,
+    folder: TempDir,
+}
+
+impl Desk {
+    pub(crate) async fn open() -> Self {
+        let folder = TempDir::new().unwrap();
+        let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(3));
+        let store = Arc::new(SqliteStore::open(folder.path().join("store.db"), Arc::clone(&rng)).await.unwrap());
+        let unsealer = || Unsealer::FileKey(Zeroizing::new([7; 32]));
+        let software: Arc<dyn KeyStore> = Arc::new(SoftwareKeyStore::open(folder.path().join("keys"), unsealer()).unwrap());
+        let keys = Arc::new(FaultyKeys::new(software));
+        let clock = Arc::new(FakeClock::default());
+        let mut own_keys = Vec::new();
+        for label in ["ca", "ocsp", "server"] {
+            let request = GenerateKey { label: label.parse().unwrap(), algorithm: KeyAlgorithm::P256 };
+            own_keys.push(keys.generate(request).await.unwrap().public_key);
+        }
+        let ca_key = own_keys.remove(0);
+        let issuer = self_signed(&*keys, &*rng, ca_key.clone(), clock.now()).await;
+        let authority = Authority {
+            name: "demo".parse().unwrap(),
+            kind: AuthorityKind::Issuing,
+            certificate: issuer.der().to_vec(),
+            issuer: None,
+            key: Some("ca".parse().unwrap()),
+            is_default: true,
+            imported_at: clock.now(),
+        };
+        store.import_authorities(&[authority], &[], &audit("authority.import")).await.unwrap();
+        let policy = policy(&ca_key, &own_keys);
+        let probe = Arc::new(DieAt::default());
+        let worker = Arc::new(worker(&store, &keys, &clock, &probe, policy.clone(), own_keys.clone(), 4));
+        Self { store, keys, clock, probe, policy, issuer, own_keys, worker, counter: AtomicU64::new(0), folder }
+    }
+
+    /// Another process on the same store.
+    pub(crate) fn restart(&mut self) {
+        let seed = 100 + self.next();
+        self.worker = Arc::new(worker(&self.store, &self.keys, &self.clock, &self.probe, self.policy.clone(), self.own_keys.clone(), seed));
+    }
+
+    pub(crate) fn next(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    pub(crate) fn sign(&self, operation: Operation) -> SignedStatement {
+        Operator::new("ops", 1).sign(operation, &self.next().to_string(), self.clock.now())
+    }
+
+    pub(crate) async fn operate(&self, operation: Operation) -> Result<OperatorReply, Problem> {
+        self.worker.apply_statement(&self.sign(operation)).await
+    }
+
+    /// A grant for the demonstration's names.
+    pub(crate) async fn grant(&self, max_accounts: Option<u32>) -> Grant {
+        let grant = Grant { id: format!("grant-{}", self.next()).parse().unwrap(), max_accounts, ..self.wanted_grant() };
+        self.operate(Operation::GrantCreate { grant: grant.clone() }).await.unwrap();
+        grant
+    }
+
+    pub(crate) fn wanted_grant(&self) -> Grant {
+        Grant {
+            id: "grant-x".parse().unwrap(),
+            version: 1,
+            service: "payments".to_owned(),
+            authority: "demo".parse().unwrap(),
+            profiles: vec!["client".to_owned(), "short".to_owned()],
+            names: vec!["dns:*.demo.test".parse().unwrap()],
+            enrol_by: None,
+            valid_until: None,
+            max_accounts: None,
+        }
+    }
+
+    /// Queues a new account as the front end does.
+    pub(crate) async fn queue_account(&self, grant: &Grant) -> Client {
+        let key = ClientKey::default();
+        let jws = acme::new_account(&key, grant.id.as_str(), &Secrets.eab_secret(&grant.id, grant.version));
+        let jwk = Jwk::from_value(&key.jwk()).unwrap();
+        let account = Account {
+            id: AccountId::from_evidence(&jws),
+            status: AccountStatus::Pending,
+            jwk: jwk.canonical(),
+            thumbprint: jwk.thumbprint(),
+            contact: vec![],
+            terms_of_service_agreed: true,
+            grant: grant.id.clone(),
+            created_at: self.clock.now(),
+        };
+        let id = account.id.clone();
+        self.store.queue_account(&NewAccount { account, jws }, &audit("account.queue")).await.unwrap();
+        Client { key, id }
+    }
+
+    pub(crate) async fn account(&self) -> Client {
+        let grant = self.grant(None).await;
+        let client = self.queue_account(&grant).await;
+        assert_eq!(self.worker.step_requests().await.unwrap(), 1);
+        assert_eq!(self.store.account(&client.id).await.unwrap().unwrap().status, AccountStatus::Valid);
+        client
+    }
+
+    /// Stores an order as the front end does, and finalizes it with a fresh key.
+    pub(crate) async fn finalized(&self, client: &Client, more: serde_json::Value) -> OrderId {
+        let names = ["a.demo.test"];
+        let mut payload = acme::order_payload(&names);
+        payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        payload["n"] = self.next().into();
+        let jws = acme::by_account(&client.key, &client.id, "/acme/new-order", &payload);
+        let id = OrderId::from_evidence(&jws);
+        let order = Order {
+            id: id.clone(),
+            account: client.id.clone(),
+            authority: "demo".parse().unwrap(),
+            profile: "client".to_owned(),
+            identifiers: names.iter().map(|n| Identifier::from_text(n).unwrap()).collect(),
+            status: OrderStatus::Ready,
+            expires: self.clock.now().plus(Duration::from_secs(86_400)),
+            not_before: None,
+            not_after: None,
+            error: None,
+            serial: None,
+            replaces: None,
+            created_at: self.clock.now(),
+        };
+        self.store.create_order(&NewOrder { order, authorizations: vec![], jws }, &audit("order.create")).await.unwrap();
+        let csr = ClientKey::default().csr(&names, None);
+        let finalize = acme::finalize(&client.key, &client.id, &id, &csr);
+        self.store.queue_finalize(&id, &finalize, self.clock.now(), &audit("order.finalize")).await.unwrap();
+        id
+    }
+
+    pub(crate) async fn order(&self, id: &OrderId) -> Order {
+        self.store.order(id).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn refusal(&self, id: &OrderId) -> Problem {
+        match self.store.await_request(&ca_core::model::RequestId::for_order(id), Duration::ZERO).await.unwrap() {
+            RequestState::Refused { problem } => problem,
+            other => panic!("{other:?}, not refused"),
+        }
+    }
+
+    pub(crate) async fn certificates(&self) -> Vec<CertificateRecord> {
+        self.store.certificates(&CertificateFilter::default(), None, 1000).await.unwrap()
+    }
+
+    pub(crate) async fn of_order(&self, id: &OrderId) -> Vec<CertificateRecord> {
+        self.certificates().await.into_iter().filter(|c| c.order.as_ref() == Some(id)).collect()
+    }
+
+    pub(crate) async fn certificate(&self, serial: SerialNumber) -> CertificateRecord {
+        self.store.certificate(&demo(), &serial).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn crl(&self) -> Option<Crl> {
+        let record = self.store.current_crl(&demo(), &CrlScope::FULL).await.unwrap()?;
+        let crl = Crl::from_der(&record.der).unwrap();
+        crl.is_signed_by(&self.issuer).unwrap();
+        Some(crl)
+    }
+
+    pub(crate) async fn audit_has(&self, parts: &[&str]) -> bool {
+        let rows: Vec<AuditRow> = self.store.audit_after(0, 10_000).await.unwrap();
+        rows.iter().any(|row| {
+            let text = String::from_utf8_lossy(&row.leaf).into_owned();
+            parts.iter().all(|part| text.contains(part))
+        })
+    }
+
+    /// Edits the database behind the worker's back.
+    pub(crate) async fn edit(&self, sql: &'static str) {
+        let path = self.folder.path().join("store.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// Works until nothing is left, the clock standing still.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..20 {
+            if self.worker.step_requests().await.unwrap() + self.worker.tick_jobs().await.unwrap() == 0 {
+                return;
+            }
+        }
+        panic!("there is always more to do");
+    }
+}
+
+pub(crate) struct Client {
+    pub(crate) key: ClientKey,
+    pub(crate) id: AccountId,
+}
+
+pub(crate) fn demo() -> AuthorityName {
+    "demo".parse().unwrap()
+}
+
+fn worker(
+    store: &Arc<SqliteStore>,
+    keys: &Arc<FaultyKeys>,
+    clock: &Arc<FakeClock>,
+    probe: &Arc<DieAt>,
+    policy: Policy,
+    own_keys: Vec<PublicKey>,
+    seed: u64,
+) -> Worker {
+    Worker::new(WorkerParts {
+        store: Arc::clone(store) as Arc<dyn WorkerStore>,
+        keys: Arc::clone(keys) as Arc<dyn KeyStore>,
+        publisher: None,
+        clock: Arc::clone(clock) as _,
+        rng: Arc::new(SeededRng::new(seed)),
+        secrets: Arc::new(Secrets),
+        policy,
+        own_keys,
+        settings: WorkerSettings::new(BASE),
+        probe: Arc::clone(probe) as _,
+    })
+}
+
+fn policy(ca: &PublicKey, own: &[PublicKey]) -> Policy {
+    let text = format!(
+        r#"
+        version = 1
+        [[authority]]
+        name = "demo"
+        key_sha256 = "{}"
+        names = ["dns:*.demo.test", "dns:localhost"]
+        max_per_hour = 20
+        crl_validity = 86400
+        crl_interval = 3600
+        [authority.profile.client]
+        shape = "client"
+        lifetime = 2592000
+        [authority.profile.short]
+        shape = "client"
+        lifetime = 60
+        subject_cn = true
+        [[authority.own]]
+        name = "responder"
+        shape = "ocsp"
+        key_sha256 = "{}"
+        lifetime = 604800
+        [[authority.own]]
+        name = "front"
+        shape = "server"
+        names = [{{ type = "dns", value = "localhost" }}]
+        key_sha256 = "{}"
+        lifetime = 2592000
+        "#,
+        ca.spki_sha256(),
+        own[0].spki_sha256(),
+        own[1].spki_sha256(),
+    );
+    let mut policy = Policy::parse(&text).unwrap();
+    policy.operators.push(Operator::new("ops", 1).policy(&[Permission::Grant, Permission::Revoke, Permission::Publish]));
+    policy
+}
+
+async fn self_signed(keys: &dyn KeyStore, rng: &dyn Rng, key: PublicKey, now: Timestamp) -> Certificate {
+    let request = RootRequest {
+        subject: CaSubject { country: None, organization: "Countersign".to_owned(), common_name: "Demo CA".to_owned() },
+        serial: SerialNumber::random(rng),
+        not_before: now,
+        not_after: now.plus(Duration::from_secs(40 * 86_400)),
+        public_key: key,
+        algorithm: KeyAlgorithm::P256.signature_algorithm(),
+    };
+    let attempt = Attempt {
+        id: AttemptId::random(rng),
+        authority: demo(),
+        key: "ca".parse().unwrap(),
+        origin: Origin::Ceremony,
+        actor: Actor::system("test"),
+        at: now,
+    };
+    let recorded = issuance::record(&Nowhere, prepare_root(&request, attempt).unwrap()).await.unwrap();
+    let signed = issuance::sign(keys, recorded).await.unwrap();
+    let (_, der) = issuance::release(&Nowhere, signed, Actor::system("test"), now).await.unwrap();
+    Certificate::from_der(&der).unwrap()
+}

@@ -1,0 +1,69 @@
+//! The schedule.
+
+use std::time::Duration;
+
+use ca_core::model::{CrlScope, JobKind};
+use ca_core::pki::Certificate;
+use ca_core::ports::{CertificateStore as _, Clock as _, JobStore as _};
+use ca_testkit::Fault;
+
+use crate::desk::{Desk, demo};
+
+#[tokio::test]
+async fn own_certificates_and_the_crl_come_first_and_renew_themselves() {
+    let mut desk = Desk::open().await;
+    // A key that the policy does not pin is never certified.
+    desk.own_keys.push(desk.issuer.public_key().clone());
+    desk.restart();
+    desk.settle().await;
+    let newest = async |desk: &Desk, shape: &str, key: usize| {
+        let record = desk.store.newest_for_key(&demo(), shape, &desk.own_keys[key].spki_sha256()).await.unwrap().unwrap();
+        Certificate::from_der(&record.der).unwrap().is_signed_by(&desk.issuer).unwrap();
+        record
+    };
+    let (ocsp, server) = (newest(&desk, "ocsp", 0).await, newest(&desk, "server", 1).await);
+    assert_eq!(ocsp.not_after, desk.clock.now().plus(Duration::from_secs(604_800)));
+    assert_eq!(server.identifiers[0].value(), "localhost");
+    assert_eq!(desk.certificates().await.len(), 2);
+    let first = desk.crl().await.unwrap();
+    assert_eq!(first.this_update(), desk.clock.now().minus(Duration::from_secs(60)));
+
+    // Before two thirds of the responder's seven days nothing but CRLs; after it, a new certificate.
+    desk.clock.advance(Duration::from_secs(604_800 * 2 / 3 - 1));
+    desk.settle().await;
+    assert_eq!(desk.certificates().await.len(), 2);
+    desk.clock.advance(Duration::from_secs(1));
+    desk.settle().await;
+    assert_ne!(newest(&desk, "ocsp", 0).await.serial, ocsp.serial);
+    assert_eq!(newest(&desk, "server", 1).await.serial, server.serial);
+    assert!(desk.crl().await.unwrap().number() > first.number());
+}
+
+#[tokio::test]
+async fn a_quiet_schedule_writes_nothing() {
+    let desk = Desk::open().await;
+    desk.settle().await;
+    let before = desk.store.jobs(100).await.unwrap();
+    assert_eq!(desk.worker.tick_jobs().await.unwrap(), 0);
+    assert_eq!(desk.store.jobs(100).await.unwrap(), before);
+    assert_eq!(before.len(), 4, "two own certificates, a CRL, pruning: {before:?}");
+}
+
+#[tokio::test]
+async fn a_failed_job_is_on_record_and_comes_back() {
+    let desk = Desk::open().await;
+    desk.settle().await;
+    desk.clock.advance(Duration::from_secs(3600));
+    let before = desk.crl().await.unwrap().number();
+    desk.keys.fail_once(Fault::FlippedBit);
+    desk.worker.tick_jobs().await.unwrap();
+    assert_eq!(desk.crl().await.unwrap().number(), before);
+    let kind = JobKind::PublishCrl { authority: demo(), scope: CrlScope::FULL };
+    let job = desk.store.jobs(100).await.unwrap().into_iter().find(|j| j.kind == kind).unwrap();
+    assert_eq!(job.failures, 1);
+    assert!(desk.audit_has(&["job.execute", "failed", "not released"]).await);
+    assert_eq!(desk.worker.tick_jobs().await.unwrap(), 0, "planning does not undo the backoff");
+    desk.clock.advance(Duration::from_secs(2));
+    desk.worker.tick_jobs().await.unwrap();
+    assert!(desk.crl().await.unwrap().number() > before);
+}

@@ -1,0 +1,9 @@
+//! The worker over the embedded store: from evidence to released certificates, through deaths and faults.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod crash;
+mod desk;
+mod jobs;
+mod operator;
+mod orders;

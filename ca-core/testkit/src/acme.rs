@@ -1,0 +1,94 @@
+//! What ACME clients sign, as text: the evidence that workers judge.
+
+#![expect(clippy::unwrap_used, reason = "a fixture fails by panicking, at its own line")]
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ca_core::model::{AccountId, OrderId};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+use serde_json::{Value, json};
+
+/// Where the CA's ACME server would be.
+pub const BASE: &str = "https://ca.test:14000";
+
+fn b64(octets: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(octets)
+}
+
+/// A P-256 key pair, of an account or of a certificate.
+pub struct ClientKey {
+    pair: KeyPair,
+    signer: EcdsaKeyPair,
+}
+
+impl Default for ClientKey {
+    fn default() -> Self {
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let signer = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der()).unwrap();
+        Self { pair, signer }
+    }
+}
+
+impl ClientKey {
+    /// The public key as a JWK.
+    pub fn jwk(&self) -> Value {
+        let (x, y) = self.pair.public_key_raw()[1..].split_at(32);
+        json!({ "crv": "P-256", "kty": "EC", "x": b64(x), "y": b64(y) })
+    }
+
+    /// A JWS over `payload` with this header, to which `alg` is added.
+    pub fn jws(&self, mut header: Value, payload: &Value) -> String {
+        header["alg"] = json!("ES256");
+        let (protected, payload) = (b64(header.to_string()), b64(payload.to_string()));
+        let signature = self.signer.sign(&SystemRandom::new(), format!("{protected}.{payload}").as_bytes()).unwrap();
+        json!({ "protected": protected, "payload": payload, "signature": b64(signature.as_ref()) }).to_string()
+    }
+
+    /// A CSR for these names, DER.
+    pub fn csr(&self, names: &[&str], common_name: Option<&str>) -> Vec<u8> {
+        let mut params = CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        if let Some(name) = common_name {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
+        params.serialize_request(&self.pair).unwrap().der().to_vec()
+    }
+}
+
+/// A newAccount JWS, bound by `secret` to the grant `kid`.
+pub fn new_account(key: &ClientKey, kid: &str, secret: &[u8]) -> String {
+    let url = format!("{BASE}/acme/new-account");
+    let (protected, payload) = (b64(json!({ "alg": "HS256", "kid": kid, "url": url }).to_string()), b64(key.jwk().to_string()));
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), format!("{protected}.{payload}").as_bytes());
+    let binding = json!({ "protected": protected, "payload": payload, "signature": b64(mac.as_ref()) });
+    let header = json!({ "jwk": key.jwk(), "nonce": "bm9uY2U", "url": url });
+    key.jws(header, &json!({ "termsOfServiceAgreed": true, "externalAccountBinding": binding }))
+}
+
+/// A JWS by an account for a path of the CA.
+pub fn by_account(key: &ClientKey, account: &AccountId, path: &str, payload: &Value) -> String {
+    let header = json!({ "kid": format!("{BASE}/acme/acct/{account}"), "nonce": "bm9uY2U", "url": format!("{BASE}{path}") });
+    key.jws(header, payload)
+}
+
+/// A newOrder payload for dns names.
+pub fn order_payload(names: &[&str]) -> Value {
+    let identifiers: Vec<_> = names.iter().map(|name| json!({ "type": "dns", "value": name })).collect();
+    json!({ "identifiers": identifiers })
+}
+
+/// A finalize JWS.
+pub fn finalize(key: &ClientKey, account: &AccountId, order: &OrderId, csr: &[u8]) -> String {
+    by_account(key, account, &format!("/acme/order/{order}/finalize"), &json!({ "csr": b64(csr) }))
+}
+
+/// A keyChange JWS from one key to another.
+pub fn key_change(old: &ClientKey, new: &ClientKey, account: &AccountId) -> String {
+    let path = "/acme/key-change";
+    let request = json!({ "account": format!("{BASE}/acme/acct/{account}"), "oldKey": old.jwk() });
+    let inner = new.jws(json!({ "jwk": new.jwk(), "url": format!("{BASE}{path}") }), &request);
+    by_account(old, account, path, &serde_json::from_str(&inner).unwrap())
+}

@@ -1,0 +1,19 @@
+//! Test support: clocks, conformance suites and fixtures.
+//!
+//! Nothing here may run in production. A conformance suite is data and assertions that every backend of a port must
+//! pass; the backend's own tests call it.
+
+#![allow(clippy::unwrap_used, reason = "a suite that meets an error has failed")]
+
+pub mod acme;
+pub mod key_store;
+pub mod operator;
+pub mod store;
+
+mod clock;
+mod faulty_keys;
+mod rng;
+
+pub use clock::FakeClock;
+pub use faulty_keys::{Fault, FaultyKeys};
+pub use rng::SeededRng;

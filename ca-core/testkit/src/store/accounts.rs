@@ -1,0 +1,115 @@
+//! Accounts and the grants behind them.
+
+use ca_core::model::{AccountStatus, GrantStatus, OrderStatus, Problem, ProblemType, RequestState};
+use ca_core::ports::StoreError;
+use std::time::Duration;
+
+use super::{StoreFactory, World, assert_conflict, assert_not_found, at, audit, together};
+
+/// Of concurrent accounts with one key, one is stored.
+pub async fn one_account_per_key(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let accounts: Vec<_> = (0..8).map(|_| world.new_account("same", "grant-1")).collect();
+    let entry = audit("account.queue");
+    let results = together(accounts.iter().map(|account| world.store.queue_account(account, &entry)).collect()).await;
+    assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1);
+    assert!(results.iter().all(|r| matches!(r, Ok(_) | Err(StoreError::Conflict(_)))), "{results:?}");
+    let stored = world.store.account_by_key("thumbprint of same").await.unwrap().unwrap();
+    assert_eq!(stored.status, AccountStatus::Pending);
+    let sent = accounts.iter().find(|a| a.account.id == stored.id).unwrap();
+    assert_eq!(stored, sent.account);
+}
+
+/// Contacts, keys and the end of an account are compare-and-set on a valid one.
+pub async fn an_account_changes_only_while_valid(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let entry = audit("account.update");
+    let id = world.account("one").await.account.id;
+    let other = world.account("two").await.account.id;
+
+    let updated = store.update_contact(&id, &["mailto:b@demo.test".to_owned()], &entry).await.unwrap();
+    assert_eq!(updated.contact, ["mailto:b@demo.test"]);
+    assert_conflict(store.change_key(&id, "thumbprint of two", "{}", "fresh", "jws", &entry).await);
+    assert_conflict(store.change_key(&id, "thumbprint of one", "{}", "thumbprint of two", "jws", &entry).await);
+    let changed = store.change_key(&id, "thumbprint of one", "{\"new\":1}", "fresh", "keyChange 1", &entry).await.unwrap();
+    assert_eq!((changed.jwk.as_str(), changed.thumbprint.as_str()), ("{\"new\":1}", "fresh"));
+    assert_eq!(store.account_by_key("thumbprint of one").await.unwrap(), None);
+
+    let order = world.order(&id).await.id;
+    let ended = store.deactivate_account(&id, &entry).await.unwrap();
+    assert_eq!(ended.status, AccountStatus::Deactivated);
+    assert_eq!(store.order(&order).await.unwrap().unwrap().status, OrderStatus::Invalid);
+    assert_conflict(store.deactivate_account(&id, &entry).await);
+    assert_conflict(store.update_contact(&id, &[], &entry).await);
+    assert_conflict(store.create_order(&world.new_order(&id, &["a.demo.test"]), &entry).await);
+    // Its key is free again, and then means the new account.
+    store.change_key(&other, "thumbprint of two", "{}", "fresh", "keyChange 2", &entry).await.unwrap();
+    assert_eq!(store.account_by_key("fresh").await.unwrap().unwrap().id, other);
+    assert_not_found(store.update_contact(&"missing".parse().unwrap(), &[], &entry).await);
+}
+
+/// A refused account leaves its key free and its request refused.
+pub async fn a_refused_account_is_gone(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let new = world.new_account("one", "grant-1");
+    let request = world.store.queue_account(&new, &audit("account.queue")).await.unwrap();
+    let leased = world.lease_one(&request, 0, 60).await;
+    let problem = Problem::new(ProblemType::ExternalAccountRequired, "no");
+    world.store.refuse_request(&request, &leased.lease, &problem, &audit("account.refuse")).await.unwrap();
+    assert_eq!(world.store.account(&new.account.id).await.unwrap(), None);
+    assert_eq!(world.store.await_request(&request, Duration::ZERO).await.unwrap(), RequestState::Refused { problem });
+    world.store.queue_account(&world.new_account("one", "grant-1"), &audit("account.queue")).await.unwrap();
+}
+
+/// A grant binds no more accounts than it says; what failed changed nothing.
+pub async fn a_grant_bounds_its_accounts(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    store.put_grant(&World::grant("narrow", Some(1)), &audit("grant.create")).await.unwrap();
+    let mut accounts = Vec::new();
+    for key in ["one", "two"] {
+        let new = world.new_account(key, "narrow");
+        let request = store.queue_account(&new, &audit("account.queue")).await.unwrap();
+        let leased = world.lease_one(&request, 0, 60).await;
+        let accepted = store.accept_account(&request, &leased.lease, &audit("account.create")).await;
+        accounts.push((new.account.id, request, accepted));
+    }
+    assert!(accounts[0].2.is_ok());
+    assert!(matches!(accounts[1].2, Err(StoreError::Conflict(_))), "{:?}", accounts[1].2);
+    assert_eq!(store.account(&accounts[1].0).await.unwrap().unwrap().status, AccountStatus::Pending);
+    assert_eq!(store.await_request(&accounts[1].1, Duration::ZERO).await.unwrap(), RequestState::Waiting);
+    assert_eq!(store.grant(&"narrow".parse().unwrap()).await.unwrap().unwrap().accounts, 1);
+}
+
+/// Revoking a grant ends its accounts, their orders and the requests that wait for it; versions only grow.
+pub async fn a_grant_is_revoked_with_its_accounts(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let entry = audit("grant.change");
+    let id = "grant-1".parse().unwrap();
+    let account = world.account("one").await.account.id;
+    let order = world.order(&account).await.id;
+    let pending = world.new_account("two", "grant-1");
+    let request = store.queue_account(&pending, &entry).await.unwrap();
+
+    let mut next = World::grant("grant-1", Some(7));
+    assert_eq!(store.put_grant(&World::grant("grant-1", None), &entry).await.ok(), Some(()), "the same again changes nothing");
+    assert_conflict(store.put_grant(&next, &entry).await);
+    next.grant.version = 2;
+    store.put_grant(&next, &entry).await.unwrap();
+    let stored = store.grant(&id).await.unwrap().unwrap();
+    assert_eq!((stored.grant, stored.accounts), (next.grant.clone(), 1));
+
+    assert_eq!(store.revoke_grant(&id, &entry).await.unwrap(), 2);
+    assert_eq!(store.revoke_grant(&id, &entry).await.unwrap(), 0);
+    assert_not_found(store.revoke_grant(&"missing".parse().unwrap(), &entry).await);
+    assert_eq!(store.grant(&id).await.unwrap().unwrap().status, GrantStatus::Revoked);
+    assert_eq!(store.account(&account).await.unwrap().unwrap().status, AccountStatus::Revoked);
+    assert_eq!(store.order(&order).await.unwrap().unwrap().status, OrderStatus::Invalid);
+    assert!(matches!(store.await_request(&request, Duration::ZERO).await.unwrap(), RequestState::Refused { .. }));
+    assert!(store.lease_requests(&World::worker(), &world.lease(), at(9), at(60), 10).await.unwrap().is_empty());
+    next.grant.version = 3;
+    assert_conflict(store.put_grant(&next, &entry).await);
+    assert_eq!(store.grants(10).await.unwrap().len(), 1);
+}

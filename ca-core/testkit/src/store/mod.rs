@@ -1,0 +1,102 @@
+//! What every backend of the storage ports must do.
+//!
+//! A backend's tests call [`crate::store_conformance!`] with its [`StoreFactory`]; each check here becomes a test on a
+//! fresh store. A failed assertion names the line of the check.
+
+#![expect(clippy::unwrap_used, reason = "a check fails by panicking, at its own line")]
+
+mod accounts;
+mod admin;
+mod crls;
+mod durability;
+mod issuance;
+mod jobs;
+mod orders;
+mod requests;
+mod revocation;
+mod world;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use async_trait::async_trait;
+use ca_core::ports::{StoreError, StoreResult, WorkerStore};
+
+pub use accounts::*;
+pub use admin::*;
+pub use crls::*;
+pub use durability::*;
+pub use issuance::*;
+pub use jobs::*;
+pub use orders::*;
+pub use requests::*;
+pub use revocation::*;
+pub use world::{NOW, World, at, audit};
+
+/// Makes the stores under test.
+#[async_trait]
+pub trait StoreFactory: Send + Sync {
+    /// A new, empty store.
+    async fn open(&self) -> Arc<dyn WorkerStore>;
+    /// Ends the store as if its process did, and opens the same data again.
+    async fn reopen(&self, store: Arc<dyn WorkerStore>) -> Arc<dyn WorkerStore>;
+}
+
+/// Makes a test of each check. The crate that calls it needs tokio with its `macros`.
+#[macro_export]
+macro_rules! store_conformance {
+    ($factory:expr) => {
+        $crate::store_conformance!(@each $factory;
+            one_account_per_key, an_account_changes_only_while_valid, a_refused_account_is_gone, a_grant_bounds_its_accounts,
+            a_grant_is_revoked_with_its_accounts, exactly_one_finalize_wins, orders_are_stored_once_and_listed, a_certificate_is_replaced_once,
+            a_lost_authorization_ends_its_order, requests_carry_their_evidence, a_lease_is_held_by_one, waiting_ends_with_the_request,
+            the_backlog_is_told, an_order_gets_its_certificate, an_intent_is_refused_where_it_must_be,
+            an_abandoned_serial_is_revoked_and_its_signer_fenced, open_intents_are_those_without_a_lease, revocation_is_numbered_in_order,
+            certificates_are_found, crl_numbers_only_grow, an_entry_stays_until_a_crl_past_its_expiry, jobs_are_leased_and_moved_up,
+            imports_and_policies_do_not_go_back, a_nonce_is_spent_once, the_audit_trail_is_a_chain, pruning_keeps_certificates,
+            a_new_process_finds_everything, concurrent_commands_all_commit,
+        );
+    };
+    (@each $factory:expr; $($check:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $check() {
+                $crate::store::$check(&$factory).await;
+            }
+        )*
+    };
+}
+
+/// Polls all futures together and gives their outputs in order.
+async fn together<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut running: Vec<Pin<Box<_>>> = futures.into_iter().map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = running.iter().map(|_| None).collect();
+    std::future::poll_fn(move |context| {
+        for (future, slot) in running.iter_mut().zip(&mut done) {
+            if slot.is_none()
+                && let Poll::Ready(output) = future.as_mut().poll(context)
+            {
+                *slot = Some(output);
+            }
+        }
+        if done.iter().all(Option::is_some) { Poll::Ready(done.iter_mut().filter_map(Option::take).collect()) } else { Poll::Pending }
+    })
+    .await
+}
+
+#[track_caller]
+fn assert_conflict<T: std::fmt::Debug>(result: StoreResult<T>) {
+    assert!(matches!(result, Err(StoreError::Conflict(_))), "expected a conflict, got {result:?}");
+}
+
+#[track_caller]
+fn assert_fenced<T: std::fmt::Debug>(result: StoreResult<T>) {
+    assert!(matches!(result, Err(StoreError::Fenced)), "expected to be fenced, got {result:?}");
+}
+
+#[track_caller]
+fn assert_not_found<T: std::fmt::Debug>(result: StoreResult<T>) {
+    assert!(matches!(result, Err(StoreError::NotFound(_))), "expected not found, got {result:?}");
+}

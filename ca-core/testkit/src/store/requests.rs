@@ -1,0 +1,110 @@
+//! The queue from the front end to the worker.
+
+use std::time::Duration;
+
+use ca_core::model::{Evidence, OrderStatus, Problem, ProblemType, RequestBody, RequestState};
+use ca_core::ports::StoreError;
+
+use super::{StoreFactory, World, assert_fenced, at, audit, together};
+
+/// A leased request carries everything that proves it, verbatim.
+pub async fn requests_carry_their_evidence(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let entry = audit("x");
+    let account = world.account("one").await;
+    let id = account.account.id.clone();
+    store.change_key(&id, "thumbprint of one", "{}", "second", "keyChange 1", &entry).await.unwrap();
+    store.change_key(&id, "second", "{}", "third", "keyChange 2", &entry).await.unwrap();
+    let new = world.new_order(&id, &["a.demo.test"]);
+    let order = store.create_order(&new, &entry).await.unwrap().id;
+    let finalize = "{\"payload\":\"\\u0000 \u{e9}\"}";
+    let request = store.queue_finalize(&order, finalize, at(5), &entry).await.unwrap();
+
+    let leased = world.lease_one(&request, 5, 60).await;
+    assert_eq!(leased.body, RequestBody::Finalize { order, account: id, authority: World::authority() });
+    let expected = Evidence {
+        grant: Some(World::grant("grant-1", None).evidence),
+        new_account: account.jws,
+        key_changes: vec!["keyChange 1".to_owned(), "keyChange 2".to_owned()],
+        new_order: Some(new.jws),
+        finalize: Some(finalize.to_owned()),
+    };
+    assert_eq!(leased.evidence, expected);
+    assert_eq!((leased.attempts, leased.received_at), (0, at(5)));
+
+    let orphan = world.new_account("two", "unknown-grant");
+    let request = store.queue_account(&orphan, &entry).await.unwrap();
+    let leased = world.lease_one(&request, 5, 60).await;
+    assert_eq!((leased.evidence.grant, leased.evidence.new_order), (None, None));
+    assert_eq!(leased.body, RequestBody::Account { account: orphan.account.id });
+}
+
+/// One holder at a time; who lost the lease is fenced.
+pub async fn a_lease_is_held_by_one(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    let mut requests = Vec::new();
+    for _ in 0..3 {
+        let order = world.order(&account).await.id;
+        requests.push(store.queue_finalize(&order, "jws", at(1), &audit("x")).await.unwrap());
+    }
+    let lease = |now: i64, limit: u32| {
+        let token = world.lease();
+        async move { store.lease_requests(&World::worker(), &token, at(now), at(now + 50), limit).await.unwrap() }
+    };
+    let both = together(vec![lease(1, 2), lease(1, 2)]).await;
+    let order_of_leases: Vec<_> = both.iter().flatten().map(|r| r.id.clone()).collect();
+    assert_eq!(order_of_leases, requests, "each once, oldest first");
+    assert!(lease(50, 10).await.is_empty());
+    let again = lease(51, 10).await;
+    assert_eq!(again.iter().map(|r| r.attempts).collect::<Vec<_>>(), [1, 1, 1]);
+
+    let (lost, held) = (&both[0][0], &again[0]);
+    let problem = Problem::new(ProblemType::ServerInternal, "x");
+    assert_fenced(store.refuse_request(&lost.id, &lost.lease, &problem, &audit("x")).await);
+    assert_fenced(store.postpone_request(&lost.id, &lost.lease, at(70)).await);
+    store.postpone_request(&held.id, &held.lease, at(70)).await.unwrap();
+    assert_fenced(store.postpone_request(&held.id, &held.lease, at(70)).await);
+    assert!(lease(69, 10).await.is_empty());
+    assert_eq!(lease(70, 10).await.len(), 1);
+}
+
+/// Waiting ends when the request does; a refusal makes the order invalid.
+pub async fn waiting_ends_with_the_request(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    let (order, request) = world.leased_order(&account).await;
+    assert_eq!(store.await_request(&request.id, Duration::ZERO).await.unwrap(), RequestState::Waiting);
+    let problem = Problem::new(ProblemType::BadCsr, "the key is weak");
+    let refuse = async {
+        store.refuse_request(&request.id, &request.lease, &problem, &audit("order.refuse")).await.unwrap();
+        RequestState::Waiting
+    };
+    type Pinned<'a> = std::pin::Pin<Box<dyn Future<Output = RequestState> + 'a>>;
+    let wait = || -> Pinned<'_> { Box::pin(async { store.await_request(&request.id, Duration::from_secs(600)).await.unwrap() }) };
+    let states = together(vec![wait(), wait(), Box::pin(refuse)]).await;
+    let refused = RequestState::Refused { problem: problem.clone() };
+    assert_eq!(states[..2], [refused.clone(), refused]);
+    let order = store.order(&order).await.unwrap().unwrap();
+    assert_eq!((order.status, order.error), (OrderStatus::Invalid, Some(problem)));
+    let missing = store.await_request(&"missing".parse().unwrap(), Duration::ZERO).await;
+    assert!(matches!(missing, Err(StoreError::NotFound(_))));
+}
+
+/// How many wait and since when.
+pub async fn the_backlog_is_told(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    assert_eq!(store.backlog().await.unwrap(), (0, None));
+    for seconds in [20, 10, 30] {
+        let order = world.order(&account).await.id;
+        store.queue_finalize(&order, "jws", at(seconds), &audit("x")).await.unwrap();
+    }
+    assert_eq!(store.backlog().await.unwrap(), (3, Some(at(10))));
+    // The queue was told of them, so this does not wait.
+    store.await_requests(Duration::from_secs(600)).await;
+}

@@ -1,0 +1,110 @@
+//! What the responder holds in memory about one authority.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ca_core::model::{Authority, AuthorityName};
+use ca_core::pki::ocsp::IssuerId;
+use ca_core::pki::{Certificate, ParseError, SignatureAlgorithm, Timestamp, VerifyError, sha256};
+use ca_core::ports::ServiceKey;
+
+/// Why a certificate from the store is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// Not a certificate.
+    #[error("it cannot be read: {0}")]
+    Parse(#[from] ParseError),
+    /// Not from this authority.
+    #[error("it is not signed by the authority: {0}")]
+    Signature(#[from] VerifyError),
+    /// For another key.
+    #[error("it is not for the responder's key")]
+    Key,
+    /// Its key has another form than OCSP needs.
+    #[error("its public key cannot be read")]
+    PublicKey,
+}
+
+/// A delegated key with its certificate.
+pub(crate) struct Signer {
+    pub(crate) key: Arc<dyn ServiceKey>,
+    pub(crate) algorithm: SignatureAlgorithm,
+    pub(crate) certificate: Certificate,
+}
+
+/// How far the ledger was read, and when last.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) number: u64,
+    pub(crate) read_at: Option<Timestamp>,
+}
+
+pub(crate) struct AuthorityState {
+    /// Short for its name, in cache keys.
+    pub(crate) index: u32,
+    pub(crate) name: AuthorityName,
+    pub(crate) is_default: bool,
+    pub(crate) certificate: Certificate,
+    /// The certificate's DER, as it is served, and its entity tag.
+    pub(crate) file: (Bytes, String),
+    pub(crate) id: IssuerId,
+    pub(crate) key: Option<Arc<dyn ServiceKey>>,
+    signer: RwLock<Option<Arc<Signer>>>,
+    ledger: Mutex<Ledger>,
+}
+
+impl AuthorityState {
+    pub(crate) fn new(index: u32, authority: &Authority, key: Option<Arc<dyn ServiceKey>>) -> Result<Self, CertificateError> {
+        let certificate = Certificate::from_der(&authority.certificate)?;
+        Ok(Self {
+            index,
+            name: authority.name.clone(),
+            is_default: authority.is_default,
+            file: (Bytes::copy_from_slice(certificate.der()), format!("\"{}\"", sha256(certificate.der()))),
+            id: IssuerId::new(certificate.subject_der(), certificate.public_key()).map_err(|_| CertificateError::PublicKey)?,
+            certificate,
+            key,
+            signer: RwLock::default(),
+            ledger: Mutex::default(),
+        })
+    }
+
+    /// The ledger's position. Whoever puts an answer into the cache holds this lock and has checked the number,
+    /// so that no answer from before a revocation gets in after the revocation was followed.
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the ledger was read lately enough to sign (invariant 8). Never before the first reading.
+    pub(crate) fn is_fresh(&self, now: Timestamp, max_stale: Duration) -> bool {
+        self.ledger().read_at.is_some_and(|at| now.since(at) <= max_stale)
+    }
+
+    /// The key and certificate to sign with now.
+    pub(crate) fn signer(&self, now: Timestamp) -> Option<Arc<Signer>> {
+        let signer = self.signer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        signer.filter(|s| s.certificate.not_before() <= now && now < s.certificate.not_after())
+    }
+
+    /// Swaps the certificate in memory. Tells whether it changed.
+    pub(crate) fn adopt(&self, der: Option<&[u8]>) -> Result<bool, CertificateError> {
+        let current = self.signer.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|s| s.certificate.der().to_vec());
+        if current.as_deref() == der {
+            return Ok(false);
+        }
+        let signer = match (der, &self.key) {
+            (Some(der), Some(key)) => {
+                let certificate = Certificate::from_der(der)?;
+                if certificate.public_key() != key.public_key() {
+                    return Err(CertificateError::Key);
+                }
+                certificate.is_signed_by(&self.certificate)?;
+                Some(Arc::new(Signer { key: Arc::clone(key), algorithm: key.algorithm().signature_algorithm(), certificate }))
+            }
+            _ => None,
+        };
+        *self.signer.write().unwrap_or_else(PoisonError::into_inner) = signer;
+        Ok(true)
+    }
+}

@@ -1,0 +1,227 @@
+//! Following the store: authorities, ledgers, and the responder's own certificates.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use ca_core::model::{AuthorityName, CrlScope};
+use ca_core::pki::Timestamp;
+use ca_core::ports::{Clock, ResponderStore, Rng, StoreError, StoreResult};
+
+use crate::authority::AuthorityState;
+use crate::cache::AnswerCache;
+use crate::config::{ResponderConfig, ResponderKeys};
+use crate::files::CrlFile;
+
+/// No reading of the store waits longer than this; what is slower counts as away.
+pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The profile of delegated responder certificates.
+const PROFILE: &str = "ocsp";
+/// How many ledger entries are read at once.
+const LEDGER_PAGE: u32 = 1000;
+
+/// The validation authority of one instance.
+pub struct Responder {
+    pub(crate) config: ResponderConfig,
+    pub(crate) store: Arc<dyn ResponderStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    keys: ResponderKeys,
+    authorities: RwLock<Arc<BTreeMap<AuthorityName, Arc<AuthorityState>>>>,
+    looked_up: Mutex<Option<Timestamp>>,
+    pub(crate) cache: AnswerCache,
+    pub(crate) crls: RwLock<HashMap<(AuthorityName, CrlScope), Arc<CrlFile>>>,
+    pub(crate) crl_reading: tokio::sync::Mutex<()>,
+}
+
+impl Responder {
+    /// A responder that knows nothing yet: it signs nothing until [`Responder::refresh`] or
+    /// [`Responder::follow_ledger`] has read the ledger (lesson 18: fail closed from boot).
+    pub fn new(
+        config: ResponderConfig,
+        store: Arc<dyn ResponderStore>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        keys: ResponderKeys,
+    ) -> Self {
+        let cache = AnswerCache::new(config.cache_bytes);
+        Self {
+            config,
+            store,
+            clock,
+            rng,
+            keys,
+            authorities: RwLock::default(),
+            looked_up: Mutex::default(),
+            cache,
+            crls: RwLock::default(),
+            crl_reading: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Follows the ledgers until `shutdown` completes. A revocation is known here as soon as the store wakes the
+    /// follower, at the latest after `poll`.
+    pub async fn follow_ledger(self: Arc<Self>, shutdown: impl Future<Output = ()> + Send) {
+        let follow = async {
+            let mut was_away = false;
+            loop {
+                match self.refresh().await {
+                    Ok(()) => {
+                        if std::mem::take(&mut was_away) {
+                            tracing::info!("the revocation ledger is read again");
+                        }
+                        self.store.await_ledger(self.config.poll).await;
+                    }
+                    Err(error) => {
+                        if !std::mem::replace(&mut was_away, true) {
+                            let seconds = self.config.max_stale.as_secs();
+                            tracing::error!(%error, "the revocation ledger cannot be read; after {seconds} s nothing new is signed");
+                        }
+                        tokio::time::sleep(self.config.poll).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = shutdown => {}
+            () = follow => {}
+        }
+    }
+
+    /// One pass: new authorities, new ledger entries, newer responder certificates.
+    ///
+    /// # Errors
+    /// When the store did not answer. What could be read was taken all the same.
+    pub async fn refresh(&self) -> StoreResult<()> {
+        let now = self.clock.now();
+        let looked_up = *self.looked_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let lookup_is_due = looked_up.is_none_or(|at| now < at || now.since(at) >= self.config.refresh);
+        let mut result = Ok(());
+        if lookup_is_due || self.authorities().is_empty() {
+            result = self.load_authorities().await;
+        }
+        for authority in self.authorities().values() {
+            let read = self.read_ledger(authority).await;
+            let certificate_is_due = authority.key.is_some() && (lookup_is_due || authority.signer(now).is_none());
+            let looked = if certificate_is_due { self.load_certificate(authority).await } else { Ok(()) };
+            result = result.and(read).and(looked);
+        }
+        if lookup_is_due && result.is_ok() {
+            *self.looked_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        }
+        result
+    }
+
+    /// What keeps the responder from answering: nothing when it is ready (S17).
+    pub fn not_ready(&self) -> Vec<String> {
+        let now = self.clock.now();
+        let authorities = self.authorities();
+        if authorities.is_empty() {
+            return vec!["no authority is known yet (hint: import a ceremony's bundle; see that the database can be reached)".to_owned()];
+        }
+        let mut reasons = Vec::new();
+        for authority in authorities.values() {
+            let name = &authority.name;
+            if !authority.is_fresh(now, self.config.max_stale) {
+                reasons.push(format!("{name}: the revocation ledger was not read for {} seconds", self.config.max_stale.as_secs()));
+            }
+            if authority.key.is_some() && authority.signer(now).is_none() {
+                reasons.push(format!("{name}: the OCSP key has no valid certificate (hint: the worker issues it; see that it runs)"));
+            }
+        }
+        reasons
+    }
+
+    pub(crate) fn authorities(&self) -> Arc<BTreeMap<AuthorityName, Arc<AuthorityState>>> {
+        self.authorities.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn authority(&self, name: Option<&str>) -> Option<Arc<AuthorityState>> {
+        let authorities = self.authorities();
+        match name {
+            Some(name) => authorities.get(&name.parse::<AuthorityName>().ok()?).cloned(),
+            None => authorities.values().find(|a| a.is_default).cloned(),
+        }
+    }
+
+    async fn load_authorities(&self) -> StoreResult<()> {
+        let listed = in_time(self.store.authorities()).await?;
+        let known = self.authorities();
+        // A changed certificate cannot be under a name that exists (`import_authorities` refuses it): only new names count.
+        let new: Vec<_> = listed.iter().filter(|a| !known.contains_key(&a.name)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut all = BTreeMap::clone(&known);
+        for authority in new {
+            let index = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            match AuthorityState::new(index, authority, self.keys.get(&authority.name)) {
+                Ok(state) => drop(all.insert(authority.name.clone(), Arc::new(state))),
+                Err(error) => tracing::error!(authority = %authority.name, %error, "the authority's certificate is not used"),
+            }
+        }
+        *self.authorities.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(all);
+        Ok(())
+    }
+
+    async fn read_ledger(&self, authority: &AuthorityState) -> StoreResult<()> {
+        // Read before the query: an entry that is committed while it runs may be missing from its answer.
+        let asked_at = self.clock.now();
+        let (seen, is_first) = {
+            let ledger = authority.ledger();
+            (ledger.number, ledger.read_at.is_none())
+        };
+        let head = in_time(self.store.ledger_head(&authority.name)).await?;
+        if is_first {
+            // Nothing was signed yet, so that nothing is to be forgotten.
+            let mut ledger = authority.ledger();
+            ledger.number = head;
+            ledger.read_at = Some(asked_at);
+            return Ok(());
+        }
+        if head < seen {
+            tracing::error!(authority = %authority.name, head, seen, "the revocation ledger went back; every signed answer is dropped");
+            let mut ledger = authority.ledger();
+            ledger.number = head;
+            self.cache.forget_all();
+        }
+        let mut number = seen.min(head);
+        while number < head {
+            let entries = in_time(self.store.ledger_after(&authority.name, number, LEDGER_PAGE)).await?;
+            let Some(last) = entries.last().map(|e| e.number).filter(|last| *last > number) else {
+                return Err(StoreError::Damaged(format!("ledger entries after {number} are missing, though its head is {head}")));
+            };
+            let mut ledger = authority.ledger();
+            for entry in &entries {
+                self.cache.forget(authority.index, entry.serial);
+            }
+            number = last;
+            ledger.number = number;
+        }
+        authority.ledger().read_at = Some(asked_at);
+        Ok(())
+    }
+
+    async fn load_certificate(&self, authority: &AuthorityState) -> StoreResult<()> {
+        let Some(key) = &authority.key else { return Ok(()) };
+        let newest = in_time(self.store.newest_for_key(&authority.name, PROFILE, &key.public_key().spki_sha256())).await?;
+        match authority.adopt(newest.as_ref().map(|c| c.der.as_slice())) {
+            Ok(false) => {}
+            Ok(true) if newest.is_none() => {
+                // It was revoked: what it vouches for must not be handed out any more.
+                tracing::warn!(authority = %authority.name, "the responder's certificate is gone; its answers are dropped");
+                self.cache.forget_all();
+            }
+            Ok(true) => tracing::info!(authority = %authority.name, "a newer responder certificate is in use"),
+            Err(error) => tracing::error!(authority = %authority.name, %error, "the newest responder certificate is not used"),
+        }
+        Ok(())
+    }
+}
+
+/// Runs a reading of the store, bounded in time.
+pub(crate) async fn in_time<T>(reading: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+    let late = |_| StoreError::Unavailable(format!("no answer within {} seconds", STORE_TIMEOUT.as_secs()));
+    tokio::time::timeout(STORE_TIMEOUT, reading).await.map_err(late)?
+}

@@ -1,0 +1,267 @@
+//! Over HTTP, as clients see it: `openssl ocsp`, `ocsptool` where it is installed, raw requests.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{World, name, serial};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ca_core::model::{CrlRecord, CrlScope, RevocationReason};
+use ca_core::pki::ocsp::{BasicResponse, CertStatus};
+use ca_core::pki::{Timestamp, pem_encode};
+use ocsp_responder::{Limits, ResponderConfig, serve_with_limits};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+struct Server {
+    world: World,
+    address: SocketAddr,
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn start(now: Timestamp, limits: Limits) -> Server {
+    let world = World::new(now, ResponderConfig::default());
+    world.store.issue(serial("0a"));
+    world.store.issue(serial("0b"));
+    world.store.revoke(serial("0b"), RevocationReason::KeyCompromise, now);
+    world.responder.refresh().await.unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let router = world.responder.clone().router();
+    let task = tokio::spawn(serve_with_limits(listener, router, limits, async {
+        let _ = stopped.await;
+    }));
+    Server { world, address, stop, task }
+}
+
+const NOW: Timestamp = Timestamp::from_unix(1_795_478_400);
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|l| l.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v))
+    }
+}
+
+impl Server {
+    async fn raw(&self, bytes: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut all = Vec::new();
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut all)).await.expect("the connection is closed").unwrap();
+        let split = all.windows(4).position(|w| w == b"\r\n\r\n").map_or(all.len(), |at| at + 4);
+        let head = String::from_utf8(all[..split].to_vec()).unwrap();
+        Answer { status: head.get(9..12).unwrap_or("0").parse().unwrap(), head, body: all[split..].to_vec() }
+    }
+
+    async fn get(&self, path: &str, headers: &str) -> Answer {
+        self.raw(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").as_bytes()).await
+    }
+
+    async fn post(&self, path: &str, body: &[u8]) -> Answer {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        self.raw(&[head.as_bytes(), body].concat()).await
+    }
+}
+
+#[tokio::test]
+async fn get_and_post_in_every_common_form() {
+    let server = start(NOW, Limits::default()).await;
+    let request = server.world.request(&["0a"], None);
+    let base64 = STANDARD.encode(&request);
+    assert!(base64.contains('/') || base64.contains('+'), "the sample shows something: {base64}");
+    let every: String = base64.bytes().map(|b| format!("%{b:02X}")).collect();
+    let reserved = base64.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    let expected = server.post("/a/demo/ocsp", &request).await;
+    let signed = BasicResponse::from_der(&expected.body).unwrap();
+    assert_eq!((expected.status, signed.data.answers[0].status), (200, CertStatus::Good));
+    assert_eq!(expected.header("content-type"), Some("application/ocsp-response"));
+    let lowercase = reserved.replace("%2B", "%2b").replace("%2F", "%2f").replace("%3D", "%3d");
+    for form in [base64, reserved, lowercase, every, URL_SAFE_NO_PAD.encode(&request)] {
+        for path in ["/ocsp/", "/ocsp//", "/a/demo/ocsp/", "/a/demo/ocsp//"] {
+            let answer = server.get(&format!("{path}{form}"), "").await;
+            assert_eq!((answer.status, &answer.body), (200, &expected.body), "{path}{form}");
+        }
+    }
+    for path in ["/ocsp", "/ocsp/", "/a/demo/ocsp/"] {
+        assert_eq!(server.post(path, &request).await.body, expected.body, "{path}");
+    }
+    let malformed = [0x30, 3, 0x0a, 1, 1];
+    for path in ["/a/demo/ocsp", "/a/demo/ocsp/", "/a/demo/ocsp/%zz", "/ocsp/MAQwAqAA"] {
+        let answer = server.get(path, "").await;
+        assert_eq!((answer.status, answer.body.as_slice()), (200, &malformed[..]), "{path}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    assert_eq!(server.get("/a/nobody/ocsp/MAQwAqAA", "").await.status, 404);
+    assert_eq!(server.get("/a/other/ocsp/MAQwAqAA", "").await.body, malformed);
+}
+
+#[tokio::test]
+async fn caching_headers_agree_with_the_answer() {
+    let server = start(NOW, Limits::default()).await;
+    let path = format!("/a/demo/ocsp/{}", URL_SAFE_NO_PAD.encode(server.world.request(&["0a"], None)));
+    let answer = server.get(&path, "").await;
+    assert_eq!(answer.header("cache-control"), Some("max-age=10, public, no-transform, must-revalidate"));
+    assert_eq!(answer.header("last-modified"), Some("Mon, 23 Nov 2026 23:59:00 GMT"));
+    assert_eq!(answer.header("expires"), Some("Tue, 24 Nov 2026 01:00:00 GMT"));
+    let etag = answer.header("etag").unwrap().to_owned();
+    let again = server.get(&path, &format!("If-None-Match: \"x\", {etag}\r\n")).await;
+    assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(etag.as_str())));
+    // Near the end of its life max-age shrinks with it.
+    server.world.store.away.store(true, std::sync::atomic::Ordering::SeqCst);
+    server.world.clock.set(NOW.plus(Duration::from_secs(3597)));
+    assert!(server.get(&path, "").await.header("cache-control").unwrap().starts_with("max-age=3,"));
+    let live = server.post("/ocsp", &server.world.request(&["0a"], Some(&[1; 32]))).await;
+    assert_eq!((live.body.as_slice(), live.header("cache-control")), (&[0x30, 3, 0x0a, 1, 3][..], Some("no-store")));
+}
+
+#[tokio::test]
+async fn crls_and_issuer_certificates_are_files() {
+    let server = start(NOW, Limits::default()).await;
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.status, 404);
+    let record = |number: u64, der: &[u8]| CrlRecord {
+        authority: name("demo"),
+        scope: CrlScope::FULL,
+        number,
+        this_update: NOW.minus(Duration::from_secs(60)),
+        next_update: NOW.plus(Duration::from_secs(86_400)),
+        ledger_number: 1,
+        der: der.to_vec(),
+    };
+    server.world.store.set_crl(record(7, b"seven"));
+    let first = server.get("/a/demo/crl/0.crl", "").await;
+    assert_eq!((first.status, first.body.as_slice(), first.header("content-type")), (200, &b"seven"[..], Some("application/pkix-crl")));
+    assert_eq!(first.header("last-modified"), Some("Mon, 23 Nov 2026 23:59:00 GMT"));
+    let etag = first.header("etag").unwrap().to_owned();
+    for (condition, status) in [
+        (format!("If-None-Match: {etag}\r\n"), 304),
+        (format!("If-None-Match: W/{etag}\r\n"), 304),
+        ("If-None-Match: \"other\"\r\nIf-Modified-Since: Mon, 23 Nov 2026 23:59:00 GMT\r\n".to_owned(), 200),
+        ("If-Modified-Since: Mon, 23 Nov 2026 23:59:00 GMT\r\n".to_owned(), 304),
+        ("If-Modified-Since: Mon, 23 Nov 2026 23:58:59 GMT\r\n".to_owned(), 200),
+        ("If-Modified-Since: yesterday\r\n".to_owned(), 200),
+    ] {
+        assert_eq!(server.get("/a/demo/crl/0.crl", &condition).await.status, status, "{condition}");
+    }
+    // A newer one is seen after a second; an older one never again; the last one stays while the store is away.
+    for (number, der, expected) in [(8, b"eight".as_slice(), b"eight".as_slice()), (7, b"seven", b"eight")] {
+        server.world.store.set_crl(record(number, der));
+        server.world.clock.advance(Duration::from_secs(1));
+        assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, expected);
+    }
+    server.world.store.away.store(true, std::sync::atomic::Ordering::SeqCst);
+    server.world.clock.advance(Duration::from_secs(1));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"eight");
+    assert_eq!(server.get("/a/demo/crl/1.crl", "").await.status, 503);
+    for missing in
+        ["/a/demo/crl/00.crl", "/a/demo/crl/+0.crl", "/a/demo/crl/0", "/a/demo/crl/x.crl", "/a/nobody/crl/0.crl", "/a/Demo/issuer.cer"]
+    {
+        assert_eq!(server.get(missing, "").await.status, 404, "{missing}");
+    }
+    let issuer = server.get("/a/demo/issuer.cer", "").await;
+    assert_eq!((issuer.body.as_slice(), issuer.header("content-type")), (server.world.root.der(), Some("application/pkix-cert")));
+    let etag = issuer.header("etag").unwrap();
+    assert_eq!(server.get("/a/demo/issuer.cer", &format!("If-None-Match: {etag}\r\n")).await.status, 304);
+    let head = server.raw(b"HEAD /a/demo/issuer.cer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+#[tokio::test]
+async fn health_and_readiness() {
+    let server = start(NOW, Limits::default()).await;
+    assert_eq!(server.get("/healthz", "").await.status, 200);
+    assert_eq!(server.get("/readyz", "").await.status, 200);
+    server.world.clock.advance(Duration::from_secs(61));
+    let red = server.get("/readyz", "").await;
+    assert_eq!(red.status, 503);
+    assert!(String::from_utf8(red.body).unwrap().contains("ledger was not read"));
+    assert_eq!(server.get("/healthz", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn slow_large_and_many_clients_are_bounded() {
+    let limits = Limits { connections: 2, header_timeout: Duration::from_millis(200), ..Limits::default() };
+    let server = start(NOW, limits).await;
+    let large = server.post("/ocsp", &vec![0x30; 17 * 1024]).await;
+    assert_eq!((large.status, large.header("connection")), (413, Some("close")));
+    // Neither a silent client nor one that stops within the head holds a slot for long.
+    let silent = TcpStream::connect(server.address).await.unwrap();
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost:").await.unwrap();
+    assert_eq!(server.get("/healthz", "").await.status, 200);
+    drop((silent, slow));
+    // An open request is finished after the shutdown began.
+    let mut open = TcpStream::connect(server.address).await.unwrap();
+    let body = server.world.request(&["0a"], None);
+    let head = format!("POST /ocsp HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n", body.len());
+    open.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = [0u8; 25];
+    open.read_exact(&mut interim).await.unwrap();
+    assert!(interim.starts_with(b"HTTP/1.1 100"), "the handler is at work");
+    server.stop.send(()).unwrap();
+    open.write_all(&body).await.unwrap();
+    let mut answer = Vec::new();
+    open.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    server.task.await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[expect(clippy::disallowed_methods, reason = "OpenSSL judges validity on the real clock")]
+fn real_now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp::from_unix(since.as_secs() as i64)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_accepts_the_answers() {
+    let server = start(real_now(), Limits::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ca.pem"), pem_encode("CERTIFICATE", server.world.root.der())).unwrap();
+    for path in ["/a/demo/ocsp", "/ocsp"] {
+        let url = format!("http://{}{path}", server.address);
+        let common = ["ocsp", "-CAfile", "ca.pem", "-issuer", "ca.pem", "-url", &url];
+        for nonce in ["-nonce", "-no_nonce"] {
+            let asked = [nonce, "-serial", "0x0a", "-sha256", "-serial", "0x0b", "-sha1", "-serial", "0x0c"];
+            let printed = run(folder.path(), "openssl", &[&common[..], &asked[..]].concat());
+            for part in ["Response verify OK", "0x0a: good", "0x0b: revoked", "Reason: keyCompromise", "0x0c: unknown"] {
+                assert!(printed.contains(part), "{part:?} is missing:\n{printed}");
+            }
+            assert!(!printed.contains("WARNING") && !printed.to_lowercase().contains("error"), "{printed}");
+        }
+    }
+}
+
+/// GnuTLS wants the certificate itself: the responder's own will do.
+#[tokio::test(flavor = "multi_thread")]
+async fn gnutls_accepts_the_answers() {
+    if Command::new("ocsptool").arg("--version").output().is_err() {
+        println!("skipped: ocsptool is not installed (package gnutls-bin)");
+        return;
+    }
+    let server = start(real_now(), Limits::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ca.pem"), pem_encode("CERTIFICATE", server.world.root.der())).unwrap();
+    let record = server.world.responder_certificate("0a", Duration::from_secs(3600));
+    std::fs::write(folder.path().join("leaf.pem"), pem_encode("CERTIFICATE", &record.der)).unwrap();
+    let ask = format!("--ask=http://{}/a/demo/ocsp", server.address);
+    let asked = ["--load-issuer", "ca.pem", "--load-cert", "leaf.pem", "--load-trust", "ca.pem"];
+    for nonce in ["--nonce", "--no-nonce"] {
+        let printed = run(folder.path(), "ocsptool", &[&[ask.as_str(), nonce][..], &asked].concat());
+        assert!(printed.contains("Certificate Status: good") && printed.contains("Success"), "{printed}");
+    }
+}

@@ -1,0 +1,300 @@
+//! Starts, asks and stops demonstration instances.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use instant_acme::{Account, ExternalAccountKey, Identifier, NewAccount, NewOrder, RetryPolicy};
+use tempfile::TempDir;
+
+/// How long a state may take to be reached; the benchmarks judge speed, not the tests.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A demonstration instance in a folder of its own.
+pub(crate) struct Demo {
+    folder: TempDir,
+    acme_port: u16,
+    status_port: u16,
+    process: Option<Child>,
+    facts: BTreeMap<String, String>,
+}
+
+/// What a subscriber holds after an order.
+pub(crate) struct Issued {
+    /// The chain's file.
+    pub(crate) path: PathBuf,
+    /// The serial number in lowercase hexadecimal.
+    pub(crate) serial: String,
+}
+
+impl Demo {
+    /// A fresh instance, ready.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// A fresh instance, ready, with further environment variables at its first start.
+    pub(crate) fn start_with(environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut demo = Self { folder, acme_port: free_port(), status_port: free_port(), process: None, facts: BTreeMap::new() };
+        demo.launch(environment);
+        demo
+    }
+
+    /// Starts the process over the same folder.
+    pub(crate) fn launch(&mut self, environment: &[(&str, &str)]) {
+        assert!(self.process.is_none(), "already running");
+        let log = std::fs::File::options().create(true).append(true).open(self.path("server.log")).expect("a log file");
+        let child = Command::new(env!("CARGO_BIN_EXE_ca"))
+            .arg("demo")
+            .arg("--dir")
+            .arg(self.var())
+            .args(["--acme-port", &self.acme_port.to_string(), "--status-port", &self.status_port.to_string()])
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("ca starts");
+        self.process = Some(child);
+        let ready = format!("http://127.0.0.1:{}/readyz", self.status_port);
+        wait_for("the instance to be ready", || {
+            let child = self.process.as_mut().expect("just started");
+            if let Some(status) = child.try_wait().expect("a child can be asked") {
+                panic!("ca demo ended with {status}:\n{}", self.log());
+            }
+            self.var().join("demo.env").exists()
+                && succeeds(Command::new("curl").args(["-sf", "-o", "/dev/null", &ready]))
+                && succeeds(Command::new("curl").args([
+                    "-skf",
+                    "-o",
+                    "/dev/null",
+                    &format!("https://localhost:{}/acme/directory", self.acme_port),
+                ]))
+        });
+        self.facts = read_facts(&self.var().join("demo.env"));
+    }
+
+    /// SIGKILL, as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.process.take().expect("running");
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a child can be awaited");
+    }
+
+    /// SIGTERM; asserts that it stops cleanly.
+    pub(crate) fn stop(&mut self) {
+        let mut child = self.process.take().expect("running");
+        assert!(succeeds(Command::new("kill").args(["-TERM", &child.id().to_string()])));
+        let status = child.wait().expect("a child can be awaited");
+        assert!(status.success(), "stopped with {status}:\n{}", self.log());
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) fn wait_for_end(&mut self) {
+        let mut child = self.process.take().expect("running");
+        wait_for("the process to end", || child.try_wait().expect("a child can be asked").is_some());
+    }
+
+    /// The running process's id.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("running").id()
+    }
+
+    /// Whether the process is still there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|child| child.try_wait().expect("a child can be asked").is_none())
+    }
+
+    /// A file in the test's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The instance's state folder.
+    pub(crate) fn var(&self) -> PathBuf {
+        self.path("var")
+    }
+
+    /// A fact from `demo.env`.
+    pub(crate) fn fact(&self, name: &str) -> &str {
+        self.facts.get(name).unwrap_or_else(|| panic!("demo.env has no {name}: {:?}", self.facts.keys()))
+    }
+
+    /// What the process printed.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
+    /// Runs `ca` with this instance's configuration.
+    pub(crate) fn ca(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ca"))
+            .args(["--config", self.fact("CA_CONFIG")])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("ca runs")
+    }
+
+    /// Runs `ca … --json`, which must succeed, and reads what it prints.
+    #[track_caller]
+    pub(crate) fn ca_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = self.ca(&[arguments, &["--json"]].concat());
+        let text = expect_success("ca", &output);
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("ca {arguments:?} --json printed no JSON ({e}): {text}"))
+    }
+
+    /// Every certificate on record.
+    #[track_caller]
+    pub(crate) fn certificates(&self) -> Vec<serde_json::Value> {
+        let listed = self.ca_json(&["cert", "list", "--limit", "100000"]);
+        listed.as_array().or_else(|| listed["certificates"].as_array()).expect("a list").clone()
+    }
+
+    /// An ACME account bound to the demonstration's grant.
+    pub(crate) async fn account(&self) -> Account {
+        self.try_account().await.expect("the account is accepted")
+    }
+
+    /// The same, which may fail while the server is away.
+    pub(crate) async fn try_account(&self) -> Result<Account, instant_acme::Error> {
+        let secret = URL_SAFE_NO_PAD.decode(self.fact("EAB_HMAC")).expect("base64url");
+        let binding = ExternalAccountKey::new(self.fact("EAB_KID").to_owned(), &secret);
+        let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
+        let builder = Account::builder_with_root(self.fact("CA_BUNDLE"))?;
+        Ok(builder.create(&new, self.fact("ACME_DIRECTORY").to_owned(), Some(&binding)).await?.0)
+    }
+
+    /// Orders a certificate for `name` and keeps it in the folder.
+    pub(crate) async fn issue(&self, account: &Account, name: &str) -> Result<Issued, instant_acme::Error> {
+        let identifiers = [Identifier::Dns(name.to_owned())];
+        let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
+        order.finalize().await?;
+        let chain = order.poll_certificate(&RetryPolicy::default()).await?;
+        let key = instant_acme_url_tail(order.url());
+        let path = self.path(&format!("{key}.pem"));
+        std::fs::write(&path, &chain).expect("the folder is writable");
+        let serial = serial_of(&path);
+        Ok(Issued { path, serial })
+    }
+
+    /// Asks OCSP about a certificate with `openssl ocsp`; gives its first line's verdict: good, revoked or unknown.
+    #[track_caller]
+    pub(crate) fn ocsp(&self, certificate: &Path) -> String {
+        self.ocsp_query(&["-cert", &certificate.display().to_string()])
+    }
+
+    /// Asks OCSP about a serial number.
+    #[track_caller]
+    pub(crate) fn ocsp_serial(&self, serial: &str) -> String {
+        self.ocsp_query(&["-serial", &format!("0x{serial}")])
+    }
+
+    #[track_caller]
+    fn ocsp_query(&self, about: &[&str]) -> String {
+        let output = Command::new("openssl")
+            .args(["ocsp", "-issuer", self.fact("ISSUER_CERT"), "-CAfile", self.fact("CA_BUNDLE"), "-url", self.fact("OCSP_URL")])
+            .args(about)
+            .output()
+            .expect("openssl runs (package openssl)");
+        let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(printed.contains("Response verify OK"), "the OCSP answer does not verify:\n{printed}");
+        let verdict = printed
+            .lines()
+            .find_map(|line| ["good", "revoked", "unknown"].into_iter().find(|word| line.trim_end().ends_with(&format!(": {word}"))));
+        verdict.unwrap_or_else(|| panic!("no verdict:\n{printed}")).to_owned()
+    }
+
+    /// The serial numbers on the published CRL, after `openssl crl` verified it.
+    #[track_caller]
+    pub(crate) fn crl_serials(&self) -> Vec<String> {
+        let file = self.path("fetched.crl");
+        assert!(succeeds(Command::new("curl").args(["-sf", "-o"]).arg(&file).arg(self.fact("CRL_URL"))), "the CRL is served");
+        let verify = Command::new("openssl")
+            .args(["crl", "-inform", "DER", "-noout", "-text", "-CAfile", self.fact("ISSUER_CERT"), "-in"])
+            .arg(&file)
+            .output()
+            .expect("openssl runs (package openssl)");
+        assert!(String::from_utf8_lossy(&verify.stderr).contains("verify OK"), "{}", String::from_utf8_lossy(&verify.stderr));
+        String::from_utf8_lossy(&verify.stdout)
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("Serial Number: "))
+            .map(|serial| serial.trim().to_lowercase())
+            .collect()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(60).collect();
+            eprintln!("--- the instance's last lines ---");
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+fn instant_acme_url_tail(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or("order")
+}
+
+/// The serial number of a PEM certificate, in lowercase hexadecimal, two digits an octet.
+#[track_caller]
+pub(crate) fn serial_of(certificate: &Path) -> String {
+    let output = Command::new("openssl").args(["x509", "-noout", "-serial", "-in"]).arg(certificate).output().expect("openssl runs");
+    let text = expect_success("openssl x509", &output);
+    text.trim().trim_start_matches("serial=").to_lowercase()
+}
+
+/// A port that nothing listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+/// Whether a command ends with success.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+/// Asserts success and gives the standard output.
+#[track_caller]
+pub(crate) fn expect_success(what: &str, output: &Output) -> String {
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{what} ended with {}\n{stdout}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    stdout
+}
+
+/// Waits until `reached`, at most [`PATIENCE`]; tells how long it took.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "a test's patience is measured on the real clock")]
+pub(crate) fn wait_for(what: &str, mut reached: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !reached() {
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    begun.elapsed()
+}
+
+fn read_facts(path: &Path) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(path).expect("demo.env is there");
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned()))
+        .collect()
+}
+
+/// A runtime for the client side of a test.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime").block_on(work)
+}

@@ -1,0 +1,16 @@
+//! The product as its users meet it: a demonstration instance of its own for each test, real clients against it.
+//!
+//! Every test starts `ca demo` in a temporary folder on free ports and stops it. What is missing on the machine is
+//! named with the package that brings it (`tests/tools/install.sh` installs them all).
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod agent;
+mod bad_input;
+mod clients;
+mod harness;
+mod operations;
+mod production;
+mod recovery;
+mod tampering;
+mod terminators;

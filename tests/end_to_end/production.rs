@@ -1,0 +1,245 @@
+//! From nothing to a production CA by the documented steps: service keys, a ceremony with three officers' real keys,
+//! import, serve, a grant signed by an operator, enrolment. Nothing here is the demonstration's.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::harness::{expect_success, free_port, succeeds, wait_for};
+
+struct Site {
+    folder: tempfile::TempDir,
+    acme: u16,
+    status: u16,
+    serve: Option<Child>,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.serve.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Site {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn ca(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ca"))
+            .current_dir(self.folder.path())
+            .args(["--config", "ca.toml"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("ca runs")
+    }
+
+    fn ssh_key(&self, name: &str) -> String {
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(self.path(name)).output();
+        expect_success("ssh-keygen", &made.expect("ssh-keygen runs (package openssh-client)"));
+        std::fs::read_to_string(self.path(&format!("{name}.pub"))).unwrap().trim().to_owned()
+    }
+
+    fn officer_signs(&self, officer: &str, file: &Path, subject: &str) {
+        let signed = Command::new("ssh-keygen")
+            .args(["-q", "-Y", "sign", "-n", "ceremony@countersign", "-f"])
+            .arg(self.path(officer))
+            .stdin(std::fs::File::open(file).unwrap())
+            .output()
+            .unwrap();
+        std::fs::write(self.path(&format!("bundle/sigs/{subject}.{officer}.sig")), expect_success("ssh-keygen -Y sign", &signed)).unwrap();
+    }
+
+    fn run_ceremony(&self) -> Output {
+        let stores = [
+            "--root-keys",
+            "root-keys",
+            "--root-key-file",
+            "root.key",
+            "--online-keys",
+            "authority-keys",
+            "--online-key-file",
+            "authority.key",
+        ];
+        self.ca(&[&["ceremony", "run", "plan.toml", "--out", "bundle"][..], &stores].concat())
+    }
+
+    fn configuration(&self) -> String {
+        format!(
+            r#"
+[store]
+path = "ca.db"
+[trust]
+roster = "bundle/roster.toml"
+[keystore]
+dir = "authority-keys"
+unseal = {{ key_file = "authority.key" }}
+[service_keys]
+unseal = {{ key_file = "service.key" }}
+master = "service/master.sealed"
+server = "service/server.sealed"
+[service_keys.ocsp]
+bank = "service/ocsp.sealed"
+[acme]
+listen = ["127.0.0.1:{acme}"]
+url = "https://localhost:{acme}"
+[status]
+listen = ["127.0.0.1:{status}"]
+url = "http://127.0.0.1:{status}"
+[control]
+socket = "ca.sock"
+"#,
+            acme = self.acme,
+            status = self.status
+        )
+    }
+
+    fn plan(&self, digests: &serde_json::Value, officers: &[(&str, String)], operator: &str) -> String {
+        let digest = |shape: &str| {
+            let keys = digests.as_array().expect("a list");
+            keys.iter().find(|k| k["shape"] == shape).expect("one of this shape")["key_sha256"].as_str().unwrap().to_owned()
+        };
+        let roster: String =
+            officers.iter().map(|(name, key)| format!("[[roster.officer]]\nname = \"{name}\"\nkeys = [\"{key}\"]\n")).collect();
+        format!(
+            r#"
+format = "countersign/plan/1"
+kind = "production"
+title = "First ceremony of Bank"
+status_base_url = "http://127.0.0.1:{status}"
+approval_days = 30
+[roster]
+threshold = 2
+{roster}
+[root]
+authority = "bank-root"
+key = "bank-root-2026"
+algorithm = "p384"
+subject = {{ country = "DE", organization = "Bank", common_name = "Bank Root" }}
+lifetime_days = 7300
+crl_lifetime_days = 400
+[[issuing]]
+authority = "bank"
+key = "bank-2026"
+algorithm = "p256"
+subject = {{ country = "DE", organization = "Bank", common_name = "Bank Issuing" }}
+lifetime_days = 1825
+permitted = ["dns:bank.test", "dns:localhost"]
+[policy]
+version = 1
+[[policy.authority]]
+name = "bank"
+names = ["dns:*.bank.test"]
+max_per_hour = 100
+crl_validity = 86400
+crl_interval = 3600
+profile.client = {{ shape = "client", lifetime = 2592000 }}
+[[policy.authority.own]]
+name = "ocsp"
+shape = "ocsp"
+key_sha256 = "{ocsp}"
+lifetime = 604800
+[[policy.authority.own]]
+name = "server"
+shape = "server"
+names = [{{ type = "dns", value = "localhost" }}]
+key_sha256 = "{server}"
+lifetime = 2592000
+[[policy.operator]]
+name = "olga"
+key = "{operator}"
+may = ["grant", "revoke"]
+"#,
+            status = self.status,
+            ocsp = digest("ocsp"),
+            server = digest("server"),
+        )
+    }
+}
+
+#[test]
+fn a_production_ca_comes_up_by_the_documented_steps() {
+    let mut site = Site { folder: tempfile::tempdir().unwrap(), acme: free_port(), status: free_port(), serve: None };
+    std::fs::write(site.path("ca.toml"), site.configuration()).unwrap();
+    let digests: serde_json::Value = serde_json::from_str(&expect_success("ca keys init", &site.ca(&["keys", "init", "--json"]))).unwrap();
+    let again: serde_json::Value = serde_json::from_str(&expect_success("ca keys init", &site.ca(&["keys", "init", "--json"]))).unwrap();
+    assert_eq!(digests, again, "keys that exist are left alone");
+
+    let officers = ["ana", "bela", "cora"].map(|name| (name, site.ssh_key(name)));
+    let operator = site.ssh_key("olga");
+    site.ssh_key("mallory");
+    std::fs::write(site.path("plan.toml"), site.plan(&digests, &officers, &operator)).unwrap();
+    assert_eq!(site.run_ceremony().status.code(), Some(5), "the plan waits for signatures");
+    site.officer_signs("ana", &site.path("bundle/plan.toml"), "plan");
+    site.officer_signs("cora", &site.path("bundle/plan.toml"), "plan");
+    assert_eq!(site.run_ceremony().status.code(), Some(5), "the statements wait for signatures");
+    for entry in std::fs::read_dir(site.path("bundle/statements")).unwrap().flatten() {
+        let subject = entry.path().file_stem().unwrap().to_str().unwrap().to_owned();
+        site.officer_signs("ana", &entry.path(), &subject);
+        site.officer_signs("cora", &entry.path(), &subject);
+    }
+    expect_success("ca ceremony run", &site.run_ceremony());
+    expect_success("ca import", &site.ca(&["import", "bundle"]));
+    // The root's keys go offline.
+    std::fs::remove_dir_all(site.path("root-keys")).unwrap();
+
+    let log = std::fs::File::create(site.path("serve.log")).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_ca"))
+        .current_dir(site.folder.path())
+        .args(["--config", "ca.toml", "serve"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .expect("ca serve starts");
+    site.serve = Some(child);
+    let ready = format!("http://127.0.0.1:{}/readyz", site.status);
+    wait_for("ca serve to be ready", || succeeds(Command::new("curl").args(["-sf", "-o", "/dev/null", &ready])));
+
+    let create = ["grant", "create", "--service", "payments", "--name", "payments.bank.test", "--json", "--operator-key"];
+    let refused = site.ca(&[&create[..], &["mallory"]].concat());
+    assert_eq!(refused.status.code(), Some(4), "an operator that the policy does not name: {refused:?}");
+    let outside = ["grant", "create", "--service", "x", "--name", "dns:*.example", "--json", "--operator-key", "olga"];
+    assert_eq!(site.ca(&outside).status.code(), Some(4), "a grant outside the policy");
+    let grant: serde_json::Value =
+        serde_json::from_str(&expect_success("ca grant create", &site.ca(&[&create[..], &["olga"]].concat()))).unwrap();
+    let text = grant.to_string();
+    let field =
+        |names: &[&str]| names.iter().find_map(|n| grant[*n].as_str()).unwrap_or_else(|| panic!("none of {names:?} in {text}")).to_owned();
+    let (kid, hmac) = (field(&["kid", "id", "eab_kid"]), field(&["hmac_key", "eab_hmac", "eab_hmac_key", "secret", "hmac_key_base64url"]));
+
+    let folder = site.path("lego");
+    let root = site.path("bundle/certs/bank-root.pem");
+    let enrolled = Command::new("lego")
+        .env("LEGO_CA_CERTIFICATES", &root)
+        .arg("--path")
+        .arg(&folder)
+        .args(["--server", &format!("https://localhost:{}/acme/directory", site.acme), "--eab", "--kid", &kid, "--hmac", &hmac])
+        .args([
+            "--accept-tos",
+            "--email",
+            "ops@bank.test",
+            "--http",
+            "--http.port",
+            &format!(":{}", free_port()),
+            "--domains",
+            "payments.bank.test",
+            "run",
+        ])
+        .output()
+        .expect("lego runs (package lego)");
+    expect_success("lego run", &enrolled);
+    let certificate = folder.join("certificates/payments.bank.test.crt");
+    let verified = Command::new("openssl")
+        .args(["verify", "-x509_strict", "-purpose", "sslclient", "-CAfile"])
+        .arg(&root)
+        .arg("-untrusted")
+        .arg(site.path("bundle/certs/bank.pem"))
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    expect_success("openssl verify", &verified);
+}

@@ -1,0 +1,183 @@
+//! `make bench`: the hot paths under load, each beside its peer or limit in the same run, as ratios.
+//!
+//! Needs `wrk` and `nginx` for the comparisons; what is missing is said and left out, never guessed.
+
+#[path = "../end_to_end/harness.rs"]
+#[allow(dead_code, reason = "the tests use more of the harness than the benchmark does")]
+mod harness;
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use harness::{Demo, block_on, free_port, succeeds};
+
+/// How long each measurement runs.
+const SPAN: Duration = Duration::from_secs(8);
+/// Clients that order at the same time.
+const CLIENTS: usize = 16;
+
+fn main() {
+    let begun = now();
+    let demo = Demo::start();
+    let first_start = begun.elapsed();
+    println!("cores: {}", std::thread::available_parallelism().map_or(0, usize::from));
+    println!("binary: {:.1} MB (aim: below 30)", file_megabytes(env!("CARGO_BIN_EXE_ca")));
+    println!("first start, ceremony included: {:.2} s", first_start.as_secs_f64());
+    let demo = restart(demo);
+    orders(&demo);
+    ocsp(&demo);
+    println!("memory after the load: {:.1} MB", resident_megabytes(demo.process_id()));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures on the real clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn restart(mut demo: Demo) -> Demo {
+    demo.stop();
+    let begun = now();
+    demo.launch(&[]);
+    println!("start to ready: {:.2} s (aim: below 1; measured in steps of 0.05)", begun.elapsed().as_secs_f64());
+    println!("idle memory: {:.1} MB (aim: below 40)", resident_megabytes(demo.process_id()));
+    demo
+}
+
+fn orders(demo: &Demo) {
+    let done = AtomicU64::new(0);
+    let before = cpu_seconds(demo.process_id());
+    let begun = now();
+    block_on(async {
+        let client = async || {
+            let account = demo.account().await;
+            while begun.elapsed() < SPAN {
+                let identifiers = [instant_acme::Identifier::Dns(demo.fact("DEMO_NAME").to_owned())];
+                let mut order = account.new_order(&instant_acme::NewOrder::new(&identifiers)).await.expect("an order");
+                order.finalize().await.expect("finalized");
+                order.poll_certificate(&instant_acme::RetryPolicy::default()).await.expect("a certificate");
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let mut tasks: Vec<_> = (0..CLIENTS).map(|_| Box::pin(client())).collect();
+        std::future::poll_fn(|context| {
+            tasks.retain_mut(|task| task.as_mut().poll(context).is_pending());
+            if tasks.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    let issued = done.load(Ordering::Relaxed).max(1) as f64;
+    let cpu = cpu_seconds(demo.process_id()) - before;
+    println!("ACME orders, {CLIENTS} clients on the same cores: {:.0} a second ({issued} in {seconds:.1} s)", issued / seconds);
+    println!("server CPU for each certificate: {:.2} ms (aim: below 2; step-ca 0.30.2 was measured at 6.8)", cpu * 1000.0 / issued);
+}
+
+fn ocsp(demo: &Demo) {
+    if !succeeds(Command::new("wrk").arg("--version")) && !succeeds(Command::new("sh").args(["-c", "command -v wrk"])) {
+        println!("OCSP: wrk is not installed (package wrk), so nothing was measured");
+        return;
+    }
+    let issued = block_on(async {
+        let account = demo.account().await;
+        demo.issue(&account, demo.fact("DEMO_NAME")).await.expect("a certificate")
+    });
+    let request = |nonce: &str, name: &str| {
+        let file = demo.path(name);
+        let done = Command::new("openssl")
+            .args(["ocsp", "-issuer", demo.fact("ISSUER_CERT"), nonce, "-cert"])
+            .arg(&issued.path)
+            .arg("-reqout")
+            .arg(&file)
+            .output()
+            .expect("openssl runs");
+        harness::expect_success("openssl ocsp -reqout", &done);
+        file
+    };
+    let url = demo.fact("OCSP_URL").to_owned();
+    let cached = wrk_post(demo, &url, &request("-no_nonce", "plain.req"));
+    let live = wrk_post(demo, &url, &request("-nonce", "nonce.req"));
+    println!("OCSP, cached: {cached:.0} requests a second");
+    println!("OCSP, with nonce (signed each time): {live:.0} requests a second");
+    if let Some(limit) = nginx_static(demo, &url, &request("-no_nonce", "plain.req")) {
+        println!(
+            "nginx, one worker, a file of the same size: {limit:.0} requests a second; OCSP cached reaches {:.0}% of it",
+            100.0 * cached / limit
+        );
+    }
+    let speed = Command::new("openssl").args(["speed", "-seconds", "2", "ecdsap256"]).output().expect("openssl runs");
+    let printed = String::from_utf8_lossy(&speed.stdout);
+    let signs = printed.lines().last().and_then(|l| l.split_whitespace().rev().nth(1).and_then(|n| n.parse::<f64>().ok()));
+    if let Some(signs) = signs {
+        println!(
+            "openssl speed, P-256 signatures on one core: {signs:.0} a second; OCSP with nonce reaches {:.0}% of it",
+            100.0 * live / signs
+        );
+    }
+}
+
+/// Requests a second of a POST with this body.
+fn wrk_post(demo: &Demo, url: &str, body: &std::path::Path) -> f64 {
+    let script = demo.path("post.lua");
+    let lua = format!(
+        "local f = io.open(\"{}\", \"rb\")\nwrk.method = \"POST\"\nwrk.body = f:read(\"*all\")\nf:close()\nwrk.headers[\"Content-Type\"] = \"application/ocsp-request\"\n",
+        body.display()
+    );
+    std::fs::write(&script, lua).expect("the folder is writable");
+    wrk(&["-s", &script.display().to_string(), url])
+}
+
+fn wrk(arguments: &[&str]) -> f64 {
+    let output = Command::new("wrk").args(["-t1", "-c32", "-d5s"]).args(arguments).output().expect("wrk runs");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!printed.contains("Non-2xx"), "the load met errors:\n{printed}");
+    let rate = printed.lines().find_map(|l| l.trim().strip_prefix("Requests/sec:")).and_then(|n| n.trim().parse().ok());
+    rate.unwrap_or_else(|| panic!("wrk printed no rate:\n{printed}"))
+}
+
+/// The limit: nginx serving a file of an OCSP answer's size.
+fn nginx_static(demo: &Demo, url: &str, request: &std::path::Path) -> Option<f64> {
+    let folder = demo.path("limit");
+    std::fs::create_dir_all(&folder).ok()?;
+    let answer = folder.join("answer");
+    if !succeeds(
+        Command::new("curl")
+            .args(["-sf", "-H", "content-type: application/ocsp-request", "--data-binary", &format!("@{}", request.display()), "-o"])
+            .arg(&answer)
+            .arg(url),
+    ) {
+        return None;
+    }
+    let port = free_port();
+    let configuration = format!(
+        "daemon off; master_process off; pid {dir}/pid; error_log /dev/null;\nevents {{}}\nhttp {{ access_log off; keepalive_requests 10000000; server {{ listen 127.0.0.1:{port}; root {dir}; }} }}\n",
+        dir = folder.display()
+    );
+    let file = folder.join("nginx.conf");
+    std::fs::write(&file, configuration).ok()?;
+    let mut nginx = Command::new("nginx").arg("-c").arg(&file).stdin(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+    harness::wait_for("nginx to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let rate = wrk(&[&format!("http://127.0.0.1:{port}/answer")]);
+    let _ = nginx.kill();
+    let _ = nginx.wait();
+    Some(rate)
+}
+
+/// User and system time of a process so far (proc(5): fields 14 and 15, in ticks of 1/100 s).
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+    ticks as f64 / 100.0
+}
+
+fn resident_megabytes(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kilobytes =
+        status.lines().find_map(|l| l.strip_prefix("VmRSS:")).and_then(|n| n.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kilobytes.unwrap_or(f64::NAN) / 1024.0
+}
+
+fn file_megabytes(path: &str) -> f64 {
+    std::fs::metadata(path).map_or(f64::NAN, |m| m.len() as f64 / 1_048_576.0)
+}
