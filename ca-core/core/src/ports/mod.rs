@@ -4,16 +4,22 @@
 //! whether it may be called again. The traits for storage are sized by role, so that a process holds only what its
 //! role needs: the ACME front end has no way to write a certificate, the responder no way to write at all.
 
+mod anchor;
 mod clock;
 mod eab_secrets;
+mod key_device;
 mod key_store;
 mod publisher;
 mod rng;
 mod service_key;
 mod store;
 
+pub use anchor::{Anchor, AnchorError, AnchorState, AnchorStep};
 pub use clock::Clock;
 pub use eab_secrets::EabSecrets;
+pub use key_device::{
+    Attestation, DeviceIdentity, DeviceKind, DeviceLog, DeviceLogEntry, DeviceObject, FirmwareVersion, KeyAttributes, KeyDevice, WrappedKey,
+};
 pub use key_store::{GenerateKey, KeyInfo, KeyStore, KeyStoreError, SignInput};
 pub use publisher::{Publisher, PublisherError};
 pub use rng::Rng;
