@@ -107,7 +107,9 @@ pub enum AnchorStep {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnchorError {
     /// What the database says lies behind what this worker has seen.
-    #[error("{0} (hint: the database is an older copy or was edited; nothing is signed until it is the newest one again, see the officers' guide, \"After a restore\")")]
+    #[error(
+        "{0} (hint: the database is an older copy or was edited; nothing is signed until it is the newest one again, see the officers' guide, \"After a restore\")"
+    )]
     Behind(String),
     /// The step does not follow.
     #[error("the anchor refuses: {0}")]
