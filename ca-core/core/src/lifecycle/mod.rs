@@ -1,13 +1,14 @@
 //! The worker: leases signing requests and lifecycle jobs, and is the only one that has authority keys used.
 //!
 //! [`Worker::step_requests`] serves the front end's queue, [`Worker::tick_jobs`] the schedule,
-//! [`Worker::reconcile`] closes what a death left open, [`Worker::apply_statement`] does what operators signed. All
+//! [`Worker::reconcile`] closes what a death left open, [`Worker::drain_device_log`] follows the device's own log, [`Worker::apply_statement`] does what operators signed. All
 //! of them enter [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
 //! task: leases and compare-and-set in the store keep them apart, and a restart just calls them again.
 //!
 //! Deliberately absent: loops, timers and tasks, which belong to the shell; and trust in rows, see
 //! [`crate::evidence::chain`].
 
+mod device_log;
 mod jobs;
 mod join;
 mod operator;
@@ -27,8 +28,9 @@ use crate::evidence::memo::Memo;
 use crate::model::{Actor, AuditEntry, AuthorityName, OrderId, Outcome, WorkerId};
 use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
-use crate::ports::{Clock, EabSecrets, KeyStore, Publisher, Rng, StoreError, WorkerStore};
+use crate::ports::{Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
 
+pub use device_log::{FollowedLog, reconcile};
 pub use operator::{EabKey, OperatorReply};
 pub use probe::{HaltPoint, NoProbe, Probe};
 
@@ -89,6 +91,9 @@ pub enum WorkerError {
     /// The store.
     #[error("the worker's store: {0}")]
     Store(#[from] StoreError),
+    /// The device behind the authority keys.
+    #[error("the device of the authority keys: {0}")]
+    Device(#[from] KeyStoreError),
     /// The policy that was offered is older than the one in use.
     #[error("the policy has version {offered}, and version {current} is in use: a policy's version only grows")]
     PolicyRollback {
@@ -116,6 +121,7 @@ pub struct Worker {
     rates: Mutex<rate::Rates>,
     signers: Mutex<signer::Signers>,
     released: Mutex<Memo<OrderId, ()>>,
+    asked: Mutex<device_log::AskedByKey>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -144,6 +150,7 @@ impl Worker {
             rates: Mutex::default(),
             signers: Mutex::default(),
             released: Mutex::new(Memo::new(RELEASED)),
+            asked: Mutex::default(),
         }
     }
 

@@ -26,7 +26,7 @@ use ca_store_sqlite::SqliteStore;
 use ca_testkit::acme::{self, ClientKey};
 use ca_testkit::operator::Operator;
 use ca_testkit::store::audit;
-use ca_testkit::{FakeClock, FaultyKeys, SeededRng};
+use ca_testkit::{FakeClock, FaultyKeys, LoggingKeys, SeededRng};
 use sqlx::Connection as _;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
@@ -78,6 +78,7 @@ impl IssuanceStore for Nowhere {
 pub(crate) struct Desk {
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) keys: Arc<FaultyKeys>,
+    pub(crate) device: Arc<LoggingKeys>,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) probe: Arc<DieAt>,
     pub(crate) policy: Policy,
@@ -95,7 +96,8 @@ impl Desk {
         let store = Arc::new(SqliteStore::open(folder.path().join("store.db"), Arc::clone(&rng)).await.unwrap());
         let unsealer = || Unsealer::FileKey(Zeroizing::new([7; 32]));
         let software: Arc<dyn KeyStore> = Arc::new(SoftwareKeyStore::open(folder.path().join("keys"), unsealer()).unwrap());
-        let keys = Arc::new(FaultyKeys::new(software));
+        let device = Arc::new(LoggingKeys::new(software));
+        let keys = Arc::new(FaultyKeys::new(Arc::clone(&device) as Arc<dyn KeyStore>));
         let clock = Arc::new(FakeClock::default());
         let mut own_keys = Vec::new();
         for label in ["ca", "ocsp", "server"] {
@@ -117,7 +119,7 @@ impl Desk {
         let policy = policy(&ca_key, &own_keys);
         let probe = Arc::new(DieAt::default());
         let worker = Arc::new(worker(&store, &keys, &clock, &probe, policy.clone(), own_keys.clone(), 4));
-        Self { store, keys, clock, probe, policy, issuer, own_keys, worker, counter: AtomicU64::new(0), folder }
+        Self { store, keys, device, clock, probe, policy, issuer, own_keys, worker, counter: AtomicU64::new(0), folder }
     }
 
     /// Another process on the same store.

@@ -4,6 +4,7 @@
 
 mod crash;
 mod desk;
+mod device_log;
 mod jobs;
 mod operator;
 mod orders;
