@@ -40,6 +40,7 @@ assert len(session.get_pseudo_random(64)) == 64
 # Audit: the library checks the chain of digests by itself.
 first = session.get_log_entries()
 assert [e.number for e in first.entries] == [1, 2]
+session.set_log_index(2)
 session.set_command_audit({COMMAND.SIGN_ECDSA: AUDIT.FIXED, COMMAND.GENERATE_ASYMMETRIC_KEY: AUDIT.ON})
 assert session.get_command_audit()[COMMAND.SIGN_ECDSA] == AUDIT.FIXED
 refused(ERROR.INVALID_DATA, lambda: session.set_command_audit({COMMAND.SIGN_ECDSA: AUDIT.OFF}))
