@@ -6,9 +6,10 @@
 //! Deliberately absent: shares of secrets, changes of the roster, hardware attestation.
 
 mod bundle;
+pub(crate) mod canonical;
 mod error;
 mod plan;
-mod quorum;
+pub(crate) mod quorum;
 mod roster;
 mod statement;
 mod transcript;
