@@ -246,7 +246,7 @@ impl Run {
                 if !transcript.key_intended(key.label) {
                     self.append(TranscriptEvent::KeyIntended { label: label.clone(), place, algorithm })?;
                 }
-                self.store(key).generate(GenerateKey { label, algorithm }).await?.public_key
+                self.store(key).generate(GenerateKey::new(label, algorithm)).await?.public_key
             }
         };
         let algorithm = check_key(&public_key).map_err(|e| Error::issuance(format!("key `{}`", key.label), e))?;

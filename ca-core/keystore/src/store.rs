@@ -89,7 +89,10 @@ impl SoftwareKeyStore {
 #[async_trait]
 impl KeyStore for SoftwareKeyStore {
     async fn generate(&self, request: GenerateKey) -> Result<KeyInfo, KeyStoreError> {
-        let GenerateKey { label, algorithm } = request;
+        let GenerateKey { label, algorithm, exportable_under } = request;
+        if exportable_under.is_some() {
+            return Err(KeyStoreError::Unsupported { label, reason: "sealed files have no wrapping keys".to_owned() });
+        }
         let path = self.path(&label);
         if fs::symlink_metadata(&path).is_ok() {
             return Err(KeyStoreError::Exists(label));

@@ -48,7 +48,7 @@ async fn passes_the_suite_with_a_passphrase() {
 async fn after(unsealer: Unsealer, reader: Unsealer, damage: impl FnOnce(&Path)) -> KeyStoreError {
     let directory = tempfile::tempdir().unwrap();
     let label: ca_core::model::KeyLabel = "demo".parse().unwrap();
-    open(directory.path(), &unsealer).generate(GenerateKey { label: label.clone(), algorithm: KeyAlgorithm::P256 }).await.unwrap();
+    open(directory.path(), &unsealer).generate(GenerateKey::new(label.clone(), KeyAlgorithm::P256)).await.unwrap();
     damage(&directory.path().join("demo.sealed"));
     let store = open(directory.path(), &reader);
     let described = store.describe(&label).await.expect_err("the key must not open");
@@ -77,7 +77,7 @@ async fn a_wrong_secret_does_not_open() {
 async fn every_changed_byte_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let label: ca_core::model::KeyLabel = "demo".parse().unwrap();
-    open(directory.path(), &file_key(1)).generate(GenerateKey { label: label.clone(), algorithm: KeyAlgorithm::P256 }).await.unwrap();
+    open(directory.path(), &file_key(1)).generate(GenerateKey::new(label.clone(), KeyAlgorithm::P256)).await.unwrap();
     let path = directory.path().join("demo.sealed");
     let whole = fs::read(&path).unwrap();
     for position in 0..whole.len() {
