@@ -3,14 +3,21 @@
 //! - [`SoftwareKeyStore`] (feature `authority`): authority keys as sealed files. Hardware stores will sit beside it.
 //! - [`SoftwareServiceKey`]: a key of one of the product's own services, another type in another kind of file.
 //! - [`MasterKey`]: the worker's secret that external account bindings are derived from.
+//! - [`shares`] (feature `shares`): credentials that only several people together have; [`keyholder`]: how
+//!   they are asked of the process that keeps them.
 //! - [`Unsealer`] and [`sealed`]: how a file is opened.
 //!
 //! Private keys are made by aws-lc-rs, live in its memory (which it clears), and are on disk only sealed. Files
 //! are created exclusively with mode 0600; one that others may read is refused. No function here returns the
 //! private half of an authority key.
 
+#[cfg(feature = "shares")]
+pub mod keyholder;
 pub mod sealed;
+#[cfg(feature = "shares")]
+pub mod shares;
 
+mod credential;
 mod error;
 mod files;
 mod master;
@@ -20,6 +27,7 @@ mod service;
 mod store;
 mod unsealer;
 
+pub use credential::{CredentialError, CredentialSource};
 pub use error::SealError;
 pub use master::MasterKey;
 pub use service::SoftwareServiceKey;
