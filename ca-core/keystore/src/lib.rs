@@ -33,7 +33,7 @@ pub use master::MasterKey;
 pub use service::SoftwareServiceKey;
 #[cfg(feature = "authority")]
 pub use store::SoftwareKeyStore;
-pub use unsealer::Unsealer;
+pub use unsealer::{Unsealer, file_key_text};
 
 use ca_core::ports::Rng;
 

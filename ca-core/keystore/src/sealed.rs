@@ -68,8 +68,17 @@ pub struct Description {
     pub name: Option<String>,
     /// The key's algorithm, for keys.
     pub algorithm: Option<KeyAlgorithm>,
-    /// What it is a share of, for shares; what it opens, for credentials.
+    /// What it opens, for credentials and shares of them: one of the purposes' names.
+    pub purpose: Option<String>,
+    /// What it is a share of, for shares.
     pub share: Option<ShareLabel>,
+}
+
+impl Description {
+    /// One that says nothing but its kind.
+    pub const fn of(kind: Kind) -> Self {
+        Self { kind, name: None, algorithm: None, purpose: None, share: None }
+    }
 }
 
 /// What a share's file tells without being opened, authenticated with its content.
@@ -78,13 +87,11 @@ pub struct Description {
 pub struct ShareLabel {
     /// The digest of the set's description.
     pub set: Sha256Digest,
-    /// What the credential opens: one of the purposes' names.
-    pub purpose: String,
     /// How many shares open it.
     pub threshold: u8,
-    /// Its position in the set, from 1; 0 in a file that has the whole credential.
+    /// Its position in the set, from 1.
     pub index: u8,
-    /// Its holder; the empty text in a file that has the whole credential.
+    /// Its holder.
     pub holder: String,
 }
 
@@ -96,6 +103,8 @@ struct Header {
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     algorithm: Option<KeyAlgorithm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    purpose: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     share: Option<ShareLabel>,
     kdf: Kdf,
@@ -139,8 +148,8 @@ pub fn create(path: &Path, description: &Description, secret: &[u8], unsealer: &
         Unsealer::FileKey(_) => Kdf::HkdfSha256 { salt: Octets(random(rng)) },
     };
     let nonce = random::<12>(rng);
-    let Description { kind, name, algorithm, share } = description.clone();
-    let header = Header { kind, name, algorithm, share, kdf, nonce: Octets(nonce) };
+    let Description { kind, name, algorithm, purpose, share } = description.clone();
+    let header = Header { kind, name, algorithm, purpose, share, kdf, nonce: Octets(nonce) };
     let json = serde_json::to_string(&header).map_err(|_| SealError::Crypto("write a header"))?;
     let head = format!("{MAGIC}\n{json}\n");
     let key = derive(path, &header.kdf, unsealer)?;
@@ -211,8 +220,8 @@ impl Sealed {
         let body = body.strip_suffix('\n').ok_or_else(|| damaged("it ends too early"))?;
         let content = Zeroizing::new(STANDARD.decode(body).map_err(|_| damaged("its content is not base64"))?);
         let head = text.get(..magic.len() + json.len() + 2).ok_or_else(|| damaged("it ends too early"))?;
-        let Header { kind, name, algorithm, share, kdf, nonce } = header;
-        let description = Description { kind, name, algorithm, share };
+        let Header { kind, name, algorithm, purpose, share, kdf, nonce } = header;
+        let description = Description { kind, name, algorithm, purpose, share };
         Ok(Self { path: path.to_owned(), description, head: head.to_owned(), kdf, nonce: nonce.0, body: content })
     }
 

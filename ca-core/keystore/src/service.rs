@@ -25,7 +25,7 @@ impl SoftwareServiceKey {
     /// When the file exists or cannot be written.
     pub fn generate(path: impl AsRef<Path>, algorithm: KeyAlgorithm, unsealer: &Unsealer, rng: &dyn Rng) -> Result<Self, SealError> {
         let pkcs8 = pair::generate(algorithm)?;
-        let description = Description { kind: Kind::ServiceKey, name: None, algorithm: Some(algorithm), share: None };
+        let description = Description { algorithm: Some(algorithm), ..Description::of(Kind::ServiceKey) };
         sealed::create(path.as_ref(), &description, &pkcs8, unsealer, rng)?;
         // What the disk holds is what is used from now on: a key that cannot be read back must not get a certificate.
         Self::open(path, unsealer)

@@ -95,7 +95,7 @@ impl KeyStore for SoftwareKeyStore {
             return Err(KeyStoreError::Exists(label));
         }
         let pkcs8 = pair::generate(algorithm).map_err(to_store_error)?;
-        let description = Description { kind: Kind::AuthorityKey, name: Some(label.to_string()), algorithm: Some(algorithm), share: None };
+        let description = Description { name: Some(label.to_string()), algorithm: Some(algorithm), ..Description::of(Kind::AuthorityKey) };
         sealed::create(&path, &description, &pkcs8, &self.unsealer, &OsRandom).map_err(|e| match e {
             SealError::Exists(_) => KeyStoreError::Exists(label.clone()),
             other => to_store_error(other),

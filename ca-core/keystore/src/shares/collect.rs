@@ -48,17 +48,27 @@ impl Collector {
         self.shares.clear();
     }
 
-    /// Takes a share, and recombines when it is the last one needed.
+    /// Whether a share would be taken, and how many would be missing then. Changes nothing.
     ///
     /// # Errors
     /// When it is of another set, of nobody in this one, changed, or that of a holder who gave one already.
-    pub fn give(&mut self, share: Share) -> Result<Given, ShareError> {
-        self.set.verify(&share)?;
+    pub fn check(&self, share: &Share) -> Result<usize, ShareError> {
+        self.set.verify(share)?;
         if self.shares.iter().any(|s| s.holder == share.holder) {
             return Err(ShareError::Twice(share.holder.clone()));
         }
+        // It is emptied when the threshold is reached, so there is always one missing.
+        Ok(usize::from(self.set.threshold()).saturating_sub(self.shares.len() + 1))
+    }
+
+    /// Takes a share, and recombines when it is the last one needed.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn give(&mut self, share: Share) -> Result<Given, ShareError> {
+        let missing = self.check(&share)?;
         self.shares.push(share);
-        match usize::from(self.set.threshold()) - self.shares.len() {
+        match missing {
             0 => {
                 let secret = self.set.combine(&self.shares);
                 self.forget();

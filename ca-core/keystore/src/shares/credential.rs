@@ -1,16 +1,19 @@
 //! What a credential opens, and the form that it has there.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use aws_lc_rs::hkdf;
 use ca_core::model::CredentialName;
+use ca_core::ports::Rng;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::ShareError;
 use super::scheme::Scalar32;
-use crate::Unsealer;
+use crate::sealed::{self, Description, Kind, Sealed};
+use crate::{SealError, Unsealer};
 
 /// What a credential opens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -123,6 +126,35 @@ impl Credential {
     /// The bytes, for the device: a PIN's characters, or an authentication key.
     pub fn expose(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Seals it whole into a file on a host that starts unattended: mode 0600, exclusive, durable when this returns.
+    /// Whoever has the file and what opens it has the credential.
+    ///
+    /// # Errors
+    /// When the file exists or cannot be written.
+    pub fn seal(&self, path: &Path, unsealer: &Unsealer, rng: &dyn Rng) -> Result<(), SealError> {
+        let description = Description {
+            name: Some(self.name.to_string()),
+            purpose: Some(self.purpose.name().to_owned()),
+            ..Description::of(Kind::Credential)
+        };
+        sealed::create(path, &description, &self.bytes, unsealer, rng)
+    }
+
+    /// Opens the file of a whole credential of this name.
+    ///
+    /// # Errors
+    /// When it is missing, open to others, damaged, of another name, or does not open with this secret.
+    pub fn open(path: &Path, name: &CredentialName, unsealer: &Unsealer) -> Result<Self, ShareError> {
+        let sealed = Sealed::read(path, Kind::Credential)?;
+        let description = sealed.description();
+        if description.name.as_deref() != Some(name.as_str()) {
+            return Err(SealError::damaged(path, "it was sealed under another name").into());
+        }
+        let purpose = description.purpose.as_deref().and_then(|p| p.parse().ok());
+        let purpose = purpose.ok_or_else(|| SealError::damaged(path, "it does not say what it opens"))?;
+        Self::from_bytes(name.clone(), purpose, sealed.open(unsealer)?)
     }
 
     /// What opens a software key store.

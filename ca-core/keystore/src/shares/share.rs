@@ -53,13 +53,16 @@ impl Share {
     pub fn seal(&self, path: &Path, unsealer: &Unsealer, rng: &dyn Rng) -> Result<(), SealError> {
         let label = ShareLabel {
             set: self.set,
-            purpose: self.purpose.name().to_owned(),
             threshold: self.threshold,
             index: self.index,
             holder: self.holder.to_string(),
         };
-        let name = Some(self.credential.to_string());
-        let description = Description { kind: Kind::CredentialShare, name, algorithm: None, share: Some(label) };
+        let description = Description {
+            name: Some(self.credential.to_string()),
+            purpose: Some(self.purpose.name().to_owned()),
+            share: Some(label),
+            ..Description::of(Kind::CredentialShare)
+        };
         sealed::create(path, &description, self.joined().as_slice(), unsealer, rng)
     }
 
@@ -102,7 +105,7 @@ impl ShareFile {
         let description = sealed.description();
         let label = description.share.clone().ok_or_else(|| damaged("it does not say whose share it is"))?;
         let credential = description.name.as_deref().and_then(|n| n.parse().ok()).ok_or_else(|| damaged("it names no credential"))?;
-        let purpose = label.purpose.parse().map_err(|e: String| damaged(&e))?;
+        let purpose = description.purpose.as_deref().and_then(|p| p.parse().ok()).ok_or_else(|| damaged("it does not say what it opens"))?;
         let holder = label.holder.parse().map_err(|_| damaged("it names no holder"))?;
         Ok(Self { sealed, credential, label, purpose, holder })
     }
