@@ -6,6 +6,8 @@
 //! - [`shares`] (feature `shares`): credentials that only several people together have; [`keyholder`]: how
 //!   they are asked of the process that keeps them.
 //! - [`Unsealer`] and [`sealed`]: how a file is opened.
+//! - [`CredentialSource`], [`CredentialSpec`], [`UnsealSpec`]: where the secrets come from that open files and devices.
+//! - [`KeyStoreSpec`] (feature `authority`): which key store a configuration names.
 //!
 //! Private keys are made by aws-lc-rs, live in its memory (which it clears), and are on disk only sealed. Files
 //! are created exclusively with mode 0600; one that others may read is refused. No function here returns the
@@ -18,19 +20,25 @@ pub mod sealed;
 pub mod shares;
 
 mod credential;
+#[cfg(feature = "authority")]
+mod device;
 mod error;
 mod files;
 mod master;
 mod pair;
 mod service;
 #[cfg(feature = "authority")]
+mod spec;
+#[cfg(feature = "authority")]
 mod store;
 mod unsealer;
 
-pub use credential::{CredentialError, CredentialSource};
+pub use credential::{CredentialError, CredentialSource, CredentialSpec, UnsealSpec};
 pub use error::SealError;
 pub use master::MasterKey;
 pub use service::SoftwareServiceKey;
+#[cfg(feature = "authority")]
+pub use spec::{KeyStoreSpec, OpenError, OpenedKeyStore, Pkcs11Spec, SoftwareSpec};
 #[cfg(feature = "authority")]
 pub use store::SoftwareKeyStore;
 pub use unsealer::{Unsealer, file_key_text};

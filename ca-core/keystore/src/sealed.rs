@@ -53,6 +53,8 @@ pub enum Kind {
     ServiceKey,
     /// The worker's master key.
     MasterKey,
+    /// An authority's private key on its way to a backup store.
+    WrappedKey,
     /// One holder's share of a credential.
     CredentialShare,
     /// A whole credential, for hosts that start unattended.
@@ -68,17 +70,14 @@ pub struct Description {
     pub name: Option<String>,
     /// The key's algorithm, for keys.
     pub algorithm: Option<KeyAlgorithm>,
+    /// The wrapping key under which the key may leave its store; none: it may not.
+    pub exportable_under: Option<String>,
+    /// The key was brought in, not made here.
+    pub imported: bool,
     /// What it opens, for credentials and shares of them: one of the purposes' names.
     pub purpose: Option<String>,
     /// What it is a share of, for shares.
     pub share: Option<ShareLabel>,
-}
-
-impl Description {
-    /// One that says nothing but its kind.
-    pub const fn of(kind: Kind) -> Self {
-        Self { kind, name: None, algorithm: None, purpose: None, share: None }
-    }
 }
 
 /// What a share's file tells without being opened, authenticated with its content.
@@ -95,6 +94,13 @@ pub struct ShareLabel {
     pub holder: String,
 }
 
+impl Description {
+    /// Of something that was made here and stays.
+    pub const fn new(kind: Kind, name: Option<String>, algorithm: Option<KeyAlgorithm>) -> Self {
+        Self { kind, name, algorithm, exportable_under: None, imported: false, purpose: None, share: None }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -103,6 +109,10 @@ struct Header {
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     algorithm: Option<KeyAlgorithm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exportable_under: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    imported: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     purpose: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,6 +151,11 @@ impl<const N: usize> From<Octets<N>> for String {
 /// # Errors
 /// When the file exists ([`SealError::Exists`]) or cannot be written.
 pub fn create(path: &Path, description: &Description, secret: &[u8], unsealer: &Unsealer, rng: &dyn Rng) -> Result<(), SealError> {
+    create_exclusive(path, seal(path, description, secret, unsealer, rng)?.as_bytes(), rng)
+}
+
+/// The text of a sealed file; `path` is for messages.
+pub(crate) fn seal(path: &Path, description: &Description, secret: &[u8], unsealer: &Unsealer, rng: &dyn Rng) -> Result<String, SealError> {
     let kdf = match unsealer {
         Unsealer::Passphrase(_) => {
             Kdf::Argon2id { memory_kib: ARGON2_MEMORY_KIB, passes: ARGON2_PASSES, lanes: ARGON2_LANES, salt: Octets(random(rng)) }
@@ -148,8 +163,8 @@ pub fn create(path: &Path, description: &Description, secret: &[u8], unsealer: &
         Unsealer::FileKey(_) => Kdf::HkdfSha256 { salt: Octets(random(rng)) },
     };
     let nonce = random::<12>(rng);
-    let Description { kind, name, algorithm, purpose, share } = description.clone();
-    let header = Header { kind, name, algorithm, purpose, share, kdf, nonce: Octets(nonce) };
+    let Description { kind, name, algorithm, exportable_under, imported, purpose, share } = description.clone();
+    let header = Header { kind, name, algorithm, exportable_under, imported, purpose, share, kdf, nonce: Octets(nonce) };
     let json = serde_json::to_string(&header).map_err(|_| SealError::Crypto("write a header"))?;
     let head = format!("{MAGIC}\n{json}\n");
     let key = derive(path, &header.kdf, unsealer)?;
@@ -162,24 +177,27 @@ pub fn create(path: &Path, description: &Description, secret: &[u8], unsealer: &
     if head.len() > MAX_HEADER || text.len() > MAX_FILE {
         return Err(SealError::Crypto("seal a secret of this size"));
     }
-    create_exclusive(path, text.as_bytes(), rng)
+    Ok(text)
 }
 
-/// Opens a sealed file of this kind (and name), and gives its algorithm and its secret.
+/// Opens a sealed file of this kind (and name), and gives what its header says and its secret.
 ///
 /// # Errors
 /// When the file is missing, open to others, malformed, of another kind or name, or does not authenticate.
-pub fn open(
+pub fn open(path: &Path, kind: Kind, name: Option<&str>, unsealer: &Unsealer) -> Result<(Description, Zeroizing<Vec<u8>>), SealError> {
+    Sealed::read(path, kind)?.open_named(name, unsealer)
+}
+
+/// As [`open`], from the file's bytes; `path` is for messages.
+#[cfg(feature = "authority")]
+pub(crate) fn unseal(
     path: &Path,
+    bytes: &[u8],
     kind: Kind,
     name: Option<&str>,
     unsealer: &Unsealer,
-) -> Result<(Option<KeyAlgorithm>, Zeroizing<Vec<u8>>), SealError> {
-    let sealed = Sealed::read(path, kind)?;
-    if sealed.description.name.as_deref() != name {
-        return Err(SealError::damaged(path, "it was sealed under another name"));
-    }
-    Ok((sealed.description.algorithm, sealed.open(unsealer)?))
+) -> Result<(Description, Zeroizing<Vec<u8>>), SealError> {
+    Sealed::parse(path, bytes, kind)?.open_named(name, unsealer)
 }
 
 /// A sealed file that was read and not opened yet: what it says of itself is not authenticated.
@@ -199,9 +217,15 @@ impl Sealed {
     /// # Errors
     /// When the file is missing, open to others, malformed or of another kind.
     pub fn read(path: &Path, kind: Kind) -> Result<Self, SealError> {
-        let bytes = read_private(path, MAX_FILE)?;
+        Self::parse(path, &read_private(path, MAX_FILE)?, kind)
+    }
+
+    fn parse(path: &Path, bytes: &[u8], kind: Kind) -> Result<Self, SealError> {
         let damaged = |reason: &str| SealError::damaged(path, reason);
-        let text = std::str::from_utf8(&bytes).map_err(|_| damaged("not text"))?;
+        if bytes.len() > MAX_FILE {
+            return Err(damaged(&format!("longer than {MAX_FILE} bytes")));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| damaged("not text"))?;
         let mut lines = text.splitn(3, '\n');
         let (Some(magic), Some(json), Some(body)) = (lines.next(), lines.next(), lines.next()) else {
             return Err(damaged("it ends too early"));
@@ -218,11 +242,11 @@ impl Sealed {
         }
         // A truncated file ends without the line's end, or with a body that is no whole base64.
         let body = body.strip_suffix('\n').ok_or_else(|| damaged("it ends too early"))?;
-        let content = Zeroizing::new(STANDARD.decode(body).map_err(|_| damaged("its content is not base64"))?);
-        let head = text.get(..magic.len() + json.len() + 2).ok_or_else(|| damaged("it ends too early"))?;
-        let Header { kind, name, algorithm, purpose, share, kdf, nonce } = header;
-        let description = Description { kind, name, algorithm, purpose, share };
-        Ok(Self { path: path.to_owned(), description, head: head.to_owned(), kdf, nonce: nonce.0, body: content })
+        let body = Zeroizing::new(STANDARD.decode(body).map_err(|_| damaged("its content is not base64"))?);
+        let head = text.get(..magic.len() + json.len() + 2).ok_or_else(|| damaged("it ends too early"))?.to_owned();
+        let Header { kind, name, algorithm, exportable_under, imported, purpose, share, kdf, nonce } = header;
+        let description = Description { kind, name, algorithm, exportable_under, imported, purpose, share };
+        Ok(Self { path: path.to_owned(), description, head, kdf, nonce: nonce.0, body })
     }
 
     /// What the file says of itself.
@@ -242,6 +266,13 @@ impl Sealed {
             .len();
         self.body.truncate(length);
         Ok(self.body)
+    }
+
+    fn open_named(self, name: Option<&str>, unsealer: &Unsealer) -> Result<(Description, Zeroizing<Vec<u8>>), SealError> {
+        if self.description.name.as_deref() != name {
+            return Err(SealError::damaged(&self.path, "it was sealed under another name"));
+        }
+        Ok((self.description.clone(), self.open(unsealer)?))
     }
 }
 

@@ -57,12 +57,7 @@ impl Share {
             index: self.index,
             holder: self.holder.to_string(),
         };
-        let description = Description {
-            name: Some(self.credential.to_string()),
-            purpose: Some(self.purpose.name().to_owned()),
-            share: Some(label),
-            ..Description::of(Kind::CredentialShare)
-        };
+        let description = Description { purpose: Some(self.purpose.name().to_owned()), share: Some(label), ..Description::new(Kind::CredentialShare, Some(self.credential.to_string()), None) };
         sealed::create(path, &description, self.joined().as_slice(), unsealer, rng)
     }
 
