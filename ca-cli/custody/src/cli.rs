@@ -224,7 +224,12 @@ fn unseal(args: &UnsealArgs, configured: Option<&Path>) -> Result<String, Error>
 
 fn describe(status: &CredentialStatus) -> String {
     let state = if status.unsealed { "unsealed" } else { "sealed" };
-    let mut out = format!("{} ({}, {}): {state}", status.name, status.purpose, if status.unlock == Unlock::Attended { "attended" } else { "host-sealed" });
+    let mut out = format!(
+        "{} ({}, {}): {state}",
+        status.name,
+        status.purpose,
+        if status.unlock == Unlock::Attended { "attended" } else { "host-sealed" }
+    );
     if status.threshold > 0 {
         out.push_str(&format!(", {} of {} shares", status.given.len(), status.threshold));
     }
@@ -232,7 +237,8 @@ fn describe(status: &CredentialStatus) -> String {
     for given in &status.given {
         out.push_str(&format!("  {} gave a share at {} (user {})\n", given.holder, given.at.to_rfc3339(), given.uid));
     }
-    let others: Vec<&str> = status.holders.iter().filter(|h| !status.given.iter().any(|g| g.holder == **h)).map(HolderName::as_str).collect();
+    let others: Vec<&str> =
+        status.holders.iter().filter(|h| !status.given.iter().any(|g| g.holder == **h)).map(HolderName::as_str).collect();
     if !status.unsealed && !others.is_empty() {
         out.push_str(&format!("  may help: {}\n", others.join(", ")));
     }
@@ -294,7 +300,9 @@ fn credential(command: CredentialCommand) -> Result<String, Error> {
             let made = with_recipients(&to, |recipients| match (fresh, &mut pipe) {
                 (false, _) => reshare(&set, &old, recipients),
                 (true, Some(pipe)) => rotate(&set, &old, recipients, &mut |old, new| pipe.hand(old).and_then(|()| pipe.hand(new))),
-                (true, None) => Err(Error::Usage("--rotate needs --hand-to: what the credential opens must be told the new one".to_owned())),
+                (true, None) => {
+                    Err(Error::Usage("--rotate needs --hand-to: what the credential opens must be told the new one".to_owned()))
+                }
             })?;
             let hint = if fresh {
                 "The old shares open nothing any more, once what they opened has the new credential.\n"
@@ -307,9 +315,15 @@ fn credential(command: CredentialCommand) -> Result<String, Error> {
             let set = read_set(&set)?;
             let shares = open_shares(&set, &shares, &passphrases.passphrase_dir.into())?;
             let credential = recombine(&set, &shares)?.credential(set.credential(), set.purpose());
-            let key = if key_file.exists() { Unsealer::file_key_from(&key_file)? } else { Unsealer::create_file_key(&key_file, &SystemRng)? };
+            let key =
+                if key_file.exists() { Unsealer::file_key_from(&key_file)? } else { Unsealer::create_file_key(&key_file, &SystemRng)? };
             credential.seal(&out, &key, &SystemRng)?;
-            Ok(format!("Sealed into {}. Whoever is root where it and {} are has `{}`.\n", out.display(), key_file.display(), set.credential()))
+            Ok(format!(
+                "Sealed into {}. Whoever is root where it and {} are has `{}`.\n",
+                out.display(),
+                key_file.display(),
+                set.credential()
+            ))
         }
     }
 }
@@ -364,7 +378,10 @@ impl Pipe {
         let file = OpenOptions::new().write(true).open(&path).map_err(Error::io("open", &path))?;
         let metadata = file.metadata().map_err(Error::io("inspect", &path))?;
         if metadata.is_file() {
-            return Err(Error::Usage(format!("{} is a file on a disk: a credential is never written there (hint: a pipe, or /dev/fd/N)", path.display())));
+            return Err(Error::Usage(format!(
+                "{} is a file on a disk: a credential is never written there (hint: a pipe, or /dev/fd/N)",
+                path.display()
+            )));
         }
         Ok(Self(file))
     }

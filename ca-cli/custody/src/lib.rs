@@ -18,7 +18,9 @@ mod error;
 mod passphrase;
 mod system;
 
-pub use cli::{CredentialCommand, KeyholderArgs, SealArgs, UnsealArgs, credential_command, keyholder_command, seal_command, unseal_command};
+pub use cli::{
+    CredentialCommand, KeyholderArgs, SealArgs, UnsealArgs, credential_command, keyholder_command, seal_command, unseal_command,
+};
 pub use error::Error;
 pub use passphrase::Passphrases;
 pub use system::{SystemClock, SystemRng};

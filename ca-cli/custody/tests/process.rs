@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use ca_keystore::keyholder::{Keyholder, KeyholderError, Refusal};
-use ca_keystore::shares::{Purpose, ShareFile};
+use ca_keystore::shares::ShareFile;
 use ca_keystore::{CredentialError, CredentialSource as _, Unsealer};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ca-keyholder");
@@ -32,9 +32,9 @@ impl Drop for Site {
     }
 }
 
-fn as_user(uid: u32) -> Command {
+fn as_user(uid: u32, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups", "--"]).arg(BINARY);
+    command.args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups", "--"]).arg(program);
     command
 }
 
@@ -57,6 +57,8 @@ impl Site {
         assert!(rustix_uid() == 0, "this test needs root, to act as several users (hint: sudo -E cargo test)");
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        // Where the other users can run it.
+        fs::copy(BINARY, folder.path().join("ca-keyholder")).unwrap();
         let passphrases = folder.path().join("passphrases");
         fs::create_dir(&passphrases).unwrap();
         for holder in ["ana", "bela", "cora"] {
@@ -102,11 +104,12 @@ impl Site {
             chown(self.path(name), Some(KEYHOLDER), Some(KEYHOLDER)).unwrap();
         }
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        // Locked memory is a privilege of root and of the unit; here the limit is raised before the user changes.
-        let mut command = Command::new("sh");
+        // Locking memory needs a limit that its unit raises, or this privilege.
+        let mut command = Command::new("setpriv");
         command
-            .args(["-c", r#"ulimit -l unlimited; exec "$@""#, "sh", "setpriv"])
-            .args([&format!("--reuid={KEYHOLDER}"), &format!("--regid={KEYHOLDER}"), "--clear-groups", "--", BINARY])
+            .args([&format!("--reuid={KEYHOLDER}"), &format!("--regid={KEYHOLDER}"), "--clear-groups"])
+            .args(["--inh-caps=+ipc_lock", "--ambient-caps=+ipc_lock", "--"])
+            .arg(self.path("ca-keyholder"))
             .args(["serve", "--keyholder-config"])
             .arg(self.path("keyholder.toml"));
         self.process = Some(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
@@ -126,7 +129,7 @@ impl Site {
     }
 
     fn ask(&self, user: u32, arguments: &[&str]) -> Output {
-        let mut command = as_user(user);
+        let mut command = as_user(user, self.path("ca-keyholder"));
         command.args(arguments).arg("--socket").arg(self.socket()).stdin(Stdio::null()).output().unwrap()
     }
 
@@ -153,23 +156,19 @@ fn rustix_uid() -> u32 {
 #[track_caller]
 fn check(output: &Output, code: i32, expected: &str) {
     let printed = text(&output.stdout) + &text(&output.stderr);
-    assert!(output.status.code() == Some(code) && printed.contains(expected), "{:?}, not {code} with `{expected}`: {printed}", output.status);
+    assert!(
+        output.status.code() == Some(code) && printed.contains(expected),
+        "{:?}, not {code} with `{expected}`: {printed}",
+        output.status
+    );
 }
 
-/// Takes the credential as the worker's user would, by a copy of this test's own client in a process of that user.
+/// Takes the credential as a process of this user would: there is no command for it.
 fn take_as(site: &Site, user: u32) -> Output {
-    let request = r#"import socket, sys
-s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.settimeout(10)
-s.sendall(b'{"ask":"take","credential":"token"}\n')
-data = b''
-while not data.endswith(b'\n'):
-    part = s.recv(65536)
-    if not part: break
-    data += part
-sys.stdout.write(data.decode())"#;
-    let mut command = Command::new("setpriv");
-    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups", "--", "python3", "-c", request]);
-    command.arg(site.socket()).output().unwrap()
+    let script = r#"use IO::Socket::UNIX; $| = 1;
+my $s = IO::Socket::UNIX->new(Type => SOCK_STREAM(), Peer => $ARGV[0]) or die "connect: $!";
+$s->send(qq({"ask":"take","credential":"token"}\n)); print <$s>;"#;
+    as_user(user, "perl").args(["-MSocket", "-e", script]).arg(site.socket()).output().unwrap()
 }
 
 #[test]
@@ -178,7 +177,7 @@ fn holders_unseal_each_with_their_own_share_and_it_survives_whoever_asks() {
     site.start();
     check(&site.ask(ANA, &["unseal", "--status"]), 0, "token (pkcs11-pin, attended): sealed, 0 of 2 shares");
     check(&site.unseal(ANA, "ana"), 0, "The share of ana is good. `token` needs 1 more.");
-    check(&site.ask(0, &["unseal", "--status"]), 0, &format!("ana gave a share at"));
+    check(&site.ask(0, &["unseal", "--status"]), 0, "ana gave a share at");
     check(&take_as(&site, WORKER), 0, "\"why\":\"sealed\"");
     check(&site.unseal(ANA, "ana"), 4, "`ana` has given a share already; one person counts once");
     check(&site.unseal(WORKER, "bela"), 4, "may not give shares");
@@ -225,11 +224,7 @@ fn ceremony_15_no_core_dump_no_swap_and_no_secret_to_be_seen() {
     let resident: u64 = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").parse().unwrap();
     assert!(locked >= resident && resident > 0, "{locked} kB of {resident} kB are locked");
     // Its own user may not look into it: the kernel gives the files of a process that is not dumpable to root.
-    let peek = Command::new("setpriv")
-        .args([&format!("--reuid={KEYHOLDER}"), &format!("--regid={KEYHOLDER}"), "--clear-groups", "--", "head", "-c1"])
-        .arg(format!("/proc/{process}/environ"))
-        .output()
-        .unwrap();
+    let peek = as_user(KEYHOLDER, "head").arg("-c1").arg(format!("/proc/{process}/environ")).output().unwrap();
     assert!(!peek.status.success(), "the keyholder's user could read its environment");
 
     // Canaries: the PIN, and what the shares have, in every form that it crosses something in.
@@ -240,7 +235,8 @@ fn ceremony_15_no_core_dump_no_swap_and_no_secret_to_be_seen() {
         canaries.push(serde_json::to_value(&share).unwrap()["secret"].as_str().unwrap().to_owned());
         canaries.push(format!("the long passphrase of {holder}"));
     }
-    let mut seen = vec![proc("cmdline"), proc("environ"), fs::read(site.path("log")).unwrap(), fs::read(site.path("state/audit.jsonl")).unwrap()];
+    let mut seen =
+        vec![proc("cmdline"), proc("environ"), fs::read(site.path("log")).unwrap(), fs::read(site.path("state/audit.jsonl")).unwrap()];
     seen.extend([fs::read(site.path("report")).unwrap(), fs::read(site.path("token.set.json")).unwrap()]);
     for bytes in seen {
         let shown = text(&bytes);
@@ -266,27 +262,22 @@ fn a_socket_of_somebody_else_gets_no_share() {
     fs::remove_file(folder.join("keyholder.sock")).unwrap();
     // A folder of one user, a listener of another: it is refused before a byte is sent.
     fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
-    chown(&folder, Some(ANA), Some(ANA)).unwrap();
-    let listen = "import socket, sys, time\ns = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); print(flush=True)\nc, _ = s.accept(); sys.stdout.write(repr(c.recv(10)))";
-    let mut other = Command::new("python3").args(["-c", listen]).arg(folder.join("keyholder.sock")).stdout(Stdio::piped()).spawn().unwrap();
-    // Bound by root, given away: the kernel remembers who listens.
-    wait_for("the other listener", || folder.join("keyholder.sock").exists());
-    let _ = other.kill();
-    let _ = other.wait();
-    fs::remove_file(folder.join("keyholder.sock")).unwrap();
-    fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
     chown(&folder, Some(WORKER), Some(WORKER)).unwrap();
-    let mut other = Command::new("setpriv")
-        .args([&format!("--reuid={WORKER}"), &format!("--regid={WORKER}"), "--clear-groups", "--", "python3", "-c", listen])
-        .arg(folder.join("keyholder.sock"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let script = r#"use IO::Socket::UNIX;
+my $s = IO::Socket::UNIX->new(Type => SOCK_STREAM(), Local => $ARGV[0], Listen => 1) or die "listen: $!";
+my $c = $s->accept(); my $got; $c->recv($got, 10); print "heard <$got>";"#;
+    let other =
+        as_user(WORKER, "perl").args(["-MSocket", "-e", script]).arg(folder.join("keyholder.sock")).stdout(Stdio::piped()).spawn().unwrap();
     wait_for("the other listener", || folder.join("keyholder.sock").exists());
     chown(&folder, Some(ANA), Some(ANA)).unwrap();
-    wait_for("it to listen", || Keyholder::at(folder.join("keyholder.sock")).take(&name).is_err_and(|e| matches!(e, KeyholderError::Untrusted { .. })));
-    refused(&format!("user {WORKER} answers there, and its folder belongs to user {ANA}"));
-    assert_eq!(text(&other.wait_with_output().map(|o| o.stdout).unwrap()).trim(), "b''", "it heard nothing");
+    let mut told = String::new();
+    wait_for("it to listen", || {
+        let error = Keyholder::at(folder.join("keyholder.sock")).take(&name).unwrap_err();
+        told = error.to_string();
+        matches!(error, KeyholderError::Untrusted { .. })
+    });
+    assert!(told.contains(&format!("user {WORKER} answers there, and its folder belongs to user {ANA}")), "{told}");
+    assert_eq!(text(&other.wait_with_output().unwrap().stdout), "heard <>");
 }
 
 #[test]
@@ -302,7 +293,9 @@ fn what_is_wrong_at_the_start_is_named() {
     fs::write(site.path("token.set.json"), "{}").unwrap();
     check(&start(&site), 3, "its description does not parse");
     let limited = Command::new("sh")
-        .args(["-c", r#"ulimit -l 0; exec setpriv --reuid=47001 --clear-groups --bounding-set=-all -- "$@""#, "sh", BINARY, "serve", "--keyholder-config"])
+        .args(["-c", r#"ulimit -l 0; exec setpriv --reuid=47001 --clear-groups -- "$@""#, "sh"])
+        .arg(site.path("ca-keyholder"))
+        .args(["serve", "--keyholder-config"])
         .arg(site.path("keyholder.toml"))
         .output()
         .unwrap();
@@ -323,9 +316,17 @@ fn a_credential_is_not_written_to_a_disk_nor_under_a_short_passphrase() {
     fs::write(site.path("passphrases/bela"), "short\n").unwrap();
     check(&create(&[]), 1, "the passphrase of `bela`: it has fewer than 12 characters");
     assert!(!site.path("other").exists(), "nothing was made");
+}
+
+#[test]
+fn a_source_tells_what_may_come_from_what_will_not() {
+    let mut site = Site::new();
     let source = Keyholder::at(site.socket());
-    assert!(matches!(source.credential("token"), Err(CredentialError::Unavailable(_) | CredentialError::Wrong(_))));
-    assert!(matches!(source.take(&"token".parse().unwrap()), Err(KeyholderError::Away { .. } | KeyholderError::Untrusted { .. })));
-    assert_eq!(Purpose::Pkcs11Pin.name().parse(), Ok(Purpose::Pkcs11Pin));
-    assert_ne!(Refusal::Sealed, Refusal::Denied);
+    assert!(matches!(source.credential("token"), Err(CredentialError::Unavailable(e)) if e.contains("does not answer")));
+    site.start();
+    assert!(matches!(source.credential("token"), Err(CredentialError::Wrong(e)) if e.contains("user 0 may not have")), "root is not named");
+    assert!(matches!(source.credential("other"), Err(CredentialError::Wrong(e)) if e.contains("no credential `other`")));
+    assert!(matches!(source.credential("../x"), Err(CredentialError::Wrong(_))));
+    assert!(matches!(source.seal(None), Ok(names) if names.is_empty()));
+    assert!(matches!(source.seal(Some("other".parse().unwrap())), Err(KeyholderError::Refused { why: Refusal::Unknown, .. })));
 }

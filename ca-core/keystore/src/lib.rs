@@ -33,7 +33,7 @@ mod spec;
 mod store;
 mod unsealer;
 
-pub use credential::{CredentialError, CredentialSource, CredentialSpec, UnsealSpec};
+pub use credential::{CredentialError, CredentialSource, CredentialSpec, Opening, UnsealSpec};
 pub use error::SealError;
 pub use master::MasterKey;
 pub use service::SoftwareServiceKey;

@@ -138,7 +138,7 @@ impl KeyStoreSpec {
         let no_secret = |source| OpenError::Credential { what: what.to_owned(), source };
         match self {
             Self::Software(spec) => {
-                let store = SoftwareKeyStore::open(&spec.dir, spec.unseal.unsealer(what).map_err(no_secret)?)?;
+                let store = SoftwareKeyStore::open(&spec.dir, spec.unseal.opening(what).map_err(no_secret)?)?;
                 Ok(OpenedKeyStore { keys: Arc::new(store), device: None })
             }
             Self::Pkcs11(_) => Err(OpenError::NotBuilt("pkcs11")),
@@ -188,6 +188,13 @@ mod tests {
         check(r#"{"dir":"k","unseal":"terminal"}"#, Ok(&software));
         check(r#"{"kind":"software","dir":"k","unseal":"terminal"}"#, Ok(&software));
         check(r#"{"dir":"k","unseal":"terminal","token":"t"}"#, Err("token"));
+        let unseal = UnsealSpec::Keyholder { socket: "s".into(), credential: "authority".to_owned() };
+        let attended = KeyStoreSpec::Software(SoftwareSpec { dir: "k".into(), unseal });
+        check(r#"{"dir":"k","unseal":{"keyholder":"s","credential":"authority"}}"#, Ok(&attended));
+        for wrong in [r#"{"keyholder":"s"}"#, r#"{"key_file":"a","passphrase_file":"b"}"#, r#"{"file":"a"}"#, r#""secret""#, "{}"] {
+            let error = serde_json::from_str::<KeyStoreSpec>(&format!(r#"{{"dir":"k","unseal":{wrong}}}"#)).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "a secret written in the wrong place is not shown: {error}");
+        }
         check(r#"{"kind":"tpm"}"#, Err("\"tpm\""));
         let pkcs11 = |pin| {
             KeyStoreSpec::Pkcs11(Pkcs11Spec { module: "m.so".into(), token: Some("online".to_owned()), serial: None, pin, sessions: 4 })

@@ -54,7 +54,8 @@ impl AuditFile {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: Option<&Path>) -> Result<Self, Error> {
-        let open = |path| OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(Error::io("open the audit file", path));
+        let open =
+            |path| OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(Error::io("open the audit file", path));
         path.map(open).transpose().map(Self)
     }
 }

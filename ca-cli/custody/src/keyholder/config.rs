@@ -194,6 +194,9 @@ mod tests {
     #[test]
     fn users_are_found_by_name() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nca:x:990:991::/:/usr/sbin/nologin\nbroken\n";
-        assert_eq!((uid_of("ca", passwd), uid_of("root", passwd), uid_of("c", passwd), uid_of("broken", passwd)), (Some(990), Some(0), None, None));
+        assert_eq!(
+            (uid_of("ca", passwd), uid_of("root", passwd), uid_of("c", passwd), uid_of("broken", passwd)),
+            (Some(990), Some(0), None, None)
+        );
     }
 }

@@ -92,7 +92,8 @@ impl<A: Audit> Custody<A> {
     /// Writes that someone without business was turned away.
     pub fn turned_away(&mut self, peer: Peer, now: Timestamp) {
         // Nothing depends on this line, so a full disk does not matter here.
-        let _ = self.audit.write(&[AuditEvent { reason: Some("not one of the users here".to_owned()), ..event(now, "denied", Some(peer)) }]);
+        let _ =
+            self.audit.write(&[AuditEvent { reason: Some("not one of the users here".to_owned()), ..event(now, "denied", Some(peer)) }]);
     }
 
     /// Answers one request.
@@ -110,7 +111,9 @@ impl<A: Audit> Custody<A> {
     }
 
     fn write(&mut self, events: &[AuditEvent]) -> Result<(), Answer> {
-        self.audit.write(events).map_err(|e| refused(Refusal::Failed, format!("the audit line could not be written, so nothing was done: {e}")))
+        self.audit
+            .write(events)
+            .map_err(|e| refused(Refusal::Failed, format!("the audit line could not be written, so nothing was done: {e}")))
     }
 
     /// Turns someone away, on record.
@@ -131,7 +134,8 @@ impl<A: Audit> Custody<A> {
     }
 
     fn find(&mut self, name: &CredentialName) -> Result<&mut Entry, Answer> {
-        let unknown = || refused(Refusal::Unknown, format!("the keyholder has no credential `{name}` (hint: `ca unseal --status` lists them)"));
+        let unknown =
+            || refused(Refusal::Unknown, format!("the keyholder has no credential `{name}` (hint: `ca unseal --status` lists them)"));
         self.entries.iter_mut().find(|e| e.name == *name).ok_or_else(unknown)
     }
 

@@ -134,7 +134,10 @@ impl Credential {
     /// # Errors
     /// When the file exists or cannot be written.
     pub fn seal(&self, path: &Path, unsealer: &Unsealer, rng: &dyn Rng) -> Result<(), SealError> {
-        let description = Description { purpose: Some(self.purpose.name().to_owned()), ..Description::new(Kind::Credential, Some(self.name.to_string()), None) };
+        let description = Description {
+            purpose: Some(self.purpose.name().to_owned()),
+            ..Description::new(Kind::Credential, Some(self.name.to_string()), None)
+        };
         sealed::create(path, &description, &self.bytes, unsealer, rng)
     }
 

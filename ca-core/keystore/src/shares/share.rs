@@ -51,13 +51,12 @@ impl Share {
     /// # Errors
     /// When the file exists or cannot be written.
     pub fn seal(&self, path: &Path, unsealer: &Unsealer, rng: &dyn Rng) -> Result<(), SealError> {
-        let label = ShareLabel {
-            set: self.set,
-            threshold: self.threshold,
-            index: self.index,
-            holder: self.holder.to_string(),
+        let label = ShareLabel { set: self.set, threshold: self.threshold, index: self.index, holder: self.holder.to_string() };
+        let description = Description {
+            purpose: Some(self.purpose.name().to_owned()),
+            share: Some(label),
+            ..Description::new(Kind::CredentialShare, Some(self.credential.to_string()), None)
         };
-        let description = Description { purpose: Some(self.purpose.name().to_owned()), share: Some(label), ..Description::new(Kind::CredentialShare, Some(self.credential.to_string()), None) };
         sealed::create(path, &description, self.joined().as_slice(), unsealer, rng)
     }
 
@@ -100,7 +99,8 @@ impl ShareFile {
         let description = sealed.description();
         let label = description.share.clone().ok_or_else(|| damaged("it does not say whose share it is"))?;
         let credential = description.name.as_deref().and_then(|n| n.parse().ok()).ok_or_else(|| damaged("it names no credential"))?;
-        let purpose = description.purpose.as_deref().and_then(|p| p.parse().ok()).ok_or_else(|| damaged("it does not say what it opens"))?;
+        let purpose =
+            description.purpose.as_deref().and_then(|p| p.parse().ok()).ok_or_else(|| damaged("it does not say what it opens"))?;
         let holder = label.holder.parse().map_err(|_| damaged("it names no holder"))?;
         Ok(Self { sealed, credential, label, purpose, holder })
     }
