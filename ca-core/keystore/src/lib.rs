@@ -1,6 +1,7 @@
 //! Key stores: where authority keys live, and the sealed files that keep every secret of this product at rest.
 //!
-//! - [`SoftwareKeyStore`] (feature `authority`): authority keys as sealed files. Hardware stores will sit beside it.
+//! - [`SoftwareKeyStore`] (feature `authority`): authority keys as sealed files.
+//! - `Pkcs11KeyStore` (feature `pkcs11`): authority keys on a PKCS#11 token.
 //! - [`SoftwareServiceKey`]: a key of one of the product's own services, another type in another kind of file.
 //! - [`MasterKey`]: the worker's secret that external account bindings are derived from.
 //! - [`shares`] (feature `shares`): credentials that only several people together have; [`keyholder`]: how
@@ -26,6 +27,8 @@ mod error;
 mod files;
 mod master;
 mod pair;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod service;
 #[cfg(feature = "authority")]
 mod spec;
@@ -36,9 +39,11 @@ mod unsealer;
 pub use credential::{CredentialError, CredentialSource, CredentialSpec, Opening, UnsealSpec};
 pub use error::SealError;
 pub use master::MasterKey;
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::Pkcs11KeyStore;
 pub use service::SoftwareServiceKey;
 #[cfg(feature = "authority")]
-pub use spec::{KeyStoreSpec, OpenError, OpenedKeyStore, Pkcs11Spec, SoftwareSpec};
+pub use spec::{KeyStoreSpec, OpenError, Pkcs11Spec, SoftwareSpec};
 #[cfg(feature = "authority")]
 pub use store::SoftwareKeyStore;
 pub use unsealer::{Unsealer, file_key_text};

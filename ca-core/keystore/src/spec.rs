@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ca_core::ports::{KeyDevice, KeyStore, KeyStoreError};
+use ca_core::ports::{KeyDevice, KeyStoreError};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -106,14 +106,6 @@ pub enum OpenError {
     NotBuilt(&'static str),
 }
 
-/// An open key store.
-pub struct OpenedKeyStore {
-    /// Its keys.
-    pub keys: Arc<dyn KeyStore>,
-    /// The device behind it, where there is one that can be asked.
-    pub device: Option<Arc<dyn KeyDevice>>,
-}
-
 impl KeyStoreSpec {
     /// Makes relative paths start at `base`.
     pub fn resolve(&mut self, base: &Path) {
@@ -133,14 +125,20 @@ impl KeyStoreSpec {
     ///
     /// # Errors
     /// When its secret cannot be read, what the specification names is wrong, or this build has no such kind. A device
-    /// that is merely away is no error here: [`KeyStore::health`] tells.
-    pub fn open(&self, what: &str) -> Result<OpenedKeyStore, OpenError> {
+    /// that is merely away is no error here: [`ca_core::ports::KeyStore::health`] tells.
+    pub fn open(&self, what: &str) -> Result<Arc<dyn KeyDevice>, OpenError> {
         let no_secret = |source| OpenError::Credential { what: what.to_owned(), source };
         match self {
             Self::Software(spec) => {
                 let store = SoftwareKeyStore::open(&spec.dir, spec.unseal.opening(what).map_err(no_secret)?)?;
-                Ok(OpenedKeyStore { keys: Arc::new(store), device: None })
+                Ok(Arc::new(store))
             }
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(spec) => {
+                let pin = spec.pin.source(&format!("PIN of the {spec}")).map_err(no_secret)?;
+                Ok(Arc::new(crate::Pkcs11KeyStore::open(spec, pin)?))
+            }
+            #[cfg(not(feature = "pkcs11"))]
             Self::Pkcs11(_) => Err(OpenError::NotBuilt("pkcs11")),
         }
     }
