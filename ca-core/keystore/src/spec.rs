@@ -121,6 +121,15 @@ impl KeyStoreSpec {
         }
     }
 
+    /// The socket of the keyholder that its secret is asked of, where it is.
+    pub fn keyholder(&self) -> Option<&Path> {
+        match self {
+            Self::Software(SoftwareSpec { unseal: UnsealSpec::Keyholder { socket, .. }, .. })
+            | Self::Pkcs11(Pkcs11Spec { pin: CredentialSpec::Keyholder { socket, .. }, .. }) => Some(socket),
+            Self::Software(_) | Self::Pkcs11(_) => None,
+        }
+    }
+
     /// Opens the key store; `what` names it to a person who is asked for its secret. Blocks.
     ///
     /// # Errors
