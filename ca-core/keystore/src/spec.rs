@@ -121,6 +121,15 @@ impl KeyStoreSpec {
         }
     }
 
+    /// The socket of the keyholder that its secret is asked of, where it is.
+    pub fn keyholder(&self) -> Option<&Path> {
+        match self {
+            Self::Software(SoftwareSpec { unseal: UnsealSpec::Keyholder { socket, .. }, .. })
+            | Self::Pkcs11(Pkcs11Spec { pin: CredentialSpec::Keyholder { socket, .. }, .. }) => Some(socket),
+            Self::Software(_) | Self::Pkcs11(_) => None,
+        }
+    }
+
     /// Opens the key store; `what` names it to a person who is asked for its secret. Blocks.
     ///
     /// # Errors
@@ -130,7 +139,7 @@ impl KeyStoreSpec {
         let no_secret = |source| OpenError::Credential { what: what.to_owned(), source };
         match self {
             Self::Software(spec) => {
-                let store = SoftwareKeyStore::open(&spec.dir, spec.unseal.unsealer(what).map_err(no_secret)?)?;
+                let store = SoftwareKeyStore::open(&spec.dir, spec.unseal.opening(what).map_err(no_secret)?)?;
                 Ok(Arc::new(store))
             }
             #[cfg(feature = "pkcs11")]
@@ -186,6 +195,13 @@ mod tests {
         check(r#"{"dir":"k","unseal":"terminal"}"#, Ok(&software));
         check(r#"{"kind":"software","dir":"k","unseal":"terminal"}"#, Ok(&software));
         check(r#"{"dir":"k","unseal":"terminal","token":"t"}"#, Err("token"));
+        let unseal = UnsealSpec::Keyholder { socket: "s".into(), credential: "authority".to_owned() };
+        let attended = KeyStoreSpec::Software(SoftwareSpec { dir: "k".into(), unseal });
+        check(r#"{"dir":"k","unseal":{"keyholder":"s","credential":"authority"}}"#, Ok(&attended));
+        for wrong in [r#"{"keyholder":"s"}"#, r#"{"key_file":"a","passphrase_file":"b"}"#, r#"{"file":"a"}"#, r#""secret""#, "{}"] {
+            let error = serde_json::from_str::<KeyStoreSpec>(&format!(r#"{{"dir":"k","unseal":{wrong}}}"#)).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "a secret written in the wrong place is not shown: {error}");
+        }
         check(r#"{"kind":"tpm"}"#, Err("\"tpm\""));
         let pkcs11 = |pin| {
             KeyStoreSpec::Pkcs11(Pkcs11Spec { module: "m.so".into(), token: Some("online".to_owned()), serial: None, pin, sessions: 4 })
