@@ -27,7 +27,8 @@ pub use id::{
     AccountId, AttemptId, AuthorityName, AuthorizationId, GrantId, IdError, JobId, KeyLabel, LeaseToken, OrderId, RequestId, WorkerId,
 };
 pub use intent::{
-    Abandonment, CertificateIntent, Completed, Completion, CrlIntent, Intent, IntentContent, OpenIntent, Origin, SignedBytes,
+    Abandonment, ArtefactIntent, CertificateIntent, Completed, Completion, CrlIntent, Intent, IntentContent, OpenIntent, Origin,
+    SignedBytes,
 };
 pub use job::{Job, JobKind, JobRecord, LeasedJob};
 pub use order::{Authorization, AuthorizationStatus, NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};
