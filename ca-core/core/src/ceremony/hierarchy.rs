@@ -125,13 +125,9 @@ impl Hierarchy {
     /// When it is too large, does not parse or is not in canonical form; a signature in it does not verify; a key or a
     /// serial number stands twice; or subject and key are not one to one.
     pub fn parse(bytes: &[u8]) -> Result<Self, CeremonyError> {
-        let syntax = |reason: String| CeremonyError::Syntax { what: "hierarchy", reason };
-        if bytes.len() > Self::MAX_BYTES {
-            return Err(syntax(format!("it has {} bytes; the most is {}", bytes.len(), Self::MAX_BYTES)));
-        }
-        let document: Document = serde_json::from_slice(bytes).map_err(|e| syntax(e.to_string()))?;
-        if document.format != Self::FORMAT || canonical::to_bytes(&document) != bytes {
-            return Err(syntax(format!("it is not {} in canonical form", Self::FORMAT)));
+        let document: Document = canonical::parse("hierarchy", Self::MAX_BYTES, bytes)?;
+        if document.format != Self::FORMAT {
+            return Err(CeremonyError::Syntax { what: "hierarchy", reason: format!("its format is not {}", Self::FORMAT) });
         }
         Self::check(document)
     }

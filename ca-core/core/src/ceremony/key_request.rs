@@ -144,14 +144,7 @@ impl KeyRequest {
     /// When it is too large, does not parse or is not in canonical form, or the PKCS#10 request does not verify, has
     /// another key, or was signed for another statement.
     pub fn parse(bytes: &[u8]) -> Result<Self, CeremonyError> {
-        let syntax = |reason: String| CeremonyError::Syntax { what: "request", reason };
-        if bytes.len() > Self::MAX_BYTES {
-            return Err(syntax(format!("it has {} bytes; the most is {}", bytes.len(), Self::MAX_BYTES)));
-        }
-        let file: RequestFile = serde_json::from_slice(bytes).map_err(|e| syntax(e.to_string()))?;
-        if canonical::to_bytes(&file) != bytes {
-            return Err(syntax("it is not in canonical form".to_owned()));
-        }
+        let file: RequestFile = canonical::parse("request", Self::MAX_BYTES, bytes)?;
         Self::new(file.statement, file.request)
     }
 

@@ -8,14 +8,14 @@
 mod act;
 mod acts;
 mod bundle;
-mod canonical;
+pub(crate) mod canonical;
 mod device_check;
 mod error;
 mod hierarchy;
 mod identity;
 mod key_request;
 mod plan;
-mod quorum;
+pub(crate) mod quorum;
 mod roster;
 mod roster_chain;
 mod serials;
