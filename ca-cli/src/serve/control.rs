@@ -159,6 +159,8 @@ impl InstanceAnswers {
                 });
             }
         }
+        let keystore_error = self.keys_said.borrow().clone();
+        let jobs = self.store.jobs(MAX_JOBS).await?;
         Ok(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
@@ -169,12 +171,12 @@ impl InstanceAnswers {
             responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
             anchor_trouble: self.worker.trouble(),
             stopped: self.worker.anchor().state().is_stopped(),
-            keystore_error: self.keys_said.borrow().clone(),
+            keystore_error,
             backlog,
             backlog_oldest,
             authorities,
             own,
-            jobs: self.store.jobs(MAX_JOBS).await?,
+            jobs,
         })
     }
 }
