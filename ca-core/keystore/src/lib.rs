@@ -5,6 +5,7 @@
 //! - [`MasterKey`]: the worker's secret that external account bindings are derived from.
 //! - [`Unsealer`] and [`sealed`]: how a file is opened.
 //! - [`CredentialSource`], [`CredentialSpec`], [`UnsealSpec`]: where the secrets come from that open files and devices.
+//! - [`yubihsm`] (feature `yubihsm`): authority keys on a YubiHSM 2.
 //! - [`KeyStoreSpec`] (feature `authority`): which key store a configuration names.
 //!
 //! Private keys are made by aws-lc-rs, live in its memory (which it clears), and are on disk only sealed. Files
@@ -24,6 +25,8 @@ mod spec;
 #[cfg(feature = "authority")]
 mod store;
 mod unsealer;
+#[cfg(feature = "yubihsm")]
+pub mod yubihsm;
 
 pub use credential::{CredentialError, CredentialSource, CredentialSpec, UnsealSpec};
 pub use error::SealError;
