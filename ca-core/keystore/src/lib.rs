@@ -38,6 +38,8 @@ mod store;
 mod unsealer;
 #[cfg(feature = "yubihsm")]
 pub mod yubihsm;
+#[cfg(feature = "authority")]
+mod yubihsm_spec;
 
 pub use credential::{CredentialError, CredentialSource, CredentialSpec, Opening, UnsealSpec};
 pub use error::SealError;
@@ -50,6 +52,8 @@ pub use spec::{KeyStoreSpec, OpenError, Pkcs11Spec, SoftwareSpec};
 #[cfg(feature = "authority")]
 pub use store::SoftwareKeyStore;
 pub use unsealer::{Unsealer, file_key_text};
+#[cfg(feature = "authority")]
+pub use yubihsm_spec::{YubiHsmKeySpec, YubiHsmSpec};
 
 use ca_core::ports::Rng;
 

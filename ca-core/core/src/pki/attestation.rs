@@ -12,6 +12,8 @@ pub struct YubiHsmClaims {
     pub serial: String,
     /// Its firmware.
     pub firmware: FirmwareVersion,
+    /// Whether the key came in wrapped from another device, which made it.
+    pub came_wrapped: bool,
     /// The key's id.
     pub object_id: u16,
     /// The key's label.
@@ -34,7 +36,7 @@ pub enum AttestationError {
     /// It is about another key.
     #[error("it is about another public key")]
     OtherKey,
-    /// The device did not make the key itself.
+    /// No device made the key.
     #[error("the key was not made inside a device (its origin is {0:#04x}): somebody may have a copy")]
     NotMadeInside(u8),
     /// The device's key did not sign it.
@@ -57,7 +59,7 @@ const YUBICO: [u8; 9] = [0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0xc4, 0x0a, 0x04];
 const GENERATED: u8 = 0x01;
 const WRAPPED: u8 = 0x10;
 
-/// Checks an attestation of a key: it is about `key`, the device made the key, the device's certificate verifies it, and
+/// Checks an attestation of a key: it is about `key`, a device made the key, this device's certificate verifies it, and
 /// one of the maker's certificates (DER) verifies the device's. Without any of the maker's, the last is left out: then the
 /// claims are the device's word only. Validity in time is not judged: a device has no clock.
 ///
@@ -122,5 +124,6 @@ fn claims(certificate: &Certificate) -> Result<YubiHsmClaims, AttestationError> 
     let label = find(9, UTF8_STRING, "the label")?;
     let label = std::str::from_utf8(label).map_err(|_| AttestationError::Claim("the label"))?.trim_end_matches('\0').to_owned();
     let firmware = FirmwareVersion(major, minor, build);
-    Ok(YubiHsmClaims { serial: serial.to_string(), firmware, object_id, label, domains, capabilities })
+    let came_wrapped = origin & WRAPPED != 0;
+    Ok(YubiHsmClaims { serial: serial.to_string(), firmware, came_wrapped, object_id, label, domains, capabilities })
 }

@@ -194,7 +194,7 @@ impl Device {
         let info = self.read(label, move |client| client.get_object_info(id, Type::AsymmetricKey))?;
         let extractable = info.capabilities.contains(Capability::EXPORTABLE_UNDER_WRAP);
         Ok(KeyAttributes {
-            made_inside: matches!(info.origin, Origin::Generated | Origin::WrappedGenerated),
+            made_inside: info.origin == Origin::Generated,
             // No command gives a private value in the clear, and only the device's own wrap keys wrap.
             sensitive: true,
             extractable,

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use ca_core::pki::{KeyAlgorithm, SignatureAlgorithm, verify_signature};
-use ca_core::ports::{FirmwareVersion, GenerateKey, KeyDevice as _, KeyStore, KeyStoreError, SignInput};
+use ca_core::ports::{DeviceKind, FirmwareVersion, GenerateKey, KeyDevice, KeyStore, KeyStoreError, SignInput};
 use ca_keystore::yubihsm::{MAX_WHOLE_MESSAGE, Role, YubiHsmOptions};
+use ca_testkit::key_device::{self, Offers};
 use ca_testkit::key_store::conformance_within;
 use ca_yubihsm_simulator::Fault;
+use yubihsm::{Capability, Domain};
 
 use crate::bench::{Bench, DEFAULT_KEY, OLD, id, label, make, value};
 
@@ -21,6 +23,28 @@ async fn passes_the_suite() {
         Arc::new(bench.factory_store().unwrap())
     };
     conformance_within(open, &[KeyAlgorithm::P256, KeyAlgorithm::P384, KeyAlgorithm::Ed25519], MAX_WHOLE_MESSAGE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passes_the_device_suite() {
+    let algorithms = [KeyAlgorithm::P256, KeyAlgorithm::P384, KeyAlgorithm::Ed25519];
+    let offers = Offers { kind: DeviceKind::YubiHsm2, algorithms: &algorithms, wrapping_key: "backup", attests: true, logs: true };
+    let (bench, spare) = (Bench::new(), Bench::new());
+    for bench in [&bench, &spare] {
+        let (wrapping, carried) = (
+            Capability::EXPORT_WRAPPED | Capability::IMPORT_WRAPPED,
+            Capability::SIGN_ECDSA | Capability::SIGN_EDDSA | Capability::EXPORTABLE_UNDER_WRAP,
+        );
+        let algorithm = yubihsm::wrap::Algorithm::Aes256Ccm;
+        let factory = bench.client(DEFAULT_KEY).unwrap();
+        factory.put_wrap_key(2, "backup".into(), Domain::all(), wrapping, carried, algorithm, value(2).to_vec()).unwrap();
+    }
+    let open = || -> Arc<dyn KeyDevice> {
+        bench.free_sessions();
+        Arc::new(bench.factory_store().unwrap())
+    };
+    key_device::conformance(open, offers).await;
+    key_device::backups(&bench.factory_store().unwrap(), &spare.factory_store().unwrap(), offers).await;
 }
 
 #[tokio::test]
