@@ -78,7 +78,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec, SoftwareSpec, UnsealSpec};
+    use ca_core::ports::FirmwareVersion;
+    use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec, SoftwareSpec, UnsealSpec, YubiHsmKeySpec, YubiHsmSpec};
 
     use super::super::{LimitsConfig, LogConfig, LogFormat};
     use super::*;
@@ -116,6 +117,18 @@ mod tests {
             sessions: 4,
         };
         assert_eq!(config.keystore, KeyStoreSpec::Pkcs11(expected));
+
+        let yubihsm: Vec<&str> = section.lines().filter_map(|l| l.strip_prefix("#   ")).collect();
+        let text = format!("{before}[keystore]\n{}\n[{after}", yubihsm.join("\n"));
+        let config = Config::parse(&text, Path::new("/etc/countersign")).unwrap();
+        let expected = YubiHsmSpec {
+            connector: "127.0.0.1:12345".parse().unwrap(),
+            serial: "12345678".to_owned(),
+            minimum_firmware: FirmwareVersion(2, 4, 0),
+            domains: vec![1],
+            keys: vec![YubiHsmKeySpec { id: 12, credential: CredentialSpec::File("/run/credentials/ca/signer".into()) }],
+        };
+        assert_eq!(config.keystore, KeyStoreSpec::YubiHsm(expected));
     }
 
     #[test]
