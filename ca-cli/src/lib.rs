@@ -4,7 +4,7 @@
 //! - [`config`]: the site's TOML; `exit`: exit codes;
 //! - [`serve`]: the parts in one process; `control`: the socket between commands and the instance;
 //! - [`agent`]: beside a service; `demo`: what `make run` shows;
-//! - [`system`]: the one implementation of clock and randomness.
+//! - [`system`]: clock and randomness, from `ca_service`, which has what every process needs to run.
 
 pub mod agent;
 pub mod system;
@@ -15,7 +15,6 @@ mod config;
 mod control;
 mod demo;
 mod exit;
-mod logging;
 mod operator;
 mod render;
 mod serve;

@@ -11,6 +11,7 @@ use ca_core::ports::{
     AdminStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, KeyStore, RequestQueue as _, StatusStore as _,
     StoreResult,
 };
+use ca_store_socket::Refusals;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
 
@@ -34,6 +35,8 @@ pub(super) struct InstanceAnswers {
     pub(super) keys: Arc<dyn KeyStore>,
     /// None in `ca worker`.
     pub(super) responder: Option<Arc<Responder>>,
+    /// None without a store socket.
+    pub(super) refusals: Option<Arc<Refusals>>,
     pub(super) started_at: Timestamp,
     pub(super) policy_officers: Vec<String>,
     pub(super) rehearsal: bool,
@@ -182,6 +185,8 @@ impl InstanceAnswers {
             rehearsal: self.rehearsal,
             responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
             keystore_error: self.keys.health().await.err().map(|e| e.to_string()),
+            refused_store_peers: self.refusals.as_ref().map_or(0, |r| r.peers()),
+            refused_store_commands: self.refusals.as_ref().map_or(0, |r| r.commands()),
             backlog,
             backlog_oldest,
             authorities,
