@@ -45,11 +45,13 @@ impl User {
     /// A command as this user, without any privilege or a way to gain one.
     pub(crate) fn command(self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let uid = self.uid().to_string();
-        let mut command = Command::new("setpriv");
+        let mut command = Command::new("/usr/bin/setpriv");
         command
             .args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"])
             .arg("--")
             .arg(program)
+            // What root's own search path names may be closed to others.
+            .env("PATH", "/usr/bin:/bin")
             .stdin(Stdio::null());
         command
     }
@@ -345,7 +347,8 @@ impl Site {
     /// Asks OCSP about a certificate: good, revoked or unknown; or the client's words where there was no such answer.
     pub(crate) fn ocsp(&self, certificate: &Path) -> String {
         let output = Command::new("openssl")
-            .args(["ocsp", "-issuer", self.fact("ISSUER_CERT"), "-CAfile", self.fact("CA_BUNDLE"), "-url", self.fact("OCSP_URL"), "-cert"])
+            // Without a nonce: what is signed once may be kept, and must be dropped at a revocation.
+            .args(["ocsp", "-no_nonce", "-issuer", self.fact("ISSUER_CERT"), "-CAfile", self.fact("CA_BUNDLE"), "-url", self.fact("OCSP_URL"), "-cert"])
             .arg(certificate)
             .output()
             .expect("openssl runs (package openssl)");

@@ -30,7 +30,7 @@ const WAITS: usize = 8192;
 const FRAMES: usize = 64;
 /// How long a client may take to read what was written.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-/// Refusals of one role get one audit row in this time; the row tells how many there were.
+/// Refusals of one role get one audit row and one line in this time, which tell how many there were.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Which users have which role. A user has one at most.
@@ -88,14 +88,30 @@ struct Bounds {
     connections: Arc<Semaphore>,
     commands: Arc<Semaphore>,
     waits: Arc<Semaphore>,
-    /// When a refusal was put on record last, and how many came since.
-    on_record: Mutex<(Option<Timestamp>, u64)>,
+    on_record: Occasionally,
+}
+
+/// Tells whether it is time to speak of something again, so that a flood of it makes no flood of words.
+#[derive(Default)]
+struct Occasionally(Mutex<(Option<Timestamp>, u64)>);
+
+impl Occasionally {
+    /// It happened again. Gives how often since it was last spoken of, where it is time.
+    fn happened(&self, now: Timestamp) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.1 += 1;
+        if state.0.is_some_and(|at| at <= now && now.since(at) < AUDIT_INTERVAL) {
+            return None;
+        }
+        state.0 = Some(now);
+        Some(std::mem::take(&mut state.1))
+    }
 }
 
 impl Bounds {
     fn new() -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { connections: semaphore(CONNECTIONS), commands: semaphore(COMMANDS), waits: semaphore(WAITS), on_record: Mutex::default() }
+        Self { connections: semaphore(CONNECTIONS), commands: semaphore(COMMANDS), waits: semaphore(WAITS), on_record: Occasionally::default() }
     }
 }
 
@@ -105,6 +121,7 @@ pub struct StoreServer {
     clock: Arc<dyn Clock>,
     peers: Peers,
     refusals: Arc<Refusals>,
+    strangers: Occasionally,
     acme: Bounds,
     responder: Bounds,
 }
@@ -112,7 +129,7 @@ pub struct StoreServer {
 impl StoreServer {
     /// A server for `store`.
     pub fn new(store: Arc<dyn WorkerStore>, clock: Arc<dyn Clock>, peers: Peers) -> Self {
-        Self { store, clock, peers, refusals: Arc::default(), acme: Bounds::new(), responder: Bounds::new() }
+        Self { store, clock, peers, refusals: Arc::default(), strangers: Occasionally::default(), acme: Bounds::new(), responder: Bounds::new() }
     }
 
     /// The counters of refusals, which go on counting.
@@ -180,8 +197,10 @@ impl StoreServer {
                 }
             }),
             Err(reason) => {
-                self.refusals.peers.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(uid, %reason, "a store connection was refused");
+                let total = self.refusals.peers.fetch_add(1, Ordering::Relaxed) + 1;
+                if self.strangers.happened(self.clock.now()).is_some() {
+                    tracing::warn!(uid, %reason, total, "a store connection was refused");
+                }
                 // A new socket's buffer takes this without waiting; where it does not, the close says enough.
                 let _ = stream.try_write(&greeting(&Greeting::Refused { reason }));
                 None
@@ -246,15 +265,7 @@ impl StoreServer {
     async fn refuse(&self, role: Role, uid: u32, reason: &str) {
         let total = self.refusals.commands.fetch_add(1, Ordering::Relaxed) + 1;
         let now = self.clock.now();
-        let since = {
-            let mut on_record = self.bounds(role).on_record.lock().unwrap_or_else(PoisonError::into_inner);
-            on_record.1 += 1;
-            if on_record.0.is_some_and(|at| at <= now && now.since(at) < AUDIT_INTERVAL) {
-                return;
-            }
-            on_record.0 = Some(now);
-            std::mem::take(&mut on_record.1)
-        };
+        let Some(since) = self.bounds(role).on_record.happened(now) else { return };
         tracing::error!(%role, uid, reason, total, "a store command was refused (hint: no part of this product sends it; look at that process)");
         let entry = AuditEntry {
             at: now,
