@@ -45,6 +45,6 @@ pub use config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
 pub use front::AcmeServer;
 pub use identity::ServerCertificate;
 pub use renewal_info::{CertId, CertIdError, suggested_window};
-pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StatusSection, StoreSection};
 pub use server::{Limits, serve_loopback, serve_tls};
+pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StatusSection, StoreSection};
 pub use tls::{TlsError, TlsIdentity};

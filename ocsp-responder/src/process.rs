@@ -43,7 +43,8 @@ pub fn keys(settings: &ResponderSettings) -> anyhow::Result<String> {
 pub async fn run(settings: &ResponderSettings) -> anyhow::Result<()> {
     ca_service::logging::start(&settings.log)?;
     let unsealer = unsealer(&settings.keys.unseal)?;
-    let opened = settings.keys.ocsp.iter().map(|(authority, path)| Ok((authority.clone(), Arc::new(open(path, &unsealer)?) as Arc<dyn ServiceKey>)));
+    let opened =
+        settings.keys.ocsp.iter().map(|(authority, path)| Ok((authority.clone(), Arc::new(open(path, &unsealer)?) as Arc<dyn ServiceKey>)));
     let keys: ResponderKeys = opened.collect::<anyhow::Result<Vec<(AuthorityName, Arc<dyn ServiceKey>)>>>()?.into_iter().collect();
     let held = hold(&settings.status.listen, "status.listen")?;
     let store = SocketStore::connect(&settings.store.socket, Role::Responder);

@@ -107,7 +107,8 @@ fn a_role_cannot_speak_out_of_turn_on_the_store_socket() {
     check_refused(User::Acme, ledger, "not a command of the role acme");
     check_refused(User::Responder, &grant, "not a command of the role responder");
     // The worker's commands: leases, intents, completions, policies, grants, the audit trail.
-    for name in ["lease-requests", "record-intent", "complete", "accept-account", "put-policy", "put-grant", "append-audit", "audit-after"] {
+    for name in ["lease-requests", "record-intent", "complete", "accept-account", "put-policy", "put-grant", "append-audit", "audit-after"]
+    {
         for user in [User::Acme, User::Responder] {
             check_refused(user, &format!("{{\"{name}\":{{}}}}"), "not understood");
         }
@@ -123,7 +124,7 @@ fn a_role_cannot_speak_out_of_turn_on_the_store_socket() {
     let status = site.ca_json(&["status"]);
     assert_eq!(status["store_socket"]["refused_commands"], refused);
     assert_eq!(status["store_socket"]["refused_peers"], 2);
-    let trail = crate::harness::expect_success("ca audit tail", &site.ca(&["audit", "tail", "--limit", "1000"]));
+    let trail = crate::harness::expect_success("ca audit tail", &site.ca(&["audit", "tail", "--lines", "1000"]));
     assert!(trail.contains("store.refuse"), "{trail}");
     site.stop();
 }

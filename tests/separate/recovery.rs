@@ -72,9 +72,16 @@ fn renewal_id(certificate: &std::path::Path) -> String {
         let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
         digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
     };
-    let output = Command::new("openssl").args(["x509", "-noout", "-ext", "authorityKeyIdentifier", "-in"]).arg(certificate).output().unwrap();
+    let output =
+        Command::new("openssl").args(["x509", "-noout", "-ext", "authorityKeyIdentifier", "-in"]).arg(certificate).output().unwrap();
     let text = expect_success("openssl x509", &output);
-    let key = text.lines().find(|l| l.contains(':') && !l.contains("X509")).expect("an identifier").trim().trim_start_matches("keyid:").to_owned();
+    let key = text
+        .lines()
+        .find(|l| l.contains(':') && !l.contains("X509"))
+        .expect("an identifier")
+        .trim()
+        .trim_start_matches("keyid:")
+        .to_owned();
     let mut serial = hex(&serial_of(certificate));
     if serial[0] & 0x80 != 0 {
         serial.insert(0, 0);

@@ -71,7 +71,16 @@ fn binaries() -> &'static Path {
     BUILT.get_or_init(|| {
         let ca = Path::new(env!("CARGO_BIN_EXE_ca"));
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--offline", "--locked", "-p", "acme-server", "-p", "ocsp-responder", "--bins"]);
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+            "build",
+            "--offline",
+            "--locked",
+            "-p",
+            "acme-server",
+            "-p",
+            "ocsp-responder",
+            "--bins",
+        ]);
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
@@ -132,8 +141,16 @@ impl Site {
     /// then gives each service what is its own.
     fn rehearse(&mut self) {
         let service = self.path("worker/var/keys/service");
-        self.write("acme/setup.toml", &self.acme_toml(&service.join("server.sealed"), &self.path("worker/var/keys/service.key")), User::Worker);
-        self.write("ocsp/setup.toml", &self.ocsp_toml(&service.join("ocsp.sealed"), &self.path("worker/var/keys/service.key")), User::Worker);
+        self.write(
+            "acme/setup.toml",
+            &self.acme_toml(&service.join("server.sealed"), &self.path("worker/var/keys/service.key")),
+            User::Worker,
+        );
+        self.write(
+            "ocsp/setup.toml",
+            &self.ocsp_toml(&service.join("ocsp.sealed"), &self.path("worker/var/keys/service.key")),
+            User::Worker,
+        );
         for (program, config) in [("acme-server", "acme/setup.toml"), ("ocsp-responder", "ocsp/setup.toml")] {
             let readable = self.path("public/setup.toml");
             std::fs::copy(self.path(config), &readable).unwrap();
@@ -348,7 +365,17 @@ impl Site {
     pub(crate) fn ocsp(&self, certificate: &Path) -> String {
         let output = Command::new("openssl")
             // Without a nonce: what is signed once may be kept, and must be dropped at a revocation.
-            .args(["ocsp", "-no_nonce", "-issuer", self.fact("ISSUER_CERT"), "-CAfile", self.fact("CA_BUNDLE"), "-url", self.fact("OCSP_URL"), "-cert"])
+            .args([
+                "ocsp",
+                "-no_nonce",
+                "-issuer",
+                self.fact("ISSUER_CERT"),
+                "-CAfile",
+                self.fact("CA_BUNDLE"),
+                "-url",
+                self.fact("OCSP_URL"),
+                "-cert",
+            ])
             .arg(certificate)
             .output()
             .expect("openssl runs (package openssl)");

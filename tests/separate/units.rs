@@ -73,7 +73,10 @@ fn every_unit_is_hardened_and_has_a_user_of_its_own() {
     assert_eq!(users.len(), SERVICES.len());
 
     let worker = read("countersign-worker");
-    assert_eq!((&worker["PrivateNetwork"][..], &worker["RestrictAddressFamilies"][..]), (&["yes".to_owned()][..], &["AF_UNIX".to_owned()][..]));
+    assert_eq!(
+        (&worker["PrivateNetwork"][..], &worker["RestrictAddressFamilies"][..]),
+        (&["yes".to_owned()][..], &["AF_UNIX".to_owned()][..])
+    );
     // In a namespace of its own it would take every peer for nobody.
     assert_eq!(worker["PrivateUsers"], ["no"]);
     for name in &SERVICES[1..] {
@@ -105,7 +108,12 @@ fn the_samples_agree_with_the_units() {
         assert!(text.contains(folder), "{config} keeps nothing in {folder}");
     }
     // The binaries read their samples; the worker's users are only there once they are made.
-    let check = Command::new(env!("CARGO_BIN_EXE_ca")).arg("--config").arg(deploy().join("worker.toml")).args(["config", "check"]).output().unwrap();
+    let check = Command::new(env!("CARGO_BIN_EXE_ca"))
+        .arg("--config")
+        .arg(deploy().join("worker.toml"))
+        .args(["config", "check"])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
     assert!(said.contains("trust.roster") && !said.contains("unknown field"), "{said}");
 }
@@ -133,7 +141,11 @@ fn systemd_itself_accepts_the_units() {
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("countersign-") && !line.contains("does not exist")).collect();
     assert!(ours.is_empty(), "{said}");
     for path in &paths {
-        let scored = Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager", "--threshold=20"]).arg(path).output().unwrap();
+        let scored = Command::new("systemd-analyze")
+            .args(["security", "--offline=true", "--no-pager", "--threshold=20"])
+            .arg(path)
+            .output()
+            .unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&scored.stdout), String::from_utf8_lossy(&scored.stderr));
         // Of 100; a service without hardening has about 96.
         assert!(scored.status.success(), "the exposure is above 2.0:\n{said}");

@@ -18,7 +18,8 @@ fn to_json(report: &StatusReport) -> Value {
     let time = |t: Option<Timestamp>| t.map(|t| t.to_rfc3339());
     json!({
         "version": report.version, "started_at": report.started_at.to_rfc3339(), "now": report.now.to_rfc3339(),
-        "ready": report.responder_not_ready.is_empty() && report.keystore_error.is_none(),
+        "ready": report.responder_not_ready.is_empty() && report.keystore_error.is_none() && report.anchor_trouble.is_none(),
+        "anchor_trouble": report.anchor_trouble, "stopped": report.stopped,
         "responder_not_ready": report.responder_not_ready, "keystore_error": report.keystore_error,
         "policy": { "version": report.policy_version, "officers": report.policy_officers, "rehearsal": report.rehearsal },
         "store_socket": { "refused_peers": report.refused_store_peers, "refused_commands": report.refused_store_commands },
@@ -39,7 +40,9 @@ fn to_json(report: &StatusReport) -> Value {
 fn to_text(report: &StatusReport) -> String {
     let now = report.now;
     let when = |t: Option<Timestamp>| t.map_or_else(|| "none".to_owned(), |t| relative(t, now));
-    let troubles: Vec<&String> = report.responder_not_ready.iter().chain(&report.keystore_error).collect();
+    let mut troubles: Vec<&String> =
+        report.responder_not_ready.iter().chain(&report.keystore_error).chain(&report.anchor_trouble).collect();
+    troubles.dedup();
     let mut out = format!(
         "ca {}, up {}: {}\npolicy version {}, approved by {}{}\n",
         report.version,
@@ -55,6 +58,9 @@ fn to_text(report: &StatusReport) -> String {
             "ALARM: the store's socket refused {} connections and {} commands (hint: `ca audit tail`, action store.refuse; the log tells the users)\n",
             report.refused_store_peers, report.refused_store_commands
         ));
+    }
+    if report.stopped {
+        out.push_str("ISSUANCE IS STOPPED: orders wait until officers let it go on; revocations, CRLs and OCSP go on\n");
     }
     out.push_str(&match report.backlog {
         0 => "no request waits\n".to_owned(),

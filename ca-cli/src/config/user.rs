@@ -26,7 +26,9 @@ impl User {
                 let read = std::fs::File::open("/etc/passwd").and_then(|file| file.take(MAX_PASSWD).read_to_string(&mut passwd));
                 read.map_err(|e| format!("cannot look up the user `{name}` in /etc/passwd: {e}"))?;
                 find(&passwd, name).ok_or_else(|| {
-                    format!("there is no user `{name}` in /etc/passwd (hint: make it, or give the number of one that a directory service has)")
+                    format!(
+                        "there is no user `{name}` in /etc/passwd (hint: make it, or give the number of one that a directory service has)"
+                    )
                 })
             }
         }

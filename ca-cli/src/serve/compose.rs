@@ -74,7 +74,8 @@ pub(crate) async fn list_keys(config: &Config, keys: &dyn KeyStore) -> anyhow::R
 pub(crate) fn open_service_keys(config: &Config) -> anyhow::Result<ServiceKeys> {
     let section = &config.service_keys;
     let unsealer = unsealer(&section.unseal)?;
-    let wrong = |e: SealError| configuration(format!("the master key: {e} (hint: service_keys in the configuration names it and what opens it)"));
+    let wrong =
+        |e: SealError| configuration(format!("the master key: {e} (hint: service_keys in the configuration names it and what opens it)"));
     let ocsp = section.ocsp.iter().map(|(authority, path)| Ok((authority.clone(), Arc::new(open(path, &unsealer)?))));
     Ok(ServiceKeys {
         master: MasterKey::open(&section.master, &unsealer).map_err(wrong)?,

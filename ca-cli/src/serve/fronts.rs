@@ -148,4 +148,3 @@ fn serve_status(
     ready.background.spawn(Arc::clone(responder).follow_ledger(std::future::pending()));
     Ok(())
 }
-

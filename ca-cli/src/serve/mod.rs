@@ -15,4 +15,4 @@ mod store_socket;
 
 pub(crate) use ca_service::listen::{Held, hold};
 pub(crate) use ca_service::signal::until_signal;
-pub(crate) use run::{Ready, Role, serve, start};
+pub(crate) use run::{Ready, Role, TrustedPolicy, serve, start, trusted_policy};

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use acme_server::ServerCertificate;
 use anyhow::Context as _;
-use ca_core::ceremony::{CeremonyKind, PolicyBundle};
+use ca_core::ceremony::{CeremonyKind, PolicyBundle, Roster};
 use ca_core::lifecycle::{Worker, WorkerParts, WorkerSettings};
 use ca_core::model::Authority;
+use ca_core::pki::sha256;
 use ca_core::policy::Policy;
-use ca_core::ports::{AdminStore as _, CertificateStore as _, Clock as _};
+use ca_core::ports::{AdminStore as _, Anchor, CertificateStore as _, Clock as _};
 use ca_service::config::check_listen;
 use ca_service::listen::hold;
 use ca_service::signal::{notify_ready, until_signal};
@@ -24,6 +25,7 @@ use super::compose::{ServiceKeys, list_keys, open_key_store, open_service_keys, 
 use super::control::InstanceAnswers;
 use super::store_socket::StoreSocket;
 use super::{fronts, halt, loops};
+use crate::anchor::{self, Verified, round_failed};
 use crate::config::Config;
 use crate::control::server::ControlSocket;
 use crate::exit::{Exit, configuration, failure, store as store_failure};
@@ -41,6 +43,8 @@ pub(crate) enum Role {
 /// A running instance.
 pub(crate) struct Ready {
     store: SqliteStore,
+    worker: Arc<Worker>,
+    anchor: Arc<dyn Anchor>,
     pub(super) listeners: JoinSet<anyhow::Result<()>>,
     pub(super) background: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -65,13 +69,20 @@ fn server_certificate(
         configuration("`ca serve` needs the ACME server's key (hint: name it as service_keys.server; `ca worker` runs without)")
     })?;
     let default = authorities.iter().find(|a| a.is_default);
-    let default = default.ok_or_else(|| configuration("no authority is the default one (hint: import a bundle with an issuing authority)"))?;
+    let default =
+        default.ok_or_else(|| configuration("no authority is the default one (hint: import a bundle with an issuing authority)"))?;
     Ok(ServerCertificate::new(key, default.name.clone(), Arc::new(store.clone())))
 }
 
+/// The policy in the store, verified.
+pub(crate) struct TrustedPolicy {
+    pub(crate) policy: Policy,
+    pub(crate) verified: Verified,
+    officers: Vec<String>,
+}
+
 /// The policy in the store, verified against the trusted roster.
-async fn trusted_policy(config: &Config, store: &SqliteStore) -> anyhow::Result<(Policy, Vec<String>, bool)> {
-    let roster = read_roster(config)?;
+pub(crate) async fn trusted_policy(config: &Config, roster: &Roster, store: &SqliteStore) -> anyhow::Result<TrustedPolicy> {
     let Some((version, text)) = store.policy().await.map_err(store_failure)? else {
         return Err(configuration("there is no policy and no authority yet (hint: `ca import BUNDLE` brings a ceremony's bundle in)"));
     };
@@ -85,11 +96,11 @@ async fn trusted_policy(config: &Config, store: &SqliteStore) -> anyhow::Result<
         )
     };
     let bundle = PolicyBundle::from_json(&text).map_err(|e| refused(&e))?;
-    let (policy, officers) = bundle.verify(&roster).map_err(|e| refused(&e))?;
+    let (policy, officers) = bundle.verify(roster).map_err(|e| refused(&e))?;
     if policy.version != version {
         return Err(refused(&format!("it is version {}", policy.version)));
     }
-    Ok((policy, officers, roster.kind == CeremonyKind::Rehearsal))
+    Ok(TrustedPolicy { policy, verified: Verified { version, sha256: sha256(bundle.policy.as_bytes()) }, officers })
 }
 
 /// Starts an instance; when this returns, it serves.
@@ -108,7 +119,10 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         Role::Worker => (Vec::new(), Vec::new()),
     };
     let store = SqliteStore::open(&config.store.path, Arc::new(SystemRng)).await.map_err(store_failure)?;
-    let (policy, policy_officers, rehearsal) = trusted_policy(config, &store).await?;
+    let roster = read_roster(config)?;
+    let rehearsal = roster.kind == CeremonyKind::Rehearsal;
+    let TrustedPolicy { policy, verified, officers: policy_officers } = trusted_policy(config, &roster, &store).await?;
+    let anchor = anchor::open(config, &roster, &verified, &store, SystemClock.now()).await?;
     let authorities = store.authorities().await.map_err(store_failure)?;
     for authority in &authorities {
         if let Some(label) = authority.key.as_ref().filter(|label| !present.iter().any(|k| k.label == **label)) {
@@ -126,6 +140,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     let ServiceKeys { master, server, ocsp, elsewhere: _ } = service_keys;
     let worker = Arc::new(Worker::new(WorkerParts {
         store: Arc::new(store.clone()),
+        anchor: Arc::clone(&anchor),
         keys: Arc::clone(&keys),
         publisher: None,
         clock: Arc::new(SystemClock),
@@ -136,22 +151,39 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         settings: WorkerSettings::new(config.status.url.trim_end_matches('/')),
         probe,
     }));
+    if let Err(error) = worker.check_record().await {
+        // What the check put on record is written before the process goes.
+        store.close().await;
+        return Err(round_failed(error));
+    }
     let closed = worker.reconcile().await.context("the start's reconciliation")?;
     if closed > 0 {
         tracing::warn!(closed, "intents that an earlier process left open were abandoned and their serials revoked");
     }
 
     let (stop, stopped) = watch::channel(false);
-    let mut ready = Ready { store: store.clone(), listeners: JoinSet::new(), background: JoinSet::new(), stop };
+    let mut ready = Ready {
+        store: store.clone(),
+        worker: Arc::clone(&worker),
+        anchor: Arc::clone(&anchor),
+        listeners: JoinSet::new(),
+        background: JoinSet::new(),
+        stop,
+    };
     let responder = match role {
         Role::All => {
             let certificate = server_certificate(server, &store, &authorities)?;
-            Some(fronts::serve(config, &store, &worker, &authorities, certificate, ocsp, (acme_held, status_held), &stopped, &mut ready).await?)
+            Some(
+                fronts::serve(config, &store, &worker, &authorities, certificate, ocsp, (acme_held, status_held), &stopped, &mut ready)
+                    .await?,
+            )
         }
         Role::Worker => None,
     };
     loops::spawn(&worker, &store, &mut ready.background);
-    let refusals = store_socket.map(|socket| socket.serve(&store, &stopped, &mut ready.listeners));
+    let served = store_socket.map(|socket| socket.serve(&store, &stopped, &mut ready.listeners));
+    let (refusals, gate) = served.unzip();
+    ready.background.spawn(loops::follow(Arc::clone(&worker), anchor, responder.clone(), gate));
     let answers = InstanceAnswers { store, worker, keys, responder, refusals, started_at, policy_officers, rehearsal };
     let stopping = wait(stopped);
     ready.listeners.spawn(async move {
@@ -184,6 +216,10 @@ impl Ready {
             }
         }
         self.background.shutdown().await;
+        let followed = self.worker.follow_record().await.map_err(|e| e.to_string());
+        if let Err(error) = followed.and_then(|()| self.anchor.flush().map_err(|e| e.to_string())) {
+            tracing::error!(error, "the anchor does not have the record's last rows");
+        }
         self.store.close().await;
         if result.is_ok() {
             tracing::info!("stopped");

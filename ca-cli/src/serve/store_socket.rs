@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ca_service::unix::UnixSocket;
-use ca_store_socket::{Peers, Refusals, StoreServer};
+use ca_store_socket::{Gate, Peers, Refusals, StoreServer};
 use ca_store_sqlite::SqliteStore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,15 +32,16 @@ impl StoreSocket {
         Ok(Some(Self { socket: UnixSocket::bind(&section.path, MODE, "store.socket.path").await?, peers }))
     }
 
-    /// Serves `store` until `stopped`.
+    /// Serves `store` until `stopped`. Gives the counters of refusals, and the gate that is closed where the store can't be
+    /// believed.
     pub(super) fn serve(
         self,
         store: &SqliteStore,
         stopped: &watch::Receiver<bool>,
         tasks: &mut JoinSet<anyhow::Result<()>>,
-    ) -> Arc<Refusals> {
+    ) -> (Arc<Refusals>, Arc<Gate>) {
         let server = StoreServer::new(Arc::new(store.clone()), Arc::new(SystemClock), self.peers);
-        let refusals = server.refusals();
+        let handles = (server.refusals(), server.gate());
         let stopping = wait(stopped.clone());
         let (listener, file) = self.socket.into_parts();
         tasks.spawn(async move {
@@ -48,6 +49,6 @@ impl StoreSocket {
             drop(file);
             Ok(())
         });
-        refusals
+        handles
     }
 }

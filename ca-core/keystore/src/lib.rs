@@ -14,6 +14,8 @@
 pub mod sealed;
 
 mod credential;
+#[cfg(feature = "authority")]
+mod device;
 mod error;
 mod files;
 mod master;

@@ -93,7 +93,10 @@ pub fn write_public(path: &Path, key: &PublicKey) -> anyhow::Result<()> {
 pub fn read_public(path: &Path) -> anyhow::Result<PublicKey> {
     use std::io::Read as _;
     let wrong = |e: &dyn std::fmt::Display| {
-        configuration(format!("the public key {}: {e} (hint: `keys` at the service writes it, as a .pub file beside its key)", path.display()))
+        configuration(format!(
+            "the public key {}: {e} (hint: `keys` at the service writes it, as a .pub file beside its key)",
+            path.display()
+        ))
     };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|e| wrong(&e))?;
@@ -115,7 +118,8 @@ pub fn read_public(path: &Path) -> anyhow::Result<PublicKey> {
 /// When it cannot be made.
 pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let wrong = |e| configuration(format!("cannot make {}: {e} (hint: make it, owned by the user that this service runs as)", folder.display()));
+    let wrong =
+        |e| configuration(format!("cannot make {}: {e} (hint: make it, owned by the user that this service runs as)", folder.display()));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrong)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ca_core::model::{Actor, AuditEntry, Outcome};
 use ca_core::pki::Timestamp;
-use ca_core::ports::{Clock, WorkerStore};
+use ca_core::ports::{Clock, StoreError, WorkerStore};
 use serde_json::json;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::command::{Answer, Command, Greeting, Role, VERSION};
-use crate::execute::{encode_answer, execute};
+use crate::execute::{encode, encode_answer, execute};
 use crate::frame::{self, MAX_COMMAND, PIECE};
 
 /// Connections of one role at a time.
@@ -83,6 +83,25 @@ impl Refusals {
     }
 }
 
+/// Whether the store is served at all. Closed, every command gets [`StoreError::Unavailable`] with the reason: a store
+/// that its owner can't believe must not decide what a responder signs.
+#[derive(Debug, Default)]
+pub struct Gate(Mutex<Option<String>>);
+
+impl Gate {
+    /// Closes it for this reason, or opens it.
+    pub fn set(&self, closed: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = closed;
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(StoreError::Unavailable(format!("its owner does not serve it: {reason}"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The bounds of one role, over all its connections: what one role does leaves the other its share.
 struct Bounds {
     connections: Arc<Semaphore>,
@@ -111,7 +130,12 @@ impl Occasionally {
 impl Bounds {
     fn new() -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { connections: semaphore(CONNECTIONS), commands: semaphore(COMMANDS), waits: semaphore(WAITS), on_record: Occasionally::default() }
+        Self {
+            connections: semaphore(CONNECTIONS),
+            commands: semaphore(COMMANDS),
+            waits: semaphore(WAITS),
+            on_record: Occasionally::default(),
+        }
     }
 }
 
@@ -121,6 +145,7 @@ pub struct StoreServer {
     clock: Arc<dyn Clock>,
     peers: Peers,
     refusals: Arc<Refusals>,
+    gate: Arc<Gate>,
     strangers: Occasionally,
     acme: Bounds,
     responder: Bounds,
@@ -129,12 +154,26 @@ pub struct StoreServer {
 impl StoreServer {
     /// A server for `store`.
     pub fn new(store: Arc<dyn WorkerStore>, clock: Arc<dyn Clock>, peers: Peers) -> Self {
-        Self { store, clock, peers, refusals: Arc::default(), strangers: Occasionally::default(), acme: Bounds::new(), responder: Bounds::new() }
+        Self {
+            store,
+            clock,
+            peers,
+            refusals: Arc::default(),
+            gate: Arc::default(),
+            strangers: Occasionally::default(),
+            acme: Bounds::new(),
+            responder: Bounds::new(),
+        }
     }
 
     /// The counters of refusals, which go on counting.
     pub fn refusals(&self) -> Arc<Refusals> {
         Arc::clone(&self.refusals)
+    }
+
+    /// The gate, open at first.
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate)
     }
 
     /// Serves until `shutdown` is done. Commands that are under way then get no answer; their senders know that they
@@ -253,10 +292,13 @@ impl StoreServer {
             }
             _ => (Arc::clone(&bounds.commands).acquire_owned().await.ok(), false),
         };
-        let (store, frames) = (Arc::clone(&self.store), frames.clone());
+        let (store, gate, frames) = (Arc::clone(&self.store), Arc::clone(&self.gate), frames.clone());
         running.spawn(async move {
             let _permit = permit;
-            let answer = execute(store.as_ref(), command, may_wait).await;
+            let answer = match gate.check() {
+                Ok(()) => execute(store.as_ref(), command, may_wait).await,
+                closed => encode(closed),
+            };
             send(&frames, id, &answer).await;
         });
     }

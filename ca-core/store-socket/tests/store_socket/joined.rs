@@ -267,3 +267,89 @@ impl AdminStore for Joined {
         self.owner.grants(limit).await
     }
 }
+
+#[async_trait]
+impl ApprovalStore for Joined {
+    async fn put_proposal(&self, proposal: &Proposal, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.put_proposal(proposal, audit).await
+    }
+    async fn proposal(&self, id: &ProposalId) -> StoreResult<Option<Proposal>> {
+        self.owner.proposal(id).await
+    }
+    async fn proposals(&self, state: Option<ProposalState>, limit: u32) -> StoreResult<Vec<Proposal>> {
+        self.owner.proposals(state, limit).await
+    }
+    async fn add_approval(&self, id: &ProposalId, approval: &StoredApproval, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.add_approval(id, approval, audit).await
+    }
+    async fn begin_act(&self, id: &ProposalId, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.begin_act(id, nonce, expires, audit).await
+    }
+    async fn advance_act(&self, id: &ProposalId, progress: u64) -> StoreResult<()> {
+        self.owner.advance_act(id, progress).await
+    }
+    async fn end_act(&self, id: &ProposalId, reason: Option<&str>, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.end_act(id, reason, audit).await
+    }
+    async fn void_proposals(&self, reason: &str, audit: &AuditEntry) -> StoreResult<u64> {
+        self.owner.void_proposals(reason, audit).await
+    }
+    async fn put_roster_change(&self, number: u64, document: &str, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.put_roster_change(number, document, audit).await
+    }
+    async fn roster_changes(&self, limit: u32) -> StoreResult<Vec<(u64, String)>> {
+        self.owner.roster_changes(limit).await
+    }
+    async fn put_revoked_authority(&self, revoked: &RevokedAuthority, audit: &AuditEntry) -> StoreResult<bool> {
+        self.owner.put_revoked_authority(revoked, audit).await
+    }
+    async fn revoked_authorities(&self) -> StoreResult<Vec<RevokedAuthority>> {
+        self.owner.revoked_authorities().await
+    }
+    async fn unhold(&self, request: &UnholdRequest) -> StoreResult<Unheld> {
+        self.owner.unhold(request).await
+    }
+}
+
+#[async_trait]
+impl ApprovalStore for Joined {
+    async fn put_proposal(&self, proposal: &Proposal, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.put_proposal(proposal, audit).await
+    }
+    async fn proposal(&self, id: &ProposalId) -> StoreResult<Option<Proposal>> {
+        self.owner.proposal(id).await
+    }
+    async fn proposals(&self, state: Option<ProposalState>, limit: u32) -> StoreResult<Vec<Proposal>> {
+        self.owner.proposals(state, limit).await
+    }
+    async fn add_approval(&self, id: &ProposalId, approval: &StoredApproval, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.add_approval(id, approval, audit).await
+    }
+    async fn begin_act(&self, id: &ProposalId, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.begin_act(id, nonce, expires, audit).await
+    }
+    async fn advance_act(&self, id: &ProposalId, progress: u64) -> StoreResult<()> {
+        self.owner.advance_act(id, progress).await
+    }
+    async fn end_act(&self, id: &ProposalId, reason: Option<&str>, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.end_act(id, reason, audit).await
+    }
+    async fn void_proposals(&self, reason: &str, audit: &AuditEntry) -> StoreResult<u64> {
+        self.owner.void_proposals(reason, audit).await
+    }
+    async fn put_roster_change(&self, number: u64, document: &str, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.put_roster_change(number, document, audit).await
+    }
+    async fn roster_changes(&self, limit: u32) -> StoreResult<Vec<(u64, String)>> {
+        self.owner.roster_changes(limit).await
+    }
+    async fn put_revoked_authority(&self, revoked: &RevokedAuthority, audit: &AuditEntry) -> StoreResult<bool> {
+        self.owner.put_revoked_authority(revoked, audit).await
+    }
+    async fn revoked_authorities(&self) -> StoreResult<Vec<RevokedAuthority>> {
+        self.owner.revoked_authorities().await
+    }
+    async fn unhold(&self, request: &UnholdRequest) -> StoreResult<Unheld> {
+        self.owner.unhold(request).await
+    }
+}
