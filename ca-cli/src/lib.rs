@@ -5,7 +5,7 @@
 //! - [`serve`]: the parts in one process; `control`: the socket between commands and the instance;
 //! - `anchor`: the worker's memory outside the database;
 //! - [`agent`]: beside a service; `demo`: what `make run` shows;
-//! - [`system`]: the one implementation of clock and randomness.
+//! - [`system`]: clock and randomness, from `ca_service`, which has what every process needs to run.
 
 pub mod agent;
 pub mod system;
@@ -17,7 +17,6 @@ mod config;
 mod control;
 mod demo;
 mod exit;
-mod logging;
 mod operator;
 mod render;
 mod serve;

@@ -10,6 +10,7 @@ use ca_core::pki::{Certificate, Timestamp};
 use ca_core::ports::{
     AdminStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, RequestQueue as _, StatusStore as _, StoreResult,
 };
+use ca_store_socket::Refusals;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
 use tokio::sync::watch;
@@ -36,6 +37,8 @@ pub(super) struct InstanceAnswers {
     pub(super) keys_said: watch::Receiver<Option<String>>,
     /// None in `ca worker`.
     pub(super) responder: Option<Arc<Responder>>,
+    /// None without a store socket.
+    pub(super) refusals: Option<Arc<Refusals>>,
     pub(super) started_at: Timestamp,
     pub(super) policy_officers: Vec<String>,
     pub(super) rehearsal: bool,
@@ -170,6 +173,8 @@ impl InstanceAnswers {
             anchor_trouble: self.worker.trouble(),
             stopped: self.worker.anchor().state().is_stopped(),
             keystore_error: self.keys_said.borrow().clone(),
+            refused_store_peers: self.refusals.as_ref().map_or(0, |r| r.peers()),
+            refused_store_commands: self.refusals.as_ref().map_or(0, |r| r.commands()),
             backlog,
             backlog_oldest,
             authorities,

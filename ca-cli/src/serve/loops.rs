@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ca_core::lifecycle::{Worker, WorkerError};
 use ca_core::ports::{Anchor, JobStore as _, KeyStore, RequestQueue as _};
+use ca_store_socket::Gate;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
 use tokio::sync::watch;
@@ -77,12 +78,14 @@ pub(super) async fn watch_keys(keys: Arc<dyn KeyStore>, said: watch::Sender<Opti
     }
 }
 
-/// Keeps the anchor at the record's end, and readiness and OCSP at what that and the key store show.
+/// Keeps the anchor at the record's end, and readiness, OCSP and what other processes get of the store at what that and
+/// the key store show.
 pub(super) async fn follow(
     worker: Arc<Worker>,
     anchor: Arc<dyn Anchor>,
     keys: watch::Receiver<Option<String>>,
     responder: Option<Arc<Responder>>,
+    gate: Option<Arc<Gate>>,
 ) {
     let mut failed = false;
     loop {
@@ -103,6 +106,9 @@ pub(super) async fn follow(
         if let Some(responder) = &responder {
             let troubles: Vec<String> = [worker.trouble().or(lost), keys.borrow().clone()].into_iter().flatten().collect();
             responder.impede((!troubles.is_empty()).then(|| troubles.join("; ")), !worker.record_is_off());
+        }
+        if let Some(gate) = &gate {
+            gate.set(worker.record_is_off().then(|| worker.trouble().unwrap_or_default()));
         }
         tokio::time::sleep(FOLLOW).await;
     }
