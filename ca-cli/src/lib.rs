@@ -21,7 +21,6 @@ mod operator;
 mod render;
 mod serve;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -49,7 +48,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let path = config::find(cli.config.as_deref());
     let config = || Config::load(&path);
     // Holders need not be able to read the CA's configuration.
-    let keyholder = || config().ok()?.keystore.keyholder().map(Path::to_owned);
+    let keyholder = || config().ok()?.keystore.keyholder().map(|(socket, _)| socket.to_owned());
     match cli.command {
         Command::Agent(args) => return agent::run(args).await,
         Command::Credential(command) => return Ok(ExitCode::from(ca_custody::credential_command(command))),

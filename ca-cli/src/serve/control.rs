@@ -13,8 +13,8 @@ use ca_core::ports::{
 use ca_store_socket::Refusals;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
-use tokio::sync::watch;
 
+use super::key_watch::KeyWatch;
 use crate::anchor::audit_head;
 use crate::control::protocol::{AuthorityStatus, ControlAnswer, ControlRequest, OwnStatus, StatusReport};
 use crate::control::server::Answers;
@@ -34,7 +34,7 @@ pub(super) struct InstanceAnswers {
     pub(super) store: SqliteStore,
     pub(super) worker: Arc<Worker>,
     /// Why authority keys cannot be used, as the key store last said.
-    pub(super) keys_said: watch::Receiver<Option<String>>,
+    pub(super) keys: KeyWatch,
     /// None in `ca worker`.
     pub(super) responder: Option<Arc<Responder>>,
     /// None without a store socket.
@@ -172,7 +172,7 @@ impl InstanceAnswers {
             responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
             anchor_trouble: self.worker.trouble(),
             stopped: self.worker.anchor().state().is_stopped(),
-            keystore_error: self.keys_said.borrow().clone(),
+            keystore_error: self.keys.trouble(),
             refused_store_peers: self.refusals.as_ref().map_or(0, |r| r.peers()),
             refused_store_commands: self.refusals.as_ref().map_or(0, |r| r.commands()),
             backlog,
