@@ -222,7 +222,7 @@ fn a_record_cut_off_under_a_running_instance_stops_it_and_shows() {
     // The anchor has followed when its row is the trail's last.
     let followed = || {
         let last = sql(&demo, "SELECT max(number) FROM audit");
-        demo.ca_json(&["anchor", "show"])["log"]["number"].to_string() == last.trim()
+        demo.ca_json(&["anchor", "show"])["log"]["number"].as_u64() == last.trim().parse().ok()
     };
     wait_for("the anchor to follow", followed);
     sql(&demo, "DELETE FROM audit WHERE number > (SELECT max(number) - 2 FROM audit)");
