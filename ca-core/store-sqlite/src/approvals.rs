@@ -213,14 +213,11 @@ impl Tx {
 
     async fn unhold(&mut self, request: &UnholdRequest) -> StoreResult<Unheld> {
         let (name, serial) = (request.authority.as_str(), request.serial.as_bytes().as_slice());
-        let row = sqlx::query!(
-            "SELECT revocation_reason, crl_partition FROM certificates WHERE authority = $1 AND serial = $2",
-            name,
-            serial
-        )
-        .fetch_optional(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
+        let row =
+            sqlx::query!("SELECT revocation_reason, crl_partition FROM certificates WHERE authority = $1 AND serial = $2", name, serial)
+                .fetch_optional(&mut self.connection)
+                .await
+                .map_err(from_sqlx)?;
         let hold = RevocationReason::CertificateHold;
         let (code, at) = (i64::from(hold.code()), request.at.unix());
         let partition = match row {

@@ -7,6 +7,7 @@
 
 pub mod acme;
 pub mod key_store;
+pub mod officers;
 pub mod operator;
 pub mod store;
 

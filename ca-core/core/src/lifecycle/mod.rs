@@ -1,13 +1,14 @@
 //! The worker: leases signing requests and lifecycle jobs, and is the only one that has authority keys used.
 //!
 //! [`Worker::step_requests`] serves the front end's queue, [`Worker::tick_jobs`] the schedule,
-//! [`Worker::reconcile`] closes what a death left open, [`Worker::apply_statement`] does what operators signed. All
-//! of them enter [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
+//! [`Worker::reconcile`] closes what a death left open, [`Worker::apply_statement`] does what operators signed,
+//! [`Worker::approve`] what enough officers signed. All of them enter [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
 //! task: leases and compare-and-set in the store keep them apart, and a restart just calls them again.
 //!
 //! Deliberately absent: loops, timers and tasks, which belong to the shell; and trust in rows, see
 //! [`crate::evidence::chain`].
 
+mod acts;
 mod jobs;
 mod join;
 mod operator;
@@ -19,6 +20,8 @@ mod requests;
 mod signer;
 mod validity;
 
+use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,8 +30,9 @@ use crate::evidence::memo::Memo;
 use crate::model::{Actor, AuditEntry, AuthorityName, OrderId, Outcome, WorkerId};
 use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
-use crate::ports::{Clock, EabSecrets, KeyStore, Publisher, Rng, StoreError, WorkerStore};
+use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, Publisher, Rng, StoreError, WorkerStore};
 
+pub use acts::{BulkChoice, Officers, ProposalRequest, ProposalView, TrustError, Trusted, roster_chain};
 pub use operator::{EabKey, OperatorReply};
 pub use probe::{HaltPoint, NoProbe, Probe};
 
@@ -42,6 +46,8 @@ const RELEASED: usize = 100_000;
 pub struct WorkerParts {
     /// The store.
     pub store: Arc<dyn WorkerStore>,
+    /// What this worker remembers outside the store.
+    pub anchor: Arc<dyn Anchor>,
     /// The authority keys.
     pub keys: Arc<dyn KeyStore>,
     /// Where CRLs are put besides the store.
@@ -54,6 +60,8 @@ pub struct WorkerParts {
     pub secrets: Arc<dyn EabSecrets>,
     /// The policy, from a bundle whose quorum was verified.
     pub policy: Policy,
+    /// The officers, from a verified roster chain, and the policy's digest.
+    pub officers: Officers,
     /// The public keys of the CA's own servers and responders. One that the policy does not pin is never used.
     pub own_keys: Vec<PublicKey>,
     /// Site settings.
@@ -89,6 +97,9 @@ pub enum WorkerError {
     /// The store.
     #[error("the worker's store: {0}")]
     Store(#[from] StoreError),
+    /// The anchor, or what the database is beside it.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
     /// The policy that was offered is older than the one in use.
     #[error("the policy has version {offered}, and version {current} is in use: a policy's version only grows")]
     PolicyRollback {
@@ -103,12 +114,18 @@ pub enum WorkerError {
 pub struct Worker {
     id: WorkerId,
     store: Arc<dyn WorkerStore>,
+    anchor: Arc<dyn Anchor>,
     keys: Arc<dyn KeyStore>,
     publisher: Option<Arc<dyn Publisher>>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     secrets: Arc<dyn EabSecrets>,
     policy: RwLock<Arc<Policy>>,
+    officers: RwLock<Arc<Officers>>,
+    /// Whether an act of the officers is under way.
+    acting: AtomicBool,
+    /// The authorities whose certificate officers revoked, once they were read.
+    revoked: RwLock<Option<HashSet<AuthorityName>>>,
     own_keys: Vec<PublicKey>,
     settings: WorkerSettings,
     probe: Arc<dyn Probe>,
@@ -127,16 +144,20 @@ impl std::fmt::Debug for Worker {
 impl Worker {
     /// A worker with an id of its own.
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { store, keys, publisher, clock, rng, secrets, policy, own_keys, settings, probe } = parts;
+        let WorkerParts { store, anchor, keys, publisher, clock, rng, secrets, policy, officers, own_keys, settings, probe } = parts;
         Self {
             id: WorkerId::random(&*rng),
             store,
+            anchor,
             keys,
             publisher,
             clock,
             rng,
             secrets,
             policy: RwLock::new(Arc::new(policy)),
+            officers: RwLock::new(Arc::new(officers)),
+            acting: AtomicBool::new(false),
+            revoked: RwLock::default(),
             own_keys,
             settings,
             probe,

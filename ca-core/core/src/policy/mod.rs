@@ -20,6 +20,9 @@ use crate::pki::{Identifier, Sha256Digest};
 pub struct Policy {
     /// Grows with each change; a worker refuses a lower one than it has seen.
     pub version: u64,
+    /// How many certificates one operator may revoke with one statement; more of them need the officers.
+    #[serde(default = "default_operator_bulk")]
+    pub operator_bulk: u32,
     /// The authorities and what each may issue.
     #[serde(rename = "authority", default)]
     pub authorities: Vec<AuthorityPolicy>,
@@ -90,7 +93,7 @@ pub struct OperatorPolicy {
     pub name: String,
     /// The public key in OpenSSH form, `ssh-ed25519 AAAA…`.
     pub key: String,
-    /// What its statements may do: `grant`, `revoke`, `publish`.
+    /// What its statements may do: `grant`, `revoke`, `publish`, `hold`, `stop`.
     pub may: Vec<Permission>,
 }
 
@@ -104,6 +107,10 @@ pub enum Permission {
     Revoke,
     /// Have a CRL made now.
     Publish,
+    /// Put certificates on hold; only officers take them off again.
+    Hold,
+    /// Stop issuance; only officers let it go on.
+    Stop,
 }
 
 /// Why a policy document is not a policy.
@@ -117,9 +124,15 @@ pub enum PolicyError {
     Invalid(String),
 }
 
+const fn default_operator_bulk() -> u32 {
+    100
+}
+
 impl Policy {
     /// The most bytes of a policy document.
     pub const MAX_BYTES: usize = 1 << 20;
+    /// The most that `operator_bulk` may be.
+    pub const MAX_OPERATOR_BULK: u32 = 1000;
 
     /// Reads and checks a document.
     ///
@@ -137,6 +150,9 @@ impl Policy {
 
     fn check(&self) -> Result<(), PolicyError> {
         let invalid = |text: String| Err(PolicyError::Invalid(text));
+        if self.operator_bulk > Self::MAX_OPERATOR_BULK {
+            return invalid(format!("operator_bulk is at most {}: more certificates at once need the officers", Self::MAX_OPERATOR_BULK));
+        }
         for (i, authority) in self.authorities.iter().enumerate() {
             let name = &authority.name;
             if self.authorities[..i].iter().any(|a| a.name == *name || a.key_sha256 == authority.key_sha256) {

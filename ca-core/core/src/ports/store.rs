@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter,
     CertificateRecord, Completed, Completion, CrlRecord, CrlScope, GrantId, GrantRecord, Intent, Job, JobId, JobRecord, LeaseToken,
-    LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem, Proposal, ProposalId,
-    ProposalState, RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus, SigningRequest,
-    StoredApproval, Unheld, UnholdRequest, WorkerId,
+    LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem, Proposal, ProposalId, ProposalState,
+    RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus, SigningRequest, StoredApproval,
+    Unheld, UnholdRequest, WorkerId,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
