@@ -3,12 +3,14 @@
 //! - `cli`: the commands and their help; `commands`: what they do;
 //! - [`config`]: the site's TOML; `exit`: exit codes;
 //! - [`serve`]: the parts in one process; `control`: the socket between commands and the instance;
+//! - `anchor`: the worker's memory outside the database;
 //! - [`agent`]: beside a service; `demo`: what `make run` shows;
 //! - [`system`]: the one implementation of clock and randomness.
 
 pub mod agent;
 pub mod system;
 
+mod anchor;
 mod cli;
 mod commands;
 mod config;

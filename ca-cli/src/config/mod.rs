@@ -24,6 +24,9 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     /// Who may approve policies.
     pub(crate) trust: TrustConfig,
+    /// What the worker remembers outside the database.
+    #[serde(default)]
+    pub(crate) anchor: Option<AnchorConfig>,
     /// Authority keys.
     pub(crate) keystore: KeyStoreConfig,
     /// Keys of this CA's own services.
@@ -61,6 +64,16 @@ pub(crate) struct TrustConfig {
     /// The roster of officers whose quorum approves policies (TOML; a ceremony's bundle has it). The worker refuses
     /// to start under a policy that they did not sign.
     pub(crate) roster: PathBuf,
+}
+
+/// `[anchor]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnchorConfig {
+    /// The file that the worker keeps, so that an older copy of the database is found out; made by `ca anchor init`.
+    /// Its folder (0700, the worker's user) belongs on another disk than the database, out of the reach of whoever
+    /// restores that. Required under a production roster.
+    pub(crate) file: PathBuf,
 }
 
 /// `[keystore]`
@@ -215,6 +228,7 @@ impl Config {
         let at = |path: &mut PathBuf| *path = base.join(&path);
         at(&mut self.store.path);
         at(&mut self.trust.roster);
+        self.anchor.iter_mut().for_each(|anchor| at(&mut anchor.file));
         at(&mut self.keystore.dir);
         at(&mut self.service_keys.master);
         at(&mut self.service_keys.server);

@@ -217,6 +217,11 @@ impl AnchorState {
         self.log
     }
 
+    /// How many rows of the audit trail a database that ends at `found` lacks, at least.
+    pub fn rows_behind(&self, found: LogHead) -> u64 {
+        self.log.number.saturating_sub(found.number)
+    }
+
     /// The latest time seen.
     pub const fn latest(&self) -> Timestamp {
         self.latest

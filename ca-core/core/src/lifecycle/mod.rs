@@ -2,20 +2,22 @@
 //!
 //! [`Worker::step_requests`] serves the front end's queue, [`Worker::tick_jobs`] the schedule,
 //! [`Worker::reconcile`] closes what a death left open, [`Worker::apply_statement`] does what operators signed,
-//! [`Worker::approve`] what enough officers signed. All of them enter [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
+//! [`Worker::approve`] what enough officers signed, [`Worker::follow_record`] sees that the database is the one that the
+//! anchor remembers. All of them enter [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
 //! task: leases and compare-and-set in the store keep them apart, and a restart just calls them again.
 //!
 //! Deliberately absent: loops, timers and tasks, which belong to the shell; and trust in rows, see
 //! [`crate::evidence::chain`].
 
 mod acts;
+mod guard;
 mod jobs;
 mod join;
 mod operator;
 mod order;
 mod probe;
-mod rate;
 mod reconcile;
+mod released;
 mod requests;
 mod signer;
 mod validity;
@@ -32,11 +34,12 @@ use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
 use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, Publisher, Rng, StoreError, WorkerStore};
 
-pub use acts::{BulkChoice, Officers, ProposalRequest, ProposalView, TrustError, Trusted, roster_chain};
+pub use acts::{BulkChoice, Officers, ProposalRequest, ProposalView, TrustError, Trusted, catch_up, roster_chain};
+pub use guard::{WINDOW, walk};
 pub use operator::{EabKey, OperatorReply};
 pub use probe::{HaltPoint, NoProbe, Probe};
 
-/// How many certificates are read, at most, to seed an authority's rate after a start.
+/// How many certificates are read, at most, to count an authority's last hour after a start.
 pub const SEED_LIMIT: u32 = 10_000;
 
 /// How many orders are remembered as released.
@@ -130,7 +133,9 @@ pub struct Worker {
     settings: WorkerSettings,
     probe: Arc<dyn Probe>,
     verifier: Verifier,
-    rates: Mutex<rate::Rates>,
+    /// The authorities whose record of the last hour was counted.
+    counted: Mutex<HashSet<AuthorityName>>,
+    trouble: Mutex<guard::Trouble>,
     signers: Mutex<signer::Signers>,
     released: Mutex<Memo<OrderId, ()>>,
 }
@@ -162,7 +167,8 @@ impl Worker {
             settings,
             probe,
             verifier: Verifier::default(),
-            rates: Mutex::default(),
+            counted: Mutex::default(),
+            trouble: Mutex::default(),
             signers: Mutex::default(),
             released: Mutex::new(Memo::new(RELEASED)),
         }
@@ -173,14 +179,25 @@ impl Worker {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Goes on under another policy, whose quorum the caller has verified.
+    /// Goes on under another policy, whose quorum the caller has verified and whose version the anchor has taken
+    /// ([`crate::anchor::AnchorStep::Policy`]).
     ///
     /// # Errors
-    /// When it is older than the one in use.
+    /// When it is older than the one in use, or not the anchor's.
     pub fn set_policy(&self, policy: Policy) -> Result<(), WorkerError> {
+        self.change_policy(policy, |_| Ok(()))
+    }
+
+    /// The same; `first` is done after the check of the version and before the policy is used, while nobody reads it.
+    fn change_policy(&self, policy: Policy, first: impl FnOnce(&dyn Anchor) -> Result<(), AnchorError>) -> Result<(), WorkerError> {
         let mut current = self.policy.write().unwrap_or_else(PoisonError::into_inner);
         if policy.version < current.version {
             return Err(WorkerError::PolicyRollback { current: current.version, offered: policy.version });
+        }
+        first(&*self.anchor)?;
+        let (anchored, _) = self.anchor.state().policy();
+        if policy.version != anchored {
+            return Err(AnchorError::Refused(format!("policy version {} is offered, and the anchor has {anchored}", policy.version)).into());
         }
         *current = Arc::new(policy);
         Ok(())

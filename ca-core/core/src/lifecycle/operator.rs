@@ -139,6 +139,17 @@ impl Worker {
         if let Operation::IssuanceStop { reason } = &statement.operation {
             return self.stop(statement, reason, begun).await;
         }
+        // Revocations go on whatever else is wrong: a record of one never does harm.
+        let takes_away = matches!(
+            statement.operation,
+            Operation::CertificateRevoke { .. }
+                | Operation::CertificateRevokeBulk { .. }
+                | Operation::CertificateHold { .. }
+                | Operation::GrantRevoke { .. }
+        );
+        if let Some(reason) = self.trouble().filter(|_| !takes_away) {
+            return Err(problem(ProblemType::ServerInternal, reason));
+        }
         match self.store.spend_nonce(&statement.nonce, statement.expires_at, begun).await {
             Ok(()) => {}
             Err(StoreError::Conflict(_)) => {

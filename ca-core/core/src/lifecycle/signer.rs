@@ -10,7 +10,7 @@ use crate::issuance::{self, IssuanceError, Prepared};
 use crate::model::{Abandonment, Actor, AttemptId, AuthorityKind, AuthorityName, Completed, KeyLabel};
 use crate::pki::Certificate;
 use crate::policy::Policy;
-use crate::ports::{KeyStoreError, StoreError, StoreResult};
+use crate::ports::{AnchorError, KeyStoreError, StoreError, StoreResult};
 use crate::profile::Issuer;
 
 /// An authority with an online key that the policy names.
@@ -46,6 +46,17 @@ impl From<StoreError> for Failure {
             StoreError::Fenced => Self::Fenced,
             other => Self::later(other),
         }
+    }
+}
+
+impl From<AnchorError> for Failure {
+    fn from(error: AnchorError) -> Self {
+        let wait = match &error {
+            AnchorError::RateLimited { wait, .. } => *wait,
+            AnchorError::Stopped => Duration::from_secs(10),
+            _ => Duration::from_secs(15),
+        };
+        Self::Later { cause: error.to_string(), wait: Some(wait) }
     }
 }
 

@@ -221,9 +221,10 @@ async fn ceremony_10_an_edited_roster_row_stops_the_start() {
     }
     // One that is cut off verifies by itself; the anchor knows better.
     desk.edit("DELETE FROM roster_changes WHERE number = 2").await;
-    let trusted = Trusted::read(&*desk.store, roster()).await.unwrap();
-    let behind = desk.anchor.take(&trusted.steps(&desk.anchor.state()), desk.clock.now()).unwrap_err().to_string();
-    assert!(behind.contains("roster number 1"), "{behind}");
+    desk.restart_from_record().await;
+    let behind = desk.worker.check_record().await.unwrap_err().to_string();
+    assert!(behind.contains("roster number 1") && behind.contains("seen number 2"), "{behind}");
+    assert!(desk.audit_has(&["worker.alarm", "roster number 1"]).await);
     // Another first roster is another CA.
     let text = Trusted::read(&*desk.store, second_roster()).await.unwrap_err().to_string();
     assert!(text.contains("refused"), "{text}");

@@ -9,7 +9,7 @@ use ca_core::ceremony::RosterChain;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::statement::Operation;
 use ca_core::issuance::{self, Attempt, prepare_root};
-use ca_core::lifecycle::{HaltPoint, Officers, OperatorReply, Probe, Trusted, Worker, WorkerParts, WorkerSettings};
+use ca_core::lifecycle::{HaltPoint, Officers, OperatorReply, Probe, Trusted, Worker, WorkerParts, WorkerSettings, catch_up};
 use ca_core::model::{
     Abandonment, Account, AccountId, AccountStatus, Actor, AttemptId, AuditRow, Authority, AuthorityKind, AuthorityName, CertificateFilter,
     CertificateRecord, Completed, Completion, CrlScope, Grant, GrantId, Intent, NewAccount, NewOrder, OpenIntent, Order, OrderId,
@@ -135,7 +135,9 @@ impl Desk {
     /// Another process on the same store, which begins with what it can verify there.
     pub(crate) async fn restart_from_record(&mut self) -> Trusted {
         let trusted = Trusted::read(&*self.store, officers::roster()).await.unwrap();
-        self.anchor.take(&trusted.steps(&self.anchor.state()), self.clock.now()).unwrap();
+        let policy = (trusted.policy.version, trusted.officers.policy_sha256);
+        let steps = catch_up(&trusted.officers.chain, policy, &self.anchor.state());
+        self.anchor.take(&steps, self.clock.now()).unwrap();
         let seed = 100 + self.next();
         self.begin(trusted.clone(), seed);
         trusted

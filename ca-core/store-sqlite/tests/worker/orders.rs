@@ -159,6 +159,7 @@ async fn a_policy_that_narrows_applies_at_once_and_never_goes_back() {
     let mut narrower = desk.policy.clone();
     narrower.version = 2;
     narrower.authorities[0].names.remove(0);
+    assert!(desk.worker.set_policy(narrower.clone()).unwrap_err().to_string().contains("the anchor has 1"), "the anchor comes first");
     desk.set_policy(narrower);
     assert!(desk.worker.set_policy(desk.policy.clone()).is_err());
     desk.worker.step_requests().await.unwrap();

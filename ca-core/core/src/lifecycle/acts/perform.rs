@@ -30,6 +30,12 @@ impl Worker {
             return Ok(());
         }
         let (statement, subject) = self.meaning(&proposal).await?;
+        // What takes something away goes on whatever else is wrong; the rest needs a database that is the right one.
+        let takes_away =
+            matches!(statement.act, OfficerAct::Stop { .. } | OfficerAct::RevokeBulk { .. } | OfficerAct::RevokeAuthority { .. });
+        if let Some(reason) = self.trouble().filter(|_| !takes_away) {
+            return Err(Problem::new(ProblemType::ServerInternal, reason));
+        }
         let officers = self.officers();
         let signatures: Vec<String> = proposal.approvals.iter().map(|a| a.signature.clone()).collect();
         let names = match statement.approved_by(officers.chain.standing(), proposal.statement.as_bytes(), &signatures) {
@@ -135,8 +141,9 @@ impl Worker {
         let (version, sha256) = (policy.version, bundle.policy_sha256());
         self.store.put_policy(version, &bundle.to_json(), done).await.map_err(about_row)?;
         let step = AnchorStep::Policy { version, policy: sha256 };
-        self.anchor.take(&[step], self.clock.now()).map_err(|e| by_anchor(&e))?;
-        self.set_policy(policy).map_err(|e| Problem::new(ProblemType::ServerInternal, e.to_string()))?;
+        let now = self.clock.now();
+        self.change_policy(policy, |anchor| anchor.take(&[step], now))
+            .map_err(|e| Problem::new(ProblemType::ServerInternal, e.to_string()))?;
         let next = Officers { policy_sha256: sha256, policy_approved_by: names.to_vec(), ..Officers::clone(&officers) };
         *self.officers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         tracing::info!(version, "the officers put a policy in force");
@@ -147,9 +154,13 @@ impl Worker {
         let (chain, change) = self.next_chain(proposal, roster).map_err(|e| refused(&e))?;
         let (number, digest) = (chain.number(), chain.standing().digest());
         self.store.put_roster_change(number, &change.to_json(), done).await.map_err(about_row)?;
-        self.anchor.take(&[AnchorStep::Roster { number, roster: digest }], self.clock.now()).map_err(|e| by_anchor(&e))?;
-        let next = Officers { chain, ..Officers::clone(&self.officers()) };
-        *self.officers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        let now = self.clock.now();
+        {
+            // Held meanwhile, so that nobody sees the one without the other.
+            let mut officers = self.officers.write().unwrap_or_else(PoisonError::into_inner);
+            self.anchor.take(&[AnchorStep::Roster { number, roster: digest }], now).map_err(|e| by_anchor(&e))?;
+            *officers = Arc::new(Officers { chain, ..Officers::clone(&officers) });
+        }
         tracing::info!(number, "the officers changed their roster");
         self.void(&format!("the roster was changed (number {number})"), done).await
     }

@@ -3,6 +3,7 @@
 use super::Officers;
 use crate::anchor::{AnchorState, AnchorStep};
 use crate::ceremony::{CaIdentity, CeremonyError, PolicyBundle, Roster, RosterChain, RosterChange};
+use crate::pki::Sha256Digest;
 use crate::policy::Policy;
 use crate::ports::{StoreError, WorkerStore};
 
@@ -62,17 +63,15 @@ impl Trusted {
         }
         Ok(Self { policy, officers: Officers { chain, policy_sha256: bundle.policy_sha256(), policy_approved_by } })
     }
+}
 
-    /// The steps that bring an anchor up to this: where a death came between the store and the anchor the store is
-    /// ahead, by what officers signed. An anchor that is ahead refuses them.
-    pub fn steps(&self, anchor: &AnchorState) -> Vec<AnchorStep> {
-        let chain = &self.officers.chain;
-        let (known, _) = anchor.roster();
-        // The number that the anchor knows is among them, so that another roster under it is found out.
-        let numbers = known.min(chain.number())..=chain.number();
-        let rosters = numbers.filter_map(|number| Some(AnchorStep::Roster { number, roster: chain.at(number)?.digest() }));
-        rosters.chain([AnchorStep::Policy { version: self.policy.version, policy: self.officers.policy_sha256 }]).collect()
-    }
+/// The steps that bring an anchor up to what was verified in the store, where that is ahead: a death came between the
+/// store and the anchor. Where it is behind there are none, and [`crate::lifecycle::Worker::check_record`] says so.
+pub fn catch_up(chain: &RosterChain, policy: (u64, Sha256Digest), anchor: &AnchorState) -> Vec<AnchorStep> {
+    let numbers = anchor.roster().0.saturating_add(1)..=chain.number();
+    let rosters = numbers.filter_map(|number| Some(AnchorStep::Roster { number, roster: chain.at(number)?.digest() }));
+    let policies = Some(policy).filter(|(version, _)| *version > anchor.policy().0);
+    rosters.chain(policies.map(|(version, policy)| AnchorStep::Policy { version, policy })).collect()
 }
 
 /// The officers' rosters, verified from `genesis` on.
