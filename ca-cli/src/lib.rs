@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{AuditCommand, Cli, Command, ConfigCommand, RehearsalCommand};
+use cli::{Cli, Command, ConfigCommand, RehearsalCommand};
 use config::Config;
 
 /// Runs `ca` with the process's arguments.
@@ -62,7 +62,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Crl(command) => commands::crl(&config()?, command).await?,
         Command::Status { output } => commands::status(&config()?, output).await?,
         Command::Config(ConfigCommand::Check { output }) => commands::check(&config()?, output).await?,
-        Command::Audit(command @ AuditCommand::Tail { .. }) => commands::audit(&config()?, command).await?,
+        Command::Audit(command) => commands::audit(config, command).await?,
         Command::Completions { shell } => commands::completions(shell)?,
         Command::Man { dir } => commands::man(&dir)?,
         Command::Serve => serve::serve(&config()?, serve::Role::All).await?,

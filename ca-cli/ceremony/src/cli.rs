@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ca_core::ceremony::Roster;
-use ca_core::ports::KeyStore;
+use ca_core::ports::KeyDevice;
 use ca_keystore::SoftwareKeyStore;
 use clap::{Args, Subcommand};
 
@@ -102,7 +102,7 @@ fn print(text: &str, code: u8) -> u8 {
 }
 
 async fn run_command(args: RunArgs) -> Result<u8, Error> {
-    let open = |folder: &Path, passphrase: Option<PathBuf>, file: Option<PathBuf>, what: &str| -> Result<Arc<dyn KeyStore>, Error> {
+    let open = |folder: &Path, passphrase: Option<PathBuf>, file: Option<PathBuf>, what: &str| -> Result<Arc<dyn KeyDevice>, Error> {
         let source = match (passphrase, file) {
             (Some(path), _) => SecretSource::PassphraseFile(path),
             (None, Some(path)) => SecretSource::KeyFile(path),

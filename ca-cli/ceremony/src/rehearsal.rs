@@ -14,7 +14,7 @@ use ca_core::evidence::sshsig;
 use ca_core::model::{AuthorityName, KeyLabel};
 use ca_core::pki::{KeyAlgorithm, sha256};
 use ca_core::policy::{NamePattern, OperatorPolicy, OwnCertificate, Permission, Policy, ProfilePolicy};
-use ca_core::ports::{Clock, KeyStore, Rng};
+use ca_core::ports::{Clock, KeyDevice, Rng};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::{LineEnding, PrivateKey};
 use zeroize::Zeroizing;
@@ -34,9 +34,9 @@ pub struct RehearsalOptions {
     /// The folder: `officers/`, `operator`, `plan.toml` and `bundle/` below it.
     pub dir: PathBuf,
     /// Where the root's key is made.
-    pub root_keys: Arc<dyn KeyStore>,
+    pub root_keys: Arc<dyn KeyDevice>,
     /// Where the issuing authority's key is made.
-    pub online_keys: Arc<dyn KeyStore>,
+    pub online_keys: Arc<dyn KeyDevice>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

@@ -12,7 +12,7 @@ use ca_core::ceremony::{CeremonyError, Operation, Plan, PolicyBundle, Statement,
 use ca_core::model::{Actor, AuthorityName};
 use ca_core::pki::{Certificate, PublicKey, pem_encode, sha256};
 use ca_core::policy::Policy;
-use ca_core::ports::{Clock, GenerateKey, KeyStore, KeyStoreError, Rng};
+use ca_core::ports::{Clock, GenerateKey, KeyDevice, KeyStoreError, Rng};
 use ca_core::profile::check_key;
 
 use crate::design::{Act, Drawn, PlannedKey, operation, planned_keys, statement};
@@ -27,9 +27,9 @@ pub struct RunOptions {
     /// The bundle's folder; made where it is missing.
     pub bundle: PathBuf,
     /// Where the root's key is made and used; offline afterwards.
-    pub root_keys: Arc<dyn KeyStore>,
+    pub root_keys: Arc<dyn KeyDevice>,
     /// Where the issuing authorities' keys are made; the worker opens it.
-    pub online_keys: Arc<dyn KeyStore>,
+    pub online_keys: Arc<dyn KeyDevice>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness for serial numbers and nonces.
@@ -185,7 +185,7 @@ impl Run {
         }
     }
 
-    fn store(&self, key: &PlannedKey<'_>) -> &Arc<dyn KeyStore> {
+    fn store(&self, key: &PlannedKey<'_>) -> &Arc<dyn KeyDevice> {
         match key.place {
             ca_core::ceremony::KeyPlace::Root => &self.options.root_keys,
             ca_core::ceremony::KeyPlace::Online => &self.options.online_keys,
@@ -246,7 +246,7 @@ impl Run {
                 if !transcript.key_intended(key.label) {
                     self.append(TranscriptEvent::KeyIntended { label: label.clone(), place, algorithm })?;
                 }
-                self.store(key).generate(GenerateKey { label, algorithm }).await?.public_key
+                self.store(key).generate(GenerateKey::new(label, algorithm)).await?.public_key
             }
         };
         let algorithm = check_key(&public_key).map_err(|e| Error::issuance(format!("key `{}`", key.label), e))?;

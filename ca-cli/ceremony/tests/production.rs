@@ -134,7 +134,7 @@ async fn a_label_that_exists_ends_it_before_anything_is_made() {
     let ceremony = Ceremony::new();
     missing(ceremony.run().await);
     ceremony.sign_plan(&["ana", "bela"]);
-    let request = GenerateKey { label: "bank-2026".parse().unwrap(), algorithm: ca_core::pki::KeyAlgorithm::P256 };
+    let request = GenerateKey::new("bank-2026".parse().unwrap(), ca_core::pki::KeyAlgorithm::P256);
     ceremony.keys("online-keys").generate(request).await.unwrap();
     let error = refused(ceremony.run().await);
     assert!(error.contains("`bank-2026` exists already"), "{error}");

@@ -13,7 +13,7 @@ use ca_core::ceremony::{CeremonyKind, Roster};
 use ca_core::lifecycle::{Officers, TrustError, Trusted, Worker, WorkerParts, WorkerSettings};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName};
 use ca_core::policy::{Policy, ProfilePolicy};
-use ca_core::ports::{Anchor, CertificateStore as _, Clock as _, KeyStore, ServiceKey};
+use ca_core::ports::{Anchor, CertificateStore as _, Clock as _, ServiceKey};
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::{Responder, ResponderConfig, ResponderKeys};
 use tokio::sync::watch;
@@ -104,8 +104,7 @@ pub(crate) async fn trusted_policy(config: &Config, roster: &Roster, store: &Sql
 pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> {
     let service_keys = open_service_keys(config)?;
     let keys = open_key_store(config)?;
-    let present = list_keys(config, &keys).await?;
-    let keys: Arc<dyn KeyStore> = Arc::new(keys);
+    let present = list_keys(config, &*keys).await?;
     let probe = halt::probe()?;
     let (acme_held, status_held) = match role {
         Role::All => (hold(&config.acme.listen, "acme.listen")?, hold(&config.status.listen, "status.listen")?),
@@ -120,9 +119,8 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     for authority in &authorities {
         if let Some(label) = authority.key.as_ref().filter(|label| !present.iter().any(|k| k.label == **label)) {
             return Err(configuration(format!(
-                "the key store {} has no key `{label}` of authority `{}` (hint: keystore.dir must be the online key store of its ceremony)",
-                config.keystore.dir.display(),
-                authority.name
+                "the key store {} has no key `{label}` of authority `{}` (hint: [keystore] must name the online key store of its ceremony)",
+                config.keystore, authority.name
             )));
         }
     }

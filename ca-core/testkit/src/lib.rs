@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a suite that meets an error has failed")]
 
 pub mod acme;
+pub mod key_device;
 pub mod key_store;
 pub mod officers;
 pub mod operator;
@@ -13,8 +14,10 @@ pub mod store;
 
 mod clock;
 mod faulty_keys;
+mod logging_keys;
 mod rng;
 
 pub use clock::FakeClock;
 pub use faulty_keys::{Fault, FaultyKeys};
+pub use logging_keys::LoggingKeys;
 pub use rng::SeededRng;

@@ -6,6 +6,7 @@ mod acts;
 mod anchor;
 mod crash;
 mod desk;
+mod device_log;
 mod jobs;
 mod operator;
 mod orders;
