@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ca_ceremony::VerifiedBundle;
-use ca_core::ceremony::{CeremonyKind, PolicyBundle};
+use ca_core::ceremony::{CeremonyKind, PolicyBundle, Roster, RosterChain};
+use ca_core::lifecycle::{TrustError, roster_chain};
 use ca_core::model::{Actor, AuditEntry, Authority, Outcome};
 use ca_core::policy::Policy;
 use ca_core::ports::{AdminStore as _, Clock as _};
@@ -50,7 +51,11 @@ pub(crate) async fn import_verified(opened: &SqliteStore, verified: &VerifiedBun
     // A later policy that the officers approved since stands; the bundle's first one does not replace it.
     match opened.policy().await.map_err(store)? {
         Some((version, _)) if version > policy.version => Ok(()),
-        _ => put(opened, &policy, names, &verified.policy_bundle).await,
+        _ => {
+            // What the next start will demand: the officers who stand now, if there was a change since.
+            standing(opened, &verified.roster, &policy, &verified.policy_bundle).await?;
+            put(opened, &policy, names, &verified.policy_bundle).await
+        }
     }
 }
 
@@ -69,7 +74,10 @@ pub(crate) async fn approve(config: &Config, path: &Path, dir: &Path) -> anyhow:
     let result: anyhow::Result<u64> = async {
         let bundle = ca_ceremony::approve_policy_rehearsal(dir, &text, &SystemClock, &SystemRng)
             .map_err(|e| failure(Exit::from_code(e.exit_code()), format!("the policy is not approved: {e}")))?;
-        let (policy, names) = bundle.verify(&roster).map_err(|e| failure(Exit::Refused, format!("the approval is refused: {e}")))?;
+        let version = Policy::parse(&text).map_err(|e| failure(Exit::Refused, e.to_string()))?.version;
+        let chain = chain(&opened, &roster).await?;
+        let (policy, names) =
+            bundle.verify(chain.for_policy(version)).map_err(|e| failure(Exit::Refused, format!("the approval is refused: {e}")))?;
         put(&opened, &policy, names, &bundle).await?;
         Ok(policy.version)
     }
@@ -77,6 +85,22 @@ pub(crate) async fn approve(config: &Config, path: &Path, dir: &Path) -> anyhow:
     opened.close().await;
     let version = result?;
     print(&format!("The rehearsal's officers approved policy version {version}; the worker takes it at its next start.\n"))
+}
+
+/// The officers over time.
+async fn chain(opened: &SqliteStore, genesis: &Roster) -> anyhow::Result<RosterChain> {
+    roster_chain(opened, genesis.clone()).await.map_err(|e| match e {
+        TrustError::Store(e) => store(e),
+        other => failure(Exit::Refused, other.to_string()),
+    })
+}
+
+async fn standing(opened: &SqliteStore, genesis: &Roster, policy: &Policy, bundle: &PolicyBundle) -> anyhow::Result<()> {
+    let chain = chain(opened, genesis).await?;
+    let verified = bundle.verify(chain.for_policy(policy.version));
+    verified
+        .map(|_| ())
+        .map_err(|e| failure(Exit::Refused, format!("the bundle's policy is refused by the standing officers' roster: {e}")))
 }
 
 async fn put(opened: &SqliteStore, policy: &Policy, officers: Vec<String>, bundle: &PolicyBundle) -> anyhow::Result<()> {

@@ -3,12 +3,14 @@
 //! A [`Policy`] is only ever made from bytes whose quorum was verified (see [`crate::ceremony`]). Site configuration
 //! may narrow what it allows, never widen it.
 
+mod diff;
 mod pattern;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use diff::{PolicyChange, policy_changes};
 pub use pattern::{NamePattern, PatternError};
 
 use crate::model::AuthorityName;
