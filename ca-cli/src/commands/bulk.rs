@@ -49,7 +49,7 @@ pub(super) async fn revoke_bulk(config: &Config, args: RevokeBulk) -> anyhow::Re
                 serials.len()
             ))?;
         }
-        return propose(config, ProposalRequest::RevokeBulk { choice, reason: args.reason.into() }, args.proposing).await;
+        return propose(config, ProposalRequest::RevokeBulk { choice: Box::new(choice), reason: args.reason.into() }, args.proposing).await;
     }
     confirm(&format!("{} certificates of {authority} ({described}) will be revoked", serials.len()), args.yes)?;
     let operation = Operation::CertificateRevokeBulk { authority: authority.clone(), serials, reason: args.reason.into() };

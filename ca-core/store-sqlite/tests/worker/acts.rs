@@ -382,7 +382,7 @@ async fn many_certificates_go_by_their_exact_list() {
     assert_eq!(desk.operate(bulk(&serials[..2])).await.unwrap(), OperatorReply::BulkRevoked { revoked: 2 });
     assert!(!desk.is_revoked(&serials[2]).await);
 
-    let view = desk.propose(ProposalRequest::RevokeBulk { choice: by_account(), reason: RevocationReason::KeyCompromise }).await;
+    let view = desk.propose(ProposalRequest::RevokeBulk { choice: Box::new(by_account()), reason: RevocationReason::KeyCompromise }).await;
     assert!(view.proposal.statement.contains("\"count\": 3"), "{}", view.proposal.statement);
     let late = desk.issued(&client, 1).await[0];
     // One more on the list than was signed.
@@ -397,14 +397,14 @@ async fn many_certificates_go_by_their_exact_list() {
     assert!(desk.audit_has(&["certificate.revoke", "ana", "cora", &serials[4].to_string()]).await);
 
     // A death in the middle: the next start goes on, if the anchor says that officers let it begin.
-    let view = desk.propose(ProposalRequest::RevokeBulk { choice: by_account(), reason: RevocationReason::KeyCompromise }).await;
+    let view = desk.propose(ProposalRequest::RevokeBulk { choice: Box::new(by_account()), reason: RevocationReason::KeyCompromise }).await;
     desk.edit("UPDATE proposals SET state = 'begun' WHERE state = 'pending'").await;
     desk.restart();
     desk.worker.step_acts().await.unwrap();
     let ended = desk.worker.proposal(&view.proposal.id).await.unwrap().unwrap();
     assert_eq!(ended.proposal.state, ProposalState::Ended, "a row can't begin an act");
     assert!(!desk.is_revoked(&late).await);
-    let view = desk.propose(ProposalRequest::RevokeBulk { choice: by_account(), reason: RevocationReason::KeyCompromise }).await;
+    let view = desk.propose(ProposalRequest::RevokeBulk { choice: Box::new(by_account()), reason: RevocationReason::KeyCompromise }).await;
     desk.approve(&view, &[101, 104]).await.unwrap();
     desk.edit("UPDATE certificates SET revoked_at = NULL, revocation_reason = NULL, revoked_number = NULL WHERE seq = (SELECT max(seq) FROM certificates)").await;
     desk.edit("UPDATE proposals SET state = 'begun', progress = 0, ended_at = NULL WHERE seq = (SELECT max(seq) FROM proposals)").await;

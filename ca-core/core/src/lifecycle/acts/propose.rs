@@ -45,7 +45,7 @@ pub enum ProposalRequest {
     /// The revocation of many certificates.
     RevokeBulk {
         /// Which ones.
-        choice: BulkChoice,
+        choice: Box<BulkChoice>,
         /// Why.
         reason: RevocationReason,
     },
