@@ -1,6 +1,6 @@
 //! The commands, for the binary `ca-ceremony` and for `ca ceremony`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ca_core::ceremony::Roster;
@@ -10,7 +10,10 @@ use clap::{Args, Subcommand};
 
 use crate::files::read;
 use crate::show::show;
-use crate::{Error, PLAN_TEMPLATE, RunOptions, RunOutcome, SecretSource, SystemClock, SystemRng, VerifiedBundle, run, unsealer, verify};
+use crate::{
+    Error, PLAN_TEMPLATE, RunOptions, RunOutcome, SecretSource, SystemClock, SystemRng, VerifiedBundle, open_key_store, run, unsealer,
+    verify,
+};
 
 /// Exit code: officers must sign before it goes on.
 const AGAIN: u8 = 5;
@@ -37,12 +40,18 @@ pub struct RunArgs {
     /// The bundle's folder, made where it is missing.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The key store of the root, kept offline afterwards.
-    #[arg(long, value_name = "DIR")]
-    root_keys: PathBuf,
-    /// The key store of the issuing authorities, which the worker will open.
-    #[arg(long, value_name = "DIR")]
-    online_keys: PathBuf,
+    /// The folder of the root's sealed key, kept offline afterwards.
+    #[arg(long, value_name = "DIR", required_unless_present = "root_keystore")]
+    root_keys: Option<PathBuf>,
+    /// The root's key store on a device: a TOML file with what the configuration has under [keystore].
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["root_keys", "root_passphrase_file", "root_key_file"])]
+    root_keystore: Option<PathBuf>,
+    /// The folder of the issuing authorities' sealed keys, which the worker will open.
+    #[arg(long, value_name = "DIR", required_unless_present = "online_keystore")]
+    online_keys: Option<PathBuf>,
+    /// The issuing authorities' key store on a device, named in a file as for the root's.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["online_keys", "online_passphrase_file", "online_key_file"])]
+    online_keystore: Option<PathBuf>,
     /// The passphrase of the root's key store is in this file or descriptor (/dev/fd/3); without it and a key file it
     /// is asked for at the terminal.
     #[arg(long, value_name = "FILE", conflicts_with = "root_key_file")]
@@ -102,18 +111,26 @@ fn print(text: &str, code: u8) -> u8 {
 }
 
 async fn run_command(args: RunArgs) -> Result<u8, Error> {
-    let open = |folder: &Path, passphrase: Option<PathBuf>, file: Option<PathBuf>, what: &str| -> Result<Arc<dyn KeyDevice>, Error> {
-        let source = match (passphrase, file) {
-            (Some(path), _) => SecretSource::PassphraseFile(path),
-            (None, Some(path)) => SecretSource::KeyFile(path),
-            (None, None) => SecretSource::Terminal,
+    let open =
+        |folder: &Option<PathBuf>, passphrase: Option<PathBuf>, file: Option<PathBuf>, what: &str| -> Result<Arc<dyn KeyDevice>, Error> {
+            let folder = folder.as_ref().expect("clap wants the folder where no key store file is named");
+            let source = match (passphrase, file) {
+                (Some(path), _) => SecretSource::PassphraseFile(path),
+                (None, Some(path)) => SecretSource::KeyFile(path),
+                (None, None) => SecretSource::Terminal,
+            };
+            let new = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+            Ok(Arc::new(SoftwareKeyStore::open(folder, unsealer(&source, what, new, &SystemRng)?)?))
         };
-        let new = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
-        Ok(Arc::new(SoftwareKeyStore::open(folder, unsealer(&source, what, new, &SystemRng)?)?))
-    };
     let outcome = run(RunOptions {
-        root_keys: open(&args.root_keys, args.root_passphrase_file, args.root_key_file, "root key store")?,
-        online_keys: open(&args.online_keys, args.online_passphrase_file, args.online_key_file, "online key store")?,
+        root_keys: match (&args.root_keystore, &args.root_keys) {
+            (Some(file), _) => open_key_store(file, "root key store")?,
+            (None, folder) => open(folder, args.root_passphrase_file, args.root_key_file, "root key store")?,
+        },
+        online_keys: match (&args.online_keystore, &args.online_keys) {
+            (Some(file), _) => open_key_store(file, "online key store")?,
+            (None, folder) => open(folder, args.online_passphrase_file, args.online_key_file, "online key store")?,
+        },
         plan: args.plan,
         bundle: args.out.clone(),
         clock: Arc::new(SystemClock),

@@ -9,11 +9,12 @@ use ca_core::lifecycle::{OperatorReply, ProposalView, Worker};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType};
 use ca_core::pki::{Certificate, Timestamp};
 use ca_core::ports::{
-    AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, KeyStore, RequestQueue as _,
+    AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, RequestQueue as _,
     StatusStore as _, StoreResult,
 };
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
+use tokio::sync::watch;
 
 use crate::anchor::audit_head;
 use crate::control::protocol::{AuthorityStatus, ControlAnswer, ControlRequest, OfficersReport, OwnStatus, PolicyReport, StatusReport};
@@ -35,7 +36,8 @@ const MAX_JOBS: u32 = 50;
 pub(super) struct InstanceAnswers {
     pub(super) store: SqliteStore,
     pub(super) worker: Arc<Worker>,
-    pub(super) keys: Arc<dyn KeyStore>,
+    /// Why authority keys cannot be used, as the key store last said.
+    pub(super) keys_said: watch::Receiver<Option<String>>,
     /// None in `ca worker`.
     pub(super) responder: Option<Arc<Responder>>,
     pub(super) started_at: Timestamp,
@@ -237,7 +239,7 @@ impl InstanceAnswers {
             responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
             anchor_trouble: self.worker.trouble(),
             stopped: self.worker.anchor().state().is_stopped(),
-            keystore_error: self.keys.health().await.err().map(|e| e.to_string()),
+            keystore_error: self.keys_said.borrow().clone(),
             backlog,
             backlog_oldest,
             authorities,

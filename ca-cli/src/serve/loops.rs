@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::lifecycle::{Worker, WorkerError};
-use ca_core::ports::{Anchor, JobStore as _, RequestQueue as _};
+use ca_core::ports::{Anchor, JobStore as _, KeyStore, RequestQueue as _};
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How long a loop waits at most without being woken.
@@ -17,6 +18,8 @@ const RECONCILE: Duration = Duration::from_secs(30);
 const ACTS: Duration = Duration::from_secs(1);
 /// How often the anchor follows the audit chain and is made durable: what a power cut may lose.
 const FOLLOW: Duration = Duration::from_secs(1);
+/// How often the key store is asked how it is.
+const HEALTH: Duration = Duration::from_secs(2);
 /// The pause after a round that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many batches of requests are worked on at once: one signs while another commits.
@@ -67,8 +70,32 @@ pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, tasks: &mut JoinS
     });
 }
 
-/// Keeps the anchor at the record's end, and readiness and OCSP at what that shows.
-pub(super) async fn follow(worker: Arc<Worker>, anchor: Arc<dyn Anchor>, responder: Option<Arc<Responder>>) {
+/// Asks the key store how it is, at a bounded rate whoever wants to know, and keeps what it said.
+pub(super) async fn watch_keys(keys: Arc<dyn KeyStore>, said: watch::Sender<Option<String>>) {
+    loop {
+        let trouble = keys.health().await.err().map(|e| e.to_string());
+        said.send_if_modified(|before| {
+            if *before == trouble {
+                return false;
+            }
+            match &trouble {
+                Some(error) => tracing::error!(error, "the key store can't be used; nothing is signed until it can"),
+                None => tracing::info!("the key store can be used again"),
+            }
+            before.clone_from(&trouble);
+            true
+        });
+        tokio::time::sleep(HEALTH).await;
+    }
+}
+
+/// Keeps the anchor at the record's end, and readiness and OCSP at what that and the key store show.
+pub(super) async fn follow(
+    worker: Arc<Worker>,
+    anchor: Arc<dyn Anchor>,
+    keys: watch::Receiver<Option<String>>,
+    responder: Option<Arc<Responder>>,
+) {
     let mut failed = false;
     loop {
         if let Err(error @ WorkerError::Store(_)) = worker.follow_record().await {
@@ -86,7 +113,8 @@ pub(super) async fn follow(worker: Arc<Worker>, anchor: Arc<dyn Anchor>, respond
         }
         failed = lost.is_some();
         if let Some(responder) = &responder {
-            responder.impede(worker.trouble().or(lost), !worker.record_is_off());
+            let troubles: Vec<String> = [worker.trouble().or(lost), keys.borrow().clone()].into_iter().flatten().collect();
+            responder.impede((!troubles.is_empty()).then(|| troubles.join("; ")), !worker.record_is_off());
         }
         tokio::time::sleep(FOLLOW).await;
     }

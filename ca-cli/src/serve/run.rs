@@ -177,8 +177,10 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         None
     };
     loops::spawn(&worker, &store, &mut ready.background);
-    ready.background.spawn(loops::follow(Arc::clone(&worker), anchor, responder.clone()));
-    let answers = InstanceAnswers { store, worker, keys, responder, started_at, rehearsal };
+    let (said, keys_said) = watch::channel(None);
+    ready.background.spawn(loops::watch_keys(keys, said));
+    ready.background.spawn(loops::follow(Arc::clone(&worker), anchor, keys_said.clone(), responder.clone()));
+    let answers = InstanceAnswers { store, worker, keys_said, responder, started_at, rehearsal };
     let stopping = wait(stopped);
     ready.listeners.spawn(async move {
         socket.serve(Arc::new(answers), stopping).await;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ca_core::ports::{KeyDevice, KeyStore, KeyStoreError};
+use ca_core::ports::{KeyDevice, KeyStoreError};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -106,14 +106,6 @@ pub enum OpenError {
     NotBuilt(&'static str),
 }
 
-/// An open key store.
-pub struct OpenedKeyStore {
-    /// Its keys.
-    pub keys: Arc<dyn KeyStore>,
-    /// The device behind it, where there is one that can be asked.
-    pub device: Option<Arc<dyn KeyDevice>>,
-}
-
 impl KeyStoreSpec {
     /// Makes relative paths start at `base`.
     pub fn resolve(&mut self, base: &Path) {
@@ -129,18 +121,33 @@ impl KeyStoreSpec {
         }
     }
 
+    /// The socket of the keyholder that its secret is asked of, where it is.
+    pub fn keyholder(&self) -> Option<&Path> {
+        match self {
+            Self::Software(SoftwareSpec { unseal: UnsealSpec::Keyholder { socket, .. }, .. })
+            | Self::Pkcs11(Pkcs11Spec { pin: CredentialSpec::Keyholder { socket, .. }, .. }) => Some(socket),
+            Self::Software(_) | Self::Pkcs11(_) => None,
+        }
+    }
+
     /// Opens the key store; `what` names it to a person who is asked for its secret. Blocks.
     ///
     /// # Errors
     /// When its secret cannot be read, what the specification names is wrong, or this build has no such kind. A device
-    /// that is merely away is no error here: [`KeyStore::health`] tells.
-    pub fn open(&self, what: &str) -> Result<OpenedKeyStore, OpenError> {
+    /// that is merely away is no error here: [`ca_core::ports::KeyStore::health`] tells.
+    pub fn open(&self, what: &str) -> Result<Arc<dyn KeyDevice>, OpenError> {
         let no_secret = |source| OpenError::Credential { what: what.to_owned(), source };
         match self {
             Self::Software(spec) => {
-                let store = SoftwareKeyStore::open(&spec.dir, spec.unseal.unsealer(what).map_err(no_secret)?)?;
-                Ok(OpenedKeyStore { keys: Arc::new(store), device: None })
+                let store = SoftwareKeyStore::open(&spec.dir, spec.unseal.opening(what).map_err(no_secret)?)?;
+                Ok(Arc::new(store))
             }
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(spec) => {
+                let pin = spec.pin.source(&format!("PIN of the {spec}")).map_err(no_secret)?;
+                Ok(Arc::new(crate::Pkcs11KeyStore::open(spec, pin)?))
+            }
+            #[cfg(not(feature = "pkcs11"))]
             Self::Pkcs11(_) => Err(OpenError::NotBuilt("pkcs11")),
         }
     }
@@ -188,6 +195,13 @@ mod tests {
         check(r#"{"dir":"k","unseal":"terminal"}"#, Ok(&software));
         check(r#"{"kind":"software","dir":"k","unseal":"terminal"}"#, Ok(&software));
         check(r#"{"dir":"k","unseal":"terminal","token":"t"}"#, Err("token"));
+        let unseal = UnsealSpec::Keyholder { socket: "s".into(), credential: "authority".to_owned() };
+        let attended = KeyStoreSpec::Software(SoftwareSpec { dir: "k".into(), unseal });
+        check(r#"{"dir":"k","unseal":{"keyholder":"s","credential":"authority"}}"#, Ok(&attended));
+        for wrong in [r#"{"keyholder":"s"}"#, r#"{"key_file":"a","passphrase_file":"b"}"#, r#"{"file":"a"}"#, r#""secret""#, "{}"] {
+            let error = serde_json::from_str::<KeyStoreSpec>(&format!(r#"{{"dir":"k","unseal":{wrong}}}"#)).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "a secret written in the wrong place is not shown: {error}");
+        }
         check(r#"{"kind":"tpm"}"#, Err("\"tpm\""));
         let pkcs11 = |pin| {
             KeyStoreSpec::Pkcs11(Pkcs11Spec { module: "m.so".into(), token: Some("online".to_owned()), serial: None, pin, sessions: 4 })
