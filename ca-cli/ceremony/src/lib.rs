@@ -22,9 +22,10 @@ mod verify;
 
 pub use cli::{CeremonyCommand, execute};
 pub use error::Error;
+pub use files::write_new;
 pub use journal::{Moment, Observer};
 pub use key_store::open_key_store;
-pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse};
+pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse, sign_rehearsal};
 pub use run::{Needed, RunOptions, RunOutcome, run};
 pub use secret::{SecretSource, unsealer};
 pub use system::{SystemClock, SystemRng};

@@ -109,6 +109,13 @@ pub(crate) enum PolicyCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Bring back a policy that officers approved, from a copy of `ca policy show --json`
+    ///
+    /// For a database that was restored from an older copy. The signatures are verified; the instance must be stopped.
+    Import {
+        /// The copy
+        file: PathBuf,
+    },
     /// Propose a policy to the officers; it is in force, without a restart, once enough of them signed
     ///
     /// Begin with `ca policy show > policy.toml`, edit, raise its version, and look at `ca policy diff policy.toml`.
@@ -126,6 +133,13 @@ pub(crate) enum OfficerCommand {
     List {
         #[command(flatten)]
         output: Output,
+    },
+    /// Bring back changes of the roster, from a copy of `ca officer list --json`
+    ///
+    /// For a database that was restored from an older copy. The signatures are verified; the instance must be stopped.
+    Import {
+        /// The copy
+        file: PathBuf,
     },
     /// Propose a new officer
     ///

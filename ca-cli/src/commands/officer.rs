@@ -28,6 +28,7 @@ pub(crate) async fn officer(config: &Config, command: OfficerCommand) -> anyhow:
                 return print_json(&json!({
                     "kind": roster.kind, "threshold": roster.threshold, "officers": people, "number": report.number,
                     "sha256": report.digest, "head": report.head, "genesis_sha256": report.genesis,
+                    "changes": report.changes,
                 }));
             }
             let rows: Vec<[String; 2]> =
@@ -42,6 +43,7 @@ pub(crate) async fn officer(config: &Config, command: OfficerCommand) -> anyhow:
                 table(["OFFICER", "KEY"], &rows)
             ))
         }
+        OfficerCommand::Import { file } => super::import::import_roster(config, &file).await,
         OfficerCommand::Enrol { name, keys, proposing } => {
             let keys = keys.iter().map(read_key).collect::<anyhow::Result<_>>()?;
             change(config, proposing, |roster| {

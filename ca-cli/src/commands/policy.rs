@@ -20,15 +20,16 @@ pub(crate) async fn policy(config: &Config, command: PolicyCommand) -> anyhow::R
             let report = in_force(config).await?;
             if output.json {
                 return print_json(&json!({
-                    "version": report.version, "sha256": report.sha256, "officers": report.officers, "policy": report.text,
+                    "version": report.version, "sha256": report.sha256, "officers": report.officers, "policy": report.bundle.policy,
+                    "statement": report.bundle.statement, "signatures": report.bundle.signatures,
                 }));
             }
             // A comment, so that the output is a policy to begin from.
-            print(&format!("# In force. SHA-256 {}, approved by {}.\n{}", report.sha256, report.officers.join(", "), report.text))
+            print(&format!("# In force. SHA-256 {}, approved by {}.\n{}", report.sha256, report.officers.join(", "), report.bundle.policy))
         }
         PolicyCommand::Diff { policy, output } => {
             let before = in_force(config).await?;
-            let (before, after) = (parse(&before.text)?, parse(&read(&policy)?)?);
+            let (before, after) = (parse(&before.bundle.policy)?, parse(&read(&policy)?)?);
             let changes = policy_changes(&before, &after);
             if output.json {
                 let changes: Vec<_> = changes.iter().map(|c| json!({ "place": c.place, "value": c.value, "added": c.added })).collect();
@@ -41,6 +42,7 @@ pub(crate) async fn policy(config: &Config, command: PolicyCommand) -> anyhow::R
             };
             print(&format!("{}{newer}", changes_text(&changes)))
         }
+        PolicyCommand::Import { file } => super::import::import_policy(config, &file).await,
         PolicyCommand::Propose { policy, proposing } => {
             let text = read(&policy)?;
             parse(&text)?;

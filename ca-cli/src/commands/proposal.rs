@@ -130,7 +130,7 @@ async fn subject(config: &Config, view: &ProposalView, act: &OfficerAct) -> anyh
     };
     Ok(match act {
         OfficerAct::PutPolicy { policy_sha256, .. } => {
-            let before = Policy::parse(&in_force(config).await?.text).map_err(|e| failure(Exit::Failed, e.to_string()))?;
+            let before = Policy::parse(&in_force(config).await?.bundle.policy).map_err(|e| failure(Exit::Failed, e.to_string()))?;
             let changes = Policy::parse(text).map(|after| policy_changes(&before, &after));
             let shown = changes.map_or_else(|e| format!("{e}\n"), |changes| changes_text(&changes));
             format!("{}The policy, SHA-256 {digest}, changes:\n{shown}", same(policy_sha256))

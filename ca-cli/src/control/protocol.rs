@@ -1,6 +1,6 @@
 //! What is asked and answered over the control socket.
 
-use ca_core::ceremony::Roster;
+use ca_core::ceremony::{PolicyBundle, Roster};
 use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest, ProposalView};
 use ca_core::model::{
     AuditRow, Authority, AuthorityName, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord, JobRecord, ProposalId,
@@ -175,6 +175,8 @@ pub(crate) struct OfficersReport {
     pub(crate) digest: Sha256Digest,
     /// The standing roster.
     pub(crate) roster: Roster,
+    /// The changes, as officers signed them, oldest first.
+    pub(crate) changes: Vec<String>,
 }
 
 /// The policy in force.
@@ -186,8 +188,8 @@ pub(crate) struct PolicyReport {
     pub(crate) sha256: Sha256Digest,
     /// Who approved it.
     pub(crate) officers: Vec<String>,
-    /// The document, TOML.
-    pub(crate) text: String,
+    /// The document, with what officers signed over it.
+    pub(crate) bundle: PolicyBundle,
 }
 
 /// How the instance is.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ca_core::ceremony::PolicyBundle;
+use ca_core::ceremony::{PolicyBundle, RosterChain};
 use ca_core::lifecycle::{OperatorReply, ProposalView, Worker};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType};
 use ca_core::pki::{Certificate, Timestamp};
@@ -133,6 +133,8 @@ impl InstanceAnswers {
                 ControlAnswer::Failed { code: Exit::Failed as u8, message: "not a question for the store".to_owned() }
             }
             ControlRequest::Officers => {
+                let most = u32::try_from(RosterChain::MAX_CHANGES).unwrap_or(u32::MAX);
+                let changes = self.store.roster_changes(most).await?;
                 let officers = self.worker.officers();
                 let chain = &officers.chain;
                 ControlAnswer::Officers(Box::new(OfficersReport {
@@ -141,6 +143,7 @@ impl InstanceAnswers {
                     genesis: chain.genesis().digest(),
                     digest: chain.standing().digest(),
                     roster: chain.standing().clone(),
+                    changes: changes.into_iter().map(|(_, document)| document).collect(),
                 }))
             }
             ControlRequest::Policy => self.policy().await?,
@@ -190,7 +193,7 @@ impl InstanceAnswers {
                 version: policy.version,
                 sha256: officers.policy_sha256,
                 officers: officers.policy_approved_by.clone(),
-                text: bundle.policy,
+                bundle,
             })),
             None => ControlAnswer::Failed {
                 code: Exit::Failed as u8,
@@ -229,6 +232,7 @@ impl InstanceAnswers {
                 });
             }
         }
+        let jobs = self.store.jobs(MAX_JOBS).await?;
         Ok(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
@@ -244,7 +248,7 @@ impl InstanceAnswers {
             backlog_oldest,
             authorities,
             own,
-            jobs: self.store.jobs(MAX_JOBS).await?,
+            jobs,
         })
     }
 }
