@@ -7,6 +7,7 @@
 
 mod agent;
 mod anchor;
+mod approvals;
 mod bad_input;
 mod clients;
 #[cfg(feature = "pkcs11")]
