@@ -6,17 +6,29 @@
 //! Deliberately absent: shares of secrets, changes of the roster, hardware attestation.
 
 mod bundle;
+mod environment;
 mod error;
+mod frame;
+mod people;
+mod pins;
 mod plan;
 mod quorum;
+mod record;
 mod roster;
 mod statement;
 mod transcript;
+mod words;
 
 pub use bundle::PolicyBundle;
+pub use environment::{ClockMark, CoreDumps, EnvironmentPlan, MAX_CLOCK_DIFFERENCE, MachineFacts, clock_jump, findings};
 pub use error::CeremonyError;
+pub use frame::{EvidencePlan, Frame};
+pub use people::{Custodian, People, Person, Role};
+pub use pins::{Cps, DevicePin, Inventory, ToolPin, inventory_digest, inventory_lines};
 pub use plan::{CaName, IssuingPlan, Plan, RootPlan};
-pub use quorum::{Approval, quorum, signer};
+pub use quorum::{Approval, quorum, signer, signer_among};
+pub use record::{Fact, Record};
 pub use roster::{CeremonyKind, Officer, Roster};
 pub use statement::{Operation, Statement};
-pub use transcript::{KeyPlace, Line, Transcript, TranscriptEvent};
+pub use transcript::{ExceptionEntry, KeyPlace, Line, Transcript, TranscriptEvent};
+pub use words::{grouped, spoken, words};
