@@ -3,14 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ca_core::ceremony::Roster;
-use ca_core::ports::KeyStore;
+use ca_core::ceremony::{Role, Roster};
+use ca_core::ports::KeyDevice;
 use ca_keystore::SoftwareKeyStore;
 use clap::{Args, Subcommand};
 
-use crate::files::read;
+use crate::document::Format;
+use crate::files::{TRANSCRIPT, read};
+use crate::note_cli::{
+    ExceptionCommand, NoteArgs, Place, device_command, exception_command, note_command, read_plan, words_command, words_of,
+};
+use crate::pager::print_paged;
+use crate::report::report;
+use crate::run::{self, run};
+use crate::script::script;
 use crate::show::show;
-use crate::{Error, PLAN_TEMPLATE, RunOptions, RunOutcome, SecretSource, SystemClock, SystemRng, VerifiedBundle, run, unsealer, verify};
+use crate::{
+    Error, Machine as _, PLAN_TEMPLATE, RunOptions, RunOutcome, SecretSource, SystemClock, SystemMachine, SystemRng, VerifiedBundle, guide,
+    machine, notes, unsealer, verify,
+};
 
 /// Exit code: officers must sign before it goes on.
 const AGAIN: u8 = 5;
@@ -21,6 +32,34 @@ pub enum CeremonyCommand {
     /// Goes as far as the officers' signatures allow, then says what is missing (exit code 5); run it again after
     /// signing.
     Run(RunArgs),
+    /// Writes down what people say and see: attendance, custody, the numbers of tamper bags, the digests of media.
+    Note(NoteArgs),
+    /// What is not in the script, and what people decide about it.
+    #[command(subcommand)]
+    Exception(ExceptionCommand),
+    /// Prints a digest, or that of a file, in hexadecimal and in words to be read aloud.
+    Words {
+        /// A file, or a SHA-256 digest in hexadecimal.
+        what: String,
+    },
+    /// Prints a device as a plan pins it: kind, serial number, firmware, what it holds.
+    Device(DeviceArgs),
+    /// Prints the script of a plan, to be followed with a pen in hand.
+    Script {
+        /// The plan file.
+        plan: PathBuf,
+        /// The form.
+        #[arg(long, value_enum, default_value_t = Format::Md)]
+        format: Format,
+    },
+    /// Prints the filled transcript of a bundle.
+    Report {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The form.
+        #[arg(long, value_enum, default_value_t = Format::Md)]
+        format: Format,
+    },
     /// Shows what the officers are about to approve: every statement decoded, and built again from the plan.
     Show(ShowArgs),
     /// Verifies a bundle offline.
@@ -58,6 +97,23 @@ pub struct RunArgs {
     online_key_file: Option<PathBuf>,
 }
 
+/// Arguments of `device`.
+#[derive(Args, Debug)]
+pub struct DeviceArgs {
+    /// What it is for.
+    #[arg(value_enum)]
+    place: Place,
+    /// The key store.
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// Its passphrase is in this file or descriptor.
+    #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
+    passphrase_file: Option<PathBuf>,
+    /// A file key opens it; made where it is missing.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
 /// Arguments of `show`.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
@@ -75,6 +131,9 @@ pub struct VerifyArgs {
     /// The roster that you trust, had from elsewhere. Without it the bundle only agrees with itself.
     #[arg(long, value_name = "FILE")]
     roster: Option<PathBuf>,
+    /// Refuses a bundle whose closed transcript is not signed by the threshold of officers and by a witness.
+    #[arg(long)]
+    require_cosigned: bool,
     /// Prints the report as JSON.
     #[arg(long)]
     json: bool,
@@ -84,7 +143,16 @@ pub struct VerifyArgs {
 pub async fn execute(command: CeremonyCommand) -> u8 {
     let done = match command {
         CeremonyCommand::Run(args) => run_command(args).await,
-        CeremonyCommand::Show(args) => show(&args.bundle, args.statement.as_deref()).map(|text| print(&text, 0)),
+        CeremonyCommand::Note(args) => note_command(args).map(|text| print(&text, 0)),
+        CeremonyCommand::Exception(command) => exception_command(command).map(|text| print(&text, 0)),
+        CeremonyCommand::Words { what } => words_command(&what).map(|text| print(&text, 0)),
+        CeremonyCommand::Device(args) => device(args).await.map(|text| print(&text, 0)),
+        CeremonyCommand::Script { plan, format } => read_plan(&plan).map(|plan| print(&script(&plan).render(format), 0)),
+        CeremonyCommand::Report { bundle, format } => report(&bundle).map(|document| print(&document.render(format), 0)),
+        CeremonyCommand::Show(args) => show(&args.bundle, args.statement.as_deref()).map(|text| {
+            print_paged(&text);
+            0
+        }),
         CeremonyCommand::Verify(args) => verify_command(&args),
         CeremonyCommand::Template => Ok(print(PLAN_TEMPLATE, 0)),
     };
@@ -101,39 +169,62 @@ fn print(text: &str, code: u8) -> u8 {
     code
 }
 
-async fn run_command(args: RunArgs) -> Result<u8, Error> {
-    let open = |folder: &Path, passphrase: Option<PathBuf>, file: Option<PathBuf>, what: &str| -> Result<Arc<dyn KeyStore>, Error> {
-        let source = match (passphrase, file) {
-            (Some(path), _) => SecretSource::PassphraseFile(path),
-            (None, Some(path)) => SecretSource::KeyFile(path),
-            (None, None) => SecretSource::Terminal,
-        };
-        let new = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
-        Ok(Arc::new(SoftwareKeyStore::open(folder, unsealer(&source, what, new, &SystemRng)?)?))
+/// Opens a key store of sealed files.
+fn open(folder: &Path, passphrase: Option<PathBuf>, file: Option<PathBuf>, what: &str) -> Result<Arc<dyn KeyDevice>, Error> {
+    let source = match (passphrase, file) {
+        (Some(path), _) => SecretSource::PassphraseFile(path),
+        (None, Some(path)) => SecretSource::KeyFile(path),
+        (None, None) => SecretSource::Terminal,
     };
+    // A store that only has its serial number has no key yet.
+    let is_key = |entry: std::fs::DirEntry| entry.file_name() != "serial";
+    let new = std::fs::read_dir(folder).map_or(true, |entries| !entries.flatten().any(is_key));
+    Ok(Arc::new(SoftwareKeyStore::open(folder, unsealer(&source, what, new, &SystemRng)?)?))
+}
+
+async fn device(args: DeviceArgs) -> Result<String, Error> {
+    let device = open(&args.keys, args.passphrase_file, args.key_file, "key store")?;
+    device_command(args.place, device.as_ref()).await
+}
+
+async fn run_command(args: RunArgs) -> Result<u8, Error> {
+    // Without the officers' word on the plan no key store is opened and no secret is asked for (requirement 11).
+    let plan = match run::signed_plan(&args.plan, &args.out)? {
+        Ok((plan, _)) => plan,
+        Err(needed) => return Ok(print(&guide::signatures(&args.out, &[needed])?, AGAIN)),
+    };
+    let machine = SystemMachine::default();
+    // The tool's own file is read before the process closes itself to others.
+    machine.tool_sha256()?;
+    machine::harden();
+    let stores = open(&args.root_keys, args.root_passphrase_file, args.root_key_file, "root key store")
+        .and_then(|root| Ok((root, open(&args.online_keys, args.online_passphrase_file, args.online_key_file, "online key store")?)));
+    let (root_keys, online_keys) = stores.inspect_err(|error| notes::record_abort(&args.out, &SystemClock, None, error))?;
     let outcome = run(RunOptions {
-        root_keys: open(&args.root_keys, args.root_passphrase_file, args.root_key_file, "root key store")?,
-        online_keys: open(&args.online_keys, args.online_passphrase_file, args.online_key_file, "online key store")?,
+        root_keys,
+        online_keys,
         plan: args.plan,
         bundle: args.out.clone(),
+        machine: Arc::new(machine),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
         observer: None,
     });
     match outcome.await? {
         RunOutcome::Complete(verified) => {
-            let hint = format!("\nThe root's key store belongs offline now. Check anywhere: ca ceremony verify {}", args.out.display());
-            Ok(print(&format!("{}{hint}", report(&verified, false)), 0))
+            let page = guide::complete(&args.out, &verified)?;
+            Ok(print(
+                &format!(
+                    "{page}\n\nVerified: {} ceremony `{}`. All of it: ca ceremony verify {}",
+                    verified.roster.kind,
+                    verified.title,
+                    args.out.display()
+                ),
+                0,
+            ))
         }
-        RunOutcome::NeedsSignatures(needed) => {
-            let list: Vec<String> = needed.iter().map(ToString::to_string).collect();
-            let bundle = args.out.display();
-            let text = format!(
-                "Signatures are missing. Look first: ca ceremony show {bundle}\n\n{}\n\nThen run this again; it goes on from here.",
-                list.join("\n\n")
-            );
-            Ok(print(&text, AGAIN))
-        }
+        RunOutcome::NeedsSignatures(needed) => Ok(print(&guide::signatures(&args.out, &needed)?, AGAIN)),
+        RunOutcome::NeedsPeople(duties) => Ok(print(&guide::duties(&args.out, plan.kind().namespace(), &duties)?, AGAIN)),
     }
 }
 
@@ -146,6 +237,10 @@ fn verify_command(args: &VerifyArgs) -> Result<u8, Error> {
         None => None,
     };
     let verified = verify(&args.bundle, roster.as_ref())?;
+    if args.require_cosigned && !verified.cosigned_by_enough() {
+        let reason = "its transcript is not signed by enough officers and a witness (hint: they sign it, or leave --require-cosigned out)";
+        return Err(Error::bundle(&args.bundle, reason));
+    }
     if args.json {
         let names: Vec<&str> = verified.authorities.iter().map(|a| a.name.as_str()).collect();
         let json = serde_json::json!({
@@ -159,15 +254,18 @@ fn verify_command(args: &VerifyArgs) -> Result<u8, Error> {
             "closed_at": verified.closed_at.to_rfc3339(),
             "authorities": names,
             "policy_version": verified.policy.version,
-            "exceptions": verified.exceptions.iter().map(|(what, done)| serde_json::json!({"what": what, "disposition": done})).collect::<Vec<_>>(),
-            "cosigned": verified.cosigned,
+            "exceptions": verified.exceptions.iter().map(|e| serde_json::json!({
+                "line": e.line, "what": e.what, "done": e.done, "disposition": e.disposition, "by": e.by,
+            })).collect::<Vec<_>>(),
+            "cosigned": verified.cosigners.iter().map(|(name, role)| serde_json::json!({"name": name, "role": role})).collect::<Vec<_>>(),
+            "cosigned_by_enough": verified.cosigned_by_enough(),
         });
         return Ok(print(&json.to_string(), 0));
     }
-    Ok(print(&report(&verified, roster.is_some()), 0))
+    Ok(print(&summary(&verified, roster.is_some(), &words_of(&read(&args.bundle.join(TRANSCRIPT))?)), 0))
 }
 
-fn report(verified: &VerifiedBundle, roster_trusted: bool) -> String {
+fn summary(verified: &VerifiedBundle, roster_trusted: bool, words: &str) -> String {
     let names: Vec<&str> = verified.authorities.iter().map(|a| a.name.as_str()).collect();
     let officers: Vec<&str> = verified.roster.officers.iter().map(|o| o.name.as_str()).collect();
     let mut lines = vec![
@@ -179,10 +277,17 @@ fn report(verified: &VerifiedBundle, roster_trusted: bool) -> String {
         format!("  transcript   {}", verified.transcript_head),
         format!("  policy       version {}", verified.policy.version),
     ];
-    if !verified.cosigned.is_empty() {
-        lines.push(format!("  co-signed by {}", verified.cosigned.join(", ")));
-    }
-    lines.extend(verified.exceptions.iter().map(|(what, done)| format!("  exception    {what}: {done}")));
+    let count = |role: Role| {
+        let names: Vec<&str> = verified.cosigners.iter().filter(|(_, r)| *r == role).map(|(name, _)| name.as_str()).collect();
+        if names.is_empty() { "none".to_owned() } else { format!("{} ({})", names.len(), names.join(", ")) }
+    };
+    let enough = if verified.cosigned_by_enough() { "enough" } else { "NOT ENOUGH: the threshold of officers and a witness" };
+    let (officers, witnesses) = (count(Role::Officer), count(Role::Witness));
+    lines.push(format!("  co-signed by officers {officers}, witnesses {witnesses}: {enough}"));
+    lines.extend(
+        verified.exceptions.iter().map(|e| format!("  exception    line {}: {}: {} ({})", e.line, e.what, e.disposition, e.by.join(", "))),
+    );
+    lines.push(format!("transcript.jsonl, to be compared aloud: {words}"));
     if !roster_trusted {
         lines.push("  The officers are those that the bundle names; compare them with a roster you trust: --roster FILE".to_owned());
     }

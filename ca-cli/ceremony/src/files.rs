@@ -18,7 +18,7 @@ pub(crate) const TRANSCRIPT: &str = "transcript.jsonl";
 /// What the signatures over the closed transcript begin with, in `sigs/`.
 pub(crate) const TRANSCRIPT_SUBJECT: &str = "transcript";
 const TOP: [&str; 4] = [PLAN, ROSTER, POLICY, POLICY_BUNDLE];
-const FOLDERS: [&str; 4] = ["certs", "crls", "sigs", "statements"];
+const FOLDERS: [&str; 5] = ["certs", "crls", "records", "sigs", "statements"];
 const MAX_FILES: usize = 4096;
 const MAX_FILE: usize = 1 << 26;
 
@@ -33,6 +33,10 @@ impl Folder {
 
     pub(crate) fn statement(&self, name: &str) -> PathBuf {
         self.0.join("statements").join(format!("{name}.json"))
+    }
+
+    pub(crate) fn record(&self, name: &str) -> PathBuf {
+        self.0.join("records").join(format!("{name}.json"))
     }
 
     /// Makes the folders.

@@ -7,21 +7,35 @@
 
 mod cli;
 mod design;
+mod document;
 mod dump;
 mod error;
+mod evidence;
 mod files;
+mod guide;
 mod issue;
 mod journal;
+mod machine;
+mod note_cli;
+mod notes;
+mod pager;
 mod rehearsal;
+mod report;
+mod room;
 mod run;
+mod script;
 mod secret;
 mod show;
+mod steps;
 mod system;
 mod verify;
 
 pub use cli::{CeremonyCommand, execute};
 pub use error::Error;
+pub use evidence::VerifiedException;
 pub use journal::{Moment, Observer};
+pub use machine::{Machine, SystemMachine};
+pub use notes::{Noted, add_exception, dispose_exception, note};
 pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse};
 pub use run::{Needed, RunOptions, RunOutcome, run};
 pub use secret::{SecretSource, unsealer};

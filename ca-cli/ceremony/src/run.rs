@@ -4,21 +4,20 @@
 //! at any moment, or that waited for signatures, is resumed by running again.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ca_core::ceremony::{CeremonyError, Operation, Plan, PolicyBundle, Statement, Transcript, TranscriptEvent, signer};
+use ca_core::ceremony::{CeremonyError, Duty, Operation, Plan, PolicyBundle, Statement, Transcript, TranscriptEvent, signer};
 use ca_core::model::{Actor, AuthorityName};
 use ca_core::pki::{Certificate, PublicKey, pem_encode, sha256};
 use ca_core::policy::Policy;
-use ca_core::ports::{Clock, GenerateKey, KeyStore, KeyStoreError, Rng};
+use ca_core::ports::{Clock, GenerateKey, KeyDevice, KeyStoreError, Rng};
 use ca_core::profile::check_key;
 
 use crate::design::{Act, Drawn, PlannedKey, operation, planned_keys, statement};
 use crate::files::{Folder, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, read, write_new};
 use crate::journal::{Journal, Observer, peek_transcript};
-use crate::{Error, VerifiedBundle, issue, verify};
+use crate::{Error, Machine, VerifiedBundle, issue, notes, verify};
 
 /// What a run works with. Key stores are options of the run, not part of the plan.
 pub struct RunOptions {
@@ -27,9 +26,11 @@ pub struct RunOptions {
     /// The bundle's folder; made where it is missing.
     pub bundle: PathBuf,
     /// Where the root's key is made and used; offline afterwards.
-    pub root_keys: Arc<dyn KeyStore>,
+    pub root_keys: Arc<dyn KeyDevice>,
     /// Where the issuing authorities' keys are made; the worker opens it.
-    pub online_keys: Arc<dyn KeyStore>,
+    pub online_keys: Arc<dyn KeyDevice>,
+    /// The machine and the tool.
+    pub machine: Arc<dyn Machine>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness for serial numbers and nonces.
@@ -53,18 +54,6 @@ pub struct Needed {
     pub signed: Vec<String>,
 }
 
-impl fmt::Display for Needed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, signature, namespace, threshold, signed } = self;
-        let (file, signature) = (file.display(), signature.display());
-        write!(f, "{file}: {} of {threshold} officers signed", signed.len())?;
-        if !signed.is_empty() {
-            write!(f, " ({})", signed.join(", "))?;
-        }
-        write!(f, "\n  each further officer: ssh-keygen -Y sign -n {namespace} -f KEY < {file} > {signature}")
-    }
-}
-
 /// How far a run came.
 #[derive(Debug)]
 pub enum RunOutcome {
@@ -72,6 +61,8 @@ pub enum RunOutcome {
     Complete(Box<VerifiedBundle>),
     /// These files wait for signatures; then run again.
     NeedsSignatures(Vec<Needed>),
+    /// People owe this, the first of it first; then run again.
+    NeedsPeople(Vec<Duty>),
 }
 
 /// Runs a ceremony as far as it goes.
@@ -80,15 +71,29 @@ pub enum RunOutcome {
 /// When the plan, a signature or a file is refused, a key store or the transcript fails, or a key exists that this
 /// ceremony did not make. What was done until then is on record, and the next run goes on from there.
 pub async fn run(options: RunOptions) -> Result<RunOutcome, Error> {
-    let plan_bytes = read(&options.plan)?;
-    let text = std::str::from_utf8(&plan_bytes).map_err(|_| Error::bundle(&options.plan, "it is not UTF-8 text"))?;
-    let plan = Plan::parse(text).map_err(Error::file(&options.plan))?;
-    let folder = Folder(options.bundle.clone());
+    let (bundle, clock, observer) = (options.bundle.clone(), Arc::clone(&options.clock), options.observer.clone());
+    let outcome = go(options).await;
+    if let Err(error) = &outcome {
+        notes::record_abort(&bundle, clock.as_ref(), observer, error);
+    }
+    outcome
+}
+
+/// The plan's copy in the bundle, and who of enough officers signed it; or what is missing. No device is needed, so
+/// none is opened before this says so (requirement 11).
+///
+/// # Errors
+/// When the plan, or a signature over it, is refused.
+pub(crate) fn signed_plan(path: &Path, bundle: &Path) -> Result<Result<(Plan, Vec<String>), Needed>, Error> {
+    let plan_bytes = read(path)?;
+    let text = std::str::from_utf8(&plan_bytes).map_err(|_| Error::bundle(path, "it is not UTF-8 text"))?;
+    let plan = Plan::parse(text).map_err(Error::file(path))?;
+    let folder = Folder(bundle.to_owned());
     folder.create()?;
     let copy = folder.path(PLAN);
     if copy.exists() && read(&copy)? != plan_bytes {
         return Err(Error::bundle(
-            &options.plan,
+            path,
             format!(
                 "it differs from {}, which this bundle began with (hint: a changed plan is another ceremony, in a new folder)",
                 copy.display()
@@ -97,17 +102,29 @@ pub async fn run(options: RunOptions) -> Result<RunOutcome, Error> {
     }
     write_new(&copy, &plan_bytes, 0o644)?;
 
+    Ok(match approvals(&folder, &plan, "plan", "plan", &plan_bytes)? {
+        Quorum::Reached(names) => Ok((plan, names)),
+        Quorum::Short(signed) => Err(needed(&folder, &plan, folder.path(PLAN), "plan", signed)),
+    })
+}
+
+async fn go(options: RunOptions) -> Result<RunOutcome, Error> {
     // Without the officers' word on the plan nothing is made, not even a transcript.
-    let plan_signers = match approvals(&folder, &plan, "plan", "plan", &plan_bytes)? {
-        Quorum::Reached(names) => names,
-        Quorum::Short(signed) => return Ok(RunOutcome::NeedsSignatures(vec![needed(&folder, &plan, folder.path(PLAN), "plan", signed)])),
+    let (plan, plan_signers) = match signed_plan(&options.plan, &options.bundle)? {
+        Ok(signed) => signed,
+        Err(needed) => return Ok(RunOutcome::NeedsSignatures(vec![needed])),
     };
+    let folder = Folder(options.bundle.clone());
     if peek_transcript(&folder.path(TRANSCRIPT))?.is_closed() {
         return Ok(RunOutcome::Complete(Box::new(verify(&folder.0, None)?)));
     }
     let journal = Journal::open(&folder.path(TRANSCRIPT), options.observer.clone())?;
     let run = Run { plan, folder, journal, options };
     run.open(plan_signers)?;
+    let owed = run.enter().await?;
+    if !owed.is_empty() {
+        return Ok(RunOutcome::NeedsPeople(owed));
+    }
     let keys = run.keys().await?;
     let (policy_text, policy) = run.policy(&keys)?;
     run.prepare(&keys).await?;
@@ -118,6 +135,10 @@ pub async fn run(options: RunOptions) -> Result<RunOutcome, Error> {
     }
     run.sign(&keys).await?;
     run.approve_policy(&policy_text)?;
+    let owed = run.leave()?;
+    if !owed.is_empty() {
+        return Ok(RunOutcome::NeedsPeople(owed));
+    }
     run.close()?;
     let Run { folder, journal, .. } = run;
     drop(journal);
@@ -154,19 +175,19 @@ fn needed(folder: &Folder, plan: &Plan, file: PathBuf, subject: &str, signed: Ve
     Needed { file, signature, namespace: plan.kind().namespace(), threshold: plan.roster.threshold, signed }
 }
 
-struct Run {
-    plan: Plan,
-    folder: Folder,
-    journal: Journal,
-    options: RunOptions,
+pub(crate) struct Run {
+    pub(crate) plan: Plan,
+    pub(crate) folder: Folder,
+    pub(crate) journal: Journal,
+    pub(crate) options: RunOptions,
 }
 
 impl Run {
-    fn append(&self, event: TranscriptEvent) -> Result<(), Error> {
+    pub(crate) fn append(&self, event: TranscriptEvent) -> Result<(), Error> {
         self.journal.append(self.options.clock.now(), event)
     }
 
-    fn transcript(&self) -> Transcript {
+    pub(crate) fn transcript(&self) -> Transcript {
         self.journal.transcript()
     }
 
@@ -185,7 +206,7 @@ impl Run {
         }
     }
 
-    fn store(&self, key: &PlannedKey<'_>) -> &Arc<dyn KeyStore> {
+    fn store(&self, key: &PlannedKey<'_>) -> &Arc<dyn KeyDevice> {
         match key.place {
             ca_core::ceremony::KeyPlace::Root => &self.options.root_keys,
             ca_core::ceremony::KeyPlace::Online => &self.options.online_keys,
@@ -246,7 +267,7 @@ impl Run {
                 if !transcript.key_intended(key.label) {
                     self.append(TranscriptEvent::KeyIntended { label: label.clone(), place, algorithm })?;
                 }
-                self.store(key).generate(GenerateKey { label, algorithm }).await?.public_key
+                self.store(key).generate(GenerateKey::new(label, algorithm)).await?.public_key
             }
         };
         let algorithm = check_key(&public_key).map_err(|e| Error::issuance(format!("key `{}`", key.label), e))?;

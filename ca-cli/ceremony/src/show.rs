@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use ca_core::ceremony::{Operation, Plan, Statement, Transcript};
+use ca_core::ceremony::{Operation, Plan, Statement, Transcript, spoken};
 use ca_core::model::IntentContent;
 use ca_core::pki::crl::build_crl_tbs;
 use ca_core::profile::{build_intermediate, build_root};
@@ -25,7 +25,7 @@ pub(crate) fn show(folder: &Path, only: Option<&str>) -> Result<String, Error> {
     let mut out = String::new();
     if only.is_none() {
         line(&mut out, &format!("Plan `{}` ({})", plan.title, plan.kind()));
-        line(&mut out, &format!("  SHA-256  {}", plan.sha256));
+        digest(&mut out, &plan.sha256);
         line(&mut out, &format!("  officers {} of {}:", plan.roster.threshold, plan.roster.officers.len()));
         for officer in &plan.roster.officers {
             let keys: Vec<String> =
@@ -50,7 +50,7 @@ pub(crate) fn show(folder: &Path, only: Option<&str>) -> Result<String, Error> {
         let statement = Statement::parse(recorded.as_bytes()).map_err(Error::file(&path))?;
         line(&mut out, &format!("\nStatement `{name}`"));
         line(&mut out, &format!("  file     {}", path.display()));
-        line(&mut out, &format!("  SHA-256  {}", ca_core::pki::sha256(recorded.as_bytes())));
+        digest(&mut out, &ca_core::pki::sha256(recorded.as_bytes()));
         line(&mut out, &format!("  plan     {}", statement.plan_sha256));
         line(&mut out, &format!("  policy   version {}, {}", statement.policy_version, statement.policy_sha256));
         line(&mut out, &format!("  nonce    {}", statement.nonce));
@@ -113,7 +113,8 @@ fn decode(out: &mut String, act: Act, plan: &Plan, transcript: &Transcript, stat
             (&c.tbs, built.map_err(|e| Error::issuance(act.name(plan), e))?)
         }
     };
-    line(out, &format!("  to be signed, SHA-256 {}:", ca_core::pki::sha256(tbs)));
+    line(out, "  to be signed:");
+    digest(out, &ca_core::pki::sha256(tbs));
     crate::dump::dump(out, tbs, 2);
     let named = match &statement.operation {
         Operation::SignCertificate { tbs_sha256, .. } | Operation::SignCrl { tbs_sha256, .. } => *tbs_sha256 == ca_core::pki::sha256(tbs),
@@ -129,6 +130,12 @@ fn verdict(out: &mut String, same: bool) -> Result<(), Error> {
     } else {
         Err(Error::issuance("statement", "it does not name what the plan gives; do not sign it"))
     }
+}
+
+/// A digest in hexadecimal, and in words to be read aloud.
+fn digest(out: &mut String, digest: &ca_core::pki::Sha256Digest) {
+    line(out, &format!("  SHA-256  {digest}"));
+    spoken(digest).iter().for_each(|row| line(out, &format!("           {row}")));
 }
 
 fn line(out: &mut String, text: &str) {

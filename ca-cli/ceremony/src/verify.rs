@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ca_core::ceremony::{KeyPlace, Plan, PolicyBundle, Roster, Statement, Transcript, TranscriptEvent};
+use ca_core::ceremony::{KeyPlace, Plan, PolicyBundle, Role, Roster, Statement, Transcript, TranscriptEvent};
 use ca_core::log::intent_leaf;
 use ca_core::model::{Authority, AuthorityKind, CrlRecord, CrlScope, Intent, IntentContent};
 use ca_core::pki::crl::{Crl, build_crl_tbs};
@@ -16,7 +16,8 @@ use ca_core::profile::{Finding, Issuer, build_intermediate, build_root, check_ke
 
 use crate::Error;
 use crate::design::{Act, Drawn, crl_header, issuing_request, operation, planned_keys, root_request};
-use crate::files::{Folder, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, TRANSCRIPT_SUBJECT};
+use crate::evidence::{self, VerifiedException};
+use crate::files::{Folder, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT};
 use crate::journal::read_transcript;
 use crate::run::{Keys, completed_certificate, policy_text, released_file, signers};
 
@@ -38,14 +39,23 @@ pub struct VerifiedBundle {
     pub policy_bundle: PolicyBundle,
     /// The policy in it, verified.
     pub policy: Policy,
-    /// What was not in the script, each with what was done about it.
-    pub exceptions: Vec<(String, String)>,
-    /// Who signed the closed transcript.
-    pub cosigned: Vec<String>,
+    /// What was not in the script, each with what people decided about it.
+    pub exceptions: Vec<VerifiedException>,
+    /// Who signed the closed transcript, and as what.
+    pub cosigners: Vec<(String, Role)>,
     /// The transcript's last hash.
     pub transcript_head: Sha256Digest,
     /// When the ceremony ended.
     pub closed_at: Timestamp,
+}
+
+impl VerifiedBundle {
+    /// Whether the closed transcript is signed by the roster's threshold of officers and by a witness: then what was
+    /// only written down (bags, media, dispositions) stands under their names.
+    pub fn cosigned_by_enough(&self) -> bool {
+        let count = |role| self.cosigners.iter().filter(|(_, r)| *r == role).count();
+        count(Role::Officer) >= usize::try_from(self.roster.threshold).unwrap_or(usize::MAX) && count(Role::Witness) > 0
+    }
 }
 
 /// Verifies the bundle in `folder`. With `roster`, its officers must be those: without one the bundle only agrees
@@ -72,16 +82,13 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     let keys = bundle.keys()?;
     let (policy, policy_bundle) = bundle.policy(&keys)?;
     bundle.statements(&policy, &policy_bundle)?;
+    let exceptions = evidence::check(&bundle.folder, &bundle.plan, &bundle.transcript)?;
     let certificates = bundle.certificates(&keys)?;
     let crl = bundle.crl(&certificates[0])?;
 
     let Bundle { folder, transcript, plan } = bundle;
     let text = folder.text(TRANSCRIPT)?;
-    let cosigned = signers(&folder, &plan, TRANSCRIPT_SUBJECT, "transcript", text.as_bytes())?;
-    let exceptions = transcript.events().filter_map(|e| match e {
-        TranscriptEvent::Exception { what, disposition } => Some((what.clone(), disposition.clone())),
-        _ => None,
-    });
+    let cosigners = evidence::cosigners(&folder, &plan, text.as_bytes())?;
     Ok(VerifiedBundle {
         title: plan.title.clone(),
         plan_sha256: plan.sha256,
@@ -89,8 +96,8 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
         crls: vec![crl],
         policy_bundle,
         policy,
-        exceptions: exceptions.collect(),
-        cosigned,
+        exceptions,
+        cosigners,
         transcript_head: transcript.head(),
         closed_at,
         roster: plan.roster,

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ca_ceremony::{RehearsalOptions, rehearse};
+use ca_ceremony::{RehearsalOptions, SystemMachine, rehearse};
 use ca_core::model::{AuthorityKind, AuthorityName};
 use ca_core::pki::{Identifier, KeyAlgorithm, pem_encode};
 use ca_core::policy::{NamePattern, OwnCertificate, ProfilePolicy};
-use ca_core::ports::{KeyStore, ServiceKey as _};
+use ca_core::ports::{KeyDevice, ServiceKey as _};
 use ca_keystore::{MasterKey, SoftwareKeyStore, Unsealer};
 use ca_store_sqlite::SqliteStore;
 
@@ -159,13 +159,14 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
             lifetime,
         })
     };
-    let store_in = |folder: &str, unsealer| -> anyhow::Result<Arc<dyn KeyStore>> {
+    let store_in = |folder: &str, unsealer| -> anyhow::Result<Arc<dyn KeyDevice>> {
         Ok(Arc::new(SoftwareKeyStore::open(keys.join(folder), unsealer)?))
     };
     let rehearsal = rehearse(RehearsalOptions {
         dir: layout.rehearsal.clone(),
         root_keys: store_in("root", root)?,
         online_keys: store_in("authority", online)?,
+        machine: Arc::new(SystemMachine::default()),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
         organization: "Countersign Demo".to_owned(),

@@ -11,6 +11,8 @@
 
 pub mod sealed;
 
+#[cfg(feature = "authority")]
+mod device;
 mod error;
 mod files;
 mod master;

@@ -52,6 +52,8 @@ pub enum Kind {
     ServiceKey,
     /// The worker's master key.
     MasterKey,
+    /// An authority's private key on its way to a backup store.
+    WrappedKey,
 }
 
 /// What the header says about the content.
@@ -63,6 +65,17 @@ pub struct Description {
     pub name: Option<String>,
     /// The key's algorithm, for keys.
     pub algorithm: Option<KeyAlgorithm>,
+    /// The wrapping key under which the key may leave its store; none: it may not.
+    pub exportable_under: Option<String>,
+    /// The key was brought in, not made here.
+    pub imported: bool,
+}
+
+impl Description {
+    /// Of something that was made here and stays.
+    pub const fn new(kind: Kind, name: Option<String>, algorithm: Option<KeyAlgorithm>) -> Self {
+        Self { kind, name, algorithm, exportable_under: None, imported: false }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,6 +86,10 @@ struct Header {
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     algorithm: Option<KeyAlgorithm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exportable_under: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    imported: bool,
     kdf: Kdf,
     nonce: Octets<12>,
 }
@@ -113,6 +130,11 @@ impl<const N: usize> From<Octets<N>> for String {
 /// # Errors
 /// When the file exists ([`SealError::Exists`]) or cannot be written.
 pub fn create(path: &Path, description: &Description, secret: &[u8], unsealer: &Unsealer, rng: &dyn Rng) -> Result<(), SealError> {
+    create_exclusive(path, seal(path, description, secret, unsealer, rng)?.as_bytes(), rng)
+}
+
+/// The text of a sealed file; `path` is for messages.
+pub(crate) fn seal(path: &Path, description: &Description, secret: &[u8], unsealer: &Unsealer, rng: &dyn Rng) -> Result<String, SealError> {
     let kdf = match unsealer {
         Unsealer::Passphrase(_) => {
             Kdf::Argon2id { memory_kib: ARGON2_MEMORY_KIB, passes: ARGON2_PASSES, lanes: ARGON2_LANES, salt: Octets(random(rng)) }
@@ -120,8 +142,8 @@ pub fn create(path: &Path, description: &Description, secret: &[u8], unsealer: &
         Unsealer::FileKey(_) => Kdf::HkdfSha256 { salt: Octets(random(rng)) },
     };
     let nonce = random::<12>(rng);
-    let Description { kind, name, algorithm } = description.clone();
-    let header = Header { kind, name, algorithm, kdf, nonce: Octets(nonce) };
+    let Description { kind, name, algorithm, exportable_under, imported } = description.clone();
+    let header = Header { kind, name, algorithm, exportable_under, imported, kdf, nonce: Octets(nonce) };
     let json = serde_json::to_string(&header).map_err(|_| SealError::Crypto("write a header"))?;
     let head = format!("{MAGIC}\n{json}\n");
     let key = derive(path, &header.kdf, unsealer)?;
@@ -134,22 +156,30 @@ pub fn create(path: &Path, description: &Description, secret: &[u8], unsealer: &
     if head.len() > MAX_HEADER || text.len() > MAX_FILE {
         return Err(SealError::Crypto("seal a secret of this size"));
     }
-    create_exclusive(path, text.as_bytes(), rng)
+    Ok(text)
 }
 
-/// Opens a sealed file of this kind (and name), and gives its algorithm and its secret.
+/// Opens a sealed file of this kind (and name), and gives what its header says and its secret.
 ///
 /// # Errors
 /// When the file is missing, open to others, malformed, of another kind or name, or does not authenticate.
-pub fn open(
+pub fn open(path: &Path, kind: Kind, name: Option<&str>, unsealer: &Unsealer) -> Result<(Description, Zeroizing<Vec<u8>>), SealError> {
+    unseal(path, &read_private(path, MAX_FILE)?, kind, name, unsealer)
+}
+
+/// As [`open`], from the file's bytes; `path` is for messages.
+pub(crate) fn unseal(
     path: &Path,
+    bytes: &[u8],
     kind: Kind,
     name: Option<&str>,
     unsealer: &Unsealer,
-) -> Result<(Option<KeyAlgorithm>, Zeroizing<Vec<u8>>), SealError> {
-    let bytes = read_private(path, MAX_FILE)?;
+) -> Result<(Description, Zeroizing<Vec<u8>>), SealError> {
     let damaged = |reason: &str| SealError::damaged(path, reason);
-    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("not text"))?;
+    if bytes.len() > MAX_FILE {
+        return Err(damaged(&format!("longer than {MAX_FILE} bytes")));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("not text"))?;
     let mut lines = text.splitn(3, '\n');
     let (Some(magic), Some(json), Some(body)) = (lines.next(), lines.next(), lines.next()) else {
         return Err(damaged("it ends too early"));
@@ -177,7 +207,8 @@ pub fn open(
         .map_err(|_| SealError::Unseal(path.to_owned()))?
         .len();
     buffer.truncate(length);
-    Ok((header.algorithm, buffer))
+    let Header { kind, name, algorithm, exportable_under, imported, .. } = header;
+    Ok((Description { kind, name, algorithm, exportable_under, imported }, buffer))
 }
 
 fn derive(path: &Path, kdf: &Kdf, unsealer: &Unsealer) -> Result<LessSafeKey, SealError> {

@@ -43,12 +43,12 @@ fn key_label(algorithm: KeyAlgorithm) -> KeyLabel {
 async fn one_algorithm(open: &mut impl FnMut() -> Arc<dyn KeyStore>, algorithm: KeyAlgorithm) {
     let label = key_label(algorithm);
     let store = open();
-    let made = store.generate(GenerateKey { label: label.clone(), algorithm }).await.expect("a new key");
+    let made = store.generate(GenerateKey::new(label.clone(), algorithm)).await.expect("a new key");
     assert_eq!((&made.label, made.algorithm), (&label, algorithm));
 
     // Ceremony requirement 20: a label that exists is an error, and the key behind it stays as it was.
     for again in [&store, &open()] {
-        let second = again.generate(GenerateKey { label: label.clone(), algorithm }).await;
+        let second = again.generate(GenerateKey::new(label.clone(), algorithm)).await;
         assert!(matches!(second, Err(KeyStoreError::Exists(l)) if l == label), "{algorithm}: a label is used once");
         assert_eq!(again.describe(&label).await.expect("the key is described"), made);
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::environment::MAX_CLOCK_DIFFERENCE;
 use super::people::is_text;
 use super::roster::shorten;
-use super::{CeremonyError, Plan, Role};
+use super::{CeremonyError, Plan, Role, canonical};
 use crate::pki::{Sha256Digest, Timestamp};
 
 /// What is recorded.
@@ -88,18 +88,15 @@ pub struct Record {
 impl Record {
     /// The format's name and version.
     pub const FORMAT: &'static str = "countersign/record/1";
-    const MAX_BYTES: usize = 1 << 14;
 
     /// A record of this fact.
     pub fn new(plan: &Plan, at: Timestamp, fact: Fact) -> Self {
         Self { format: Self::FORMAT.to_owned(), plan_sha256: plan.sha256, at, fact }
     }
 
-    /// The canonical form: indented JSON and a final newline.
+    /// The canonical form.
     pub fn to_text(&self) -> String {
-        let mut out = serde_json::to_string_pretty(self).expect("strings, numbers and structs have a JSON form");
-        out.push('\n');
-        out
+        String::from_utf8(canonical::to_bytes(self)).expect("JSON is UTF-8")
     }
 
     /// Reads the canonical form.
@@ -107,14 +104,7 @@ impl Record {
     /// # Errors
     /// When it is anything else, or not of this plan.
     pub fn parse(text: &str, plan: &Plan) -> Result<Self, CeremonyError> {
-        let syntax = |reason: String| CeremonyError::Syntax { what: "record", reason };
-        if text.len() > Self::MAX_BYTES {
-            return Err(syntax(format!("it has {} bytes; the most is {}", text.len(), Self::MAX_BYTES)));
-        }
-        let record: Self = serde_json::from_str(text).map_err(|e| syntax(e.to_string()))?;
-        if record.format != Self::FORMAT || record.to_text() != text {
-            return Err(syntax(format!("it is not in the canonical form of {}", Self::FORMAT)));
-        }
+        let record = canonical::parse("record", Self::FORMAT, |r: &Self| &r.format, text.as_bytes())?;
         record.check(plan)?;
         Ok(record)
     }

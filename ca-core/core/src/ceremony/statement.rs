@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CeremonyError;
+use super::{CeremonyError, canonical};
 use crate::model::AuthorityName;
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
@@ -65,13 +65,11 @@ impl Statement {
     /// The format's name and version.
     pub const FORMAT: &'static str = "countersign/ceremony/1";
     /// The most bytes of a statement.
-    pub const MAX_BYTES: usize = 1 << 16;
+    pub const MAX_BYTES: usize = canonical::MAX_BYTES;
 
     /// The canonical form: JSON with its fields in declaration order, indented for the reader, and a final newline.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = serde_json::to_vec_pretty(self).expect("strings, numbers and structs have a JSON form");
-        out.push(b'\n');
-        out
+        canonical::to_bytes(self)
     }
 
     /// Reads the canonical form; anything else is refused, so that one meaning has one form.
@@ -79,18 +77,7 @@ impl Statement {
     /// # Errors
     /// When it is too large, does not parse, has another format or is not canonical.
     pub fn parse(bytes: &[u8]) -> Result<Self, CeremonyError> {
-        let syntax = |reason: String| CeremonyError::Syntax { what: "statement", reason };
-        if bytes.len() > Self::MAX_BYTES {
-            return Err(syntax(format!("it has {} bytes; the most is {}", bytes.len(), Self::MAX_BYTES)));
-        }
-        let statement: Self = serde_json::from_slice(bytes).map_err(|e| syntax(e.to_string()))?;
-        if statement.format != Self::FORMAT {
-            return Err(syntax(format!("its format is not {}", Self::FORMAT)));
-        }
-        if statement.to_bytes() != bytes {
-            return Err(syntax("it is not in canonical form (hint: officers sign the file exactly as it was written)".to_owned()));
-        }
-        Ok(statement)
+        canonical::parse("statement", Self::FORMAT, |s: &Self| &s.format, bytes)
     }
 
     /// Refuses a statement whose time has not come or is over.
@@ -98,13 +85,18 @@ impl Statement {
     /// # Errors
     /// When `now` is not between its times.
     pub fn check_time(&self, now: Timestamp) -> Result<(), CeremonyError> {
-        if now >= self.expires_at {
-            return Err(CeremonyError::refused("statement", format!("its approvals ended at {}", self.expires_at)));
-        }
-        // A small step back is a clock being set; the rest is a wrong clock.
-        if now.plus(std::time::Duration::from_secs(300)) < self.issued_at {
-            return Err(CeremonyError::refused("statement", format!("it is from {}, and the clock says {now}", self.issued_at)));
-        }
-        Ok(())
+        check_time(self.issued_at, self.expires_at, now)
     }
+}
+
+/// Refuses what was approved for another time.
+pub(super) fn check_time(issued_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> Result<(), CeremonyError> {
+    if now >= expires_at {
+        return Err(CeremonyError::refused("statement", format!("its approvals ended at {expires_at}")));
+    }
+    // A small step back is a clock being set; the rest is a wrong clock.
+    if now.plus(std::time::Duration::from_secs(300)) < issued_at {
+        return Err(CeremonyError::refused("statement", format!("it is from {issued_at}, and the clock says {now}")));
+    }
+    Ok(())
 }

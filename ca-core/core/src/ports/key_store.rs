@@ -24,6 +24,16 @@ pub struct GenerateKey {
     pub label: KeyLabel,
     /// The algorithm.
     pub algorithm: KeyAlgorithm,
+    /// The wrapping key, in the device's own terms, under which the key may leave the device for a backup (ceremony
+    /// requirement 19); none: it can never leave. A store that cannot hold a key to that refuses.
+    pub exportable_under: Option<String>,
+}
+
+impl GenerateKey {
+    /// A key that can never leave its device.
+    pub const fn new(label: KeyLabel, algorithm: KeyAlgorithm) -> Self {
+        Self { label, algorithm, exportable_under: None }
+    }
 }
 
 /// What is to be signed.

@@ -99,7 +99,7 @@ impl Desk {
         let clock = Arc::new(FakeClock::default());
         let mut own_keys = Vec::new();
         for label in ["ca", "ocsp", "server"] {
-            let request = GenerateKey { label: label.parse().unwrap(), algorithm: KeyAlgorithm::P256 };
+            let request = GenerateKey::new(label.parse().unwrap(), KeyAlgorithm::P256);
             own_keys.push(keys.generate(request).await.unwrap().public_key);
         }
         let ca_key = own_keys.remove(0);
