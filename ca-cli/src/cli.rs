@@ -311,6 +311,24 @@ pub(crate) enum AuditCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Write the whole trail into a file, for an auditor
+    ///
+    /// One JSON object a line: number, leaf (base64) and hash. Whoever has the file checks it with `ca audit
+    /// reconcile FILE` or by hand: each hash is SHA-256 over the hash before (32 zero octets at first) and the leaf.
+    Export {
+        /// The file; one that exists is refused
+        file: PathBuf,
+    },
+    /// Compare the signatures in the hardware module's own log with what is on record
+    ///
+    /// Every signature that the device logged must belong to an attempt on record, and every signature on record must
+    /// be in the device's log. Checks the trail's hash chain on the way. Exit code 1 when something does not fit.
+    Reconcile {
+        /// An exported trail; without it the running instance is asked
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(Debug, Subcommand)]

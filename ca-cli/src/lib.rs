@@ -3,12 +3,14 @@
 //! - `cli`: the commands and their help; `commands`: what they do;
 //! - [`config`]: the site's TOML; `exit`: exit codes;
 //! - [`serve`]: the parts in one process; `control`: the socket between commands and the instance;
+//! - `anchor`: the worker's memory outside the database;
 //! - [`agent`]: beside a service; `demo`: what `make run` shows;
 //! - [`system`]: the one implementation of clock and randomness.
 
 pub mod agent;
 pub mod system;
 
+mod anchor;
 mod cli;
 mod commands;
 mod config;
@@ -24,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{AuditCommand, Cli, Command, ConfigCommand, RehearsalCommand};
+use cli::{Cli, Command, ConfigCommand, RehearsalCommand};
 use config::Config;
 
 /// Runs `ca` with the process's arguments.
@@ -60,7 +62,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Crl(command) => commands::crl(&config()?, command).await?,
         Command::Status { output } => commands::status(&config()?, output).await?,
         Command::Config(ConfigCommand::Check { output }) => commands::check(&config()?, output).await?,
-        Command::Audit(command @ AuditCommand::Tail { .. }) => commands::audit(&config()?, command).await?,
+        Command::Audit(command) => commands::audit(config, command).await?,
         Command::Completions { shell } => commands::completions(shell)?,
         Command::Man { dir } => commands::man(&dir)?,
         Command::Serve => serve::serve(&config()?, serve::Role::All).await?,

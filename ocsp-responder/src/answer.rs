@@ -34,6 +34,8 @@ pub enum Reply {
 enum NotSigned {
     #[error("the revocation ledger was not read lately")]
     Stale,
+    #[error("the store can't be believed at the moment")]
+    Impeded,
     #[error("the OCSP key has no valid certificate")]
     NoCertificate,
     #[error(transparent)]
@@ -64,7 +66,7 @@ impl Responder {
         let key = request.cert_ids.first().filter(|_| cacheable).and_then(|id| Key::of(authority.index, id));
         let kept = key.and_then(|key| self.cache.get(&key)).filter(|answer| now < answer.next_update);
         if let Some(answer) = &kept
-            && (now < answer.refresh_at || !authority.is_fresh(now, self.config.max_stale))
+            && (now < answer.refresh_at || !self.may_sign() || !authority.is_fresh(now, self.config.max_stale))
         {
             return Reply::Signed { answer: Arc::clone(answer), cacheable };
         }
@@ -88,6 +90,9 @@ impl Responder {
         key: Option<Key>,
         now: Timestamp,
     ) -> Result<Arc<Signed>, NotSigned> {
+        if !self.may_sign() {
+            return Err(NotSigned::Impeded);
+        }
         if !authority.is_fresh(now, self.config.max_stale) {
             return Err(NotSigned::Stale);
         }

@@ -30,6 +30,7 @@ pub struct Responder {
     keys: ResponderKeys,
     authorities: RwLock<Arc<BTreeMap<AuthorityName, Arc<AuthorityState>>>>,
     looked_up: Mutex<Option<Timestamp>>,
+    impediment: Mutex<Option<(String, bool)>>,
     pub(crate) cache: AnswerCache,
     pub(crate) crls: RwLock<HashMap<(AuthorityName, CrlScope), Arc<CrlFile>>>,
     pub(crate) crl_reading: tokio::sync::Mutex<()>,
@@ -54,6 +55,7 @@ impl Responder {
             keys,
             authorities: RwLock::default(),
             looked_up: Mutex::default(),
+            impediment: Mutex::default(),
             cache,
             crls: RwLock::default(),
             crl_reading: tokio::sync::Mutex::default(),
@@ -113,8 +115,24 @@ impl Responder {
         result
     }
 
+    /// Says what its operator knows to be wrong, or that nothing is. Until then it is not ready; and where it `may_sign`
+    /// no more, because its store can't be believed, it hands out only what it signed before.
+    pub fn impede(&self, reason: Option<String>, may_sign: bool) {
+        *self.impediment.lock().unwrap_or_else(PoisonError::into_inner) = reason.map(|reason| (reason, may_sign));
+    }
+
+    /// Whether new answers may be signed from the store.
+    pub(crate) fn may_sign(&self) -> bool {
+        self.impediment.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(|(_, may_sign)| *may_sign)
+    }
+
     /// What keeps the responder from answering: nothing when it is ready (S17).
     pub fn not_ready(&self) -> Vec<String> {
+        let impediment = self.impediment.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(reason, _)| reason.clone());
+        impediment.into_iter().chain(self.not_ready_itself()).collect()
+    }
+
+    fn not_ready_itself(&self) -> Vec<String> {
         let now = self.clock.now();
         let authorities = self.authorities();
         if authorities.is_empty() {

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use ca_core::ceremony::{Role, Roster};
-use ca_core::ports::KeyDevice;
+use ca_core::ceremony::{Acts, Role, Roster};
+use ca_core::ports::{Clock as _, KeyDevice};
 use ca_keystore::SoftwareKeyStore;
 use clap::{Args, Subcommand};
 
@@ -15,12 +16,12 @@ use crate::note_cli::{
 };
 use crate::pager::print_paged;
 use crate::report::report;
-use crate::run::{self, run};
+use crate::run::{self, SignedPlan, run};
 use crate::script::script;
 use crate::show::show;
 use crate::{
-    Error, Machine as _, PLAN_TEMPLATE, RunOptions, RunOutcome, SecretSource, SystemClock, SystemMachine, SystemRng, VerifiedBundle, guide,
-    machine, notes, unsealer, verify,
+    Error, Machine as _, RequestOptions, RunOptions, RunOutcome, SecretSource, SystemClock, SystemMachine, SystemRng, VerifiedBundle,
+    assemble, guide, machine, make_request, notes, plan_template, unsealer, verify_chain,
 };
 
 /// Exit code: officers must sign before it goes on.
@@ -64,8 +65,12 @@ pub enum CeremonyCommand {
     Show(ShowArgs),
     /// Verifies a bundle offline.
     Verify(VerifyArgs),
+    /// Makes a request for a CA certificate, where its key is; it goes to the ceremony by a file.
+    Request(RequestArgs),
+    /// Puts a bundle's files together again from its plan, transcript, inputs and signatures: the same bytes.
+    Assemble(AssembleArgs),
     /// Prints a plan to start from.
-    Template,
+    Template(TemplateArgs),
 }
 
 /// Arguments of `run`.
@@ -78,10 +83,13 @@ pub struct RunArgs {
     out: PathBuf,
     /// The key store of the root, kept offline afterwards.
     #[arg(long, value_name = "DIR")]
-    root_keys: PathBuf,
+    root_keys: Option<PathBuf>,
     /// The key store of the issuing authorities, which the worker will open.
     #[arg(long, value_name = "DIR")]
-    online_keys: PathBuf,
+    online_keys: Option<PathBuf>,
+    /// The key store that backups go to, kept elsewhere.
+    #[arg(long, value_name = "DIR")]
+    backup_keys: Option<PathBuf>,
     /// The passphrase of the root's key store is in this file or descriptor (/dev/fd/3); without it and a key file it
     /// is asked for at the terminal.
     #[arg(long, value_name = "FILE", conflicts_with = "root_key_file")]
@@ -95,6 +103,80 @@ pub struct RunArgs {
     /// A file key opens the online key store; made where it is missing.
     #[arg(long, value_name = "FILE")]
     online_key_file: Option<PathBuf>,
+    /// The passphrase of the backup's key store is in this file or descriptor.
+    #[arg(long, value_name = "FILE", conflicts_with = "backup_key_file")]
+    backup_passphrase_file: Option<PathBuf>,
+    /// A file key opens the backup's key store; made where it is missing.
+    #[arg(long, value_name = "FILE")]
+    backup_key_file: Option<PathBuf>,
+    /// A wrapping key of software key stores: the name that the plan has for it, and a file key, made where it is missing.
+    #[arg(long, value_name = "NAME=FILE", value_parser = wrapping_key)]
+    wrapping_key: Vec<(String, PathBuf)>,
+    /// The folder of wrapped keys, of a backup or a restore.
+    #[arg(long, value_name = "DIR")]
+    wrapped: Option<PathBuf>,
+    /// The bundle of the ceremony that this one continues.
+    #[arg(long, value_name = "DIR")]
+    previous: Option<PathBuf>,
+    /// A request for a CA certificate, made by `ca ceremony request`.
+    #[arg(long, value_name = "FILE")]
+    request: Vec<PathBuf>,
+}
+
+fn wrapping_key(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.into())),
+        _ => Err("it is written as NAME=FILE".to_owned()),
+    }
+}
+
+/// Arguments of `request`.
+#[derive(Args, Debug)]
+pub struct RequestArgs {
+    /// The plan of the ceremony that is asked.
+    plan: PathBuf,
+    /// Whose certificate is asked for.
+    #[arg(long, value_name = "NAME")]
+    authority: String,
+    /// The key store that holds the key, or will: a new authority's key is made now.
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// The passphrase of the key store is in this file or descriptor.
+    #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
+    passphrase_file: Option<PathBuf>,
+    /// A file key opens the key store.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// A wrapping key of software key stores, where the plan lets the key leave for a backup.
+    #[arg(long, value_name = "NAME=FILE", value_parser = wrapping_key)]
+    wrapping_key: Vec<(String, PathBuf)>,
+    /// The CA's own certificate (PEM), where the plan cross-signs it.
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// For how many hours a ceremony may take the request, 1 to 720.
+    #[arg(long, value_name = "HOURS", default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..=720))]
+    hours: u32,
+    /// The folder for the request and its record, made where it is missing.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// Arguments of `assemble`.
+#[derive(Args, Debug)]
+pub struct AssembleArgs {
+    /// The bundle's folder; only its plan, transcript, inputs and signatures are read.
+    bundle: PathBuf,
+    /// The new folder.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// Arguments of `template`.
+#[derive(Args, Debug)]
+pub struct TemplateArgs {
+    /// What the ceremony does.
+    #[arg(long, value_name = "KIND", default_value = "first", value_parser = clap::builder::PossibleValuesParser::new(Acts::KINDS))]
+    kind: String,
 }
 
 /// Arguments of `device`.
@@ -131,6 +213,9 @@ pub struct VerifyArgs {
     /// The roster that you trust, had from elsewhere. Without it the bundle only agrees with itself.
     #[arg(long, value_name = "FILE")]
     roster: Option<PathBuf>,
+    /// A bundle before this one; oldest first, each continues the one before.
+    #[arg(long, value_name = "DIR")]
+    previous: Vec<PathBuf>,
     /// Refuses a bundle whose closed transcript is not signed by the threshold of officers and by a witness.
     #[arg(long)]
     require_cosigned: bool,
@@ -154,7 +239,11 @@ pub async fn execute(command: CeremonyCommand) -> u8 {
             0
         }),
         CeremonyCommand::Verify(args) => verify_command(&args),
-        CeremonyCommand::Template => Ok(print(PLAN_TEMPLATE, 0)),
+        CeremonyCommand::Request(args) => request_command(args).await,
+        CeremonyCommand::Assemble(args) => {
+            assemble(&args.bundle, &args.out).map(|()| print(&format!("Assembled {}", args.out.display()), 0))
+        }
+        CeremonyCommand::Template(args) => Ok(print(&plan_template(&args.kind), 0)),
     };
     done.unwrap_or_else(|e| {
         eprintln!("error: {e}");
@@ -169,8 +258,13 @@ fn print(text: &str, code: u8) -> u8 {
     code
 }
 
-/// Opens a key store of sealed files.
-fn open(folder: &Path, passphrase: Option<PathBuf>, file: Option<PathBuf>, what: &str) -> Result<Arc<dyn KeyDevice>, Error> {
+/// Opens a software key store.
+fn open(
+    folder: &Path,
+    (passphrase, file): (Option<PathBuf>, Option<PathBuf>),
+    wrapping: &[(String, PathBuf)],
+    what: &str,
+) -> Result<Arc<dyn KeyDevice>, Error> {
     let source = match (passphrase, file) {
         (Some(path), _) => SecretSource::PassphraseFile(path),
         (None, Some(path)) => SecretSource::KeyFile(path),
@@ -179,30 +273,71 @@ fn open(folder: &Path, passphrase: Option<PathBuf>, file: Option<PathBuf>, what:
     // A store that only has its serial number has no key yet.
     let is_key = |entry: std::fs::DirEntry| entry.file_name() != "serial";
     let new = std::fs::read_dir(folder).map_or(true, |entries| !entries.flatten().any(is_key));
-    Ok(Arc::new(SoftwareKeyStore::open(folder, unsealer(&source, what, new, &SystemRng)?)?))
+    let mut store = SoftwareKeyStore::open(folder, unsealer(&source, what, new, &SystemRng)?)?;
+    for (name, path) in wrapping {
+        let secret = unsealer(&SecretSource::KeyFile(path.clone()), "wrapping key", false, &SystemRng)?;
+        store = store.with_wrapping_key(name, secret);
+    }
+    Ok(Arc::new(store))
+}
+
+async fn request_command(args: RequestArgs) -> Result<u8, Error> {
+    let keys = open(&args.keys, (args.passphrase_file, args.key_file), &args.wrapping_key, "key store")?;
+    let authority = args.authority.parse().map_err(|e| Error::Missing(format!("--authority: {e}")))?;
+    let options = RequestOptions {
+        plan: args.plan,
+        authority,
+        keys,
+        certificate: args.certificate,
+        life: Duration::from_secs(u64::from(args.hours) * 3600),
+        folder: args.out,
+        clock: Arc::new(SystemClock),
+        rng: Arc::new(SystemRng),
+        observer: None,
+    };
+    let (path, request) = make_request(options).await?;
+    let said = request.statement();
+    let text = format!(
+        "Request for `{}` under {}: {}\n  key      SHA-256 {}\n  file     SHA-256 {}\n  device   {} {}\n  until    {}\n\nBring the file to the ceremony: ca ceremony run … --request {}",
+        said.authority,
+        said.root,
+        path.display(),
+        request.public_key().spki_sha256(),
+        ca_core::pki::sha256(&request.to_bytes()),
+        said.device.model,
+        said.device.serial,
+        said.expires_at,
+        path.display(),
+    );
+    Ok(print(&text, 0))
 }
 
 async fn device(args: DeviceArgs) -> Result<String, Error> {
-    let device = open(&args.keys, args.passphrase_file, args.key_file, "key store")?;
+    let device = open(&args.keys, (args.passphrase_file, args.key_file), &[], "key store")?;
     device_command(args.place, device.as_ref()).await
 }
 
 async fn run_command(args: RunArgs) -> Result<u8, Error> {
     // Without the officers' word on the plan no key store is opened and no secret is asked for (requirement 11).
-    let plan = match run::signed_plan(&args.plan, &args.out)? {
-        Ok((plan, _)) => plan,
+    let plan = match run::signed_plan(&args.plan, &args.out, args.previous.as_deref(), &args.request, SystemClock.now())? {
+        Ok(SignedPlan { plan, .. }) => plan,
         Err(needed) => return Ok(print(&guide::signatures(&args.out, &[needed])?, AGAIN)),
     };
     let machine = SystemMachine::default();
     // The tool's own file is read before the process closes itself to others.
     machine.tool_sha256()?;
     machine::harden();
-    let stores = open(&args.root_keys, args.root_passphrase_file, args.root_key_file, "root key store")
-        .and_then(|root| Ok((root, open(&args.online_keys, args.online_passphrase_file, args.online_key_file, "online key store")?)));
-    let (root_keys, online_keys) = stores.inspect_err(|error| notes::record_abort(&args.out, &SystemClock, None, error))?;
+    let device = |folder: &Option<PathBuf>, passphrase, file, what: &str| {
+        let device = folder.as_ref().map(|folder| open(folder, (passphrase, file), &args.wrapping_key, what)).transpose();
+        device.inspect_err(|error| notes::record_abort(&args.out, &SystemClock, None, error))
+    };
     let outcome = run(RunOptions {
-        root_keys,
-        online_keys,
+        root_keys: device(&args.root_keys, args.root_passphrase_file, args.root_key_file, "root key store")?,
+        online_keys: device(&args.online_keys, args.online_passphrase_file, args.online_key_file, "online key store")?,
+        backup_keys: device(&args.backup_keys, args.backup_passphrase_file, args.backup_key_file, "backup key store")?,
+        wrapped: args.wrapped,
+        previous: args.previous,
+        requests: args.request,
         plan: args.plan,
         bundle: args.out.clone(),
         machine: Arc::new(machine),
@@ -213,15 +348,8 @@ async fn run_command(args: RunArgs) -> Result<u8, Error> {
     match outcome.await? {
         RunOutcome::Complete(verified) => {
             let page = guide::complete(&args.out, &verified)?;
-            Ok(print(
-                &format!(
-                    "{page}\n\nVerified: {} ceremony `{}`. All of it: ca ceremony verify {}",
-                    verified.roster.kind,
-                    verified.title,
-                    args.out.display()
-                ),
-                0,
-            ))
+            let done = format!("Verified: {} ceremony `{}` ({}).", verified.roster.kind, verified.title, verified.acts.name());
+            Ok(print(&format!("{page}\n\n{done} All of it: ca ceremony verify {}", args.out.display()), 0))
         }
         RunOutcome::NeedsSignatures(needed) => Ok(print(&guide::signatures(&args.out, &needed)?, AGAIN)),
         RunOutcome::NeedsPeople(duties) => Ok(print(&guide::duties(&args.out, plan.kind().namespace(), &duties)?, AGAIN)),
@@ -236,7 +364,7 @@ fn verify_command(args: &VerifyArgs) -> Result<u8, Error> {
         }
         None => None,
     };
-    let verified = verify(&args.bundle, roster.as_ref())?;
+    let verified = verify_chain(&args.previous, &args.bundle, roster.as_ref())?;
     if args.require_cosigned && !verified.cosigned_by_enough() {
         let reason = "its transcript is not signed by enough officers and a witness (hint: they sign it, or leave --require-cosigned out)";
         return Err(Error::bundle(&args.bundle, reason));
@@ -253,7 +381,11 @@ fn verify_command(args: &VerifyArgs) -> Result<u8, Error> {
             "transcript_head": verified.transcript_head,
             "closed_at": verified.closed_at.to_rfc3339(),
             "authorities": names,
-            "policy_version": verified.policy.version,
+            "ceremony": verified.acts.name(),
+            "policy_version": verified.policy.as_ref().map(|p| p.version),
+            "hierarchy_sha256": verified.hierarchy.digest(),
+            "root_certificate_sha256": ca_core::pki::sha256(verified.hierarchy.root().der()),
+            "crl_number": verified.hierarchy.crl().number(),
             "exceptions": verified.exceptions.iter().map(|e| serde_json::json!({
                 "line": e.line, "what": e.what, "done": e.done, "disposition": e.disposition, "by": e.by,
             })).collect::<Vec<_>>(),
@@ -269,14 +401,30 @@ fn summary(verified: &VerifiedBundle, roster_trusted: bool, words: &str) -> Stri
     let names: Vec<&str> = verified.authorities.iter().map(|a| a.name.as_str()).collect();
     let officers: Vec<&str> = verified.roster.officers.iter().map(|o| o.name.as_str()).collect();
     let mut lines = vec![
-        format!("Verified: {} ceremony `{}`, closed {}", verified.roster.kind, verified.title, verified.closed_at),
+        format!(
+            "Verified: {} ceremony `{}` ({}), closed {}",
+            verified.roster.kind,
+            verified.title,
+            verified.acts.name(),
+            verified.closed_at
+        ),
         format!("  authorities  {}", names.join(", ")),
         format!("  officers     {} of {}", verified.roster.threshold, officers.join(", ")),
         format!("  roster       SHA-256 {}{}", verified.roster.digest(), if roster_trusted { ", as trusted" } else { "" }),
         format!("  plan         SHA-256 {}", verified.plan_sha256),
         format!("  transcript   {}", verified.transcript_head),
-        format!("  policy       version {}", verified.policy.version),
+        format!("  hierarchy    SHA-256 {}", verified.hierarchy.digest()),
+        format!("  root         SHA-256 {}", ca_core::pki::sha256(verified.hierarchy.root().der())),
     ];
+    if let Some(policy) = &verified.policy {
+        lines.push(format!("  policy       version {}", policy.version));
+    }
+    for (authority, der) in &verified.cross_certificates {
+        lines.push(format!("  cross-signed {authority}, SHA-256 {}", ca_core::pki::sha256(der)));
+    }
+    for crl in &verified.crls {
+        lines.push(format!("  root CRL     number {}, until {}", crl.number, crl.next_update));
+    }
     let count = |role: Role| {
         let names: Vec<&str> = verified.cosigners.iter().filter(|(_, r)| *r == role).map(|(name, _)| name.as_str()).collect();
         if names.is_empty() { "none".to_owned() } else { format!("{} ({})", names.len(), names.join(", ")) }
@@ -284,9 +432,9 @@ fn summary(verified: &VerifiedBundle, roster_trusted: bool, words: &str) -> Stri
     let enough = if verified.cosigned_by_enough() { "enough" } else { "NOT ENOUGH: the threshold of officers and a witness" };
     let (officers, witnesses) = (count(Role::Officer), count(Role::Witness));
     lines.push(format!("  co-signed by officers {officers}, witnesses {witnesses}: {enough}"));
-    lines.extend(
-        verified.exceptions.iter().map(|e| format!("  exception    line {}: {}: {} ({})", e.line, e.what, e.disposition, e.by.join(", "))),
-    );
+    for e in &verified.exceptions {
+        lines.push(format!("  exception    line {}: {}: {} ({})", e.line, e.what, e.disposition, e.by.join(", ")));
+    }
     lines.push(format!("transcript.jsonl, to be compared aloud: {words}"));
     if !roster_trusted {
         lines.push("  The officers are those that the bundle names; compare them with a roster you trust: --roster FILE".to_owned());

@@ -97,6 +97,8 @@ pub(crate) enum Place {
     Root,
     /// The issuing authorities' keys.
     Online,
+    /// The copies.
+    Backup,
 }
 
 impl From<Place> for KeyPlace {
@@ -104,6 +106,7 @@ impl From<Place> for KeyPlace {
         match place {
             Place::Root => Self::Root,
             Place::Online => Self::Online,
+            Place::Backup => Self::Backup,
         }
     }
 }

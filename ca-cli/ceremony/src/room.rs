@@ -1,13 +1,12 @@
 //! Where a run stops for people and for the machine: before the first key is made, and before the ceremony closes.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use ca_core::ceremony::{
     CeremonyError, CeremonyKind, ClockMark, Duty, Inventory, KeyPlace, Plan, Records, Transcript, TranscriptEvent, findings, jump_since,
     signer_among,
 };
-use ca_core::ports::{DeviceIdentity, KeyDevice};
+use ca_core::ports::DeviceIdentity;
 
 use crate::Error;
 use crate::files::{Folder, TRANSCRIPT, write_new};
@@ -17,24 +16,24 @@ impl Run {
     /// Tool, machine, devices, people: everything that must hold before this run does anything. Tells what people owe.
     pub(crate) async fn enter(&self) -> Result<Vec<Duty>, Error> {
         self.machine()?;
-        for (place, device) in [(KeyPlace::Root, &self.options.root_keys), (KeyPlace::Online, &self.options.online_keys)] {
-            self.device(place, device).await?;
+        for place in self.scene.plan.acts.places() {
+            self.look_at(place).await?;
         }
         self.write_records()?;
         let (records, signed) = self.records()?;
-        Ok(records.owed_before_keys(&self.plan, &signed))
+        Ok(records.owed_before_keys(&self.scene.plan, &signed))
     }
 
     /// What people owe before the ceremony may close.
     pub(crate) fn leave(&self) -> Result<Vec<Duty>, Error> {
         let (records, signed) = self.records()?;
-        Ok(records.owed_before_end(&self.plan, &self.transcript(), &signed))
+        Ok(records.owed_before_end(&self.scene.plan, &self.transcript(), &signed))
     }
 
     fn records(&self) -> Result<(Records, BTreeSet<String>), Error> {
         let transcript = self.transcript();
-        let records = Records::read(&self.plan, transcript.lines()).map_err(Error::file(&self.folder.path(TRANSCRIPT)))?;
-        let signed = signed_records(&self.folder, &self.plan, &records)?;
+        let records = Records::read(&self.scene.plan, transcript.lines()).map_err(Error::file(&self.folder.path(TRANSCRIPT)))?;
+        let signed = signed_records(&self.folder, &self.scene.plan, &records)?;
         Ok((records, signed))
     }
 
@@ -49,30 +48,31 @@ impl Run {
         let facts = self.options.machine.facts();
         let now = ClockMark { at: self.options.clock.now(), boot: facts.boot.clone(), uptime: facts.uptime };
         let jump = jump_since(self.transcript().lines(), &now);
-        let findings = findings(self.plan.frame.environment, &facts);
+        let findings = findings(self.scene.plan.frame.environment, &facts);
         let ClockMark { at, boot, uptime } = now;
         self.journal.append(at, TranscriptEvent::Started { tool_sha256, boot, uptime, findings: findings.clone() })?;
         if let Some(what) = jump {
             self.journal.append(at, TranscriptEvent::Exception { what, disposition: String::new() })?;
         }
         // Requirement 4, whatever the kind: a rehearsal that pins its tool means it.
-        if let Some(pin) = self.plan.frame.tool.as_ref().filter(|pin| pin.sha256 != tool_sha256) {
+        if let Some(pin) = self.scene.plan.frame.tool.as_ref().filter(|pin| pin.sha256 != tool_sha256) {
             return Err(Error::Surroundings(format!(
                 "the running tool has SHA-256 {tool_sha256}, and the plan pins {} (hint: use the tool that was reviewed, or another plan)",
                 pin.sha256
             )));
         }
-        if self.plan.kind() == CeremonyKind::Production && !findings.is_empty() {
+        if self.scene.plan.kind() == CeremonyKind::Production && !findings.is_empty() {
             return Err(Error::Surroundings(format!("the machine is not as the plan says: {}", findings.join("; "))));
         }
         Ok(())
     }
 
     /// Checks a device against its pin; its inventory before the first key only, after that it is the ceremony's.
-    async fn device(&self, place: KeyPlace, device: &Arc<dyn KeyDevice>) -> Result<(), Error> {
+    async fn look_at(&self, place: KeyPlace) -> Result<(), Error> {
+        let device = self.device(place)?;
         let wrong = |reason: String| Error::Surroundings(format!("the device of the {} keys: {reason}", place.name()));
         let identity = device.identity().await?;
-        let pin = self.plan.frame.devices.get(&place);
+        let pin = self.scene.plan.frame.devices.get(&place);
         if let Some(pin) = pin {
             pin.judge_identity(&identity).map_err(wrong)?;
         }

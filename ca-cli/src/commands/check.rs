@@ -14,7 +14,7 @@ pub(crate) async fn check(config: &Config, output: Output) -> anyhow::Result<()>
         format!("{} roster, {} of {}, SHA-256 {}", r.kind, r.threshold, names.join(", "), r.digest())
     });
     let keys = match open_key_store(config) {
-        Ok(keys) => crate::serve::compose::list_keys(config, &keys).await.map(|keys| {
+        Ok(keys) => crate::serve::compose::list_keys(config, &*keys).await.map(|keys| {
             let labels: Vec<String> = keys.iter().map(|k| format!("{} ({})", k.label, k.algorithm.name())).collect();
             if labels.is_empty() { "empty (hint: `ca ceremony run` makes keys)".to_owned() } else { labels.join(", ") }
         }),

@@ -6,25 +6,26 @@ use std::path::Path;
 
 use ca_core::pki::KeyAlgorithm;
 use ca_core::ports::ServiceKey as _;
-use ca_keystore::{MasterKey, SoftwareServiceKey, Unsealer};
+use ca_keystore::{MasterKey, SoftwareServiceKey, UnsealSpec, Unsealer};
 use serde_json::json;
 
 use crate::cli::KeysCommand;
-use crate::config::{Config, UnsealConfig};
+use crate::config::Config;
 use crate::exit::configuration;
 use crate::render::{print, print_json, table};
+use crate::serve::compose::service_unsealer;
 use crate::system::SystemRng;
 
 pub(crate) fn keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
     let KeysCommand::Init { output } = command;
     let section = &config.service_keys;
-    if let UnsealConfig::KeyFile(path) = &section.unseal
+    if let UnsealSpec::KeyFile(path) = &section.unseal
         && !path.exists()
     {
         make_folder_of(path)?;
         Unsealer::create_file_key(path, &SystemRng)?;
     }
-    let unsealer = section.unseal.unsealer("service keys")?;
+    let unsealer = service_unsealer(config)?;
     if !section.master.exists() {
         make_folder_of(&section.master)?;
         MasterKey::create(&section.master, &unsealer, &SystemRng)?;

@@ -10,6 +10,7 @@ mod grant;
 mod import;
 mod keys;
 mod status;
+mod trail;
 pub(crate) mod values;
 
 use std::io::{self, IsTerminal as _, Write as _};

@@ -18,7 +18,8 @@ fn to_json(report: &StatusReport) -> Value {
     let time = |t: Option<Timestamp>| t.map(|t| t.to_rfc3339());
     json!({
         "version": report.version, "started_at": report.started_at.to_rfc3339(), "now": report.now.to_rfc3339(),
-        "ready": report.responder_not_ready.is_empty() && report.keystore_error.is_none(),
+        "ready": report.responder_not_ready.is_empty() && report.keystore_error.is_none() && report.anchor_trouble.is_none(),
+        "anchor_trouble": report.anchor_trouble, "stopped": report.stopped,
         "responder_not_ready": report.responder_not_ready, "keystore_error": report.keystore_error,
         "policy": { "version": report.policy_version, "officers": report.policy_officers, "rehearsal": report.rehearsal },
         "backlog": { "waiting": report.backlog, "oldest": time(report.backlog_oldest) },
@@ -38,7 +39,9 @@ fn to_json(report: &StatusReport) -> Value {
 fn to_text(report: &StatusReport) -> String {
     let now = report.now;
     let when = |t: Option<Timestamp>| t.map_or_else(|| "none".to_owned(), |t| relative(t, now));
-    let troubles: Vec<&String> = report.responder_not_ready.iter().chain(&report.keystore_error).collect();
+    let mut troubles: Vec<&String> =
+        report.responder_not_ready.iter().chain(&report.keystore_error).chain(&report.anchor_trouble).collect();
+    troubles.dedup();
     let mut out = format!(
         "ca {}, up {}: {}\npolicy version {}, approved by {}{}\n",
         report.version,
@@ -49,6 +52,9 @@ fn to_text(report: &StatusReport) -> String {
         if report.rehearsal { " (a rehearsal: nothing of it counts in production)" } else { "" },
     );
     troubles.iter().for_each(|t| out.push_str(&format!("  {t}\n")));
+    if report.stopped {
+        out.push_str("ISSUANCE IS STOPPED: orders wait until officers let it go on; revocations, CRLs and OCSP go on\n");
+    }
     out.push_str(&match report.backlog {
         0 => "no request waits\n".to_owned(),
         n => format!("{n} requests wait, the oldest since {}\n", when(report.backlog_oldest)),

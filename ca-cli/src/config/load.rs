@@ -78,7 +78,9 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LimitsConfig, LogConfig, LogFormat, UnsealConfig};
+    use ca_keystore::{KeyStoreSpec, SoftwareSpec, UnsealSpec};
+
+    use super::super::{LimitsConfig, LogConfig, LogFormat};
     use super::*;
 
     const SAMPLE: &str = include_str!("../../ca.sample.toml");
@@ -88,7 +90,8 @@ mod tests {
         let config = Config::parse(SAMPLE, Path::new("/etc/countersign")).unwrap();
         assert_eq!(config.store.path, Path::new("/var/lib/countersign/ca.db"));
         assert_eq!(config.trust.roster, Path::new("/etc/countersign/roster.toml"), "relative paths start at the file's folder");
-        assert_eq!(config.keystore.unseal, UnsealConfig::PassphraseFile("/run/credentials/ca/authority".into()));
+        let unseal = UnsealSpec::PassphraseFile("/run/credentials/ca/authority".into());
+        assert_eq!(config.keystore, KeyStoreSpec::Software(SoftwareSpec { dir: "/var/lib/countersign/authority-keys".into(), unseal }));
         assert_eq!(config.limits, LimitsConfig::default(), "the sample shows the defaults");
         assert_eq!(config.log, LogConfig::default(), "the sample shows the defaults");
     }

@@ -8,13 +8,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ca_core::model::AuthorityName;
+use ca_keystore::{KeyStoreSpec, UnsealSpec};
 use serde::Deserialize;
 
 mod load;
-mod unseal;
 
 pub(crate) use load::find;
-pub(crate) use unseal::UnsealConfig;
 
 /// The whole file. Relative paths start at the folder that the file is in.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -24,8 +23,11 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     /// Who may approve policies.
     pub(crate) trust: TrustConfig,
+    /// What the worker remembers outside the database.
+    #[serde(default)]
+    pub(crate) anchor: Option<AnchorConfig>,
     /// Authority keys.
-    pub(crate) keystore: KeyStoreConfig,
+    pub(crate) keystore: KeyStoreSpec,
     /// Keys of this CA's own services.
     pub(crate) service_keys: ServiceKeysConfig,
     /// The ACME service.
@@ -63,14 +65,14 @@ pub(crate) struct TrustConfig {
     pub(crate) roster: PathBuf,
 }
 
-/// `[keystore]`
+/// `[anchor]`
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct KeyStoreConfig {
-    /// The folder of the sealed authority keys (0700), made by `ca ceremony run`.
-    pub(crate) dir: PathBuf,
-    /// What opens them.
-    pub(crate) unseal: UnsealConfig,
+pub(crate) struct AnchorConfig {
+    /// The file that the worker keeps, so that an older copy of the database is found out; made by `ca anchor init`.
+    /// Its folder (0700, the worker's user) belongs on another disk than the database, out of the reach of whoever
+    /// restores that. Required under a production roster.
+    pub(crate) file: PathBuf,
 }
 
 /// `[service_keys]`
@@ -78,7 +80,7 @@ pub(crate) struct KeyStoreConfig {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServiceKeysConfig {
     /// What opens the service keys and the master key.
-    pub(crate) unseal: UnsealConfig,
+    pub(crate) unseal: UnsealSpec,
     /// The worker's master key, from which grants' secrets are derived. Losing it ends every grant that has not
     /// bound its accounts yet.
     pub(crate) master: PathBuf,
@@ -215,14 +217,13 @@ impl Config {
         let at = |path: &mut PathBuf| *path = base.join(&path);
         at(&mut self.store.path);
         at(&mut self.trust.roster);
-        at(&mut self.keystore.dir);
+        self.anchor.iter_mut().for_each(|anchor| at(&mut anchor.file));
         at(&mut self.service_keys.master);
         at(&mut self.service_keys.server);
         self.service_keys.ocsp.values_mut().for_each(at);
         at(&mut self.control.socket);
         self.operator.key.iter_mut().for_each(at);
-        for unseal in [&mut self.keystore.unseal, &mut self.service_keys.unseal] {
-            unseal.path_mut().into_iter().for_each(at);
-        }
+        self.keystore.resolve(base);
+        self.service_keys.unseal.resolve(base);
     }
 }

@@ -114,6 +114,10 @@ pub(crate) struct StatusReport {
     pub(crate) rehearsal: bool,
     /// What keeps the responder from being ready; empty: ready.
     pub(crate) responder_not_ready: Vec<String>,
+    /// What the worker finds wrong between the database, the clock and its anchor; then it signs nothing.
+    pub(crate) anchor_trouble: Option<String>,
+    /// Whether issuance for orders is stopped.
+    pub(crate) stopped: bool,
     /// Why authority keys cannot be used, if they cannot.
     pub(crate) keystore_error: Option<String>,
     /// How many requests wait.

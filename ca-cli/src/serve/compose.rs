@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ca_core::ceremony::Roster;
 use ca_core::model::AuthorityName;
 use ca_core::pki::PublicKey;
-use ca_core::ports::{KeyInfo, KeyStore as _, KeyStoreError, ServiceKey};
-use ca_keystore::{MasterKey, SealError, SoftwareKeyStore, SoftwareServiceKey};
+use ca_core::ports::{KeyInfo, KeyStore, KeyStoreError, ServiceKey};
+use ca_keystore::{MasterKey, SealError, SoftwareServiceKey, Unsealer};
 
 use crate::config::Config;
 use crate::exit::{Exit, configuration, failure};
@@ -47,17 +47,16 @@ fn read_bounded(path: &Path, max: usize) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// The authority keys; none is unsealed yet.
-pub(crate) fn open_key_store(config: &Config) -> anyhow::Result<SoftwareKeyStore> {
-    let unsealer = config.keystore.unseal.unsealer("authority keys")?;
-    SoftwareKeyStore::open(&config.keystore.dir, unsealer)
-        .map_err(|e| configuration(format!("the key store {}: {e}", config.keystore.dir.display())))
+/// The authority keys; none is used yet.
+pub(crate) fn open_key_store(config: &Config) -> anyhow::Result<Arc<dyn KeyStore>> {
+    let opened = config.keystore.open("authority keys").map_err(|e| configuration(format!("the key store {}: {e}", config.keystore)))?;
+    Ok(opened.keys)
 }
 
 /// Unseals every authority key, so that a wrong secret is found now and not at the first order.
-pub(crate) async fn list_keys(config: &Config, keys: &SoftwareKeyStore) -> anyhow::Result<Vec<KeyInfo>> {
+pub(crate) async fn list_keys(config: &Config, keys: &dyn KeyStore) -> anyhow::Result<Vec<KeyInfo>> {
     keys.list().await.map_err(|e| {
-        let shown = config.keystore.dir.display();
+        let shown = &config.keystore;
         match e {
             KeyStoreError::Unseal(_) => {
                 configuration(format!("the key store {shown}: {e} (hint: keystore.unseal must name the secret that the ceremony used)"))
@@ -68,10 +67,15 @@ pub(crate) async fn list_keys(config: &Config, keys: &SoftwareKeyStore) -> anyho
     })
 }
 
+/// What opens the keys of this CA's own services.
+pub(crate) fn service_unsealer(config: &Config) -> anyhow::Result<Unsealer> {
+    config.service_keys.unseal.unsealer("service keys").map_err(|e| configuration(format!("the secret of the service keys: {e}")))
+}
+
 /// The keys of this CA's own services.
 pub(crate) fn open_service_keys(config: &Config) -> anyhow::Result<ServiceKeys> {
     let section = &config.service_keys;
-    let unsealer = section.unseal.unsealer("service keys")?;
+    let unsealer = service_unsealer(config)?;
     let wrong = |what: &'static str| {
         move |e: SealError| configuration(format!("the {what}: {e} (hint: service_keys in the configuration names it and what opens it)"))
     };

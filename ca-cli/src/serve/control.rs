@@ -14,6 +14,7 @@ use ca_core::ports::{
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
 
+use crate::anchor::audit_head;
 use crate::control::protocol::{AuthorityStatus, ControlAnswer, ControlRequest, OwnStatus, StatusReport};
 use crate::control::server::Answers;
 use crate::exit::{Exit, code_of, store as store_failure};
@@ -122,27 +123,11 @@ impl InstanceAnswers {
                 let limit = limit.clamp(1, MAX_ROWS);
                 let after = match after {
                     Some(after) => after,
-                    None => self.audit_head().await?.saturating_sub(u64::from(limit)),
+                    None => audit_head(&self.store).await?.number.saturating_sub(u64::from(limit)),
                 };
                 ControlAnswer::Audit { rows: self.store.audit_after(after, limit).await? }
             }
         })
-    }
-
-    /// The newest row's number, by search: rows are numbered without gaps.
-    async fn audit_head(&self) -> StoreResult<u64> {
-        let exists = async |after: u64| self.store.audit_after(after, 1).await.map(|rows| !rows.is_empty());
-        let mut above = 1u64;
-        while exists(above).await? {
-            above = above.saturating_mul(2);
-        }
-        // Now the head is at most `above`.
-        let mut below = 0;
-        while below < above {
-            let middle = below + (above - below) / 2;
-            if exists(middle).await? { below = middle + 1 } else { above = middle }
-        }
-        Ok(below)
     }
 
     async fn status(&self) -> StoreResult<StatusReport> {
@@ -181,6 +166,8 @@ impl InstanceAnswers {
             policy_officers: self.policy_officers.clone(),
             rehearsal: self.rehearsal,
             responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
+            anchor_trouble: self.worker.trouble(),
+            stopped: self.worker.anchor().state().is_stopped(),
             keystore_error: self.keys.health().await.err().map(|e| e.to_string()),
             backlog,
             backlog_oldest,

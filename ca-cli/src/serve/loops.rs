@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::lifecycle::{Worker, WorkerError};
-use ca_core::ports::{JobStore as _, RequestQueue as _};
+use ca_core::ports::{Anchor, JobStore as _, RequestQueue as _};
 use ca_store_sqlite::SqliteStore;
+use ocsp_responder::Responder;
 use tokio::task::JoinSet;
 
 /// How long a loop waits at most without being woken.
 const REQUEST_POLL: Duration = Duration::from_millis(500);
 const JOB_POLL: Duration = Duration::from_millis(500);
 const RECONCILE: Duration = Duration::from_secs(30);
+/// How often the anchor follows the audit chain and is made durable: what a power cut may lose.
+const FOLLOW: Duration = Duration::from_secs(1);
 /// The pause after a round that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many batches of requests are worked on at once: one signs while another commits.
@@ -52,7 +55,37 @@ pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, tasks: &mut JoinS
     });
 }
 
+/// Keeps the anchor at the record's end, and readiness and OCSP at what that shows.
+pub(super) async fn follow(worker: Arc<Worker>, anchor: Arc<dyn Anchor>, responder: Option<Arc<Responder>>) {
+    let mut failed = false;
+    loop {
+        if let Err(error @ WorkerError::Store(_)) = worker.follow_record().await {
+            tracing::error!(%error, "the audit trail could not be followed");
+        }
+        let anchor = Arc::clone(&anchor);
+        let flushed = tokio::task::spawn_blocking(move || anchor.flush()).await;
+        let lost = match flushed {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = lost.as_deref().filter(|_| !failed) {
+            tracing::error!(error, "the anchor could not be made durable; it is written anew with the next step");
+        }
+        failed = lost.is_some();
+        if let Some(responder) = &responder {
+            responder.impede(worker.trouble().or(lost), !worker.record_is_off());
+        }
+        tokio::time::sleep(FOLLOW).await;
+    }
+}
+
 async fn pause(what: &str, error: &WorkerError) {
+    if matches!(error, WorkerError::Anchor(_)) {
+        // The alarm has said it; readiness and `ca status` go on saying it.
+        tokio::time::sleep(FOLLOW).await;
+        return;
+    }
     tracing::error!(what, %error, "a round of the worker failed; it goes on");
     tokio::time::sleep(PAUSE).await;
 }

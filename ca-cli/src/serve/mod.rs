@@ -14,4 +14,4 @@ mod ports;
 mod run;
 
 pub(crate) use ports::{Held, hold};
-pub(crate) use run::{Ready, Role, serve, start, until_signal};
+pub(crate) use run::{Ready, Role, TrustedPolicy, serve, start, trusted_policy, until_signal};

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use acme_server::{AcmeConfig, AcmeServer, AuthorityOffer, ProfileOffer};
 use anyhow::Context as _;
-use ca_core::ceremony::{CeremonyKind, PolicyBundle};
+use ca_core::ceremony::{CeremonyKind, PolicyBundle, Roster};
 use ca_core::lifecycle::{Worker, WorkerParts, WorkerSettings};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName};
+use ca_core::pki::sha256;
 use ca_core::policy::{Policy, ProfilePolicy};
-use ca_core::ports::{AdminStore as _, CertificateStore as _, Clock as _, KeyStore, ServiceKey};
+use ca_core::ports::{AdminStore as _, Anchor, CertificateStore as _, Clock as _, ServiceKey};
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::{Responder, ResponderConfig, ResponderKeys};
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ use super::control::InstanceAnswers;
 use super::identity::ServerCertificate;
 use super::ports::{Held, hold};
 use super::{halt, loops};
+use crate::anchor::{self, Verified, round_failed};
 use crate::config::Config;
 use crate::control::server::ControlSocket;
 use crate::exit::{Exit, configuration, failure, store as store_failure};
@@ -46,6 +48,8 @@ pub(crate) enum Role {
 /// A running instance.
 pub(crate) struct Ready {
     store: SqliteStore,
+    worker: Arc<Worker>,
+    anchor: Arc<dyn Anchor>,
     listeners: JoinSet<anyhow::Result<()>>,
     background: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -76,9 +80,15 @@ pub(crate) async fn until_signal() {
     }
 }
 
+/// The policy in the store, verified.
+pub(crate) struct TrustedPolicy {
+    pub(crate) policy: Policy,
+    pub(crate) verified: Verified,
+    officers: Vec<String>,
+}
+
 /// The policy in the store, verified against the trusted roster.
-async fn trusted_policy(config: &Config, store: &SqliteStore) -> anyhow::Result<(Policy, Vec<String>, bool)> {
-    let roster = read_roster(config)?;
+pub(crate) async fn trusted_policy(config: &Config, roster: &Roster, store: &SqliteStore) -> anyhow::Result<TrustedPolicy> {
     let Some((version, text)) = store.policy().await.map_err(store_failure)? else {
         return Err(configuration("there is no policy and no authority yet (hint: `ca import BUNDLE` brings a ceremony's bundle in)"));
     };
@@ -92,33 +102,34 @@ async fn trusted_policy(config: &Config, store: &SqliteStore) -> anyhow::Result<
         )
     };
     let bundle = PolicyBundle::from_json(&text).map_err(|e| refused(&e))?;
-    let (policy, officers) = bundle.verify(&roster).map_err(|e| refused(&e))?;
+    let (policy, officers) = bundle.verify(roster).map_err(|e| refused(&e))?;
     if policy.version != version {
         return Err(refused(&format!("it is version {}", policy.version)));
     }
-    Ok((policy, officers, roster.kind == CeremonyKind::Rehearsal))
+    Ok(TrustedPolicy { policy, verified: Verified { version, sha256: sha256(bundle.policy.as_bytes()) }, officers })
 }
 
 /// Starts an instance; when this returns, it serves.
 pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> {
     let service_keys = open_service_keys(config)?;
     let keys = open_key_store(config)?;
-    let present = list_keys(config, &keys).await?;
-    let keys: Arc<dyn KeyStore> = Arc::new(keys);
+    let present = list_keys(config, &*keys).await?;
     let probe = halt::probe()?;
     let (acme_held, status_held) = match role {
         Role::All => (hold(&config.acme.listen, "acme.listen")?, hold(&config.status.listen, "status.listen")?),
         Role::Worker => (Vec::new(), Vec::new()),
     };
     let store = SqliteStore::open(&config.store.path, Arc::new(SystemRng)).await.map_err(store_failure)?;
-    let (policy, policy_officers, rehearsal) = trusted_policy(config, &store).await?;
+    let roster = read_roster(config)?;
+    let rehearsal = roster.kind == CeremonyKind::Rehearsal;
+    let TrustedPolicy { policy, verified, officers: policy_officers } = trusted_policy(config, &roster, &store).await?;
+    let anchor = anchor::open(config, &roster, &verified, &store, SystemClock.now()).await?;
     let authorities = store.authorities().await.map_err(store_failure)?;
     for authority in &authorities {
         if let Some(label) = authority.key.as_ref().filter(|label| !present.iter().any(|k| k.label == **label)) {
             return Err(configuration(format!(
-                "the key store {} has no key `{label}` of authority `{}` (hint: keystore.dir must be the online key store of its ceremony)",
-                config.keystore.dir.display(),
-                authority.name
+                "the key store {} has no key `{label}` of authority `{}` (hint: [keystore] must name the online key store of its ceremony)",
+                config.keystore, authority.name
             )));
         }
     }
@@ -129,6 +140,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     let ServiceKeys { master, server, ocsp } = service_keys;
     let worker = Arc::new(Worker::new(WorkerParts {
         store: Arc::new(store.clone()),
+        anchor: Arc::clone(&anchor),
         keys: Arc::clone(&keys),
         publisher: None,
         clock: Arc::new(SystemClock),
@@ -139,13 +151,25 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         settings: WorkerSettings::new(config.status.url.trim_end_matches('/')),
         probe,
     }));
+    if let Err(error) = worker.check_record().await {
+        // What the check put on record is written before the process goes.
+        store.close().await;
+        return Err(round_failed(error));
+    }
     let closed = worker.reconcile().await.context("the start's reconciliation")?;
     if closed > 0 {
         tracing::warn!(closed, "intents that an earlier process left open were abandoned and their serials revoked");
     }
 
     let (stop, stopped) = watch::channel(false);
-    let mut ready = Ready { store: store.clone(), listeners: JoinSet::new(), background: JoinSet::new(), stop };
+    let mut ready = Ready {
+        store: store.clone(),
+        worker: Arc::clone(&worker),
+        anchor: Arc::clone(&anchor),
+        listeners: JoinSet::new(),
+        background: JoinSet::new(),
+        stop,
+    };
     let responder = if role == Role::All {
         let default = authorities.iter().find(|a| a.is_default).map(|a| a.name.clone());
         let default =
@@ -161,6 +185,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         None
     };
     loops::spawn(&worker, &store, &mut ready.background);
+    ready.background.spawn(loops::follow(Arc::clone(&worker), anchor, responder.clone()));
     let answers = InstanceAnswers { store, worker, keys, responder, started_at, policy_officers, rehearsal };
     let stopping = wait(stopped);
     ready.listeners.spawn(async move {
@@ -313,6 +338,10 @@ impl Ready {
             }
         }
         self.background.shutdown().await;
+        let followed = self.worker.follow_record().await.map_err(|e| e.to_string());
+        if let Err(error) = followed.and_then(|()| self.anchor.flush().map_err(|e| e.to_string())) {
+            tracing::error!(error, "the anchor does not have the record's last rows");
+        }
         self.store.close().await;
         if result.is_ok() {
             tracing::info!("stopped");

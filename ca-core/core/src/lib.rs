@@ -13,8 +13,10 @@
 //! - [`issuance`]: prepare, record, sign, verify, release: the only caller of [`ports::KeyStore::sign`];
 //! - [`lifecycle`] and [`plan`]: what is due, and the executors that enter the issuance path;
 //! - [`ceremony`]: plan, quorum, statements, transcript;
+//! - [`anchor`]: what a worker remembers outside the database;
 //! - [`log`]: the canonical leaf of each signature and the audit chain.
 
+pub mod anchor;
 pub mod ceremony;
 pub mod evidence;
 pub mod issuance;

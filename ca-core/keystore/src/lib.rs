@@ -4,6 +4,8 @@
 //! - [`SoftwareServiceKey`]: a key of one of the product's own services, another type in another kind of file.
 //! - [`MasterKey`]: the worker's secret that external account bindings are derived from.
 //! - [`Unsealer`] and [`sealed`]: how a file is opened.
+//! - [`CredentialSource`], [`CredentialSpec`], [`UnsealSpec`]: where the secrets come from that open files and devices.
+//! - [`KeyStoreSpec`] (feature `authority`): which key store a configuration names.
 //!
 //! Private keys are made by aws-lc-rs, live in its memory (which it clears), and are on disk only sealed. Files
 //! are created exclusively with mode 0600; one that others may read is refused. No function here returns the
@@ -11,6 +13,7 @@
 
 pub mod sealed;
 
+mod credential;
 #[cfg(feature = "authority")]
 mod device;
 mod error;
@@ -19,12 +22,17 @@ mod master;
 mod pair;
 mod service;
 #[cfg(feature = "authority")]
+mod spec;
+#[cfg(feature = "authority")]
 mod store;
 mod unsealer;
 
+pub use credential::{CredentialError, CredentialSource, CredentialSpec, UnsealSpec};
 pub use error::SealError;
 pub use master::MasterKey;
 pub use service::SoftwareServiceKey;
+#[cfg(feature = "authority")]
+pub use spec::{KeyStoreSpec, OpenError, OpenedKeyStore, Pkcs11Spec, SoftwareSpec};
 #[cfg(feature = "authority")]
 pub use store::SoftwareKeyStore;
 pub use unsealer::Unsealer;

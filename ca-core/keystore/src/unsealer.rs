@@ -12,7 +12,7 @@ use crate::files::{create_exclusive, read_private};
 use crate::{SealError, random};
 
 const FILE_KEY_MAGIC: &str = "countersign-file-key/1 ";
-const MAX_PASSPHRASE: usize = 1024;
+pub(crate) const MAX_PASSPHRASE: usize = 1024;
 
 /// What opens sealed files: a passphrase that a person knows, or a key that a file holds. It comes from a file, a
 /// descriptor or the terminal, never from arguments or the environment.
@@ -61,18 +61,7 @@ impl Unsealer {
     /// # Errors
     /// When the file is missing, open to others, empty, or longer than 1,024 bytes.
     pub fn passphrase_from_file(path: impl AsRef<Path>) -> Result<Self, SealError> {
-        let path = path.as_ref();
-        let mut bytes = read_private(path, MAX_PASSPHRASE + 2)?;
-        if bytes.last() == Some(&b'\n') {
-            bytes.pop();
-            if bytes.last() == Some(&b'\r') {
-                bytes.pop();
-            }
-        }
-        if bytes.is_empty() || bytes.len() > MAX_PASSPHRASE {
-            return Err(SealError::damaged(path, "a passphrase has 1 to 1024 bytes"));
-        }
-        Ok(Self::Passphrase(bytes))
+        secret_from_file(path.as_ref()).map(Self::Passphrase)
     }
 
     pub(crate) const fn sort(&self) -> &'static str {
@@ -81,6 +70,21 @@ impl Unsealer {
             Self::FileKey(_) => "file key",
         }
     }
+}
+
+/// Reads a secret from a file or a descriptor, without the line's end.
+pub(crate) fn secret_from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let mut bytes = read_private(path, MAX_PASSPHRASE + 2)?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    if bytes.is_empty() || bytes.len() > MAX_PASSPHRASE {
+        return Err(SealError::damaged(path, "a secret has 1 to 1024 bytes"));
+    }
+    Ok(bytes)
 }
 
 impl fmt::Debug for Unsealer {

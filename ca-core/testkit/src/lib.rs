@@ -13,8 +13,10 @@ pub mod store;
 
 mod clock;
 mod faulty_keys;
+mod logging_keys;
 mod rng;
 
 pub use clock::FakeClock;
 pub use faulty_keys::{Fault, FaultyKeys};
+pub use logging_keys::LoggingKeys;
 pub use rng::SeededRng;

@@ -41,6 +41,8 @@ impl Machine for FakeMachine {
 }
 
 pub struct Ceremony {
+    /// Signatures are made in this process, as OpenSSH makes them: for tests of many ceremonies.
+    quick: bool,
     pub dir: tempfile::TempDir,
     pub clock: Arc<FakeClock>,
     pub machine: Arc<FakeMachine>,
@@ -64,6 +66,11 @@ impl Ceremony {
         Self::of("production")
     }
 
+    /// As [`Self::new`], without a process for each signature.
+    pub fn quick() -> Self {
+        Self { quick: true, ..Self::new() }
+    }
+
     /// For runs inside this process.
     pub fn of(kind: &'static str) -> Self {
         Self::with(&Options { kind, tool: Sha256Digest(TOOL), environment: STRICT })
@@ -77,20 +84,18 @@ impl Ceremony {
 
     fn with(options: &Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for key in ["ana", "ana2", "bela", "cora", "dora", "wim", "mallory"] {
-            let status = Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f"])
-                .arg(dir.path().join(key))
-                .status()
-                .expect("ssh-keygen is installed (Debian: openssh-client)");
-            assert!(status.success());
+        // One set of keys for all ceremonies of a test program; each has its own copy.
+        static KEYS: std::sync::LazyLock<tempfile::TempDir> = std::sync::LazyLock::new(ssh_keys);
+        for entry in std::fs::read_dir(KEYS.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
         }
         let clock = Arc::new(FakeClock::at(Timestamp::from_unix(START)));
         let core = CoreDumps { limit: Some(0), pattern: "core".to_owned(), dumpable: false };
         let facts = MachineFacts { boot: "boot-1".to_owned(), uptime: 0, interfaces_up: vec![], swaps: vec![], core };
         let machine = Arc::new(FakeMachine { tool: Mutex::new(options.tool), facts: Mutex::new(facts), clock: Arc::clone(&clock) });
         let namespace = if options.kind == "rehearsal" { "rehearsal@countersign" } else { NAMESPACE };
-        let ceremony = Self { dir, clock, machine, namespace };
+        let ceremony = Self { quick: false, dir, clock, machine, namespace };
         std::fs::write(ceremony.plan(), ceremony.plan_text(options)).unwrap();
         ceremony
     }
@@ -150,6 +155,7 @@ algorithm = "p384"
 subject = {{ organization = "Bank", common_name = "{mark}Bank Root" }}
 lifetime_days = 3650
 crl_lifetime_days = 365
+next_ceremony_days = 330
 
 [[issuing]]
 authority = "bank"
@@ -229,8 +235,21 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
     ) -> Result<RunOutcome, Error> {
         let clock = Arc::clone(&self.clock);
         let machine = Arc::clone(&self.machine);
-        let rng = Arc::new(SystemRng);
-        run(RunOptions { plan: self.plan(), bundle: self.bundle(), root_keys, online_keys, machine, clock, rng, observer }).await
+        let options = RunOptions {
+            plan: self.plan(),
+            bundle: self.bundle(),
+            root_keys: Some(root_keys),
+            online_keys: Some(online_keys),
+            backup_keys: None,
+            wrapped: None,
+            previous: None,
+            requests: Vec::new(),
+            machine,
+            clock,
+            rng: Arc::new(SystemRng),
+            observer,
+        };
+        run(options).await
     }
 
     /// What people owe, done by them.
@@ -263,6 +282,13 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
 
     /// `key` signs `file` of the bundle, into `sigs/SUBJECT.KEY.sig`.
     pub fn sign_in(&self, namespace: &str, file: &Path, subject: &str, key: &str) {
+        let signature = self.bundle().join(format!("sigs/{subject}.{key}.sig"));
+        if self.quick {
+            let private = ssh_key::PrivateKey::read_openssh_file(&self.dir.path().join(key)).unwrap();
+            let armored = ca_core::evidence::sshsig::sign(&private, namespace, &std::fs::read(file).unwrap()).unwrap();
+            std::fs::write(signature, armored).unwrap();
+            return;
+        }
         let output = Command::new("ssh-keygen")
             .args(["-q", "-Y", "sign", "-n", namespace, "-f"])
             .arg(self.dir.path().join(key))
@@ -270,7 +296,7 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        std::fs::write(self.bundle().join(format!("sigs/{subject}.{key}.sig")), output.stdout).unwrap();
+        std::fs::write(signature, output.stdout).unwrap();
     }
 
     pub fn sign(&self, file: &Path, subject: &str, key: &str) {
@@ -367,6 +393,19 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         run(&["verify", "bundle", "--roster", "bundle/roster.toml", "--require-cosigned"], 0);
         printed
     }
+}
+
+fn ssh_keys() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for key in ["ana", "ana2", "bela", "cora", "dora", "wim", "mallory"] {
+        let status = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f"])
+            .arg(dir.path().join(key))
+            .status()
+            .expect("ssh-keygen is installed (Debian: openssh-client)");
+        assert!(status.success());
+    }
+    dir
 }
 
 /// The result of a future that never waits.

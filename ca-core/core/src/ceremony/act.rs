@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::quorum::at_least;
-use super::statement::check_time;
 use super::{CeremonyError, Roster, canonical};
 use crate::model::{AuthorityName, RevocationReason};
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
@@ -165,6 +164,8 @@ pub struct ActStatement {
 impl ActStatement {
     /// The format's name and version.
     pub const FORMAT: &'static str = "countersign/act/1";
+    /// The most bytes of a statement.
+    pub const MAX_BYTES: usize = 1 << 16;
     /// The longest time between a proposal and its end: 14 days.
     pub const MAX_LIFE: Duration = Duration::from_secs(14 * 86_400);
 
@@ -179,7 +180,10 @@ impl ActStatement {
     /// When it is too large, does not parse, has another format, is not canonical, lives too long, or has a nonce or
     /// a text of the wrong form.
     pub fn parse(bytes: &[u8]) -> Result<Self, CeremonyError> {
-        let statement: Self = canonical::parse("statement", Self::FORMAT, |s: &Self| &s.format, bytes)?;
+        let statement: Self = canonical::parse("statement", Self::MAX_BYTES, bytes)?;
+        if statement.format != Self::FORMAT {
+            return Err(CeremonyError::Syntax { what: "statement", reason: format!("its format is not {}", Self::FORMAT) });
+        }
         let refused = |reason: &str| Err(CeremonyError::refused("statement", reason));
         if statement.nonce.len() != 32 || !statement.nonce.bytes().all(|b| b.is_ascii_hexdigit()) {
             return refused("its nonce is not 32 hexadecimal digits");
@@ -203,7 +207,7 @@ impl ActStatement {
     /// # Errors
     /// When its time has not come or is over, or the CA, the roster or the policy is another than it names.
     pub fn check(&self, standing: &Standing, now: Timestamp) -> Result<(), CeremonyError> {
-        check_time(self.issued_at, self.expires_at, now)?;
+        canonical::check_time(self.issued_at, self.expires_at, now)?;
         let said = &self.standing;
         let void = |what: &str| {
             Err(CeremonyError::refused(

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{CeremonyError, CeremonyKind};
 use crate::log::{CHAIN_START, chain};
-use crate::model::{AttemptId, Completion, Intent, KeyLabel};
+use crate::model::{AttemptId, AuthorityName, Completion, Intent, KeyLabel};
 use crate::pki::{KeyAlgorithm, PublicKey, Sha256Digest, Timestamp};
-use crate::ports::{DeviceIdentity, DeviceObject};
+use crate::ports::{Attestation, DeviceIdentity, DeviceObject, KeyAttributes};
 
 /// Which key store holds a key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub enum KeyPlace {
     Root,
     /// The issuing authorities', which the worker opens.
     Online,
+    /// The backup's, kept elsewhere.
+    Backup,
 }
 
 impl KeyPlace {
@@ -29,6 +31,7 @@ impl KeyPlace {
         match self {
             Self::Root => "root",
             Self::Online => "online",
+            Self::Backup => "backup",
         }
     }
 }
@@ -59,7 +62,7 @@ pub enum TranscriptEvent {
         /// In what the machine was not as the plan says; in production the run went no further.
         findings: Vec<String>,
     },
-    /// A device was looked at before the first key was made.
+    /// A device was looked at before the ceremony did anything.
     Device {
         /// What it holds.
         place: KeyPlace,
@@ -96,6 +99,63 @@ pub enum TranscriptEvent {
         algorithm: KeyAlgorithm,
         /// Its public half.
         public_key: PublicKey,
+    },
+    /// What the device says of a key that was made or brought in, and its proof where it has one.
+    KeyChecked {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+        /// The device.
+        device: DeviceIdentity,
+        /// What may be done with the key there.
+        attributes: KeyAttributes,
+        /// The device's proof that it made the key.
+        attestation: Option<Attestation>,
+    },
+    /// A request was taken in: `inputs/AUTHORITY.request.json`.
+    RequestTaken {
+        /// Whose.
+        authority: AuthorityName,
+        /// SHA-256 of the file.
+        sha256: Sha256Digest,
+    },
+    /// What a device holds.
+    Inventory {
+        /// Which device.
+        place: KeyPlace,
+        /// Who it is.
+        device: DeviceIdentity,
+        /// Its objects, sorted.
+        objects: Vec<DeviceObject>,
+    },
+    /// A key left its device, wrapped. The wrapped key itself is in no bundle.
+    Wrapped {
+        /// Its label.
+        label: KeyLabel,
+        /// SHA-256 of the wrapped key's file.
+        sha256: Sha256Digest,
+    },
+    /// A wrapped key was brought in and yields the same public key.
+    Imported {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+        /// Its public half.
+        public_key: PublicKey,
+    },
+    /// A key was destroyed.
+    Destroyed {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+    },
+    /// An act whose whole effect is that enough officers approved it, such as a revocation, took effect.
+    Done {
+        /// The statement's name.
+        name: String,
     },
     /// To-be-signed bytes were linted and are on record.
     Intent {
@@ -341,7 +401,7 @@ impl Transcript {
         })
     }
 
-    /// The exceptions: line, what happened, what the software did about it, and what people decided.
+    /// The exceptions, in order.
     pub fn exceptions(&self) -> impl Iterator<Item = ExceptionEntry<'_>> {
         self.lines.iter().filter_map(|line| match &line.entry {
             TranscriptEvent::Exception { what, disposition } => {

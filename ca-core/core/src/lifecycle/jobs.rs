@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::order::{PARTITION, shape_of};
 use super::signer::{Failure, Signer, Signers};
 use super::{HaltPoint, Worker, WorkerError};
+use crate::anchor::AnchorStep;
 use crate::issuance::{Attempt, prepare_crl, prepare_leaf};
 use crate::model::{Actor, AttemptId, AuthorityName, CrlScope, JobKind, LeaseToken, LeasedJob, Origin, Outcome, StatusUrls};
 use crate::pki::crl::{Crl, CrlHeader};
@@ -32,6 +33,7 @@ impl Worker {
     /// # Errors
     /// When the store does not answer. A job that fails is no error here: it is on record and comes back.
     pub async fn tick_jobs(&self) -> Result<usize, WorkerError> {
+        self.on_record().await?;
         let policy = self.policy();
         let signers = self.signers(&policy).await?;
         let inventory = self.inventory(&policy, &signers).await?;
@@ -170,7 +172,7 @@ impl Worker {
         let now = self.clock.now();
         // The head before the entries: the CRL may have more than it says, never less.
         let ledger_number = self.store.ledger_head(authority).await?;
-        let number = self.store.allocate_crl_number(authority, &scope, now).await?;
+        let number = self.crl_number(authority, scope, now).await?;
         let mut entries = Vec::new();
         loop {
             let after = entries.last().map(|e: &crate::model::RevokedEntry| e.serial);
@@ -198,6 +200,19 @@ impl Worker {
         self.put_out(certificate, authority, scope, number, &der).await?;
         tracing::info!(%authority, %scope, number, revoked, "CRL released");
         Ok(crl_due(now, header.next_update, Duration::from_secs(rules.crl_interval)))
+    }
+
+    /// The next number, above the anchor's last, and the anchor knows it before the key signs (invariant 7).
+    async fn crl_number(&self, authority: &AuthorityName, scope: CrlScope, now: Timestamp) -> Result<u64, Failure> {
+        let last = self.anchor.state().crl_number(authority, scope);
+        let mut number = self.store.allocate_crl_number(authority, &scope, now).await?;
+        if number <= last {
+            // A restore that the officers accepted, and a clock behind: numbers are seconds × 65,536.
+            let above = i64::try_from(last >> 16).map_err(Failure::later)?.saturating_add(1);
+            number = self.store.allocate_crl_number(authority, &scope, Timestamp::from_unix(above)).await?;
+        }
+        self.anchor.take(&[AnchorStep::Crl { authority: authority.clone(), scope, number }], now)?;
+        Ok(number)
     }
 
     /// Publishes, then looks with the world's eyes.

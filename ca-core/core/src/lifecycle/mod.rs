@@ -1,24 +1,29 @@
 //! The worker: leases signing requests and lifecycle jobs, and is the only one that has authority keys used.
 //!
 //! [`Worker::step_requests`] serves the front end's queue, [`Worker::tick_jobs`] the schedule,
-//! [`Worker::reconcile`] closes what a death left open, [`Worker::apply_statement`] does what operators signed. All
-//! of them enter [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
+//! [`Worker::reconcile`] closes what a death left open, [`Worker::drain_device_log`] follows the device's own log,
+//! [`Worker::apply_statement`] does what operators signed, [`Worker::follow_record`] sees that the database is the one
+//! that the anchor remembers. All of them enter [`crate::issuance`]; there is no second signing path. Each may be
+//! called at any time and from any
 //! task: leases and compare-and-set in the store keep them apart, and a restart just calls them again.
 //!
 //! Deliberately absent: loops, timers and tasks, which belong to the shell; and trust in rows, see
 //! [`crate::evidence::chain`].
 
+mod device_log;
+mod guard;
 mod jobs;
 mod join;
 mod operator;
 mod order;
 mod probe;
-mod rate;
 mod reconcile;
+mod released;
 mod requests;
 mod signer;
 mod validity;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,12 +32,13 @@ use crate::evidence::memo::Memo;
 use crate::model::{Actor, AuditEntry, AuthorityName, OrderId, Outcome, WorkerId};
 use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
-use crate::ports::{Clock, EabSecrets, KeyStore, Publisher, Rng, StoreError, WorkerStore};
+use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
 
+pub use device_log::{FollowedLog, reconcile};
 pub use operator::{EabKey, OperatorReply};
 pub use probe::{HaltPoint, NoProbe, Probe};
 
-/// How many certificates are read, at most, to seed an authority's rate after a start.
+/// How many certificates are read, at most, to count an authority's last hour after a start.
 pub const SEED_LIMIT: u32 = 10_000;
 
 /// How many orders are remembered as released.
@@ -42,6 +48,8 @@ const RELEASED: usize = 100_000;
 pub struct WorkerParts {
     /// The store.
     pub store: Arc<dyn WorkerStore>,
+    /// What this worker remembers outside the store.
+    pub anchor: Arc<dyn Anchor>,
     /// The authority keys.
     pub keys: Arc<dyn KeyStore>,
     /// Where CRLs are put besides the store.
@@ -89,6 +97,12 @@ pub enum WorkerError {
     /// The store.
     #[error("the worker's store: {0}")]
     Store(#[from] StoreError),
+    /// The device behind the authority keys.
+    #[error("the device of the authority keys: {0}")]
+    Device(#[from] KeyStoreError),
+    /// The anchor, or what the database is beside it.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
     /// The policy that was offered is older than the one in use.
     #[error("the policy has version {offered}, and version {current} is in use: a policy's version only grows")]
     PolicyRollback {
@@ -103,6 +117,7 @@ pub enum WorkerError {
 pub struct Worker {
     id: WorkerId,
     store: Arc<dyn WorkerStore>,
+    anchor: Arc<dyn Anchor>,
     keys: Arc<dyn KeyStore>,
     publisher: Option<Arc<dyn Publisher>>,
     clock: Arc<dyn Clock>,
@@ -113,9 +128,12 @@ pub struct Worker {
     settings: WorkerSettings,
     probe: Arc<dyn Probe>,
     verifier: Verifier,
-    rates: Mutex<rate::Rates>,
+    /// The authorities whose record of the last hour was counted.
+    counted: Mutex<HashSet<AuthorityName>>,
+    trouble: Mutex<guard::Trouble>,
     signers: Mutex<signer::Signers>,
     released: Mutex<Memo<OrderId, ()>>,
+    asked: Mutex<device_log::AskedByKey>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -127,10 +145,11 @@ impl std::fmt::Debug for Worker {
 impl Worker {
     /// A worker with an id of its own.
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { store, keys, publisher, clock, rng, secrets, policy, own_keys, settings, probe } = parts;
+        let WorkerParts { store, anchor, keys, publisher, clock, rng, secrets, policy, own_keys, settings, probe } = parts;
         Self {
             id: WorkerId::random(&*rng),
             store,
+            anchor,
             keys,
             publisher,
             clock,
@@ -141,9 +160,11 @@ impl Worker {
             settings,
             probe,
             verifier: Verifier::default(),
-            rates: Mutex::default(),
+            counted: Mutex::default(),
+            trouble: Mutex::default(),
             signers: Mutex::default(),
             released: Mutex::new(Memo::new(RELEASED)),
+            asked: Mutex::default(),
         }
     }
 
@@ -152,14 +173,19 @@ impl Worker {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Goes on under another policy, whose quorum the caller has verified.
+    /// Goes on under another policy, whose quorum the caller has verified and whose version the anchor has taken
+    /// ([`crate::anchor::AnchorStep::Policy`]).
     ///
     /// # Errors
-    /// When it is older than the one in use.
+    /// When it is older than the one in use, or not the anchor's.
     pub fn set_policy(&self, policy: Policy) -> Result<(), WorkerError> {
         let mut current = self.policy.write().unwrap_or_else(PoisonError::into_inner);
         if policy.version < current.version {
             return Err(WorkerError::PolicyRollback { current: current.version, offered: policy.version });
+        }
+        let (anchored, _) = self.anchor.state().policy();
+        if policy.version != anchored {
+            return Err(AnchorError::Refused(format!("policy version {} is offered, and the anchor has {anchored}", policy.version)).into());
         }
         *current = Arc::new(policy);
         Ok(())

@@ -126,6 +126,11 @@ impl Worker {
         begun: &AuditEntry,
     ) -> Result<OperatorReply, Problem> {
         let statement = &verified.statement;
+        // Revocations go on whatever else is wrong: a record of one never does harm.
+        let takes_away = matches!(statement.operation, Operation::CertificateRevoke { .. } | Operation::GrantRevoke { .. });
+        if let Some(reason) = self.trouble().filter(|_| !takes_away) {
+            return Err(problem(ProblemType::ServerInternal, reason));
+        }
         match self.store.spend_nonce(&statement.nonce, statement.expires_at, begun).await {
             Ok(()) => {}
             Err(StoreError::Conflict(_)) => {

@@ -1,5 +1,6 @@
 //! A proven order into a certificate.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use super::requests::Batch;
 use super::signer::{Failure, Signer};
 use super::validity::{Bounds, validity};
 use super::{SEED_LIMIT, Worker};
+use crate::anchor::{AnchorState, AnchorStep};
 use crate::evidence::chain::{AuthorizedIssuance, Refusal};
 use crate::issuance::{Attempt, IssuanceError, prepare_leaf};
 use crate::model::{Actor, AttemptId, AuthorityName, CertificateFilter, Origin, ProblemType, SigningRequest, StatusUrls};
@@ -96,22 +98,22 @@ impl Worker {
         Ok((signer, rules, profile))
     }
 
+    /// Counts the certificate in the anchor, before the key signs: that is also where a stop is noticed.
     async fn take_rate(&self, authority: &AuthorityName, rules: &AuthorityPolicy) -> Result<(), Failure> {
-        let rates = || self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = || self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
-        let seeded = rates().is_seeded(authority);
-        if !seeded {
-            let issued = self.issued_within_the_hour(authority, now).await?;
-            let mut rates = rates();
-            // Another request of the batch may have been quicker.
-            if !rates.is_seeded(authority) {
-                rates.seed(authority, &issued);
+        if !counted().contains(authority) {
+            // A new anchor has not counted what the record shows; the greater count holds.
+            let mut minutes = BTreeMap::<i64, u32>::new();
+            for at in self.issued_within_the_hour(authority, now).await? {
+                *minutes.entry(at.unix().div_euclid(60)).or_default() += 1;
             }
+            let minutes = minutes.into_iter().rev().take(AnchorState::MAX_MINUTES).collect();
+            self.anchor.take(&[AnchorStep::Issued { authority: authority.clone(), minutes }], now)?;
+            counted().insert(authority.clone());
         }
-        rates().take(authority, rules.max_per_hour, now).map_err(|wait| Failure::Later {
-            cause: format!("authority `{authority}` has issued the {} certificates an hour that its policy allows", rules.max_per_hour),
-            wait: Some(wait),
-        })
+        self.anchor.take(&[AnchorStep::Issue { authority: authority.clone(), cap: rules.max_per_hour }], now)?;
+        Ok(())
     }
 
     async fn issued_within_the_hour(&self, authority: &AuthorityName, now: Timestamp) -> StoreResult<Vec<Timestamp>> {

@@ -10,7 +10,7 @@ use crate::issuance::{self, IssuanceError, Prepared};
 use crate::model::{Abandonment, Actor, AttemptId, AuthorityKind, AuthorityName, Completed, KeyLabel};
 use crate::pki::Certificate;
 use crate::policy::Policy;
-use crate::ports::{KeyStoreError, StoreError, StoreResult};
+use crate::ports::{AnchorError, KeyStoreError, StoreError, StoreResult};
 use crate::profile::Issuer;
 
 /// An authority with an online key that the policy names.
@@ -46,6 +46,17 @@ impl From<StoreError> for Failure {
             StoreError::Fenced => Self::Fenced,
             other => Self::later(other),
         }
+    }
+}
+
+impl From<AnchorError> for Failure {
+    fn from(error: AnchorError) -> Self {
+        let wait = match &error {
+            AnchorError::RateLimited { wait, .. } => *wait,
+            AnchorError::Stopped => Duration::from_secs(10),
+            _ => Duration::from_secs(15),
+        };
+        Self::Later { cause: error.to_string(), wait: Some(wait) }
     }
 }
 
@@ -93,11 +104,13 @@ impl Worker {
     pub(super) async fn issue<T: Send>(&self, prepared: Prepared<T>) -> Result<Vec<u8>, Failure> {
         let intent = prepared.intent();
         let (attempt, authority, actor) = (intent.attempt.clone(), intent.authority.clone(), intent.actor.clone());
+        let key = intent.key.clone();
         let recorded = issuance::record(&*self.store, prepared).await.map_err(|e| match e {
             IssuanceError::Store(error) => error.into(),
             other => Failure::later(other),
         })?;
         self.probe.at(HaltPoint::AfterIntent);
+        self.count_asked(&key);
         let signed = match issuance::sign(&*self.keys, recorded).await {
             Ok(signed) => signed,
             Err(error) => {
@@ -108,6 +121,7 @@ impl Worker {
                 return Err(Failure::Later { cause: error.to_string(), wait: Some(Duration::from_secs(15)) });
             }
         };
+        self.count_answered(&key);
         self.probe.at(HaltPoint::AfterSign);
         self.probe.at(HaltPoint::BeforeRelease);
         match issuance::release(&*self.store, signed, actor, self.clock.now()).await {

@@ -111,6 +111,11 @@ text_id!(
     JobId, "job id"
 );
 
+text_id!(
+    /// A proposal: derived from its statement, so that the name of one never means another.
+    ProposalId, "proposal id"
+);
+
 fn first_128_bits(digest: Sha256Digest) -> String {
     digest.0[..16].iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -151,6 +156,14 @@ impl RequestId {
     /// The request that issues for `order`; an order has one.
     pub fn for_order(order: &OrderId) -> Self {
         Self(format!("f.{order}"))
+    }
+}
+
+impl ProposalId {
+    /// The proposal of this statement: 64 bits of its digest, short enough to be typed. The store refuses a second
+    /// statement with the same id.
+    pub fn of(statement: &str) -> Self {
+        Self(first_128_bits(sha256(statement.as_bytes()))[..16].to_owned())
     }
 }
 

@@ -25,6 +25,7 @@ pub use algorithm::{DigestAlgorithm, KeyAlgorithm, SignatureAlgorithm};
 pub use assemble::{algorithm_identifier_der, assemble_signed};
 pub use certificate::Certificate;
 pub(crate) use certificate::{TbsFields, read_general_name};
+pub(crate) use csr::request_info;
 pub use csr::{Csr, CsrError};
 pub use digest::{Sha256Digest, sha256};
 pub use identifier::{DnsName, Identifier, IdentifierError};

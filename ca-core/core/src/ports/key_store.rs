@@ -68,6 +68,9 @@ pub enum KeyStoreError {
     /// The passphrase or the file key does not open the sealed key.
     #[error("cannot unseal `{0}`: wrong passphrase or file key, or the file was changed")]
     Unseal(String),
+    /// The device does not take the credential that opens it. Trying again may lock it.
+    #[error("the device refuses the credential: {0}")]
+    Credential(String),
     /// The device or the file system did not answer; trying again may help.
     #[error("the key store is not available: {0}")]
     Unavailable(String),

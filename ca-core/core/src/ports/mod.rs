@@ -14,7 +14,7 @@ mod rng;
 mod service_key;
 mod store;
 
-pub use anchor::{Anchor, AnchorError, AnchorState, AnchorStep};
+pub use anchor::{Anchor, AnchorError};
 pub use clock::Clock;
 pub use eab_secrets::EabSecrets;
 pub use key_device::{

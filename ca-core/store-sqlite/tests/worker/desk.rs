@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ca_core::anchor::{AnchorState, AnchorStep, Beginning, LogHead, MemoryAnchor};
 use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::statement::Operation;
 use ca_core::issuance::{self, Attempt, prepare_root};
@@ -14,11 +15,11 @@ use ca_core::model::{
     OrderStatus, Origin, Problem, RequestState, SignedStatement,
 };
 use ca_core::pki::crl::Crl;
-use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp};
+use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, sha256};
 use ca_core::policy::{Permission, Policy};
 use ca_core::ports::{
-    AcmeStore as _, AdminStore as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey, IssuanceStore, KeyStore,
-    Rng, StatusStore as _, StoreResult, WorkerStore,
+    AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
+    IssuanceStore, KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
 };
 use ca_core::profile::{CaSubject, RootRequest};
 use ca_keystore::{SoftwareKeyStore, Unsealer};
@@ -26,7 +27,7 @@ use ca_store_sqlite::SqliteStore;
 use ca_testkit::acme::{self, ClientKey};
 use ca_testkit::operator::Operator;
 use ca_testkit::store::audit;
-use ca_testkit::{FakeClock, FaultyKeys, SeededRng};
+use ca_testkit::{FakeClock, FaultyKeys, LoggingKeys, SeededRng};
 use sqlx::Connection as _;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
@@ -77,7 +78,9 @@ impl IssuanceStore for Nowhere {
 
 pub(crate) struct Desk {
     pub(crate) store: Arc<SqliteStore>,
+    pub(crate) anchor: Arc<MemoryAnchor>,
     pub(crate) keys: Arc<FaultyKeys>,
+    pub(crate) device: Arc<LoggingKeys>,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) probe: Arc<DieAt>,
     pub(crate) policy: Policy,
@@ -95,7 +98,8 @@ impl Desk {
         let store = Arc::new(SqliteStore::open(folder.path().join("store.db"), Arc::clone(&rng)).await.unwrap());
         let unsealer = || Unsealer::FileKey(Zeroizing::new([7; 32]));
         let software: Arc<dyn KeyStore> = Arc::new(SoftwareKeyStore::open(folder.path().join("keys"), unsealer()).unwrap());
-        let keys = Arc::new(FaultyKeys::new(software));
+        let device = Arc::new(LoggingKeys::new(software));
+        let keys = Arc::new(FaultyKeys::new(Arc::clone(&device) as Arc<dyn KeyStore>));
         let clock = Arc::new(FakeClock::default());
         let mut own_keys = Vec::new();
         for label in ["ca", "ocsp", "server"] {
@@ -116,14 +120,23 @@ impl Desk {
         store.import_authorities(&[authority], &[], &audit("authority.import")).await.unwrap();
         let policy = policy(&ca_key, &own_keys);
         let probe = Arc::new(DieAt::default());
-        let worker = Arc::new(worker(&store, &keys, &clock, &probe, policy.clone(), own_keys.clone(), 4));
-        Self { store, keys, clock, probe, policy, issuer, own_keys, worker, counter: AtomicU64::new(0), folder }
+        let anchor = Arc::new(MemoryAnchor::new(AnchorState::new(beginning(clock.now()))));
+        let worker = Arc::new(worker(&store, &anchor, &keys, &clock, &probe, policy.clone(), own_keys.clone(), 4));
+        Self { store, anchor, keys, device, clock, probe, policy, issuer, own_keys, worker, counter: AtomicU64::new(0), folder }
     }
 
     /// Another process on the same store.
     pub(crate) fn restart(&mut self) {
         let seed = 100 + self.next();
-        self.worker = Arc::new(worker(&self.store, &self.keys, &self.clock, &self.probe, self.policy.clone(), self.own_keys.clone(), seed));
+        let (policy, own_keys) = (self.policy.clone(), self.own_keys.clone());
+        self.worker = Arc::new(worker(&self.store, &self.anchor, &self.keys, &self.clock, &self.probe, policy, own_keys, seed));
+    }
+
+    /// Goes on under another policy, as officers put it in force.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        let step = AnchorStep::Policy { version: policy.version, policy: sha256(&policy.version.to_be_bytes()) };
+        self.anchor.take(&[step], self.clock.now()).unwrap();
+        self.worker.set_policy(policy).unwrap();
     }
 
     pub(crate) fn next(&self) -> u64 {
@@ -284,8 +297,15 @@ pub(crate) fn demo() -> AuthorityName {
     "demo".parse().unwrap()
 }
 
+fn beginning(now: Timestamp) -> Beginning {
+    let (roster, policy) = (sha256(b"roster"), sha256(&1u64.to_be_bytes()));
+    Beginning { genesis_roster: roster, roster_number: 0, roster, policy_version: 1, policy, log: LogHead::START, now }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of a worker")]
 fn worker(
     store: &Arc<SqliteStore>,
+    anchor: &Arc<MemoryAnchor>,
     keys: &Arc<FaultyKeys>,
     clock: &Arc<FakeClock>,
     probe: &Arc<DieAt>,
@@ -295,6 +315,7 @@ fn worker(
 ) -> Worker {
     Worker::new(WorkerParts {
         store: Arc::clone(store) as Arc<dyn WorkerStore>,
+        anchor: Arc::clone(anchor) as _,
         keys: Arc::clone(keys) as Arc<dyn KeyStore>,
         publisher: None,
         clock: Arc::clone(clock) as _,

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod anchor;
 mod crash;
 mod desk;
+mod device_log;
 mod jobs;
 mod operator;
 mod orders;

@@ -159,7 +159,8 @@ async fn a_policy_that_narrows_applies_at_once_and_never_goes_back() {
     let mut narrower = desk.policy.clone();
     narrower.version = 2;
     narrower.authorities[0].names.remove(0);
-    desk.worker.set_policy(narrower).unwrap();
+    assert!(desk.worker.set_policy(narrower.clone()).unwrap_err().to_string().contains("the anchor has 1"), "the anchor comes first");
+    desk.set_policy(narrower);
     assert!(desk.worker.set_policy(desk.policy.clone()).is_err());
     desk.worker.step_requests().await.unwrap();
     assert_eq!(desk.refusal(&id).await.kind, ProblemType::RejectedIdentifier);
@@ -173,7 +174,7 @@ async fn without_its_key_an_order_waits_and_says_so() {
     let mut other_key = desk.policy.clone();
     other_key.version = 2;
     other_key.authorities[0].key_sha256 = ca_core::pki::sha256(b"another key");
-    desk.worker.set_policy(other_key).unwrap();
+    desk.set_policy(other_key);
     desk.worker.step_requests().await.unwrap();
     assert_eq!(desk.order(&id).await.status, OrderStatus::Processing);
     desk.clock.advance(Duration::from_secs(86_500));
