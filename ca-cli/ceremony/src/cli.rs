@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use ca_core::ceremony::{Acts, Role, Roster};
-use ca_core::ports::{Clock as _, KeyDevice};
+use ca_core::ceremony::{Role, Roster};
+use ca_core::ports::KeyDevice;
 use ca_keystore::SoftwareKeyStore;
 use clap::{Args, Subcommand};
 
+use crate::acts_cli::{AssembleArgs, RequestArgs, TemplateArgs, assemble_command, request_command, wrapping_key};
 use crate::document::Format;
 use crate::files::{TRANSCRIPT, read};
 use crate::note_cli::{
@@ -16,12 +16,12 @@ use crate::note_cli::{
 };
 use crate::pager::print_paged;
 use crate::report::report;
-use crate::run::{self, SignedPlan, run};
+use crate::run::{self, run};
 use crate::script::script;
 use crate::show::show;
 use crate::{
-    Error, Machine as _, RequestOptions, RunOptions, RunOutcome, SecretSource, SystemClock, SystemMachine, SystemRng, VerifiedBundle,
-    assemble, guide, machine, make_request, notes, plan_template, unsealer, verify_chain,
+    Error, Machine as _, RunOptions, RunOutcome, SecretSource, SystemClock, SystemMachine, SystemRng, VerifiedBundle, guide, machine,
+    notes, unsealer, verify_chain,
 };
 
 /// Exit code: officers must sign before it goes on.
@@ -123,62 +123,6 @@ pub struct RunArgs {
     request: Vec<PathBuf>,
 }
 
-fn wrapping_key(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.into())),
-        _ => Err("it is written as NAME=FILE".to_owned()),
-    }
-}
-
-/// Arguments of `request`.
-#[derive(Args, Debug)]
-pub struct RequestArgs {
-    /// The plan of the ceremony that is asked.
-    plan: PathBuf,
-    /// Whose certificate is asked for.
-    #[arg(long, value_name = "NAME")]
-    authority: String,
-    /// The key store that holds the key, or will: a new authority's key is made now.
-    #[arg(long, value_name = "DIR")]
-    keys: PathBuf,
-    /// The passphrase of the key store is in this file or descriptor.
-    #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
-    passphrase_file: Option<PathBuf>,
-    /// A file key opens the key store.
-    #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
-    /// A wrapping key of software key stores, where the plan lets the key leave for a backup.
-    #[arg(long, value_name = "NAME=FILE", value_parser = wrapping_key)]
-    wrapping_key: Vec<(String, PathBuf)>,
-    /// The CA's own certificate (PEM), where the plan cross-signs it.
-    #[arg(long, value_name = "FILE")]
-    certificate: Option<PathBuf>,
-    /// For how many hours a ceremony may take the request, 1 to 720.
-    #[arg(long, value_name = "HOURS", default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..=720))]
-    hours: u32,
-    /// The folder for the request and its record, made where it is missing.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-}
-
-/// Arguments of `assemble`.
-#[derive(Args, Debug)]
-pub struct AssembleArgs {
-    /// The bundle's folder; only its plan, transcript, inputs and signatures are read.
-    bundle: PathBuf,
-    /// The new folder.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-}
-
-/// Arguments of `template`.
-#[derive(Args, Debug)]
-pub struct TemplateArgs {
-    /// What the ceremony does.
-    #[arg(long, value_name = "KIND", default_value = "first", value_parser = clap::builder::PossibleValuesParser::new(Acts::KINDS))]
-    kind: String,
-}
-
 /// Arguments of `device`.
 #[derive(Args, Debug)]
 pub struct DeviceArgs {
@@ -239,11 +183,9 @@ pub async fn execute(command: CeremonyCommand) -> u8 {
             0
         }),
         CeremonyCommand::Verify(args) => verify_command(&args),
-        CeremonyCommand::Request(args) => request_command(args).await,
-        CeremonyCommand::Assemble(args) => {
-            assemble(&args.bundle, &args.out).map(|()| print(&format!("Assembled {}", args.out.display()), 0))
-        }
-        CeremonyCommand::Template(args) => Ok(print(&plan_template(&args.kind), 0)),
+        CeremonyCommand::Request(args) => request_command(args).await.map(|text| print(&text, 0)),
+        CeremonyCommand::Assemble(args) => assemble_command(&args).map(|text| print(&text, 0)),
+        CeremonyCommand::Template(args) => Ok(print(&args.template(), 0)),
     };
     done.unwrap_or_else(|e| {
         eprintln!("error: {e}");
@@ -258,8 +200,8 @@ fn print(text: &str, code: u8) -> u8 {
     code
 }
 
-/// Opens a software key store.
-fn open(
+/// Opens a key store of sealed files.
+pub(crate) fn open(
     folder: &Path,
     (passphrase, file): (Option<PathBuf>, Option<PathBuf>),
     wrapping: &[(String, PathBuf)],
@@ -281,37 +223,6 @@ fn open(
     Ok(Arc::new(store))
 }
 
-async fn request_command(args: RequestArgs) -> Result<u8, Error> {
-    let keys = open(&args.keys, (args.passphrase_file, args.key_file), &args.wrapping_key, "key store")?;
-    let authority = args.authority.parse().map_err(|e| Error::Missing(format!("--authority: {e}")))?;
-    let options = RequestOptions {
-        plan: args.plan,
-        authority,
-        keys,
-        certificate: args.certificate,
-        life: Duration::from_secs(u64::from(args.hours) * 3600),
-        folder: args.out,
-        clock: Arc::new(SystemClock),
-        rng: Arc::new(SystemRng),
-        observer: None,
-    };
-    let (path, request) = make_request(options).await?;
-    let said = request.statement();
-    let text = format!(
-        "Request for `{}` under {}: {}\n  key      SHA-256 {}\n  file     SHA-256 {}\n  device   {} {}\n  until    {}\n\nBring the file to the ceremony: ca ceremony run … --request {}",
-        said.authority,
-        said.root,
-        path.display(),
-        request.public_key().spki_sha256(),
-        ca_core::pki::sha256(&request.to_bytes()),
-        said.device.model,
-        said.device.serial,
-        said.expires_at,
-        path.display(),
-    );
-    Ok(print(&text, 0))
-}
-
 async fn device(args: DeviceArgs) -> Result<String, Error> {
     let device = open(&args.keys, (args.passphrase_file, args.key_file), &[], "key store")?;
     device_command(args.place, device.as_ref()).await
@@ -319,22 +230,22 @@ async fn device(args: DeviceArgs) -> Result<String, Error> {
 
 async fn run_command(args: RunArgs) -> Result<u8, Error> {
     // Without the officers' word on the plan no key store is opened and no secret is asked for (requirement 11).
-    let plan = match run::signed_plan(&args.plan, &args.out, args.previous.as_deref(), &args.request, SystemClock.now())? {
-        Ok(SignedPlan { plan, .. }) => plan,
+    let plan = match run::signed_plan(&args.plan, &args.out, args.previous.as_deref())? {
+        Ok((plan, _)) => plan,
         Err(needed) => return Ok(print(&guide::signatures(&args.out, &[needed])?, AGAIN)),
     };
     let machine = SystemMachine::default();
     // The tool's own file is read before the process closes itself to others.
     machine.tool_sha256()?;
     machine::harden();
-    let device = |folder: &Option<PathBuf>, passphrase, file, what: &str| {
-        let device = folder.as_ref().map(|folder| open(folder, (passphrase, file), &args.wrapping_key, what)).transpose();
-        device.inspect_err(|error| notes::record_abort(&args.out, &SystemClock, None, error))
+    let opened = |folder: Option<&PathBuf>, secret, what: &str| {
+        let opened = folder.map(|folder| open(folder, secret, &args.wrapping_key, what)).transpose();
+        opened.inspect_err(|error| notes::record_abort(&args.out, &SystemClock, None, error))
     };
     let outcome = run(RunOptions {
-        root_keys: device(&args.root_keys, args.root_passphrase_file, args.root_key_file, "root key store")?,
-        online_keys: device(&args.online_keys, args.online_passphrase_file, args.online_key_file, "online key store")?,
-        backup_keys: device(&args.backup_keys, args.backup_passphrase_file, args.backup_key_file, "backup key store")?,
+        root_keys: opened(args.root_keys.as_ref(), (args.root_passphrase_file, args.root_key_file), "root key store")?,
+        online_keys: opened(args.online_keys.as_ref(), (args.online_passphrase_file, args.online_key_file), "online key store")?,
+        backup_keys: opened(args.backup_keys.as_ref(), (args.backup_passphrase_file, args.backup_key_file), "backup key store")?,
         wrapped: args.wrapped,
         previous: args.previous,
         requests: args.request,
@@ -348,8 +259,15 @@ async fn run_command(args: RunArgs) -> Result<u8, Error> {
     match outcome.await? {
         RunOutcome::Complete(verified) => {
             let page = guide::complete(&args.out, &verified)?;
-            let done = format!("Verified: {} ceremony `{}` ({}).", verified.roster.kind, verified.title, verified.acts.name());
-            Ok(print(&format!("{page}\n\n{done} All of it: ca ceremony verify {}", args.out.display()), 0))
+            Ok(print(
+                &format!(
+                    "{page}\n\nVerified: {} ceremony `{}`. All of it: ca ceremony verify {}",
+                    verified.roster.kind,
+                    verified.title,
+                    args.out.display()
+                ),
+                0,
+            ))
         }
         RunOutcome::NeedsSignatures(needed) => Ok(print(&guide::signatures(&args.out, &needed)?, AGAIN)),
         RunOutcome::NeedsPeople(duties) => Ok(print(&guide::duties(&args.out, plan.kind().namespace(), &duties)?, AGAIN)),
@@ -432,9 +350,9 @@ fn summary(verified: &VerifiedBundle, roster_trusted: bool, words: &str) -> Stri
     let enough = if verified.cosigned_by_enough() { "enough" } else { "NOT ENOUGH: the threshold of officers and a witness" };
     let (officers, witnesses) = (count(Role::Officer), count(Role::Witness));
     lines.push(format!("  co-signed by officers {officers}, witnesses {witnesses}: {enough}"));
-    for e in &verified.exceptions {
-        lines.push(format!("  exception    line {}: {}: {} ({})", e.line, e.what, e.disposition, e.by.join(", ")));
-    }
+    lines.extend(
+        verified.exceptions.iter().map(|e| format!("  exception    line {}: {}: {} ({})", e.line, e.what, e.disposition, e.by.join(", "))),
+    );
     lines.push(format!("transcript.jsonl, to be compared aloud: {words}"));
     if !roster_trusted {
         lines.push("  The officers are those that the bundle names; compare them with a roster you trust: --roster FILE".to_owned());

@@ -40,13 +40,13 @@ impl Folder {
         self.0.join("statements").join(format!("{name}.json"))
     }
 
-    pub(crate) fn record(&self, name: &str) -> PathBuf {
-        self.0.join("records").join(format!("{name}.json"))
-    }
-
     /// The request for an authority's certificate.
     pub(crate) fn request(&self, authority: &AuthorityName) -> PathBuf {
         self.0.join("inputs").join(request_name(authority))
+    }
+
+    pub(crate) fn record(&self, name: &str) -> PathBuf {
+        self.0.join("records").join(format!("{name}.json"))
     }
 
     /// Makes the folders.

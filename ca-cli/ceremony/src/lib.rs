@@ -5,6 +5,7 @@
 //! There is one signing path: what the worker uses to issue is used here, with the transcript as its store.
 //! Deliberately absent: networks, databases, and hardware (the `KeyStore` port is where a device will be).
 
+mod acts_cli;
 mod assemble;
 mod cli;
 mod design;

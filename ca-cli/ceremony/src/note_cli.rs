@@ -97,7 +97,7 @@ pub(crate) enum Place {
     Root,
     /// The issuing authorities' keys.
     Online,
-    /// The copies.
+    /// Backups.
     Backup,
 }
 

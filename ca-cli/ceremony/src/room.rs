@@ -17,7 +17,7 @@ impl Run {
     pub(crate) async fn enter(&self) -> Result<Vec<Duty>, Error> {
         self.machine()?;
         for place in self.scene.plan.acts.places() {
-            self.look_at(place).await?;
+            self.check_device(place).await?;
         }
         self.write_records()?;
         let (records, signed) = self.records()?;
@@ -68,7 +68,7 @@ impl Run {
     }
 
     /// Checks a device against its pin; its inventory before the first key only, after that it is the ceremony's.
-    async fn look_at(&self, place: KeyPlace) -> Result<(), Error> {
+    async fn check_device(&self, place: KeyPlace) -> Result<(), Error> {
         let device = self.device(place)?;
         let wrong = |reason: String| Error::Surroundings(format!("the device of the {} keys: {reason}", place.name()));
         let identity = device.identity().await?;

@@ -91,26 +91,12 @@ pub async fn run(options: RunOptions) -> Result<RunOutcome, Error> {
     outcome
 }
 
-/// A plan that enough officers signed.
-pub(crate) struct SignedPlan {
-    pub(crate) plan: Plan,
-    signers: Vec<String>,
-    /// What was taken in.
-    inputs: Vec<TranscriptEvent>,
-}
-
-/// The plan, copied into the bundle with what it takes in, once enough officers signed it; before that, what is missing.
-/// No device is needed, so none is opened before this says so (requirement 11).
+/// The plan's copy in the bundle, and who of enough officers signed it; or what is missing. No device is needed, so
+/// none is opened before this says so (requirement 11).
 ///
 /// # Errors
-/// When the plan, an input, or a signature over the plan is refused.
-pub(crate) fn signed_plan(
-    path: &Path,
-    bundle: &Path,
-    previous: Option<&Path>,
-    requests: &[PathBuf],
-    now: Timestamp,
-) -> Result<Result<SignedPlan, Needed>, Error> {
+/// When the plan, or a signature over it, is refused, or what it continues is not the previous bundle.
+pub(crate) fn signed_plan(path: &Path, bundle: &Path, previous: Option<&Path>) -> Result<Result<(Plan, Vec<String>), Needed>, Error> {
     let plan_bytes = read(path)?;
     let text = std::str::from_utf8(&plan_bytes).map_err(|_| Error::bundle(path, "it is not UTF-8 text"))?;
     let plan = Plan::parse(text).map_err(Error::file(path))?;
@@ -127,22 +113,17 @@ pub(crate) fn signed_plan(
         ));
     }
     write_new(&copy, &plan_bytes, 0o644)?;
+    inputs::take_hierarchy(&folder, &plan, previous)?;
 
-    let inputs = if peek_transcript(&folder.path(TRANSCRIPT))?.is_closed() {
-        Vec::new()
-    } else {
-        inputs::take_in(&folder, &plan, previous, requests, now)?
-    };
     Ok(match plan_approvals(&folder, &plan, &plan_bytes)? {
-        Quorum::Reached(signers) => Ok(SignedPlan { plan, signers, inputs }),
+        Quorum::Reached(names) => Ok((plan, names)),
         Quorum::Short(signed) => Err(needed(&folder, &plan, folder.path(PLAN), "plan", signed)),
     })
 }
 
 async fn go(options: RunOptions) -> Result<RunOutcome, Error> {
     // Without the officers' word on the plan nothing is made, not even a transcript.
-    let signed = signed_plan(&options.plan, &options.bundle, options.previous.as_deref(), &options.requests, options.clock.now())?;
-    let SignedPlan { plan, signers: plan_signers, inputs } = match signed {
+    let (plan, plan_signers) = match signed_plan(&options.plan, &options.bundle, options.previous.as_deref())? {
         Ok(signed) => signed,
         Err(needed) => return Ok(RunOutcome::NeedsSignatures(vec![needed])),
     };
@@ -152,7 +133,7 @@ async fn go(options: RunOptions) -> Result<RunOutcome, Error> {
     }
     let journal = Journal::open(&folder.path(TRANSCRIPT), options.observer.clone())?;
     open(&journal, &folder, &plan, options.clock.now(), plan_signers)?;
-    for event in inputs {
+    for event in inputs::take_requests(&folder, &plan, &options.requests, options.clock.now())? {
         // A request that was taken in stays; its time counts from then.
         let known = |e: &TranscriptEvent| match (e, &event) {
             (TranscriptEvent::RequestTaken { authority: a, .. }, TranscriptEvent::RequestTaken { authority: b, .. }) => a == b,

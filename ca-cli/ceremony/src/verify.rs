@@ -97,6 +97,7 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     let own = policy.as_ref().map(|(own, _)| own);
     bundle.statements(own)?;
     bundle.deeds()?;
+    let exceptions = evidence::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
     for act in bundle.acts().into_iter().filter(|a| a.effect() == Effect::Signature) {
         bundle.result(act)?;
     }
@@ -104,8 +105,6 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     if crate::files::read(&bundle.folder.path(HIERARCHY))? != hierarchy.to_bytes() {
         return Err(Error::bundle(&bundle.folder.path(HIERARCHY), "it is not what the ceremony left"));
     }
-
-    let exceptions = evidence::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
 
     let Bundle { folder, transcript, scene } = bundle;
     let plan = scene.plan;

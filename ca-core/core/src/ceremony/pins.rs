@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::CeremonyError;
 use super::people::is_text;
-use super::{CeremonyError, inventory_digest};
-use crate::pki::Sha256Digest;
+use crate::pki::{Sha256Digest, sha256};
 use crate::ports::{DeviceIdentity, DeviceKind, DeviceObject, FirmwareVersion};
 
 /// The tool that a ceremony runs with.
@@ -50,7 +50,7 @@ enum BeforeText {
 pub enum Inventory {
     /// `"new"`: nothing but what a freshly reset device has (requirement 17).
     New,
-    /// `"sha256:…"`: the digest of its inventory, [`inventory_digest`].
+    /// `"sha256:…"`: the digest of its listing, [`inventory_digest`].
     Digest(Sha256Digest),
     /// The listing's lines, [`inventory_lines`].
     Lines(Vec<String>),
@@ -94,6 +94,11 @@ pub fn inventory_lines(objects: &[DeviceObject]) -> Vec<String> {
         objects.iter().map(|o| [&o.kind, &o.id, &o.label, &o.algorithm].map(String::as_str).join(" ").trim_end().to_owned()).collect();
     lines.sort();
     lines
+}
+
+/// SHA-256 over the lines, each with its newline.
+pub fn inventory_digest(objects: &[DeviceObject]) -> Sha256Digest {
+    sha256(inventory_lines(objects).iter().map(|l| format!("{l}\n")).collect::<String>().as_bytes())
 }
 
 /// The device behind a key place.

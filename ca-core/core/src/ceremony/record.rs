@@ -88,7 +88,6 @@ pub struct Record {
 impl Record {
     /// The format's name and version.
     pub const FORMAT: &'static str = "countersign/record/1";
-    const MAX_BYTES: usize = 1 << 14;
 
     /// A record of this fact.
     pub fn new(plan: &Plan, at: Timestamp, fact: Fact) -> Self {
@@ -105,7 +104,10 @@ impl Record {
     /// # Errors
     /// When it is anything else, or not of this plan.
     pub fn parse(text: &str, plan: &Plan) -> Result<Self, CeremonyError> {
-        let record: Self = canonical::parse("record", Self::MAX_BYTES, text.as_bytes())?;
+        let record: Self = canonical::parse("record", 1 << 16, text.as_bytes())?;
+        if record.format != Self::FORMAT {
+            return Err(CeremonyError::Syntax { what: "record", reason: format!("its format is not {}", Self::FORMAT) });
+        }
         record.check(plan)?;
         Ok(record)
     }
@@ -116,9 +118,6 @@ impl Record {
     /// When it is another plan's, or says what the plan does not ask for; a clock that differs too much is told.
     pub fn check(&self, plan: &Plan) -> Result<(), CeremonyError> {
         let refused = |reason: String| Err(CeremonyError::refused("record", reason));
-        if self.format != Self::FORMAT {
-            return refused(format!("its format is not {}", Self::FORMAT));
-        }
         if self.plan_sha256 != plan.sha256 {
             return refused("it belongs to another plan".to_owned());
         }
