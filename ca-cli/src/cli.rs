@@ -22,7 +22,7 @@ const STYLES: Styles = Styles::styled()
 ///
 /// To try it all on this machine: `ca demo`.
 #[derive(Debug, Parser)]
-#[command(name = "ca", version, propagate_version = true, styles = STYLES, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "ca", version, propagate_version = true, styles = STYLES, max_term_width = 100, after_help = crate::exit::CODES)]
 pub(crate) struct Cli {
     /// The configuration [default: $CA_CONFIG, else /etc/countersign/ca.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -30,8 +30,6 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
-
-const AFTER_HELP: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 wrong configuration; 4 refused by policy; 5 temporary, try again.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -59,6 +57,23 @@ pub(crate) enum Command {
     /// Key ceremonies under dual control, offline
     #[command(subcommand)]
     Ceremony(ca_ceremony::CeremonyCommand),
+    /// Credentials as shares of several people: make, verify, deal again
+    ///
+    /// PINs and keys of key stores are random and in nobody's hands: of the holders, as many as the threshold open them
+    /// together (`ca unseal`).
+    #[command(subcommand)]
+    Credential(ca_custody::CredentialCommand),
+    /// Run the keyholder: the process that has unsealed credentials in memory
+    ///
+    /// The binary `ca-keyholder` is the same and links nothing else; a production host runs that one.
+    Keyholder(ca_custody::KeyholderArgs),
+    /// Give your share to the keyholder, or see how many are there
+    ///
+    /// Each holder does this alone, with the own share and passphrase. The share is opened in your own process, and goes
+    /// to the keyholder over a socket that does not leave this machine.
+    Unseal(ca_custody::UnsealArgs),
+    /// Have the keyholder forget a credential at once; one person is enough
+    Seal(ca_custody::SealArgs),
     /// What only a rehearsed CA can do
     #[command(subcommand)]
     Rehearsal(RehearsalCommand),
@@ -85,6 +100,9 @@ pub(crate) enum Command {
     /// The audit trail
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The worker's memory outside the database, which finds out an older copy of it
+    #[command(subcommand)]
+    Anchor(AnchorCommand),
     /// Run a demonstration CA on loopback, made on first use by a rehearsed ceremony
     ///
     /// Everything lives in one folder: keys, database, configuration, a throwaway operator key, and demo.env with the
@@ -326,6 +344,56 @@ pub(crate) enum AuditCommand {
     Reconcile {
         /// An exported trail; without it the running instance is asked
         file: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AnchorCommand {
+    /// Write the statement that officers sign before an anchor begins, or goes on after a restore
+    ///
+    /// It names the CA, its first roster, the policy in force and where the audit trail stands. The instance must be
+    /// stopped. Each officer signs the file as it is; the command prints how.
+    Statement {
+        /// The file to write; it must not exist
+        out: PathBuf,
+        /// About an older database that has to be accepted, because the newest one is lost
+        #[arg(long)]
+        restore: bool,
+    },
+    /// Make a new worker's anchor, approved by the officers; one that exists is never replaced
+    ///
+    /// Example: ca anchor init anchor.json --signature ana.sig --signature bela.sig
+    Init {
+        /// The statement, as `ca anchor statement` wrote it
+        statement: PathBuf,
+        /// A signature over it; repeat for each officer
+        #[arg(long = "signature", value_name = "FILE", required = true)]
+        signatures: Vec<PathBuf>,
+    },
+    /// Go on with an older database, approved by the officers, because the newest one is lost; this can't be undone
+    ///
+    /// Only the place in the audit trail moves, and the latest time seen to that of the statement. Policy, roster, CRL
+    /// numbers, spent approvals and a stop never go back. Read "After a restore" in docs/officer.md first: what was
+    /// issued and revoked since the copy is not in it.
+    AcceptRestore {
+        /// The statement, as `ca anchor statement --restore` wrote it
+        statement: PathBuf,
+        /// A signature over it; repeat for each officer
+        #[arg(long = "signature", value_name = "FILE", required = true)]
+        signatures: Vec<PathBuf>,
+        /// Don't ask for confirmation
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show what the anchor remembers
+    Show {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Walk the whole audit trail, which must pass through the place that the anchor remembers
+    Verify {
         #[command(flatten)]
         output: Output,
     },
