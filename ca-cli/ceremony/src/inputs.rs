@@ -10,7 +10,8 @@ use ca_core::model::AuthorityName;
 use ca_core::pki::{Timestamp, sha256};
 
 use crate::Error;
-use crate::files::{BASE, Folder, HIERARCHY, read, write_new};
+use crate::files::{BASE, Folder, HIERARCHY, TRANSCRIPT, read, write_new};
+use crate::journal::read_transcript;
 use crate::scene::{Keys, Scene};
 
 /// What a plan wants as requests.
@@ -34,34 +35,34 @@ pub(crate) fn wanted(plan: &Plan) -> Vec<WantedKey<'_>> {
     }
 }
 
-/// Copies what the plan continues from and what was asked for into the bundle; what is there already stays.
-pub(crate) fn take_in(
-    folder: &Folder,
-    plan: &Plan,
-    previous: Option<&Path>,
-    requests: &[PathBuf],
-    now: Timestamp,
-) -> Result<Vec<TranscriptEvent>, Error> {
-    let Some(continues) = plan.acts.continues() else { return Ok(Vec::new()) };
+/// Copies what the plan continues from into the bundle; what is there already stays.
+pub(crate) fn take_hierarchy(folder: &Folder, plan: &Plan, previous: Option<&Path>) -> Result<(), Error> {
+    let Some(continues) = plan.acts.continues() else { return Ok(()) };
     let own = folder.path(BASE);
-    if !own.exists() {
-        let previous = previous.ok_or_else(|| {
-            Error::bundle(&own, format!("a ceremony of the kind {} continues another (hint: --previous BUNDLE)", plan.acts.name()))
-        })?;
-        let path = previous.join(HIERARCHY);
-        let bytes = read(&path)?;
-        if sha256(&bytes) != continues.hierarchy {
-            return Err(Error::bundle(
-                &path,
-                "it is not the hierarchy that the plan continues (hint: the previous bundle of this root is meant)",
-            ));
-        }
-        let transcript = crate::journal::read_transcript(&previous.join(crate::files::TRANSCRIPT))?;
-        if transcript.head() != continues.transcript || !transcript.is_closed() {
-            return Err(Error::bundle(&previous.join(crate::files::TRANSCRIPT), "it is not the transcript that the plan continues"));
-        }
-        write_new(&own, &bytes, 0o644)?;
+    if own.exists() {
+        return Ok(());
     }
+    let previous = previous.ok_or_else(|| {
+        Error::bundle(&own, format!("a ceremony of the kind {} continues another (hint: --previous BUNDLE)", plan.acts.name()))
+    })?;
+    let path = previous.join(HIERARCHY);
+    let bytes = read(&path)?;
+    if sha256(&bytes) != continues.hierarchy {
+        return Err(Error::bundle(
+            &path,
+            "it is not the hierarchy that the plan continues (hint: the previous bundle of this root is meant)",
+        ));
+    }
+    let path = previous.join(TRANSCRIPT);
+    let transcript = read_transcript(&path)?;
+    if transcript.head() != continues.transcript || !transcript.is_closed() {
+        return Err(Error::bundle(&path, "it is not the transcript that the plan continues"));
+    }
+    write_new(&own, &bytes, 0o644)
+}
+
+/// Copies the requests that the plan wants into the bundle; one that is there already stays. Gives what to put on record.
+pub(crate) fn take_requests(folder: &Folder, plan: &Plan, requests: &[PathBuf], now: Timestamp) -> Result<Vec<TranscriptEvent>, Error> {
     let mut events = Vec::new();
     let mut given: BTreeMap<AuthorityName, (PathBuf, KeyRequest)> = BTreeMap::new();
     for path in requests {

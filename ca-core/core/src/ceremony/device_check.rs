@@ -2,7 +2,7 @@
 
 use super::CeremonyError;
 use crate::pki::{Certificate, PublicKey, Sha256Digest, sha256};
-use crate::ports::{Attestation, DeviceIdentity, DeviceKind, DeviceObject, KeyAttributes};
+use crate::ports::{Attestation, DeviceIdentity, DeviceKind, KeyAttributes};
 
 /// The most certificates of an attestation.
 const MAX_CHAIN: usize = 8;
@@ -97,12 +97,4 @@ fn yubihsm(certificate: &Certificate, device: &DeviceIdentity) -> Result<(), Str
         [0x03, 2, _, other] => Err(format!("the key was not generated in the device (origin {other:#04x})")),
         _ => Err("its origin has another form".to_owned()),
     }
-}
-
-/// SHA-256 over a device's objects, sorted, one line for each: kind, id, label and algorithm.
-pub fn inventory_digest(objects: &[DeviceObject]) -> Sha256Digest {
-    let mut lines: Vec<String> =
-        objects.iter().map(|o| [&o.kind, &o.id, &o.label, &o.algorithm].map(String::as_str).join(" ").trim_end().to_owned()).collect();
-    lines.sort();
-    sha256(lines.iter().map(|l| format!("{l}\n")).collect::<String>().as_bytes())
 }
