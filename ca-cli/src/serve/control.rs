@@ -133,6 +133,7 @@ impl InstanceAnswers {
 
     async fn status(&self) -> StoreResult<StatusReport> {
         let policy = self.worker.policy();
+        let keystore_error = self.keys_said.borrow().clone();
         let (backlog, backlog_oldest) = self.store.backlog().await?;
         let mut authorities = Vec::new();
         for authority in self.store.authorities().await? {
@@ -169,7 +170,7 @@ impl InstanceAnswers {
             responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
             anchor_trouble: self.worker.trouble(),
             stopped: self.worker.anchor().state().is_stopped(),
-            keystore_error: self.keys_said.borrow().clone(),
+            keystore_error,
             backlog,
             backlog_oldest,
             authorities,

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use ca_core::ports::KeyStoreError;
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
@@ -42,6 +43,14 @@ impl Token {
 
     pub(super) fn restarted_in_vain(&self) {
         *lock(&self.in_vain) = Some(now());
+    }
+
+    /// Says of which token a fault of the module keeps us.
+    pub(super) fn name(&self, fault: Fault) -> Fault {
+        match fault {
+            Fault::Store(KeyStoreError::Unavailable(reason)) => Fault::unavailable(format!("the {}: {reason}", self.spec)),
+            other => other,
+        }
     }
 
     /// The slot that the token is in now.
