@@ -22,7 +22,7 @@ const STYLES: Styles = Styles::styled()
 ///
 /// To try it all on this machine: `ca demo`.
 #[derive(Debug, Parser)]
-#[command(name = "ca", version, propagate_version = true, styles = STYLES, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "ca", version, propagate_version = true, styles = STYLES, max_term_width = 100, after_help = crate::exit::CODES)]
 pub(crate) struct Cli {
     /// The configuration [default: $CA_CONFIG, else /etc/countersign/ca.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -30,8 +30,6 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
-
-const AFTER_HELP: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 wrong configuration; 4 refused by policy; 5 temporary, try again.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -59,6 +57,23 @@ pub(crate) enum Command {
     /// Key ceremonies under dual control, offline
     #[command(subcommand)]
     Ceremony(ca_ceremony::CeremonyCommand),
+    /// Credentials as shares of several people: make, verify, deal again
+    ///
+    /// PINs and keys of key stores are random and in nobody's hands: of the holders, as many as the threshold open them
+    /// together (`ca unseal`).
+    #[command(subcommand)]
+    Credential(ca_custody::CredentialCommand),
+    /// Run the keyholder: the process that has unsealed credentials in memory
+    ///
+    /// The binary `ca-keyholder` is the same and links nothing else; a production host runs that one.
+    Keyholder(ca_custody::KeyholderArgs),
+    /// Give your share to the keyholder, or see how many are there
+    ///
+    /// Each holder does this alone, with the own share and passphrase. The share is opened in your own process, and goes
+    /// to the keyholder over a socket that does not leave this machine.
+    Unseal(ca_custody::UnsealArgs),
+    /// Have the keyholder forget a credential at once; one person is enough
+    Seal(ca_custody::SealArgs),
     /// What only a rehearsed CA can do
     #[command(subcommand)]
     Rehearsal(RehearsalCommand),

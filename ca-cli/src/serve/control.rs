@@ -10,10 +10,11 @@ use ca_core::pki::{Certificate, Timestamp};
 use ca_core::ports::{
     AdminStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, RequestQueue as _, StatusStore as _, StoreResult,
 };
+use ca_store_socket::Refusals;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
-use tokio::sync::watch;
 
+use super::key_watch::KeyWatch;
 use crate::anchor::audit_head;
 use crate::control::protocol::{AuthorityStatus, ControlAnswer, ControlRequest, OwnStatus, StatusReport};
 use crate::control::server::Answers;
@@ -33,9 +34,11 @@ pub(super) struct InstanceAnswers {
     pub(super) store: SqliteStore,
     pub(super) worker: Arc<Worker>,
     /// Why authority keys cannot be used, as the key store last said.
-    pub(super) keys_said: watch::Receiver<Option<String>>,
+    pub(super) keys: KeyWatch,
     /// None in `ca worker`.
     pub(super) responder: Option<Arc<Responder>>,
+    /// None without a store socket.
+    pub(super) refusals: Option<Arc<Refusals>>,
     pub(super) started_at: Timestamp,
     pub(super) policy_officers: Vec<String>,
     pub(super) rehearsal: bool,
@@ -133,7 +136,6 @@ impl InstanceAnswers {
 
     async fn status(&self) -> StoreResult<StatusReport> {
         let policy = self.worker.policy();
-        let keystore_error = self.keys_said.borrow().clone();
         let (backlog, backlog_oldest) = self.store.backlog().await?;
         let mut authorities = Vec::new();
         for authority in self.store.authorities().await? {
@@ -160,6 +162,7 @@ impl InstanceAnswers {
                 });
             }
         }
+        let jobs = self.store.jobs(MAX_JOBS).await?;
         Ok(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
@@ -170,12 +173,14 @@ impl InstanceAnswers {
             responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
             anchor_trouble: self.worker.trouble(),
             stopped: self.worker.anchor().state().is_stopped(),
-            keystore_error,
+            keystore_error: self.keys.trouble(),
+            refused_store_peers: self.refusals.as_ref().map_or(0, |r| r.peers()),
+            refused_store_commands: self.refusals.as_ref().map_or(0, |r| r.commands()),
             backlog,
             backlog_oldest,
             authorities,
             own,
-            jobs: self.store.jobs(MAX_JOBS).await?,
+            jobs,
         })
     }
 }
