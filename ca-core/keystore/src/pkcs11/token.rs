@@ -70,12 +70,10 @@ impl Token {
             }
         }
         found.ok_or_else(|| {
+            others.sort();
             others.truncate(8);
             let there = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
-            Fault::Lost(format!(
-                "the {} is not there; tokens there: {there} (hint: connect the device, or check `token` and `serial`)",
-                self.spec
-            ))
+            Fault::Lost(format!("it is not there; tokens there: {there} (hint: connect the device, or check `token` and `serial`)"))
         })
     }
 
