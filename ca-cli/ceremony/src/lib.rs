@@ -19,6 +19,8 @@ mod secret;
 mod show;
 mod system;
 mod verify;
+#[cfg(feature = "yubihsm")]
+mod yubihsm;
 
 pub use cli::{CeremonyCommand, execute};
 pub use error::Error;
@@ -29,6 +31,8 @@ pub use run::{Needed, RunOptions, RunOutcome, run};
 pub use secret::{SecretSource, unsealer};
 pub use system::{SystemClock, SystemRng};
 pub use verify::{VerifiedBundle, verify};
+#[cfg(feature = "yubihsm")]
+pub use yubihsm::{YubiHsmCommand, yubihsm_command};
 
 /// A plan to start from, as `ca ceremony template` prints it.
 pub const PLAN_TEMPLATE: &str = include_str!("../../../ceremony-docs/plan-template.toml");
