@@ -129,11 +129,11 @@ impl KeyStoreSpec {
         }
     }
 
-    /// The socket of the keyholder that its secret is asked of, where it is.
-    pub fn keyholder(&self) -> Option<&Path> {
+    /// The keyholder's socket and the credential that its secret is, where it is asked of one.
+    pub fn keyholder(&self) -> Option<(&Path, &str)> {
         match self {
-            Self::Software(SoftwareSpec { unseal: UnsealSpec::Keyholder { socket, .. }, .. })
-            | Self::Pkcs11(Pkcs11Spec { pin: CredentialSpec::Keyholder { socket, .. }, .. }) => Some(socket),
+            Self::Software(SoftwareSpec { unseal: UnsealSpec::Keyholder { socket, credential }, .. })
+            | Self::Pkcs11(Pkcs11Spec { pin: CredentialSpec::Keyholder { socket, credential }, .. }) => Some((socket, credential)),
             Self::YubiHsm(spec) => spec.keyholder(),
             Self::Software(_) | Self::Pkcs11(_) => None,
         }

@@ -72,10 +72,10 @@ impl YubiHsmSpec {
         }
     }
 
-    /// The first keyholder that a value is asked of.
-    pub(crate) fn keyholder(&self) -> Option<&Path> {
+    /// The first keyholder that a value is asked of, and that credential.
+    pub(crate) fn keyholder(&self) -> Option<(&Path, &str)> {
         self.keys.iter().find_map(|key| match &key.credential {
-            CredentialSpec::Keyholder { socket, .. } => Some(socket.as_path()),
+            CredentialSpec::Keyholder { socket, credential } => Some((socket.as_path(), credential.as_str())),
             CredentialSpec::File(_) | CredentialSpec::Terminal => None,
         })
     }

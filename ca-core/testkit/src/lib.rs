@@ -8,6 +8,7 @@
 pub mod acme;
 pub mod key_device;
 pub mod key_store;
+pub mod officers;
 pub mod operator;
 pub mod softhsm;
 pub mod store;

@@ -27,6 +27,7 @@ pub use assemble::{algorithm_identifier_der, assemble_signed};
 pub use attestation::{AttestationError, YubiHsmClaims, check_yubihsm_attestation};
 pub use certificate::Certificate;
 pub(crate) use certificate::{TbsFields, read_general_name};
+pub(crate) use csr::request_info;
 pub use csr::{Csr, CsrError};
 pub use digest::{Sha256Digest, sha256};
 pub use identifier::{DnsName, Identifier, IdentifierError};
