@@ -57,6 +57,23 @@ pub(crate) enum Command {
     /// Key ceremonies under dual control, offline
     #[command(subcommand)]
     Ceremony(ca_ceremony::CeremonyCommand),
+    /// Credentials as shares of several people: make, verify, deal again
+    ///
+    /// PINs and keys of key stores are random and in nobody's hands: of the holders, as many as the threshold open them
+    /// together (`ca unseal`).
+    #[command(subcommand)]
+    Credential(ca_custody::CredentialCommand),
+    /// Run the keyholder: the process that has unsealed credentials in memory
+    ///
+    /// The binary `ca-keyholder` is the same and links nothing else; a production host runs that one.
+    Keyholder(ca_custody::KeyholderArgs),
+    /// Give your share to the keyholder, or see how many are there
+    ///
+    /// Each holder does this alone, with the own share and passphrase. The share is opened in your own process, and goes
+    /// to the keyholder over a socket that does not leave this machine.
+    Unseal(ca_custody::UnsealArgs),
+    /// Have the keyholder forget a credential at once; one person is enough
+    Seal(ca_custody::SealArgs),
     /// What only a rehearsed CA can do
     #[command(subcommand)]
     Rehearsal(RehearsalCommand),

@@ -47,8 +47,14 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let path = config::find(cli.config.as_deref());
     let config = || Config::load(&path);
+    // Holders need not be able to read the CA's configuration.
+    let keyholder = || config().ok()?.keystore.keyholder().map(|(socket, _)| socket.to_owned());
     match cli.command {
         Command::Agent(args) => return agent::run(args).await,
+        Command::Credential(command) => return Ok(ExitCode::from(ca_custody::credential_command(command))),
+        Command::Keyholder(args) => return Ok(ExitCode::from(ca_custody::keyholder_command(&args))),
+        Command::Unseal(args) => return Ok(ExitCode::from(ca_custody::unseal_command(&args, keyholder().as_deref()))),
+        Command::Seal(args) => return Ok(ExitCode::from(ca_custody::seal_command(&args, keyholder().as_deref()))),
         Command::Ceremony(command) => return Ok(ExitCode::from(ca_ceremony::execute(command).await)),
         Command::Import { bundle } => commands::import(&config()?, &bundle).await?,
         Command::Rehearsal(RehearsalCommand::Approve { policy, dir }) => {

@@ -8,6 +8,8 @@
 mod agent;
 mod bad_input;
 mod clients;
+#[cfg(feature = "pkcs11")]
+mod hardware;
 mod harness;
 mod operations;
 mod production;

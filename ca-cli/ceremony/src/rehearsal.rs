@@ -103,8 +103,12 @@ pub async fn rehearse(options: RehearsalOptions) -> Result<Rehearsal, Error> {
         let outcome = run(RunOptions {
             plan: plan.clone(),
             bundle: bundle.clone(),
-            root_keys: Arc::clone(&options.root_keys),
-            online_keys: Arc::clone(&options.online_keys),
+            root_keys: Some(Arc::clone(&options.root_keys)),
+            online_keys: Some(Arc::clone(&options.online_keys)),
+            backup_keys: None,
+            wrapped: None,
+            previous: None,
+            requests: Vec::new(),
             clock: Arc::clone(&options.clock),
             rng: Arc::clone(&options.rng),
             observer: None,
@@ -294,6 +298,7 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
                 ("subject", subject("Root")),
                 ("lifetime_days", Value::Integer(3650)),
                 ("crl_lifetime_days", Value::Integer(365)),
+                ("next_ceremony_days", Value::Integer(330)),
             ]),
         ),
         (

@@ -62,7 +62,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use ca_keystore::{KeyStoreSpec, SoftwareSpec, UnsealSpec};
+    use ca_core::ports::FirmwareVersion;
+    use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec, SoftwareSpec, UnsealSpec, YubiHsmKeySpec, YubiHsmSpec};
 
     use super::super::{LimitsConfig, LogConfig, LogFormat};
     use super::*;
@@ -78,6 +79,40 @@ mod tests {
         assert_eq!(config.keystore, KeyStoreSpec::Software(SoftwareSpec { dir: "/var/lib/countersign/authority-keys".into(), unseal }));
         assert_eq!(config.limits, LimitsConfig::default(), "the sample shows the defaults");
         assert_eq!(config.log, LogConfig::default(), "the sample shows the defaults");
+    }
+
+    #[test]
+    fn the_samples_other_key_stores_parse() {
+        // The section's commented keys stand for its plain ones.
+        let (before, rest) = SAMPLE.split_once("[keystore]").unwrap();
+        let (section, after) = rest.split_once("\n[").unwrap();
+        let bare = section
+            .lines()
+            .filter_map(|l| l.strip_prefix("# "))
+            .filter(|l| l.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase())));
+        let other: Vec<&str> = bare.collect();
+        let text = format!("{before}[keystore]\n{}\n[{after}", other.join("\n"));
+        let config = Config::parse(&text, Path::new("/etc/countersign")).unwrap();
+        let expected = Pkcs11Spec {
+            module: "/usr/lib/softhsm/libsofthsm2.so".into(),
+            token: Some("online".to_owned()),
+            serial: Some("0123456789abcdef".to_owned()),
+            pin: CredentialSpec::File("/run/credentials/ca/pin".into()),
+            sessions: 4,
+        };
+        assert_eq!(config.keystore, KeyStoreSpec::Pkcs11(expected));
+
+        let yubihsm: Vec<&str> = section.lines().filter_map(|l| l.strip_prefix("#   ")).collect();
+        let text = format!("{before}[keystore]\n{}\n[{after}", yubihsm.join("\n"));
+        let config = Config::parse(&text, Path::new("/etc/countersign")).unwrap();
+        let expected = YubiHsmSpec {
+            connector: "127.0.0.1:12345".parse().unwrap(),
+            serial: "12345678".to_owned(),
+            minimum_firmware: FirmwareVersion(2, 4, 0),
+            domains: vec![1],
+            keys: vec![YubiHsmKeySpec { id: 12, credential: CredentialSpec::File("/run/credentials/ca/signer".into()) }],
+        };
+        assert_eq!(config.keystore, KeyStoreSpec::YubiHsm(expected));
     }
 
     #[test]

@@ -52,22 +52,25 @@ fn read_bounded(path: &Path, max: usize) -> std::io::Result<String> {
 
 /// The authority keys; none is used yet.
 pub(crate) fn open_key_store(config: &Config) -> anyhow::Result<Arc<dyn KeyStore>> {
-    let opened = config.keystore.open("authority keys").map_err(|e| configuration(format!("the key store {}: {e}", config.keystore)))?;
-    Ok(opened.keys)
+    let opened = config.keystore.open("authority keys");
+    Ok(opened.map_err(|e| configuration(format!("the key store {}: {e}", config.keystore)))?)
 }
 
 /// Unseals every authority key, so that a wrong secret is found now and not at the first order.
 pub(crate) async fn list_keys(config: &Config, keys: &dyn KeyStore) -> anyhow::Result<Vec<KeyInfo>> {
-    keys.list().await.map_err(|e| {
-        let shown = &config.keystore;
-        match e {
-            KeyStoreError::Unseal(_) => {
-                configuration(format!("the key store {shown}: {e} (hint: keystore.unseal must name the secret that the ceremony used)"))
-            }
-            KeyStoreError::Unavailable(_) => failure(Exit::Temporary, format!("the key store {shown}: {e}")),
-            other => configuration(format!("the key store {shown}: {other}")),
+    keys.list().await.map_err(|e| list_error(config, e))
+}
+
+/// Why the authority keys could not be listed.
+pub(crate) fn list_error(config: &Config, error: KeyStoreError) -> anyhow::Error {
+    let shown = &config.keystore;
+    match error {
+        KeyStoreError::Unseal(_) => {
+            configuration(format!("the key store {shown}: {error} (hint: keystore.unseal must name the secret that the ceremony used)"))
         }
-    })
+        KeyStoreError::Unavailable(_) => failure(Exit::Temporary, format!("the key store {shown}: {error}")),
+        other => configuration(format!("the key store {shown}: {other}")),
+    }
 }
 
 /// The keys of this CA's own services that this process holds.

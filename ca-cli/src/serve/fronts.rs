@@ -14,7 +14,9 @@ use ca_service::span;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::{Responder, ResponderConfig, ResponderKeys};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use super::key_watch::KeyWatch;
 use super::run::{Ready, wait};
 use crate::config::Config;
 use crate::exit::{Exit, configuration, failure};
@@ -24,12 +26,14 @@ use crate::system::{SystemClock, SystemRng};
 const FIRST_CERTIFICATES: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(50);
 
-/// Issues the CA's own certificates, then listens.
+/// Issues the CA's own certificates, then listens. Where the keys can't be used yet, status is served at once, and ACME
+/// as soon as the server has a certificate: from an earlier run, or once the keys can be used.
 #[expect(clippy::too_many_arguments, reason = "the one place where the fronts are put together")]
 pub(super) async fn serve(
     config: &Config,
     store: &SqliteStore,
-    worker: &Worker,
+    worker: &Arc<Worker>,
+    keys: &KeyWatch,
     authorities: &[Authority],
     mut certificate: ServerCertificate,
     ocsp: Vec<(AuthorityName, Arc<SoftwareServiceKey>)>,
@@ -38,11 +42,60 @@ pub(super) async fn serve(
     ready: &mut Ready,
 ) -> anyhow::Result<Arc<Responder>> {
     let responder = Arc::new(responder(config, store, ocsp));
-    first_certificates(worker, &mut certificate, &responder).await?;
-    serve_acme(config, store, worker, authorities, &certificate, acme_held, stopped, ready)?;
+    let Some(trouble) = keys.trouble() else {
+        first_certificates(worker, &mut certificate, &responder).await?;
+        serve_acme(config, store, worker, authorities, &certificate, acme_held, stopped, &mut ready.listeners)?;
+        serve_status(config, &responder, status_held, stopped, ready)?;
+        ready.background.spawn(certificate.follow());
+        return Ok(responder);
+    };
+    responder.impede(Some(trouble), true);
     serve_status(config, &responder, status_held, stopped, ready)?;
-    ready.background.spawn(certificate.follow());
+    let mut waiting = acme_held;
+    if certificate.refresh().await? {
+        let held = std::mem::take(&mut waiting);
+        serve_acme(config, store, worker, authorities, &certificate, held, stopped, &mut ready.listeners)?;
+    }
+    let later = Later { config: config.clone(), store: store.clone(), worker: Arc::clone(worker), authorities: authorities.to_vec() };
+    ready.listeners.spawn(later.serve(keys.clone(), certificate, Arc::clone(&responder), waiting, stopped.clone()));
     Ok(responder)
+}
+
+/// What waits for the keys.
+struct Later {
+    config: Config,
+    store: SqliteStore,
+    worker: Arc<Worker>,
+    authorities: Vec<Authority>,
+}
+
+impl Later {
+    /// Goes on where the start had to leave off, until `stopped`.
+    async fn serve(
+        self,
+        mut keys: KeyWatch,
+        mut certificate: ServerCertificate,
+        responder: Arc<Responder>,
+        held: Vec<Held>,
+        stopped: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        tokio::select! {
+            () = keys.usable() => {}
+            () = wait(stopped.clone()) => return Ok(()),
+        }
+        first_certificates(&self.worker, &mut certificate, &responder).await?;
+        let mut listeners = JoinSet::new();
+        serve_acme(&self.config, &self.store, &self.worker, &self.authorities, &certificate, held, &stopped, &mut listeners)?;
+        tokio::select! {
+            () = certificate.follow() => {}
+            Some(ended) = listeners.join_next() => ended??,
+            () = wait(stopped) => {}
+        }
+        while let Some(ended) = listeners.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
 }
 
 /// Runs what is due until the server and the responder have their certificates.
@@ -93,7 +146,7 @@ fn serve_acme(
     certificate: &ServerCertificate,
     held: Vec<Held>,
     stopped: &watch::Receiver<bool>,
-    ready: &mut Ready,
+    listeners: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let l = &config.limits;
     let limits = AcmeLimits {
@@ -119,7 +172,7 @@ fn serve_acme(
     for held in held {
         let (listener, router, identity) = (held.listen()?, router.clone(), Arc::clone(&certificate.identity));
         let stopping = wait(stopped.clone());
-        ready.listeners.spawn(async move { Ok(acme_server::serve_tls(listener, router, identity, bounds, stopping).await?) });
+        listeners.spawn(async move { Ok(acme_server::serve_tls(listener, router, identity, bounds, stopping).await?) });
     }
     Ok(())
 }

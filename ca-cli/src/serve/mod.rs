@@ -2,13 +2,14 @@
 //!
 //! - `compose` opens what the configuration names and refuses what is wrong before anything listens;
 //! - `run` has the order of start and stop; `fronts` puts the ACME server and the responder together;
-//! - `loops` drives the worker; `control` answers the commands; `store_socket` serves the store to other processes;
+//! - `loops` drives the worker; `key_watch` tells it whether the keys can be used; `control` answers the commands; `store_socket` serves the store to other processes;
 //! - `halt` lets tests end the process at a named point, in builds that have the feature.
 
 pub(crate) mod compose;
 mod control;
 mod fronts;
 mod halt;
+mod key_watch;
 mod loops;
 mod run;
 mod store_socket;

@@ -1,7 +1,8 @@
 //! The order of start and stop.
 //!
 //! Start: everything that can be wrong is opened first; addresses are taken; the worker closes what a death left open
-//! and issues the CA's own certificates; only then the listeners open. Stop: listeners drain, loops end, the store
+//! and issues the CA's own certificates; only then the listeners open. Where the keys can't be used yet, because holders
+//! must unseal them or a device is away, what can be served without them is, and the rest follows by itself. Stop: listeners drain, loops end, the store
 //! writes what it was given and frees its file.
 
 use std::sync::Arc;
@@ -21,8 +22,9 @@ use ca_store_sqlite::SqliteStore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::compose::{ServiceKeys, list_keys, open_key_store, open_service_keys, read_roster};
+use super::compose::{ServiceKeys, open_key_store, open_service_keys, read_roster};
 use super::control::InstanceAnswers;
+use super::key_watch::KeyWatcher;
 use super::store_socket::StoreSocket;
 use super::{fronts, halt, loops};
 use crate::anchor::{self, Verified, round_failed};
@@ -107,7 +109,6 @@ pub(crate) async fn trusted_policy(config: &Config, roster: &Roster, store: &Sql
 pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> {
     let service_keys = open_service_keys(config)?;
     let keys = open_key_store(config)?;
-    let present = list_keys(config, &*keys).await?;
     let probe = halt::probe()?;
     let (acme_held, status_held) = match role {
         Role::All => {
@@ -124,14 +125,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     let TrustedPolicy { policy, verified, officers: policy_officers } = trusted_policy(config, &roster, &store).await?;
     let anchor = anchor::open(config, &roster, &verified, &store, SystemClock.now()).await?;
     let authorities = store.authorities().await.map_err(store_failure)?;
-    for authority in &authorities {
-        if let Some(label) = authority.key.as_ref().filter(|label| !present.iter().any(|k| k.label == **label)) {
-            return Err(configuration(format!(
-                "the key store {} has no key `{label}` of authority `{}` (hint: [keystore] must name the online key store of its ceremony)",
-                config.keystore, authority.name
-            )));
-        }
-    }
+    let (watcher, watched) = KeyWatcher::begin(config, Arc::clone(&keys), &policy, &authorities).await?;
     let socket = ControlSocket::bind(&config.control.socket).await?;
     let store_socket = StoreSocket::bind(config).await?;
 
@@ -141,7 +135,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     let worker = Arc::new(Worker::new(WorkerParts {
         store: Arc::new(store.clone()),
         anchor: Arc::clone(&anchor),
-        keys: Arc::clone(&keys),
+        keys,
         publisher: None,
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
@@ -174,17 +168,29 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         Role::All => {
             let certificate = server_certificate(server, &store, &authorities)?;
             Some(
-                fronts::serve(config, &store, &worker, &authorities, certificate, ocsp, (acme_held, status_held), &stopped, &mut ready)
-                    .await?,
+                fronts::serve(
+                    config,
+                    &store,
+                    &worker,
+                    &watched,
+                    &authorities,
+                    certificate,
+                    ocsp,
+                    (acme_held, status_held),
+                    &stopped,
+                    &mut ready,
+                )
+                .await?,
             )
         }
         Role::Worker => None,
     };
-    loops::spawn(&worker, &store, &mut ready.background);
+    loops::spawn(&worker, &store, &watched, &mut ready.background);
+    ready.background.spawn(watcher.follow());
     let served = store_socket.map(|socket| socket.serve(&store, &stopped, &mut ready.listeners));
     let (refusals, gate) = served.unzip();
-    ready.background.spawn(loops::follow(Arc::clone(&worker), anchor, responder.clone(), gate));
-    let answers = InstanceAnswers { store, worker, keys, responder, refusals, started_at, policy_officers, rehearsal };
+    ready.background.spawn(loops::follow(Arc::clone(&worker), anchor, watched.clone(), responder.clone(), gate));
+    let answers = InstanceAnswers { store, worker, keys: watched, responder, refusals, started_at, policy_officers, rehearsal };
     let stopping = wait(stopped);
     ready.listeners.spawn(async move {
         socket.serve(Arc::new(answers), stopping).await;

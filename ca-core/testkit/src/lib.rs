@@ -9,6 +9,7 @@ pub mod acme;
 pub mod key_device;
 pub mod key_store;
 pub mod operator;
+pub mod softhsm;
 pub mod store;
 
 mod clock;

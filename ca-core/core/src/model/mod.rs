@@ -25,11 +25,12 @@ pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
 pub use id::{
-    AccountId, AttemptId, AuthorityName, AuthorizationId, GrantId, IdError, JobId, KeyLabel, LeaseToken, OrderId, ProposalId, RequestId,
-    WorkerId,
+    AccountId, AttemptId, AuthorityName, AuthorizationId, CredentialName, GrantId, HolderName, IdError, JobId, KeyLabel, LeaseToken,
+    OrderId, ProposalId, RequestId, WorkerId,
 };
 pub use intent::{
-    Abandonment, CertificateIntent, Completed, Completion, CrlIntent, Intent, IntentContent, OpenIntent, Origin, SignedBytes,
+    Abandonment, ArtefactIntent, CertificateIntent, Completed, Completion, CrlIntent, Intent, IntentContent, OpenIntent, Origin,
+    SignedBytes,
 };
 pub use job::{Job, JobKind, JobRecord, LeasedJob};
 pub use order::{Authorization, AuthorizationStatus, NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};
