@@ -45,6 +45,11 @@ pub struct Ceremony {
     pub clock: Arc<FakeClock>,
     pub machine: Arc<FakeMachine>,
     pub namespace: &'static str,
+    /// The ceremony at hand: empty for the first, the name of its plan and its bundle for a later one.
+    pub current: String,
+    /// The bundle that the ceremony at hand continues.
+    pub previous: Option<PathBuf>,
+    pub requests: Vec<PathBuf>,
 }
 
 /// What differs between the plans of tests.
@@ -90,7 +95,7 @@ impl Ceremony {
         let facts = MachineFacts { boot: "boot-1".to_owned(), uptime: 0, interfaces_up: vec![], swaps: vec![], core };
         let machine = Arc::new(FakeMachine { tool: Mutex::new(options.tool), facts: Mutex::new(facts), clock: Arc::clone(&clock) });
         let namespace = if options.kind == "rehearsal" { "rehearsal@countersign" } else { NAMESPACE };
-        let ceremony = Self { dir, clock, machine, namespace };
+        let ceremony = Self { dir, clock, machine, namespace, current: String::new(), previous: None, requests: Vec::new() };
         std::fs::write(ceremony.plan(), ceremony.plan_text(options)).unwrap();
         ceremony
     }
@@ -184,7 +189,7 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
     }
 
     pub fn plan(&self) -> PathBuf {
-        self.dir.path().join("plan.toml")
+        self.dir.path().join(if self.current.is_empty() { "plan.toml".to_owned() } else { format!("{}.toml", self.current) })
     }
 
     pub fn edit_plan(&self, from: &str, to: &str) {
@@ -194,12 +199,13 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
     }
 
     pub fn bundle(&self) -> PathBuf {
-        self.dir.path().join("bundle")
+        self.dir.path().join(if self.current.is_empty() { "bundle" } else { &self.current })
     }
 
     pub fn keys(&self, name: &str) -> Arc<SoftwareKeyStore> {
         let unsealer = Unsealer::FileKey(Zeroizing::new([7; 32]));
-        Arc::new(SoftwareKeyStore::open(self.dir.path().join(name), unsealer).unwrap())
+        let wrapping = Unsealer::FileKey(Zeroizing::new([9; 32]));
+        Arc::new(SoftwareKeyStore::open(self.dir.path().join(name), unsealer).unwrap().with_wrapping_key("backup-2026", wrapping))
     }
 
     /// Runs, and does what people owe, until it is done or signatures are missing.
@@ -236,10 +242,10 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
             bundle: self.bundle(),
             root_keys: Some(root_keys),
             online_keys: Some(online_keys),
-            backup_keys: None,
-            wrapped: None,
-            previous: None,
-            requests: Vec::new(),
+            backup_keys: Some(self.keys("backup-keys")),
+            wrapped: Some(self.dir.path().join("wrapped")),
+            previous: self.previous.clone(),
+            requests: self.requests.clone(),
             machine,
             clock,
             rng,
@@ -315,7 +321,7 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
 
     /// Runs until nothing is missing, with ana and bela signing.
     pub async fn complete(&self) -> VerifiedBundle {
-        for _ in 0..3 {
+        for _ in 0..4 {
             match self.run().await.unwrap() {
                 RunOutcome::Complete(verified) => return *verified,
                 RunOutcome::NeedsSignatures(needed) if needed[0].file.ends_with("plan.toml") => self.sign_plan(&["ana", "bela"]),
@@ -382,6 +388,131 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         run(&["verify", "bundle", "--roster", "bundle/roster.toml", "--require-cosigned"], 0);
         printed
     }
+}
+
+/// Ceremonies after the first.
+impl Ceremony {
+    /// Turns to a later ceremony that continues the one at hand: the first plan's frame and root, with this `[acts]`
+    /// (but for `continues`) and what else the kind has.
+    pub fn next(&mut self, name: &str, acts: &str, places: &[&str]) {
+        let verified = ca_ceremony::verify(&self.bundle(), None).unwrap();
+        self.previous = Some(self.bundle());
+        self.current = name.to_owned();
+        self.requests.clear();
+        let mut plan = self.later_frame(places);
+        let mut own: toml::Table = acts.parse().unwrap();
+        let policy = verified.policy.map_or_else(
+            || {
+                let continues = verified.acts.continues().unwrap();
+                (continues.policy_version, continues.policy_sha256)
+            },
+            |policy| (policy.version, sha256(verified.policy_bundle.as_ref().unwrap().policy.as_bytes())),
+        );
+        let mut continues = toml::Table::new();
+        continues.insert("policy_version".into(), toml::Value::Integer(i64::try_from(policy.0).unwrap()));
+        let digests = [
+            ("transcript", verified.transcript_head),
+            ("root_certificate", sha256(verified.hierarchy.root().der())),
+            ("hierarchy", verified.hierarchy.digest()),
+            ("policy_sha256", policy.1),
+        ];
+        for (key, digest) in digests {
+            continues.insert(key.into(), toml::Value::String(digest.to_string()));
+        }
+        own["acts"].as_table_mut().unwrap().insert("continues".into(), toml::Value::Table(continues));
+        plan.extend(own);
+        plan.insert("title".into(), toml::Value::String(format!("Ceremony {name}")));
+        std::fs::write(self.plan(), toml::to_string(&plan).unwrap()).unwrap();
+    }
+
+    /// The first plan without what is its own, with the devices as they are now.
+    fn later_frame(&self, places: &[&str]) -> toml::Table {
+        let mut plan: toml::Table = std::fs::read_to_string(self.dir.path().join("plan.toml")).unwrap().parse().unwrap();
+        for own in ["issuing", "policy", "device"] {
+            plan.remove(own);
+        }
+        let mut devices = toml::Table::new();
+        for place in places {
+            let keys = self.keys(&format!("{place}-keys"));
+            let serial = ready(keys.identity()).unwrap().serial;
+            let lines = ca_core::ceremony::inventory_lines(&ready(keys.inventory()).unwrap());
+            let pin = toml::Table::from_iter([
+                ("kind".to_owned(), toml::Value::String("software".to_owned())),
+                ("serial".to_owned(), toml::Value::String(serial)),
+                ("before".to_owned(), toml::Value::Array(lines.into_iter().map(toml::Value::String).collect())),
+            ]);
+            devices.insert((*place).to_owned(), toml::Value::Table(pin));
+        }
+        plan.insert("device".into(), toml::Value::Table(devices));
+        plan
+    }
+
+    /// The same ceremony in a folder of its own, as it stands.
+    pub fn fork(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let status = Command::new("cp").arg("-a").arg(format!("{}/.", self.dir.path().display())).arg(dir.path()).status().unwrap();
+        assert!(status.success());
+        let moved = |path: &PathBuf| dir.path().join(path.strip_prefix(self.dir.path()).unwrap());
+        Self {
+            previous: self.previous.as_ref().map(moved),
+            requests: self.requests.iter().map(moved).collect(),
+            clock: Arc::clone(&self.clock),
+            machine: Arc::clone(&self.machine),
+            namespace: self.namespace,
+            current: self.current.clone(),
+            dir,
+        }
+    }
+
+    /// A request for `authority`, made where its key is.
+    pub async fn request(&self, authority: &str, keys: &str, certificate: Option<PathBuf>) -> Result<PathBuf, Error> {
+        self.request_observed(authority, keys, certificate, None).await
+    }
+
+    pub async fn request_observed(
+        &self,
+        authority: &str,
+        keys: &str,
+        certificate: Option<PathBuf>,
+        observer: Option<Observer>,
+    ) -> Result<PathBuf, Error> {
+        let options = ca_ceremony::RequestOptions {
+            plan: self.plan(),
+            authority: authority.parse().unwrap(),
+            keys: self.keys(keys),
+            certificate,
+            life: std::time::Duration::from_secs(72 * 3600),
+            folder: self.dir.path().join(format!("request-{}-{authority}", self.current)),
+            clock: self.clock.clone(),
+            rng: Arc::new(SystemRng),
+            observer,
+        };
+        Ok(ca_ceremony::make_request(options).await?.0)
+    }
+
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn public_key(&self, store: &str, label: &str) -> String {
+        ready(ca_core::ports::KeyStore::describe(&*self.keys(store), &label.parse().unwrap())).unwrap().public_key.spki_sha256().to_string()
+    }
+}
+
+/// A digest or a nonce of a test.
+pub const NONCE: &str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f";
+
+/// Stops the run at line `number` of the transcript, and every write after it: as if the process had died there.
+pub fn dies_at(number: u64, moment: ca_ceremony::Moment) -> Observer {
+    let dead = std::sync::atomic::AtomicBool::new(false);
+    Arc::new(move |line, at| {
+        use std::sync::atomic::Ordering;
+        if dead.load(Ordering::SeqCst) || (line, at) == (number, moment) {
+            dead.store(true, Ordering::SeqCst);
+            return Err(std::io::Error::other("the process died here"));
+        }
+        Ok(())
+    })
 }
 
 /// The result of a future that never waits.
