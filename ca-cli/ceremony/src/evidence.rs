@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ca_core::ceremony::{
-    CeremonyKind, ClockMark, Line, Plan, Records, Role, Transcript, TranscriptEvent, check_disposers, jump_since, signer_among,
+    CeremonyKind, ClockMark, KeyPlace, Line, Plan, Records, Role, Transcript, TranscriptEvent, check_disposers, jump_since, signer_among,
 };
 
 use crate::Error;
@@ -43,12 +43,12 @@ pub(crate) fn check(folder: &Folder, plan: &Plan, transcript: &Transcript) -> Re
     if let Some(duty) = records.owed_before_end(plan, transcript, &signed).first() {
         return Err(wrong(format!("it was closed too early: {}", crate::guide::duty_line(duty))));
     }
-    // Who was there before the first key. Whether a record was signed by then shows in no file.
-    let first = transcript.lines().iter().position(|l| matches!(l.entry, TranscriptEvent::KeyIntended { .. }));
+    // Who was there before anything was done. Whether a record was signed by then shows in no file.
+    let first = transcript.lines().iter().position(|l| is_done(&l.entry));
     let before = Records::read(plan, &transcript.lines()[..first.unwrap_or(transcript.lines().len())]).map_err(|e| wrong(e.to_string()))?;
     let everything: BTreeSet<String> = transcript.records().map(|(name, _)| name.to_owned()).collect();
     if let Some(duty) = before.owed_before_keys(plan, &everything).first() {
-        return Err(wrong(format!("keys were made too early: {}", crate::guide::duty_line(duty))));
+        return Err(wrong(format!("it went on too early: {}", crate::guide::duty_line(duty))));
     }
     let mut exceptions = Vec::new();
     for e in transcript.exceptions() {
@@ -78,11 +78,7 @@ fn runs(plan: &Plan, lines: &[Line]) -> Result<(), String> {
                     }
                 }
             }
-            TranscriptEvent::Opened { .. }
-            | TranscriptEvent::Recorded { .. }
-            | TranscriptEvent::Exception { .. }
-            | TranscriptEvent::Disposed { .. } => {}
-            _ if !sound => {
+            event if is_done(event) && !sound => {
                 return Err(format!("line {} was done with another tool, or on a machine that is not as the plan says", line.number));
             }
             _ => {}
@@ -91,30 +87,43 @@ fn runs(plan: &Plan, lines: &[Line]) -> Result<(), String> {
     Ok(())
 }
 
-/// Each device was looked at before its first key, and was the planned one.
+/// Each device was looked at before anything was done, and was the planned one.
 fn devices(plan: &Plan, transcript: &Transcript) -> Result<(), String> {
     let mut seen = BTreeSet::new();
-    for event in transcript.events() {
-        match event {
-            TranscriptEvent::Device { place, identity, inventory, deviations } => {
-                if !seen.insert(*place) {
-                    return Err(format!("the device of the {} keys stands twice", place.name()));
-                }
-                if let Some(pin) = plan.frame.devices.get(place) {
-                    let judged = pin.judge_identity(identity).and_then(|()| pin.judge_inventory(inventory, deviations));
-                    judged.map_err(|reason| format!("the device of the {} keys: {reason}", place.name()))?;
-                }
+    let places = plan.acts.places();
+    let missing = |seen: &BTreeSet<KeyPlace>| places.iter().find(|p| !seen.contains(p)).map(|p| p.name());
+    for line in transcript.lines() {
+        if let TranscriptEvent::Device { place, identity, inventory, deviations } = &line.entry {
+            if !places.contains(place) || !seen.insert(*place) {
+                return Err(format!(
+                    "line {}: the device of the {} keys stands twice, or is none of the plan's",
+                    line.number,
+                    place.name()
+                ));
             }
-            TranscriptEvent::KeyIntended { label, place, .. } if !seen.contains(place) => {
-                return Err(format!("the key `{label}` was made before its device was looked at"));
+            if let Some(pin) = plan.frame.devices.get(place) {
+                let judged = pin.judge_identity(identity).and_then(|()| pin.judge_inventory(inventory, deviations));
+                judged.map_err(|reason| format!("the device of the {} keys: {reason}", place.name()))?;
             }
-            _ => {}
+        } else if let (true, Some(place)) = (is_done(&line.entry), missing(&seen)) {
+            return Err(format!("line {} was done before the device of the {place} keys was looked at", line.number));
         }
     }
-    match plan.acts.places().into_iter().find(|place| !seen.contains(place)) {
-        Some(place) => Err(format!("the device of the {} keys was not looked at", place.name())),
-        None => Ok(()),
-    }
+    missing(&seen).map_or(Ok(()), |place| Err(format!("the device of the {place} keys was not looked at")))
+}
+
+/// Whether something of the ceremony itself is done here; the rest is what surrounds it.
+const fn is_done(event: &TranscriptEvent) -> bool {
+    !matches!(
+        event,
+        TranscriptEvent::Opened { .. }
+            | TranscriptEvent::RequestTaken { .. }
+            | TranscriptEvent::Started { .. }
+            | TranscriptEvent::Device { .. }
+            | TranscriptEvent::Recorded { .. }
+            | TranscriptEvent::Exception { .. }
+            | TranscriptEvent::Disposed { .. }
+    )
 }
 
 /// The people who signed the closed transcript, each with the role; anybody else's signature is an error.

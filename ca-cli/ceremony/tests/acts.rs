@@ -16,7 +16,8 @@ use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, KeyAlgorithm, pem_encode, sha256};
 use ca_core::ports::{GenerateKey, KeyDevice as _, KeyStore as _};
 use ca_testkit::OddDevice;
-use common::{Ceremony, NONCE, dies_at, missing, refused};
+use common::later::{NONCE, dies_at};
+use common::{Ceremony, missing, refused};
 
 /// A first ceremony that is over.
 async fn begun() -> Ceremony {

@@ -2,6 +2,8 @@
 #![allow(unreachable_pub, dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::new_without_default, reason = "a test that meets an error has failed")]
 
+pub mod later;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -41,6 +43,8 @@ impl Machine for FakeMachine {
 }
 
 pub struct Ceremony {
+    /// Signatures are made in this process, as OpenSSH makes them: for tests of many ceremonies.
+    quick: bool,
     pub dir: tempfile::TempDir,
     pub clock: Arc<FakeClock>,
     pub machine: Arc<FakeMachine>,
@@ -69,6 +73,11 @@ impl Ceremony {
         Self::of("production")
     }
 
+    /// As [`Self::new`], without a process for each signature.
+    pub fn quick() -> Self {
+        Self { quick: true, ..Self::new() }
+    }
+
     /// For runs inside this process.
     pub fn of(kind: &'static str) -> Self {
         Self::with(&Options { kind, tool: Sha256Digest(TOOL), environment: STRICT })
@@ -82,20 +91,18 @@ impl Ceremony {
 
     fn with(options: &Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for key in ["ana", "ana2", "bela", "cora", "dora", "wim", "mallory"] {
-            let status = Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f"])
-                .arg(dir.path().join(key))
-                .status()
-                .expect("ssh-keygen is installed (Debian: openssh-client)");
-            assert!(status.success());
+        // One set of keys for all ceremonies of a test program; each has its own copy.
+        static KEYS: std::sync::LazyLock<tempfile::TempDir> = std::sync::LazyLock::new(ssh_keys);
+        for entry in std::fs::read_dir(KEYS.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
         }
         let clock = Arc::new(FakeClock::at(Timestamp::from_unix(START)));
         let core = CoreDumps { limit: Some(0), pattern: "core".to_owned(), dumpable: false };
         let facts = MachineFacts { boot: "boot-1".to_owned(), uptime: 0, interfaces_up: vec![], swaps: vec![], core };
         let machine = Arc::new(FakeMachine { tool: Mutex::new(options.tool), facts: Mutex::new(facts), clock: Arc::clone(&clock) });
         let namespace = if options.kind == "rehearsal" { "rehearsal@countersign" } else { NAMESPACE };
-        let ceremony = Self { dir, clock, machine, namespace, current: String::new(), previous: None, requests: Vec::new() };
+        let ceremony = Self { quick: false, dir, clock, machine, namespace, current: String::new(), previous: None, requests: Vec::new() };
         std::fs::write(ceremony.plan(), ceremony.plan_text(options)).unwrap();
         ceremony
     }
@@ -236,8 +243,7 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
     ) -> Result<RunOutcome, Error> {
         let clock = Arc::clone(&self.clock);
         let machine = Arc::clone(&self.machine);
-        let rng = Arc::new(SystemRng);
-        run(RunOptions {
+        let options = RunOptions {
             plan: self.plan(),
             bundle: self.bundle(),
             root_keys: Some(root_keys),
@@ -248,10 +254,10 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
             requests: self.requests.clone(),
             machine,
             clock,
-            rng,
+            rng: Arc::new(SystemRng),
             observer,
-        })
-        .await
+        };
+        run(options).await
     }
 
     /// What people owe, done by them.
@@ -284,6 +290,13 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
 
     /// `key` signs `file` of the bundle, into `sigs/SUBJECT.KEY.sig`.
     pub fn sign_in(&self, namespace: &str, file: &Path, subject: &str, key: &str) {
+        let signature = self.bundle().join(format!("sigs/{subject}.{key}.sig"));
+        if self.quick {
+            let private = ssh_key::PrivateKey::read_openssh_file(&self.dir.path().join(key)).unwrap();
+            let armored = ca_core::evidence::sshsig::sign(&private, namespace, &std::fs::read(file).unwrap()).unwrap();
+            std::fs::write(signature, armored).unwrap();
+            return;
+        }
         let output = Command::new("ssh-keygen")
             .args(["-q", "-Y", "sign", "-n", namespace, "-f"])
             .arg(self.dir.path().join(key))
@@ -291,7 +304,7 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        std::fs::write(self.bundle().join(format!("sigs/{subject}.{key}.sig")), output.stdout).unwrap();
+        std::fs::write(signature, output.stdout).unwrap();
     }
 
     pub fn sign(&self, file: &Path, subject: &str, key: &str) {
@@ -390,129 +403,17 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
     }
 }
 
-/// Ceremonies after the first.
-impl Ceremony {
-    /// Turns to a later ceremony that continues the one at hand: the first plan's frame and root, with this `[acts]`
-    /// (but for `continues`) and what else the kind has.
-    pub fn next(&mut self, name: &str, acts: &str, places: &[&str]) {
-        let verified = ca_ceremony::verify(&self.bundle(), None).unwrap();
-        self.previous = Some(self.bundle());
-        self.current = name.to_owned();
-        self.requests.clear();
-        let mut plan = self.later_frame(places);
-        let mut own: toml::Table = acts.parse().unwrap();
-        let policy = verified.policy.map_or_else(
-            || {
-                let continues = verified.acts.continues().unwrap();
-                (continues.policy_version, continues.policy_sha256)
-            },
-            |policy| (policy.version, sha256(verified.policy_bundle.as_ref().unwrap().policy.as_bytes())),
-        );
-        let mut continues = toml::Table::new();
-        continues.insert("policy_version".into(), toml::Value::Integer(i64::try_from(policy.0).unwrap()));
-        let digests = [
-            ("transcript", verified.transcript_head),
-            ("root_certificate", sha256(verified.hierarchy.root().der())),
-            ("hierarchy", verified.hierarchy.digest()),
-            ("policy_sha256", policy.1),
-        ];
-        for (key, digest) in digests {
-            continues.insert(key.into(), toml::Value::String(digest.to_string()));
-        }
-        own["acts"].as_table_mut().unwrap().insert("continues".into(), toml::Value::Table(continues));
-        plan.extend(own);
-        plan.insert("title".into(), toml::Value::String(format!("Ceremony {name}")));
-        std::fs::write(self.plan(), toml::to_string(&plan).unwrap()).unwrap();
-    }
-
-    /// The first plan without what is its own, with the devices as they are now.
-    fn later_frame(&self, places: &[&str]) -> toml::Table {
-        let mut plan: toml::Table = std::fs::read_to_string(self.dir.path().join("plan.toml")).unwrap().parse().unwrap();
-        for own in ["issuing", "policy", "device"] {
-            plan.remove(own);
-        }
-        let mut devices = toml::Table::new();
-        for place in places {
-            let keys = self.keys(&format!("{place}-keys"));
-            let serial = ready(keys.identity()).unwrap().serial;
-            let lines = ca_core::ceremony::inventory_lines(&ready(keys.inventory()).unwrap());
-            let pin = toml::Table::from_iter([
-                ("kind".to_owned(), toml::Value::String("software".to_owned())),
-                ("serial".to_owned(), toml::Value::String(serial)),
-                ("before".to_owned(), toml::Value::Array(lines.into_iter().map(toml::Value::String).collect())),
-            ]);
-            devices.insert((*place).to_owned(), toml::Value::Table(pin));
-        }
-        plan.insert("device".into(), toml::Value::Table(devices));
-        plan
-    }
-
-    /// The same ceremony in a folder of its own, as it stands.
-    pub fn fork(&self) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let status = Command::new("cp").arg("-a").arg(format!("{}/.", self.dir.path().display())).arg(dir.path()).status().unwrap();
+fn ssh_keys() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for key in ["ana", "ana2", "bela", "cora", "dora", "wim", "mallory"] {
+        let status = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f"])
+            .arg(dir.path().join(key))
+            .status()
+            .expect("ssh-keygen is installed (Debian: openssh-client)");
         assert!(status.success());
-        let moved = |path: &PathBuf| dir.path().join(path.strip_prefix(self.dir.path()).unwrap());
-        Self {
-            previous: self.previous.as_ref().map(moved),
-            requests: self.requests.iter().map(moved).collect(),
-            clock: Arc::clone(&self.clock),
-            machine: Arc::clone(&self.machine),
-            namespace: self.namespace,
-            current: self.current.clone(),
-            dir,
-        }
     }
-
-    /// A request for `authority`, made where its key is.
-    pub async fn request(&self, authority: &str, keys: &str, certificate: Option<PathBuf>) -> Result<PathBuf, Error> {
-        self.request_observed(authority, keys, certificate, None).await
-    }
-
-    pub async fn request_observed(
-        &self,
-        authority: &str,
-        keys: &str,
-        certificate: Option<PathBuf>,
-        observer: Option<Observer>,
-    ) -> Result<PathBuf, Error> {
-        let options = ca_ceremony::RequestOptions {
-            plan: self.plan(),
-            authority: authority.parse().unwrap(),
-            keys: self.keys(keys),
-            certificate,
-            life: std::time::Duration::from_secs(72 * 3600),
-            folder: self.dir.path().join(format!("request-{}-{authority}", self.current)),
-            clock: self.clock.clone(),
-            rng: Arc::new(SystemRng),
-            observer,
-        };
-        Ok(ca_ceremony::make_request(options).await?.0)
-    }
-
-    pub fn clock_now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    pub fn public_key(&self, store: &str, label: &str) -> String {
-        ready(ca_core::ports::KeyStore::describe(&*self.keys(store), &label.parse().unwrap())).unwrap().public_key.spki_sha256().to_string()
-    }
-}
-
-/// A digest or a nonce of a test.
-pub const NONCE: &str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f";
-
-/// Stops the run at line `number` of the transcript, and every write after it: as if the process had died there.
-pub fn dies_at(number: u64, moment: ca_ceremony::Moment) -> Observer {
-    let dead = std::sync::atomic::AtomicBool::new(false);
-    Arc::new(move |line, at| {
-        use std::sync::atomic::Ordering;
-        if dead.load(Ordering::SeqCst) || (line, at) == (number, moment) {
-            dead.store(true, Ordering::SeqCst);
-            return Err(std::io::Error::other("the process died here"));
-        }
-        Ok(())
-    })
+    dir
 }
 
 /// The result of a future that never waits.

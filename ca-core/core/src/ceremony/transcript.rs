@@ -62,7 +62,7 @@ pub enum TranscriptEvent {
         /// In what the machine was not as the plan says; in production the run went no further.
         findings: Vec<String>,
     },
-    /// A device was looked at before the first key was made.
+    /// A device was looked at before the ceremony did anything.
     Device {
         /// What it holds.
         place: KeyPlace,
@@ -401,7 +401,7 @@ impl Transcript {
         })
     }
 
-    /// The exceptions: line, what happened, what the software did about it, and what people decided.
+    /// The exceptions, in order.
     pub fn exceptions(&self) -> impl Iterator<Item = ExceptionEntry<'_>> {
         self.lines.iter().filter_map(|line| match &line.entry {
             TranscriptEvent::Exception { what, disposition } => {
