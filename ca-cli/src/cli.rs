@@ -22,7 +22,7 @@ const STYLES: Styles = Styles::styled()
 ///
 /// To try it all on this machine: `ca demo`.
 #[derive(Debug, Parser)]
-#[command(name = "ca", version, propagate_version = true, styles = STYLES, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "ca", version, propagate_version = true, styles = STYLES, max_term_width = 100, after_help = crate::exit::CODES)]
 pub(crate) struct Cli {
     /// The configuration [default: $CA_CONFIG, else /etc/countersign/ca.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -30,8 +30,6 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
-
-const AFTER_HELP: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 wrong configuration; 4 refused by policy; 5 temporary, try again.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -59,6 +57,23 @@ pub(crate) enum Command {
     /// Key ceremonies under dual control, offline
     #[command(subcommand)]
     Ceremony(ca_ceremony::CeremonyCommand),
+    /// Credentials as shares of several people: make, verify, deal again
+    ///
+    /// PINs and keys of key stores are random and in nobody's hands: of the holders, as many as the threshold open them
+    /// together (`ca unseal`).
+    #[command(subcommand)]
+    Credential(ca_custody::CredentialCommand),
+    /// Run the keyholder: the process that has unsealed credentials in memory
+    ///
+    /// The binary `ca-keyholder` is the same and links nothing else; a production host runs that one.
+    Keyholder(ca_custody::KeyholderArgs),
+    /// Give your share to the keyholder, or see how many are there
+    ///
+    /// Each holder does this alone, with the own share and passphrase. The share is opened in your own process, and goes
+    /// to the keyholder over a socket that does not leave this machine.
+    Unseal(ca_custody::UnsealArgs),
+    /// Have the keyholder forget a credential at once; one person is enough
+    Seal(ca_custody::SealArgs),
     /// What only a rehearsed CA can do
     #[command(subcommand)]
     Rehearsal(RehearsalCommand),
@@ -311,6 +326,24 @@ pub(crate) enum AuditCommand {
         /// Go on as entries are written, until Ctrl-C
         #[arg(short, long)]
         follow: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write the whole trail into a file, for an auditor
+    ///
+    /// One JSON object a line: number, leaf (base64) and hash. Whoever has the file checks it with `ca audit
+    /// reconcile FILE` or by hand: each hash is SHA-256 over the hash before (32 zero octets at first) and the leaf.
+    Export {
+        /// The file; one that exists is refused
+        file: PathBuf,
+    },
+    /// Compare the signatures in the hardware module's own log with what is on record
+    ///
+    /// Every signature that the device logged must belong to an attempt on record, and every signature on record must
+    /// be in the device's log. Checks the trail's hash chain on the way. Exit code 1 when something does not fit.
+    Reconcile {
+        /// An exported trail; without it the running instance is asked
+        file: Option<PathBuf>,
         #[command(flatten)]
         output: Output,
     },

@@ -5,7 +5,7 @@
 //! - [`serve`]: the parts in one process; `control`: the socket between commands and the instance;
 //! - `anchor`: the worker's memory outside the database;
 //! - [`agent`]: beside a service; `demo`: what `make run` shows;
-//! - [`system`]: the one implementation of clock and randomness.
+//! - [`system`]: clock and randomness, from `ca_service`, which has what every process needs to run.
 
 pub mod agent;
 pub mod system;
@@ -17,7 +17,6 @@ mod config;
 mod control;
 mod demo;
 mod exit;
-mod logging;
 mod operator;
 mod render;
 mod serve;
@@ -26,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{AuditCommand, Cli, Command, ConfigCommand, RehearsalCommand};
+use cli::{Cli, Command, ConfigCommand, RehearsalCommand};
 use config::Config;
 
 /// Runs `ca` with the process's arguments.
@@ -48,8 +47,14 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let path = config::find(cli.config.as_deref());
     let config = || Config::load(&path);
+    // Holders need not be able to read the CA's configuration.
+    let keyholder = || config().ok()?.keystore.keyholder().map(|(socket, _)| socket.to_owned());
     match cli.command {
         Command::Agent(args) => return agent::run(args).await,
+        Command::Credential(command) => return Ok(ExitCode::from(ca_custody::credential_command(command))),
+        Command::Keyholder(args) => return Ok(ExitCode::from(ca_custody::keyholder_command(&args))),
+        Command::Unseal(args) => return Ok(ExitCode::from(ca_custody::unseal_command(&args, keyholder().as_deref()))),
+        Command::Seal(args) => return Ok(ExitCode::from(ca_custody::seal_command(&args, keyholder().as_deref()))),
         Command::Ceremony(command) => return Ok(ExitCode::from(ca_ceremony::execute(command).await)),
         Command::Import { bundle } => commands::import(&config()?, &bundle).await?,
         Command::Rehearsal(RehearsalCommand::Approve { policy, dir }) => {
@@ -62,7 +67,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Crl(command) => commands::crl(&config()?, command).await?,
         Command::Status { output } => commands::status(&config()?, output).await?,
         Command::Config(ConfigCommand::Check { output }) => commands::check(&config()?, output).await?,
-        Command::Audit(command @ AuditCommand::Tail { .. }) => commands::audit(&config()?, command).await?,
+        Command::Audit(command) => commands::audit(config, command).await?,
         Command::Anchor(command) => commands::anchor(&config()?, command).await?,
         Command::Completions { shell } => commands::completions(shell)?,
         Command::Man { dir } => commands::man(&dir)?,

@@ -9,6 +9,8 @@ mod agent;
 mod anchor;
 mod bad_input;
 mod clients;
+#[cfg(feature = "pkcs11")]
+mod hardware;
 mod harness;
 mod operations;
 mod production;

@@ -174,6 +174,7 @@ algorithm = "p384"
 subject = {{ country = "DE", organization = "Bank", common_name = "Bank Root" }}
 lifetime_days = 7300
 crl_lifetime_days = 400
+next_ceremony_days = 365
 [[issuing]]
 authority = "bank"
 key = "bank-2026"

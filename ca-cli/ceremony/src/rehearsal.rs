@@ -14,7 +14,7 @@ use ca_core::evidence::sshsig;
 use ca_core::model::{AuthorityName, KeyLabel};
 use ca_core::pki::{KeyAlgorithm, sha256};
 use ca_core::policy::{NamePattern, OperatorPolicy, OwnCertificate, Permission, Policy, ProfilePolicy};
-use ca_core::ports::{Clock, KeyStore, Rng};
+use ca_core::ports::{Clock, KeyDevice, Rng};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::{LineEnding, PrivateKey};
 use zeroize::Zeroizing;
@@ -34,9 +34,9 @@ pub struct RehearsalOptions {
     /// The folder: `officers/`, `operator`, `plan.toml` and `bundle/` below it.
     pub dir: PathBuf,
     /// Where the root's key is made.
-    pub root_keys: Arc<dyn KeyStore>,
+    pub root_keys: Arc<dyn KeyDevice>,
     /// Where the issuing authority's key is made.
-    pub online_keys: Arc<dyn KeyStore>,
+    pub online_keys: Arc<dyn KeyDevice>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -103,8 +103,12 @@ pub async fn rehearse(options: RehearsalOptions) -> Result<Rehearsal, Error> {
         let outcome = run(RunOptions {
             plan: plan.clone(),
             bundle: bundle.clone(),
-            root_keys: Arc::clone(&options.root_keys),
-            online_keys: Arc::clone(&options.online_keys),
+            root_keys: Some(Arc::clone(&options.root_keys)),
+            online_keys: Some(Arc::clone(&options.online_keys)),
+            backup_keys: None,
+            wrapped: None,
+            previous: None,
+            requests: Vec::new(),
             clock: Arc::clone(&options.clock),
             rng: Arc::clone(&options.rng),
             observer: None,
@@ -302,6 +306,7 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
                 ("subject", subject("Root")),
                 ("lifetime_days", Value::Integer(3650)),
                 ("crl_lifetime_days", Value::Integer(365)),
+                ("next_ceremony_days", Value::Integer(330)),
             ]),
         ),
         (

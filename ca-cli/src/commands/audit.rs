@@ -6,7 +6,8 @@ use ca_core::log::{Leaf, read_leaf};
 use ca_core::model::{AuditRow, IntentContent, Outcome};
 use serde_json::{Value, json};
 
-use crate::cli::AuditCommand;
+use super::trail;
+use crate::cli::{AuditCommand, Output};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
@@ -15,8 +16,17 @@ use crate::render::{plain, print};
 /// How often `--follow` looks.
 const POLL: Duration = Duration::from_millis(500);
 
-pub(crate) async fn audit(config: &Config, command: AuditCommand) -> anyhow::Result<()> {
-    let AuditCommand::Tail { lines, follow, output } = command;
+/// `config` is not read where a file is enough.
+pub(crate) async fn audit(config: impl Fn() -> anyhow::Result<Config>, command: AuditCommand) -> anyhow::Result<()> {
+    match command {
+        AuditCommand::Tail { lines, follow, output } => tail(&config()?, lines, follow, output).await,
+        AuditCommand::Export { file } => trail::export(&config()?, &file).await,
+        AuditCommand::Reconcile { file: Some(file), output } => trail::reconcile_file(&file, output),
+        AuditCommand::Reconcile { file: None, output } => trail::reconcile(&config()?, output).await,
+    }
+}
+
+async fn tail(config: &Config, lines: u32, follow: bool, output: Output) -> anyhow::Result<()> {
     let mut after = None;
     loop {
         let ControlAnswer::Audit { rows } = ask(&config.control.socket, &ControlRequest::Audit { after, limit: lines }).await? else {
@@ -62,6 +72,8 @@ fn to_line(row: &AuditRow) -> String {
             let (action, object) = match &intent.content {
                 IntentContent::Certificate(c) => ("certificate.intent", c.serial.to_string()),
                 IntentContent::Crl(c) => ("crl.intent", format!("{}/{}", c.scope, c.number)),
+                IntentContent::Request(a) => ("request.intent", a.spki_sha256.to_string()),
+                IntentContent::KeyTest(a) => ("key-test.intent", a.spki_sha256.to_string()),
             };
             format!(
                 "{}  {action:<22} {object} at {} by {}: to be signed, SHA-256 {}",

@@ -35,6 +35,7 @@ pub(crate) async fn cert(config: &Config, command: CertCommand) -> anyhow::Resul
                 } else {
                     None
                 },
+                ..CertificateFilter::default()
             };
             let found = list(config, filter, limit).await?;
             if output.json {

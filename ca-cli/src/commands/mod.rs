@@ -11,6 +11,7 @@ mod grant;
 mod import;
 mod keys;
 mod status;
+mod trail;
 pub(crate) mod values;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -35,7 +36,7 @@ pub(crate) use crl::crl;
 pub(crate) use generate::{completions, man};
 pub(crate) use grant::grant;
 pub(crate) use import::{approve, import, import_verified};
-pub(crate) use keys::{keys, service_key};
+pub(crate) use keys::keys;
 pub(crate) use status::status;
 
 /// Signs `operation` and has the instance apply it.

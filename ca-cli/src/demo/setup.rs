@@ -14,13 +14,13 @@ use ca_core::anchor::{AnchorOperation, ApprovedAnchor};
 use ca_core::model::{AuthorityKind, AuthorityName};
 use ca_core::pki::{Identifier, KeyAlgorithm, pem_encode};
 use ca_core::policy::{NamePattern, OwnCertificate, ProfilePolicy};
-use ca_core::ports::{Clock as _, KeyStore, ServiceKey as _};
+use ca_core::ports::{Clock as _, KeyDevice, ServiceKey as _};
 use ca_keystore::{MasterKey, SoftwareKeyStore, Unsealer};
+use ca_service::service_key::open_or_new;
 use ca_store_sqlite::SqliteStore;
 
 use super::{facts, other_port};
 use crate::anchor;
-use crate::commands::service_key;
 use crate::config::Config;
 use crate::exit::{Exit, configuration, failure, store as store_failure};
 use crate::render::print;
@@ -153,7 +153,7 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
         MasterKey::create(&master, &service, &SystemRng)?;
     }
     let own = |name: &str, lifetime: u64, names: &[&str]| -> anyhow::Result<OwnCertificate> {
-        let key = service_key(&keys.join("service").join(format!("{name}.sealed")), &service)?;
+        let key = open_or_new(&keys.join("service").join(format!("{name}.sealed")), &service)?;
         Ok(OwnCertificate {
             name: name.to_owned(),
             shape: name.to_owned(),
@@ -162,7 +162,7 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
             lifetime,
         })
     };
-    let store_in = |folder: &str, unsealer| -> anyhow::Result<Arc<dyn KeyStore>> {
+    let store_in = |folder: &str, unsealer| -> anyhow::Result<Arc<dyn KeyDevice>> {
         Ok(Arc::new(SoftwareKeyStore::open(keys.join(folder), unsealer)?))
     };
     let rehearsal = rehearse(RehearsalOptions {

@@ -8,12 +8,13 @@ use ca_core::lifecycle::{OperatorReply, Worker};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType};
 use ca_core::pki::{Certificate, Timestamp};
 use ca_core::ports::{
-    AdminStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, KeyStore, RequestQueue as _, StatusStore as _,
-    StoreResult,
+    AdminStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, RequestQueue as _, StatusStore as _, StoreResult,
 };
+use ca_store_socket::Refusals;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
 
+use super::key_watch::KeyWatch;
 use crate::anchor::audit_head;
 use crate::control::protocol::{AuthorityStatus, ControlAnswer, ControlRequest, OwnStatus, StatusReport};
 use crate::control::server::Answers;
@@ -32,9 +33,12 @@ const MAX_JOBS: u32 = 50;
 pub(super) struct InstanceAnswers {
     pub(super) store: SqliteStore,
     pub(super) worker: Arc<Worker>,
-    pub(super) keys: Arc<dyn KeyStore>,
+    /// Why authority keys cannot be used, as the key store last said.
+    pub(super) keys: KeyWatch,
     /// None in `ca worker`.
     pub(super) responder: Option<Arc<Responder>>,
+    /// None without a store socket.
+    pub(super) refusals: Option<Arc<Refusals>>,
     pub(super) started_at: Timestamp,
     pub(super) policy_officers: Vec<String>,
     pub(super) rehearsal: bool,
@@ -158,6 +162,7 @@ impl InstanceAnswers {
                 });
             }
         }
+        let jobs = self.store.jobs(MAX_JOBS).await?;
         Ok(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
@@ -168,12 +173,14 @@ impl InstanceAnswers {
             responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
             anchor_trouble: self.worker.trouble(),
             stopped: self.worker.anchor().state().is_stopped(),
-            keystore_error: self.keys.health().await.err().map(|e| e.to_string()),
+            keystore_error: self.keys.trouble(),
+            refused_store_peers: self.refusals.as_ref().map_or(0, |r| r.peers()),
+            refused_store_commands: self.refusals.as_ref().map_or(0, |r| r.commands()),
             backlog,
             backlog_oldest,
             authorities,
             own,
-            jobs: self.store.jobs(MAX_JOBS).await?,
+            jobs,
         })
     }
 }

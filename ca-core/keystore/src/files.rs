@@ -69,6 +69,19 @@ pub(crate) fn read_private(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8
     Ok(bytes)
 }
 
+/// Overwrites a file and removes it. When this returns, the name is gone for good; what a file system kept of the old
+/// blocks was sealed.
+#[cfg(feature = "authority")]
+pub(crate) fn shred(path: &Path) -> Result<(), SealError> {
+    let mut file = OpenOptions::new().write(true).open(path).map_err(SealError::io("open", path))?;
+    let length = file.metadata().map_err(SealError::io("inspect", path))?.len();
+    let zeros = vec![0u8; usize::try_from(length).unwrap_or(0)];
+    file.write_all(&zeros).and_then(|()| file.sync_all()).map_err(SealError::io("overwrite", path))?;
+    fs::remove_file(path).map_err(SealError::io("remove", path))?;
+    let directory = parent(path);
+    File::open(&directory).and_then(|d| d.sync_all()).map_err(SealError::io("make durable", &directory))
+}
+
 /// Makes sure of a directory that only its owner may change, creating it (0700) where it is missing.
 #[cfg_attr(not(feature = "authority"), expect(dead_code, reason = "only the key store keeps a directory"))]
 pub(crate) fn private_directory(path: &Path) -> Result<(), SealError> {

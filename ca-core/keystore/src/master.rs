@@ -21,7 +21,7 @@ impl MasterKey {
     /// When the file exists or cannot be written.
     pub fn create(path: impl AsRef<Path>, unsealer: &Unsealer, rng: &dyn Rng) -> Result<Self, SealError> {
         let secret = Zeroizing::new(random::<32>(rng));
-        let description = Description { kind: Kind::MasterKey, name: None, algorithm: None };
+        let description = Description::new(Kind::MasterKey, None, None);
         sealed::create(path.as_ref(), &description, secret.as_slice(), unsealer, rng)?;
         // Secrets handed out must be derivable after a restart, so what the disk holds is what is used.
         Self::open(path, unsealer)

@@ -25,7 +25,7 @@ impl SoftwareServiceKey {
     /// When the file exists or cannot be written.
     pub fn generate(path: impl AsRef<Path>, algorithm: KeyAlgorithm, unsealer: &Unsealer, rng: &dyn Rng) -> Result<Self, SealError> {
         let pkcs8 = pair::generate(algorithm)?;
-        let description = Description { kind: Kind::ServiceKey, name: None, algorithm: Some(algorithm) };
+        let description = Description::new(Kind::ServiceKey, None, Some(algorithm));
         sealed::create(path.as_ref(), &description, &pkcs8, unsealer, rng)?;
         // What the disk holds is what is used from now on: a key that cannot be read back must not get a certificate.
         Self::open(path, unsealer)
@@ -37,8 +37,9 @@ impl SoftwareServiceKey {
     /// When the file is missing, open to others, damaged, or does not open with this secret.
     pub fn open(path: impl AsRef<Path>, unsealer: &Unsealer) -> Result<Self, SealError> {
         let path = path.as_ref();
-        let (algorithm, pkcs8) = sealed::open(path, Kind::ServiceKey, None, unsealer)?;
-        let pair = algorithm
+        let (description, pkcs8) = sealed::open(path, Kind::ServiceKey, None, unsealer)?;
+        let pair = description
+            .algorithm
             .and_then(|algorithm| Pair::from_pkcs8(algorithm, &pkcs8))
             .ok_or_else(|| SealError::damaged(path, "it holds no key of the named algorithm"))?;
         Ok(Self { pair, pkcs8 })

@@ -12,7 +12,7 @@ use crate::files::{create_exclusive, read_private};
 use crate::{SealError, random};
 
 const FILE_KEY_MAGIC: &str = "countersign-file-key/1 ";
-const MAX_PASSPHRASE: usize = 1024;
+pub(crate) const MAX_PASSPHRASE: usize = 1024;
 
 /// What opens sealed files: a passphrase that a person knows, or a key that a file holds. It comes from a file, a
 /// descriptor or the terminal, never from arguments or the environment.
@@ -48,11 +48,7 @@ impl Unsealer {
     /// When the file exists or cannot be written.
     pub fn create_file_key(path: impl AsRef<Path>, rng: &dyn Rng) -> Result<Self, SealError> {
         let key = Zeroizing::new(random::<32>(rng));
-        let mut text = Zeroizing::new(String::with_capacity(128));
-        text.push_str(FILE_KEY_MAGIC);
-        STANDARD.encode_string(key.as_slice(), &mut text);
-        text.push('\n');
-        create_exclusive(path.as_ref(), text.as_bytes(), rng)?;
+        create_exclusive(path.as_ref(), file_key_text(&key).as_bytes(), rng)?;
         Ok(Self::FileKey(key))
     }
 
@@ -61,18 +57,7 @@ impl Unsealer {
     /// # Errors
     /// When the file is missing, open to others, empty, or longer than 1,024 bytes.
     pub fn passphrase_from_file(path: impl AsRef<Path>) -> Result<Self, SealError> {
-        let path = path.as_ref();
-        let mut bytes = read_private(path, MAX_PASSPHRASE + 2)?;
-        if bytes.last() == Some(&b'\n') {
-            bytes.pop();
-            if bytes.last() == Some(&b'\r') {
-                bytes.pop();
-            }
-        }
-        if bytes.is_empty() || bytes.len() > MAX_PASSPHRASE {
-            return Err(SealError::damaged(path, "a passphrase has 1 to 1024 bytes"));
-        }
-        Ok(Self::Passphrase(bytes))
+        secret_from_file(path.as_ref()).map(Self::Passphrase)
     }
 
     pub(crate) const fn sort(&self) -> &'static str {
@@ -81,6 +66,30 @@ impl Unsealer {
             Self::FileKey(_) => "file key",
         }
     }
+}
+
+/// A file key as [`Unsealer::file_key_from`] reads it.
+pub fn file_key_text(key: &[u8; 32]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(128));
+    text.push_str(FILE_KEY_MAGIC);
+    STANDARD.encode_string(key, &mut text);
+    text.push('\n');
+    text
+}
+
+/// Reads a secret from a file or a descriptor, without the line's end.
+pub(crate) fn secret_from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let mut bytes = read_private(path, MAX_PASSPHRASE + 2)?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    if bytes.is_empty() || bytes.len() > MAX_PASSPHRASE {
+        return Err(SealError::damaged(path, "a secret has 1 to 1024 bytes"));
+    }
+    Ok(bytes)
 }
 
 impl fmt::Debug for Unsealer {

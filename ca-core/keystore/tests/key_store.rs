@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ca_core::pki::{KeyAlgorithm, SignatureAlgorithm};
-use ca_core::ports::{GenerateKey, KeyStore, KeyStoreError, SignInput};
+use ca_core::ports::{DeviceKind, GenerateKey, KeyDevice as _, KeyStore, KeyStoreError, SignInput};
 use ca_keystore::{SoftwareKeyStore, Unsealer};
 use zeroize::Zeroizing;
 
@@ -48,7 +48,7 @@ async fn passes_the_suite_with_a_passphrase() {
 async fn after(unsealer: Unsealer, reader: Unsealer, damage: impl FnOnce(&Path)) -> KeyStoreError {
     let directory = tempfile::tempdir().unwrap();
     let label: ca_core::model::KeyLabel = "demo".parse().unwrap();
-    open(directory.path(), &unsealer).generate(GenerateKey { label: label.clone(), algorithm: KeyAlgorithm::P256 }).await.unwrap();
+    open(directory.path(), &unsealer).generate(GenerateKey::new(label.clone(), KeyAlgorithm::P256)).await.unwrap();
     damage(&directory.path().join("demo.sealed"));
     let store = open(directory.path(), &reader);
     let described = store.describe(&label).await.expect_err("the key must not open");
@@ -77,7 +77,7 @@ async fn a_wrong_secret_does_not_open() {
 async fn every_changed_byte_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let label: ca_core::model::KeyLabel = "demo".parse().unwrap();
-    open(directory.path(), &file_key(1)).generate(GenerateKey { label: label.clone(), algorithm: KeyAlgorithm::P256 }).await.unwrap();
+    open(directory.path(), &file_key(1)).generate(GenerateKey::new(label.clone(), KeyAlgorithm::P256)).await.unwrap();
     let path = directory.path().join("demo.sealed");
     let whole = fs::read(&path).unwrap();
     for position in 0..whole.len() {
@@ -127,4 +127,51 @@ fn a_directory_that_others_may_change_is_refused() {
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let error = SoftwareKeyStore::open(directory.path(), file_key(1)).expect_err("refused").to_string();
     assert!(error.contains("hint: chmod 700"), "{error}");
+}
+
+const OFFERS: ca_testkit::key_device::Offers<'_> = ca_testkit::key_device::Offers {
+    kind: DeviceKind::Software,
+    algorithms: &[KeyAlgorithm::P256, KeyAlgorithm::Ed25519, KeyAlgorithm::Rsa2048],
+    wrapping_key: "backup",
+    attests: false,
+    logs: false,
+};
+
+fn device(directory: &Path) -> SoftwareKeyStore {
+    SoftwareKeyStore::open(directory, file_key(1)).unwrap().with_wrapping_key("backup", file_key(9))
+}
+
+#[tokio::test]
+async fn passes_the_device_suite() {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = directory.path().join("keys");
+    ca_testkit::key_device::conformance(|| Arc::new(device(&keys)), OFFERS).await;
+    ca_testkit::key_device::backups(&device(&keys), &device(&directory.path().join("backup")), OFFERS).await;
+    let other = device(&directory.path().join("other"));
+    assert_ne!(other.identity().await.unwrap().serial, device(&keys).identity().await.unwrap().serial);
+    fs::write(directory.path().join("other/serial"), "countersign-software-store/1 x\n").unwrap();
+    assert!(other.identity().await.unwrap_err().to_string().contains("holds no serial number"));
+}
+
+#[tokio::test]
+async fn a_key_leaves_only_under_the_wrapping_key_that_it_was_made_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = device(&directory.path().join("a"));
+    let label: ca_core::model::KeyLabel = "demo".parse().unwrap();
+    let request =
+        |name: &str| GenerateKey { exportable_under: Some(name.to_owned()), ..GenerateKey::new(label.clone(), KeyAlgorithm::P256) };
+    assert!(store.generate(request("unknown")).await.unwrap_err().to_string().contains("no wrapping key `unknown`"));
+    store.generate(request("backup")).await.unwrap();
+    let wrapped = store.export_wrapped(&label, "backup").await.unwrap();
+    let stranger = SoftwareKeyStore::open(directory.path().join("b"), file_key(1)).unwrap();
+    assert!(stranger.import_wrapped(&wrapped).await.unwrap_err().to_string().contains("no wrapping key `backup`"));
+    let stranger = stranger.with_wrapping_key("backup", file_key(8));
+    assert!(matches!(stranger.import_wrapped(&wrapped).await, Err(KeyStoreError::Unseal(_))), "another secret");
+    let mut renamed = wrapped.clone();
+    renamed.label = "else".parse().unwrap();
+    assert!(store.import_wrapped(&renamed).await.unwrap_err().to_string().contains("under another name"));
+    // The wrapped file is none of the store's own, and the other way around.
+    fs::write(directory.path().join("a/else.sealed"), &wrapped.bytes).unwrap();
+    fs::set_permissions(directory.path().join("a/else.sealed"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(store.describe(&"else".parse().unwrap()).await.unwrap_err().to_string().contains("it holds a WrappedKey"));
 }

@@ -106,6 +106,18 @@ impl CertificateStore for SqliteStore {
         if let Some(grant) = &filter.grant {
             query.push(" AND c.grant_id = ").push_bind(grant.as_str().to_owned());
         }
+        if let Some(account) = &filter.account {
+            query.push(" AND c.account_id = ").push_bind(account.as_str().to_owned());
+        }
+        if let Some(key) = &filter.spki_sha256 {
+            query.push(" AND c.spki_sha256 = ").push_bind(key.0.to_vec());
+        }
+        if let Some(from) = filter.issued_from {
+            query.push(" AND c.created_at >= ").push_bind(from.unix());
+        }
+        if let Some(before) = filter.issued_before {
+            query.push(" AND c.created_at < ").push_bind(before.unix());
+        }
         if let Some(profile) = &filter.profile {
             query.push(" AND c.profile = ").push_bind(profile.clone());
         }

@@ -10,6 +10,7 @@
 mod accounts;
 mod acme;
 mod admin;
+mod approvals;
 mod audit;
 mod authorities;
 mod certificates;

@@ -16,10 +16,14 @@ const KEEP_REQUESTS: Duration = Duration::from_secs(7 * 86_400);
 /// How long a CRL is kept after its nextUpdate, once another one is current.
 const KEEP_CRLS: Duration = Duration::from_secs(30 * 86_400);
 
+/// How long a proposal can be looked at after it expired.
+const KEEP_PROPOSALS: Duration = Duration::from_secs(90 * 86_400);
+
 impl Tx {
     pub(crate) async fn prune(&mut self, now: Timestamp, at_most: u32) -> StoreResult<u64> {
         let mut left = limit(at_most);
         let (requests_before, crls_before) = (now.minus(KEEP_REQUESTS).unix(), now.minus(KEEP_CRLS).unix());
+        let proposals_before = now.minus(KEEP_PROPOSALS).unix();
         let now = now.unix();
         // An order without any attempt: authorizations and requests go with it.
         let orders = sqlx::query!(
@@ -64,7 +68,19 @@ impl Tx {
         .execute(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
-        Ok(orders.rows_affected() + requests.rows_affected() + nonces.rows_affected() + crls.rows_affected())
+        left -= count(crls.rows_affected());
+        // What a roster change or a revocation stands on is kept with it, and the audit trail has it all.
+        let proposals = sqlx::query!(
+            "DELETE FROM proposals WHERE seq IN (
+               SELECT seq FROM proposals WHERE expires_at <= $1 AND state <> 'begun' ORDER BY expires_at LIMIT $2)",
+            proposals_before,
+            left
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        let gone = [&orders, &requests, &nonces, &crls, &proposals].map(sqlx::sqlite::SqliteQueryResult::rows_affected);
+        Ok(gone.iter().sum())
     }
 }
 

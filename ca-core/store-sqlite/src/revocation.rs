@@ -20,14 +20,17 @@ use crate::{SqliteStore, crls};
 impl Tx {
     async fn revoke(&mut self, request: &RevocationRequest) -> StoreResult<Revoked> {
         let (authority, serial) = (request.authority.as_str(), request.serial.as_bytes().as_slice());
-        let row = sqlx::query!("SELECT revoked_at FROM certificates WHERE authority = $1 AND serial = $2", authority, serial)
+        let row = sqlx::query!("SELECT revocation_reason FROM certificates WHERE authority = $1 AND serial = $2", authority, serial)
             .fetch_optional(&mut self.connection)
             .await
             .map_err(from_sqlx)?;
-        match row {
+        let hold = RevocationReason::CertificateHold;
+        match row.map(|row| row.revocation_reason) {
             None => return Ok(Revoked::NotFound),
-            Some(row) if row.revoked_at.is_some() => return Ok(Revoked::Already),
-            Some(_) => {}
+            Some(None) => {}
+            // Off hold into a final revocation: there is no way back from that.
+            Some(Some(code)) if code == i64::from(hold.code()) && request.reason != hold => {}
+            Some(Some(_)) => return Ok(Revoked::Already),
         }
         let entry = AuditEntry {
             at: request.at,
@@ -44,7 +47,8 @@ impl Tx {
         Ok(number.map_or(Revoked::Already, |number| Revoked::Now { number }))
     }
 
-    /// Revokes a recorded serial: job, ledger, row. Gives the ledger number; none where it was revoked before.
+    /// Revokes a recorded serial: job, ledger, row. Gives the ledger number; none where it was revoked before. One on
+    /// hold keeps the time of the hold: since then it has not been good.
     pub(crate) async fn revoke_row(
         &mut self,
         authority: &AuthorityName,
@@ -56,9 +60,10 @@ impl Tx {
         let (name, serial, code) = (authority.as_str(), serial.as_bytes().as_slice(), i64::from(reason.code()));
         let row = sqlx::query!(
             r#"SELECT c.crl_partition, a.kind AS "kind!" FROM certificates c JOIN authorities a ON a.name = c.authority
-               WHERE c.authority = $1 AND c.serial = $2 AND c.revoked_at IS NULL"#,
+               WHERE c.authority = $1 AND c.serial = $2 AND (c.revoked_at IS NULL OR c.revocation_reason = 6 AND $3 <> 6)"#,
             name,
-            serial
+            serial,
+            code
         )
         .fetch_optional(&mut self.connection)
         .await
@@ -88,8 +93,8 @@ impl Tx {
         .await
         .map_err(from_sqlx)?;
         sqlx::query!(
-            "UPDATE certificates SET revoked_at = $3, revocation_reason = $4, invalidity_date = $5, revoked_number = $6
-             WHERE authority = $1 AND serial = $2 AND revoked_at IS NULL",
+            "UPDATE certificates SET revoked_at = coalesce(revoked_at, $3), revocation_reason = $4, invalidity_date = $5, revoked_number = $6
+             WHERE authority = $1 AND serial = $2 AND (revoked_at IS NULL OR revocation_reason = 6)",
             name,
             serial,
             at,

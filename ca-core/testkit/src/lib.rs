@@ -6,14 +6,18 @@
 #![allow(clippy::unwrap_used, reason = "a suite that meets an error has failed")]
 
 pub mod acme;
+pub mod key_device;
 pub mod key_store;
 pub mod operator;
+pub mod softhsm;
 pub mod store;
 
 mod clock;
 mod faulty_keys;
+mod logging_keys;
 mod rng;
 
 pub use clock::FakeClock;
 pub use faulty_keys::{Fault, FaultyKeys};
+pub use logging_keys::LoggingKeys;
 pub use rng::SeededRng;

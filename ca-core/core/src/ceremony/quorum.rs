@@ -3,6 +3,9 @@
 use super::{CeremonyError, Roster};
 use crate::evidence::sshsig::{self, SshSigError};
 
+/// The most signatures over one document: every key of the largest roster.
+pub const MOST_SIGNATURES: usize = 512;
+
 /// One officer's verified signature.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Approval {
@@ -36,17 +39,28 @@ pub fn signer(roster: &Roster, what: &'static str, message: &[u8], armored: &str
 /// # Errors
 /// When one signature is wrong, by nobody on the roster, or too few people signed.
 pub fn quorum(roster: &Roster, what: &'static str, message: &[u8], signatures: &[String]) -> Result<Vec<String>, CeremonyError> {
-    const MOST: usize = 512;
-    if signatures.len() > MOST {
-        return Err(CeremonyError::refused(what, format!("{} signatures; the most is {MOST}", signatures.len())));
+    at_least(roster.threshold, roster, what, message, signatures)
+}
+
+/// As [`quorum`], with another number of people than the roster's threshold: for what one officer alone may do.
+pub(super) fn at_least(
+    needed: u32,
+    roster: &Roster,
+    what: &'static str,
+    message: &[u8],
+    signatures: &[String],
+) -> Result<Vec<String>, CeremonyError> {
+    if signatures.len() > MOST_SIGNATURES {
+        return Err(CeremonyError::refused(what, format!("{} signatures; the most is {MOST_SIGNATURES}", signatures.len())));
     }
     let mut names = std::collections::BTreeSet::new();
     for armored in signatures {
         names.insert(signer(roster, what, message, armored)?.officer);
     }
     let names: Vec<String> = names.into_iter().collect();
-    if names.len() < usize::try_from(roster.threshold).unwrap_or(usize::MAX) {
-        return Err(CeremonyError::Quorum { what, needed: roster.threshold, signed: names });
+    // Nobody is never enough, whatever a document says.
+    if names.len() < usize::try_from(needed.max(1)).unwrap_or(usize::MAX) {
+        return Err(CeremonyError::Quorum { what, needed, signed: names });
     }
     Ok(names)
 }

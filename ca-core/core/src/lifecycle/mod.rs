@@ -1,13 +1,16 @@
 //! The worker: leases signing requests and lifecycle jobs, and is the only one that has authority keys used.
 //!
 //! [`Worker::step_requests`] serves the front end's queue, [`Worker::tick_jobs`] the schedule,
-//! [`Worker::reconcile`] closes what a death left open, [`Worker::apply_statement`] does what operators signed,
-//! [`Worker::follow_record`] sees that the database is the one that the anchor remembers. All of them enter [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
+//! [`Worker::reconcile`] closes what a death left open, [`Worker::drain_device_log`] follows the device's own log,
+//! [`Worker::apply_statement`] does what operators signed, [`Worker::follow_record`] sees that the database is the one
+//! that the anchor remembers. All of them enter [`crate::issuance`]; there is no second signing path. Each may be
+//! called at any time and from any
 //! task: leases and compare-and-set in the store keep them apart, and a restart just calls them again.
 //!
 //! Deliberately absent: loops, timers and tasks, which belong to the shell; and trust in rows, see
 //! [`crate::evidence::chain`].
 
+mod device_log;
 mod guard;
 mod jobs;
 mod join;
@@ -29,8 +32,9 @@ use crate::evidence::memo::Memo;
 use crate::model::{Actor, AuditEntry, AuthorityName, OrderId, Outcome, WorkerId};
 use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
-use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, Publisher, Rng, StoreError, WorkerStore};
+use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
 
+pub use device_log::{FollowedLog, reconcile};
 pub use guard::{WINDOW, walk};
 pub use operator::{EabKey, OperatorReply};
 pub use probe::{HaltPoint, NoProbe, Probe};
@@ -94,6 +98,9 @@ pub enum WorkerError {
     /// The store.
     #[error("the worker's store: {0}")]
     Store(#[from] StoreError),
+    /// The device behind the authority keys.
+    #[error("the device of the authority keys: {0}")]
+    Device(#[from] KeyStoreError),
     /// The anchor, or what the database is beside it.
     #[error(transparent)]
     Anchor(#[from] AnchorError),
@@ -127,6 +134,7 @@ pub struct Worker {
     trouble: Mutex<guard::Trouble>,
     signers: Mutex<signer::Signers>,
     released: Mutex<Memo<OrderId, ()>>,
+    asked: Mutex<device_log::AskedByKey>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -157,6 +165,7 @@ impl Worker {
             trouble: Mutex::default(),
             signers: Mutex::default(),
             released: Mutex::new(Memo::new(RELEASED)),
+            asked: Mutex::default(),
         }
     }
 

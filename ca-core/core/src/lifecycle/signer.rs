@@ -104,11 +104,13 @@ impl Worker {
     pub(super) async fn issue<T: Send>(&self, prepared: Prepared<T>) -> Result<Vec<u8>, Failure> {
         let intent = prepared.intent();
         let (attempt, authority, actor) = (intent.attempt.clone(), intent.authority.clone(), intent.actor.clone());
+        let key = intent.key.clone();
         let recorded = issuance::record(&*self.store, prepared).await.map_err(|e| match e {
             IssuanceError::Store(error) => error.into(),
             other => Failure::later(other),
         })?;
         self.probe.at(HaltPoint::AfterIntent);
+        self.count_asked(&key);
         let signed = match issuance::sign(&*self.keys, recorded).await {
             Ok(signed) => signed,
             Err(error) => {
@@ -119,6 +121,7 @@ impl Worker {
                 return Err(Failure::Later { cause: error.to_string(), wait: Some(Duration::from_secs(15)) });
             }
         };
+        self.count_answered(&key);
         self.probe.at(HaltPoint::AfterSign);
         self.probe.at(HaltPoint::BeforeRelease);
         match issuance::release(&*self.store, signed, actor, self.clock.now()).await {

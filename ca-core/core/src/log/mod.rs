@@ -3,6 +3,12 @@
 //! Leaf bytes are fixed from the first release: they become the leaves of the append-only Merkle log. This module
 //! deliberately lacks the log itself; it only fixes the bytes.
 
+mod reconcile;
+
+pub use reconcile::{
+    ChainError, DEVICE_LOG, DEVICE_LOG_BEGIN, DeviceLogBatch, DeviceLogBegin, KeyAccount, MAX_ENTRIES, Reconciler, Reconciliation,
+};
+
 use crate::model::{AuditEntry, Intent};
 use crate::pki::{Sha256Digest, sha256};
 

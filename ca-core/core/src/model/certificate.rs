@@ -66,8 +66,16 @@ pub struct CertificateFilter {
     pub name: Option<String>,
     /// Of this grant.
     pub grant: Option<GrantId>,
+    /// Of this account.
+    pub account: Option<AccountId>,
+    /// With this key, by the SHA-256 of its SubjectPublicKeyInfo.
+    pub spki_sha256: Option<Sha256Digest>,
     /// Of this profile.
     pub profile: Option<String>,
+    /// On record from this time on.
+    pub issued_from: Option<Timestamp>,
+    /// On record before this time.
+    pub issued_before: Option<Timestamp>,
     /// That end before this time.
     pub expires_before: Option<Timestamp>,
     /// Revoked ones only, or unrevoked ones only.

@@ -75,6 +75,14 @@ text_id!(
     KeyLabel, "key label"
 );
 text_id!(
+    /// A credential that opens a key store, kept as shares of several people.
+    CredentialName, "credential name"
+);
+text_id!(
+    /// A person who holds a share of a credential; it stands in file names.
+    HolderName, "holder name"
+);
+text_id!(
     /// A grant, and the `kid` of its external account binding (RFC 8555 §7.3.4).
     GrantId, "grant id"
 );
@@ -109,6 +117,11 @@ text_id!(
 text_id!(
     /// A lifecycle job, unique by what it is about, for example `renew-ocsp.demo`.
     JobId, "job id"
+);
+
+text_id!(
+    /// A proposal: derived from its statement, so that the name of one never means another.
+    ProposalId, "proposal id"
 );
 
 fn first_128_bits(digest: Sha256Digest) -> String {
@@ -151,6 +164,14 @@ impl RequestId {
     /// The request that issues for `order`; an order has one.
     pub fn for_order(order: &OrderId) -> Self {
         Self(format!("f.{order}"))
+    }
+}
+
+impl ProposalId {
+    /// The proposal of this statement: 64 bits of its digest, short enough to be typed. The store refuses a second
+    /// statement with the same id.
+    pub fn of(statement: &str) -> Self {
+        Self(first_128_bits(sha256(statement.as_bytes()))[..16].to_owned())
     }
 }
 

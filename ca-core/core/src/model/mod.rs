@@ -13,6 +13,7 @@ mod intent;
 mod job;
 mod order;
 mod problem;
+mod proposal;
 mod request;
 mod revocation;
 
@@ -24,13 +25,16 @@ pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
 pub use id::{
-    AccountId, AttemptId, AuthorityName, AuthorizationId, GrantId, IdError, JobId, KeyLabel, LeaseToken, OrderId, RequestId, WorkerId,
+    AccountId, AttemptId, AuthorityName, AuthorizationId, CredentialName, GrantId, HolderName, IdError, JobId, KeyLabel, LeaseToken,
+    OrderId, ProposalId, RequestId, WorkerId,
 };
 pub use intent::{
-    Abandonment, CertificateIntent, Completed, Completion, CrlIntent, Intent, IntentContent, OpenIntent, Origin, SignedBytes,
+    Abandonment, ArtefactIntent, CertificateIntent, Completed, Completion, CrlIntent, Intent, IntentContent, OpenIntent, Origin,
+    SignedBytes,
 };
 pub use job::{Job, JobKind, JobRecord, LeasedJob};
 pub use order::{Authorization, AuthorizationStatus, NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};
 pub use problem::{Problem, ProblemType};
+pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};
 pub use request::{Evidence, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};

@@ -123,6 +123,7 @@ pub struct WrappedKey {
     /// The wrapping key, in the device's own terms.
     pub wrapping_key: String,
     /// The wrapped bytes, opaque to all but a device that has the wrapping key.
+    #[serde(with = "crate::model::bytes")]
     pub bytes: Vec<u8>,
 }
 
@@ -141,6 +142,7 @@ pub struct DeviceLogEntry {
     /// Whether the device did it.
     pub succeeded: bool,
     /// The entry as the device wrote it, with the digest that chains it.
+    #[serde(with = "crate::model::bytes")]
     pub raw: Vec<u8>,
 }
 

@@ -24,6 +24,16 @@ pub struct GenerateKey {
     pub label: KeyLabel,
     /// The algorithm.
     pub algorithm: KeyAlgorithm,
+    /// The wrapping key, in the device's own terms, under which the key may leave the device for a backup (ceremony
+    /// requirement 19); none: it can never leave. A store that cannot hold a key to that refuses.
+    pub exportable_under: Option<String>,
+}
+
+impl GenerateKey {
+    /// A key that can never leave its device.
+    pub const fn new(label: KeyLabel, algorithm: KeyAlgorithm) -> Self {
+        Self { label, algorithm, exportable_under: None }
+    }
 }
 
 /// What is to be signed.
@@ -58,6 +68,9 @@ pub enum KeyStoreError {
     /// The passphrase or the file key does not open the sealed key.
     #[error("cannot unseal `{0}`: wrong passphrase or file key, or the file was changed")]
     Unseal(String),
+    /// The device does not take the credential that opens it. Trying again may lock it.
+    #[error("the device refuses the credential: {0}")]
+    Credential(String),
     /// The device or the file system did not answer; trying again may help.
     #[error("the key store is not available: {0}")]
     Unavailable(String),

@@ -13,8 +13,9 @@ use async_trait::async_trait;
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter,
     CertificateRecord, Completed, Completion, CrlRecord, CrlScope, GrantId, GrantRecord, Intent, Job, JobId, JobRecord, LeaseToken,
-    LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem, RequestId, RequestState,
-    RevocationRequest, Revoked, RevokedEntry, SerialStatus, SigningRequest, WorkerId,
+    LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem, Proposal, ProposalId, ProposalState,
+    RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus, SigningRequest, StoredApproval,
+    Unheld, UnholdRequest, WorkerId,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
@@ -166,6 +167,7 @@ pub trait CertificateStore: Send + Sync {
 #[async_trait]
 pub trait RevocationStore: Send + Sync {
     /// Revokes: status, ledger row, audit row and the CRL job's due time, in one transaction (status requirement S2).
+    /// A certificate on hold is revoked for good by any other reason, from the time of the hold on.
     async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked>;
 }
 
@@ -256,9 +258,60 @@ pub trait AdminStore: Send + Sync {
     async fn grants(&self, limit: u32) -> StoreResult<Vec<GrantRecord>>;
 }
 
+/// The most proposals that wait for signatures at a time.
+pub const MAX_PENDING_PROPOSALS: u32 = 64;
+
+/// What officers propose, sign and bring about. Nothing in it allows anything: the worker verifies the signatures in a
+/// row, from bytes to meaning, whenever it acts.
+#[async_trait]
+pub trait ApprovalStore: Send + Sync {
+    /// Stores a pending proposal. One that is there, or more than [`MAX_PENDING_PROPOSALS`] that wait and have not
+    /// expired, is a conflict.
+    async fn put_proposal(&self, proposal: &Proposal, audit: &AuditEntry) -> StoreResult<()>;
+    /// A proposal with its subject.
+    async fn proposal(&self, id: &ProposalId) -> StoreResult<Option<Proposal>>;
+    /// Proposals, newest first, without their subjects.
+    async fn proposals(&self, state: Option<ProposalState>, limit: u32) -> StoreResult<Vec<Proposal>>;
+    /// Adds an officer's signature to a pending proposal; a second one of the same officer takes the first one's place.
+    async fn add_approval(&self, id: &ProposalId, approval: &StoredApproval, audit: &AuditEntry) -> StoreResult<()>;
+    /// Moves a pending proposal to begun and spends its nonce; of concurrent calls exactly one succeeds, the others
+    /// are a conflict.
+    async fn begin_act(&self, id: &ProposalId, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()>;
+    /// Remembers how far a begun act has come; it never goes back.
+    async fn advance_act(&self, id: &ProposalId, progress: u64) -> StoreResult<()>;
+    /// Ends a pending or begun proposal: done, or for the reason given. One that has ended is a conflict.
+    async fn end_act(&self, id: &ProposalId, reason: Option<&str>, audit: &AuditEntry) -> StoreResult<()>;
+    /// Ends every pending proposal, because what they stand on has changed. Tells how many.
+    async fn void_proposals(&self, reason: &str, audit: &AuditEntry) -> StoreResult<u64>;
+
+    /// Stores a change of the roster under the number after the last one; any other number is a conflict, the same
+    /// change again changes nothing.
+    async fn put_roster_change(&self, number: u64, document: &str, audit: &AuditEntry) -> StoreResult<()>;
+    /// The changes of the roster, oldest first.
+    async fn roster_changes(&self, limit: u32) -> StoreResult<Vec<(u64, String)>>;
+
+    /// Stores that an authority's certificate is revoked. Tells whether it was not before; what stands is kept.
+    async fn put_revoked_authority(&self, revoked: &RevokedAuthority, audit: &AuditEntry) -> StoreResult<bool>;
+    /// The authorities whose certificate is revoked.
+    async fn revoked_authorities(&self) -> StoreResult<Vec<RevokedAuthority>>;
+
+    /// Takes a certificate off hold: status, ledger row, audit row and the CRL job's due time, in one transaction.
+    async fn unhold(&self, request: &UnholdRequest) -> StoreResult<Unheld>;
+}
+
 /// Everything the worker uses.
 pub trait WorkerStore:
-    IssuanceStore + RequestQueue + CertificateStore + RevocationStore + StatusStore + CrlStore + JobStore + AuditStore + AdminStore + AcmeStore
+    IssuanceStore
+    + RequestQueue
+    + CertificateStore
+    + RevocationStore
+    + StatusStore
+    + CrlStore
+    + JobStore
+    + AuditStore
+    + AdminStore
+    + ApprovalStore
+    + AcmeStore
 {
 }
 impl<T> WorkerStore for T where
@@ -271,6 +324,7 @@ impl<T> WorkerStore for T where
         + JobStore
         + AuditStore
         + AdminStore
+        + ApprovalStore
         + AcmeStore
 {
 }

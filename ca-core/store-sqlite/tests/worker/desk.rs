@@ -27,7 +27,7 @@ use ca_store_sqlite::SqliteStore;
 use ca_testkit::acme::{self, ClientKey};
 use ca_testkit::operator::Operator;
 use ca_testkit::store::audit;
-use ca_testkit::{FakeClock, FaultyKeys, SeededRng};
+use ca_testkit::{FakeClock, FaultyKeys, LoggingKeys, SeededRng};
 use sqlx::Connection as _;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
@@ -80,6 +80,7 @@ pub(crate) struct Desk {
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) anchor: Arc<MemoryAnchor>,
     pub(crate) keys: Arc<FaultyKeys>,
+    pub(crate) device: Arc<LoggingKeys>,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) probe: Arc<DieAt>,
     pub(crate) policy: Policy,
@@ -97,11 +98,12 @@ impl Desk {
         let store = Arc::new(SqliteStore::open(folder.path().join("store.db"), Arc::clone(&rng)).await.unwrap());
         let unsealer = || Unsealer::FileKey(Zeroizing::new([7; 32]));
         let software: Arc<dyn KeyStore> = Arc::new(SoftwareKeyStore::open(folder.path().join("keys"), unsealer()).unwrap());
-        let keys = Arc::new(FaultyKeys::new(software));
+        let device = Arc::new(LoggingKeys::new(software));
+        let keys = Arc::new(FaultyKeys::new(Arc::clone(&device) as Arc<dyn KeyStore>));
         let clock = Arc::new(FakeClock::default());
         let mut own_keys = Vec::new();
         for label in ["ca", "ocsp", "server"] {
-            let request = GenerateKey { label: label.parse().unwrap(), algorithm: KeyAlgorithm::P256 };
+            let request = GenerateKey::new(label.parse().unwrap(), KeyAlgorithm::P256);
             own_keys.push(keys.generate(request).await.unwrap().public_key);
         }
         let ca_key = own_keys.remove(0);
@@ -120,7 +122,7 @@ impl Desk {
         let probe = Arc::new(DieAt::default());
         let anchor = Arc::new(MemoryAnchor::new(AnchorState::new(beginning(clock.now()))));
         let worker = Arc::new(worker(&store, &anchor, &keys, &clock, &probe, policy.clone(), own_keys.clone(), 4));
-        Self { store, anchor, keys, clock, probe, policy, issuer, own_keys, worker, counter: AtomicU64::new(0), folder }
+        Self { store, anchor, keys, device, clock, probe, policy, issuer, own_keys, worker, counter: AtomicU64::new(0), folder }
     }
 
     /// Another process on the same store.

@@ -5,6 +5,7 @@
 mod anchor;
 mod crash;
 mod desk;
+mod device_log;
 mod jobs;
 mod operator;
 mod orders;

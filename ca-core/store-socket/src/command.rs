@@ -1,0 +1,315 @@
+//! What can be asked for, by whom, and how it is answered.
+
+use std::fmt;
+
+use ca_core::model::{
+    AccountId, Actor, AuditEntry, AuthorityName, AuthorizationId, CrlRecord, CrlScope, GrantId, NewAccount, NewOrder, OrderId, RequestId,
+    RevocationRequest,
+};
+use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
+use ca_core::ports::{StoreError, StoreResult};
+use serde::{Deserialize, Serialize};
+
+/// The version of what is said on the socket; both sides must have the same.
+pub(crate) const VERSION: u32 = 1;
+
+/// What a process is to the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The ACME front end.
+    Acme,
+    /// The OCSP responder.
+    Responder,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 2] = [Self::Acme, Self::Responder];
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Acme => "acme",
+            Self::Responder => "responder",
+        })
+    }
+}
+
+/// The server's first frame.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Greeting {
+    /// Commands may follow.
+    Welcome {
+        /// See [`VERSION`].
+        version: u32,
+        /// What the client is taken for.
+        role: Role,
+    },
+    /// The connection ends here.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A command of the store's ports. Each method of the ports that a role needs has one; the meaning is the method's.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "the fields are the arguments of the methods of `ca_core::ports` with the same names")]
+pub enum Command {
+    /// `AcmeStore::queue_account`
+    QueueAccount { account: NewAccount, audit: AuditEntry },
+    /// `AcmeStore::account`
+    Account { id: AccountId },
+    /// `AcmeStore::account_by_key`
+    AccountByKey { thumbprint: String },
+    /// `AcmeStore::update_contact`
+    UpdateContact { id: AccountId, contact: Vec<String>, audit: AuditEntry },
+    /// `AcmeStore::deactivate_account`
+    DeactivateAccount { id: AccountId, audit: AuditEntry },
+    /// `AcmeStore::change_key`
+    ChangeKey { id: AccountId, old_thumbprint: String, jwk: String, thumbprint: String, jws: String, audit: AuditEntry },
+    /// `AcmeStore::grant`
+    Grant { id: GrantId },
+    /// `AcmeStore::create_order`
+    CreateOrder { order: NewOrder, audit: AuditEntry },
+    /// `AcmeStore::order`
+    Order { id: OrderId },
+    /// `AcmeStore::orders_of`
+    OrdersOf { account: AccountId, cursor: Option<OrderId>, limit: u32 },
+    /// `AcmeStore::authorization`
+    Authorization { id: AuthorizationId },
+    /// `AcmeStore::authorizations_of`
+    AuthorizationsOf { order: OrderId },
+    /// `AcmeStore::deactivate_authorization`
+    DeactivateAuthorization { id: AuthorizationId, audit: AuditEntry },
+    /// `AcmeStore::queue_finalize`
+    QueueFinalize { order: OrderId, jws: String, now: Timestamp, audit: AuditEntry },
+    /// `AcmeStore::await_request`
+    AwaitRequest { id: RequestId, at_most_ms: u64 },
+    /// `RevocationStore::revoke`
+    Revoke { request: RevocationRequest },
+    /// `RequestBacklog::oldest_wait`
+    OldestWait { now: Timestamp },
+    /// `AdminStore::policy`: the profiles on offer are in it
+    Policy,
+    /// `CertificateStore::authorities`
+    Authorities,
+    /// `CertificateStore::certificate`
+    Certificate { authority: AuthorityName, serial: SerialNumber },
+    /// `CertificateStore::newest_for_key`
+    NewestForKey { authority: AuthorityName, profile: String, spki_sha256: Sha256Digest },
+    /// `StatusStore::status`
+    Status { authority: AuthorityName, serial: SerialNumber },
+    /// `StatusStore::ledger_head`
+    LedgerHead { authority: AuthorityName },
+    /// `StatusStore::ledger_after`
+    LedgerAfter { authority: AuthorityName, number: u64, limit: u32 },
+    /// `StatusStore::await_ledger`
+    AwaitLedger { at_most_ms: u64 },
+    /// `StatusStore::current_crl`; `have` is the number of the one that the client holds, which is not sent again
+    CurrentCrl { authority: AuthorityName, scope: CrlScope, have: Option<u64> },
+}
+
+impl Command {
+    /// Whether a role may send it. Exhaustive twice over: a new command, or a new role, is a decision to take here
+    /// (lesson 13).
+    pub const fn is_for(&self, role: Role) -> bool {
+        match self {
+            Self::QueueAccount { .. }
+            | Self::Account { .. }
+            | Self::AccountByKey { .. }
+            | Self::UpdateContact { .. }
+            | Self::DeactivateAccount { .. }
+            | Self::ChangeKey { .. }
+            | Self::Grant { .. }
+            | Self::CreateOrder { .. }
+            | Self::Order { .. }
+            | Self::OrdersOf { .. }
+            | Self::Authorization { .. }
+            | Self::AuthorizationsOf { .. }
+            | Self::DeactivateAuthorization { .. }
+            | Self::QueueFinalize { .. }
+            | Self::AwaitRequest { .. }
+            | Self::Revoke { .. }
+            | Self::OldestWait { .. }
+            | Self::Policy
+            | Self::Certificate { .. } => match role {
+                Role::Acme => true,
+                Role::Responder => false,
+            },
+            Self::Authorities | Self::NewestForKey { .. } => match role {
+                Role::Acme | Role::Responder => true,
+            },
+            Self::Status { .. }
+            | Self::LedgerHead { .. }
+            | Self::LedgerAfter { .. }
+            | Self::AwaitLedger { .. }
+            | Self::CurrentCrl { .. } => match role {
+                Role::Acme => false,
+                Role::Responder => true,
+            },
+        }
+    }
+
+    /// Whether it may be sent again when a connection broke before its answer, without a caller who would notice.
+    /// Reading may; of what changes something, only what gives the same answer the second time. For all others the
+    /// caller hears [`StoreError::Unavailable`] and decides.
+    pub(crate) const fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Account { .. }
+            | Self::AccountByKey { .. }
+            | Self::Grant { .. }
+            | Self::CreateOrder { .. }
+            | Self::Order { .. }
+            | Self::OrdersOf { .. }
+            | Self::Authorization { .. }
+            | Self::AuthorizationsOf { .. }
+            | Self::AwaitRequest { .. }
+            | Self::OldestWait { .. }
+            | Self::Policy
+            | Self::Certificate { .. }
+            | Self::Authorities
+            | Self::NewestForKey { .. }
+            | Self::Status { .. }
+            | Self::LedgerHead { .. }
+            | Self::LedgerAfter { .. }
+            | Self::AwaitLedger { .. }
+            | Self::CurrentCrl { .. } => true,
+            // A second time each of them meets the state that the first one made, and says conflict or already.
+            Self::QueueAccount { .. }
+            | Self::UpdateContact { .. }
+            | Self::DeactivateAccount { .. }
+            | Self::ChangeKey { .. }
+            | Self::DeactivateAuthorization { .. }
+            | Self::QueueFinalize { .. }
+            | Self::Revoke { .. } => false,
+        }
+    }
+
+    /// Its name, for logs and the audit trail.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::QueueAccount { .. } => "queue-account",
+            Self::Account { .. } => "account",
+            Self::AccountByKey { .. } => "account-by-key",
+            Self::UpdateContact { .. } => "update-contact",
+            Self::DeactivateAccount { .. } => "deactivate-account",
+            Self::ChangeKey { .. } => "change-key",
+            Self::Grant { .. } => "grant",
+            Self::CreateOrder { .. } => "create-order",
+            Self::Order { .. } => "order",
+            Self::OrdersOf { .. } => "orders-of",
+            Self::Authorization { .. } => "authorization",
+            Self::AuthorizationsOf { .. } => "authorizations-of",
+            Self::DeactivateAuthorization { .. } => "deactivate-authorization",
+            Self::QueueFinalize { .. } => "queue-finalize",
+            Self::AwaitRequest { .. } => "await-request",
+            Self::Revoke { .. } => "revoke",
+            Self::OldestWait { .. } => "oldest-wait",
+            Self::Policy => "policy",
+            Self::Certificate { .. } => "certificate",
+            Self::Authorities => "authorities",
+            Self::NewestForKey { .. } => "newest-for-key",
+            Self::Status { .. } => "status",
+            Self::LedgerHead { .. } => "ledger-head",
+            Self::LedgerAfter { .. } => "ledger-after",
+            Self::AwaitLedger { .. } => "await-ledger",
+            Self::CurrentCrl { .. } => "current-crl",
+        }
+    }
+
+    /// Why the command must not be carried out for `role`, if so.
+    pub(crate) fn refusal(&self, role: Role) -> Option<String> {
+        if !self.is_for(role) {
+            return Some(format!("`{}` is not a command of the role {role}", self.name()));
+        }
+        match self {
+            Self::QueueAccount { audit, .. } => forged(audit, "account."),
+            Self::UpdateContact { audit, .. } | Self::DeactivateAccount { audit, .. } | Self::ChangeKey { audit, .. } => {
+                forged(audit, "account.")
+            }
+            Self::CreateOrder { audit, .. } | Self::QueueFinalize { audit, .. } => forged(audit, "order."),
+            Self::DeactivateAuthorization { audit, .. } => forged(audit, "authorization."),
+            Self::Revoke { request } => {
+                is_foreign(&request.actor).then(|| format!("a revocation by {} is not the front end's", request.actor))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Entries that the front end may make are about its own acts and name those it can speak for: it authenticates
+/// accounts and certificates' keys, never officers, operators or other parts of this software.
+fn forged(audit: &AuditEntry, prefix: &str) -> Option<String> {
+    if is_foreign(&audit.actor) {
+        return Some(format!("an audit entry by {} is not the front end's to make", audit.actor));
+    }
+    let mine = audit.action.starts_with(prefix) && audit.action.len() <= 64;
+    (!mine).then(|| {
+        format!("an audit entry of the kind `{}` does not belong to this command", audit.action.chars().take(64).collect::<String>())
+    })
+}
+
+const fn is_foreign(actor: &Actor) -> bool {
+    match actor {
+        Actor::Account { .. } | Actor::CertificateKey { .. } | Actor::Anonymous => false,
+        Actor::Officers { .. } | Actor::Operator { .. } | Actor::System { .. } => true,
+    }
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Answer<T> {
+    Done(T),
+    Conflict(String),
+    Fenced,
+    NotFound(String),
+    Unavailable(String),
+    Damaged(String),
+    /// Not a command of the client's role; the connection ends.
+    Refused(String),
+}
+
+impl<T> From<StoreResult<T>> for Answer<T> {
+    fn from(result: StoreResult<T>) -> Self {
+        match result {
+            Ok(value) => Self::Done(value),
+            Err(StoreError::Conflict(text)) => Self::Conflict(text),
+            Err(StoreError::Fenced) => Self::Fenced,
+            Err(StoreError::NotFound(text)) => Self::NotFound(text),
+            Err(StoreError::Unavailable(text)) => Self::Unavailable(text),
+            Err(StoreError::Damaged(text)) => Self::Damaged(text),
+        }
+    }
+}
+
+impl<T> Answer<T> {
+    pub(crate) fn into_result(self) -> StoreResult<T> {
+        Err(match self {
+            Self::Done(value) => return Ok(value),
+            Self::Conflict(text) => StoreError::Conflict(text),
+            Self::Fenced => StoreError::Fenced,
+            Self::NotFound(text) => StoreError::NotFound(text),
+            Self::Unavailable(text) => StoreError::Unavailable(text),
+            Self::Damaged(text) => StoreError::Damaged(text),
+            Self::Refused(text) => StoreError::Unavailable(format!("the store's owner refused the command: {text}")),
+        })
+    }
+}
+
+/// The answer to [`Command::CurrentCrl`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CurrentCrl {
+    /// There is none.
+    None,
+    /// The one that the client holds.
+    Same,
+    /// Another.
+    Crl(CrlRecord),
+}

@@ -1,0 +1,312 @@
+//! The owner's store, the front end's and the responder's as one, so that the whole suite runs over all three.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ca_core::model::*;
+use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
+use ca_core::ports::*;
+use ca_store_socket::SocketStore;
+use ca_store_sqlite::SqliteStore;
+
+pub(crate) struct Joined {
+    pub(crate) acme: SocketStore,
+    pub(crate) responder: SocketStore,
+    pub(crate) owner: Arc<SqliteStore>,
+}
+
+/// The suite's entries are by its own component; the front end may make its own kind only.
+fn mine(audit: &AuditEntry, kind: &str) -> AuditEntry {
+    AuditEntry { actor: Actor::Anonymous, action: format!("{kind}.test"), ..audit.clone() }
+}
+
+#[async_trait]
+impl AcmeStore for Joined {
+    async fn queue_account(&self, account: &NewAccount, audit: &AuditEntry) -> StoreResult<RequestId> {
+        self.acme.queue_account(account, &mine(audit, "account")).await
+    }
+    async fn account(&self, id: &AccountId) -> StoreResult<Option<Account>> {
+        self.acme.account(id).await
+    }
+    async fn account_by_key(&self, thumbprint: &str) -> StoreResult<Option<Account>> {
+        self.acme.account_by_key(thumbprint).await
+    }
+    async fn update_contact(&self, id: &AccountId, contact: &[String], audit: &AuditEntry) -> StoreResult<Account> {
+        self.acme.update_contact(id, contact, &mine(audit, "account")).await
+    }
+    async fn deactivate_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Account> {
+        self.acme.deactivate_account(id, &mine(audit, "account")).await
+    }
+    async fn change_key(
+        &self,
+        id: &AccountId,
+        old_thumbprint: &str,
+        jwk: &str,
+        thumbprint: &str,
+        jws: &str,
+        audit: &AuditEntry,
+    ) -> StoreResult<Account> {
+        self.acme.change_key(id, old_thumbprint, jwk, thumbprint, jws, &mine(audit, "account")).await
+    }
+    async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
+        self.acme.grant(id).await
+    }
+    async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
+        self.acme.create_order(order, &mine(audit, "order")).await
+    }
+    async fn order(&self, id: &OrderId) -> StoreResult<Option<Order>> {
+        self.acme.order(id).await
+    }
+    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, limit: u32) -> StoreResult<OrderPage> {
+        self.acme.orders_of(account, cursor, limit).await
+    }
+    async fn authorization(&self, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
+        self.acme.authorization(id).await
+    }
+    async fn authorizations_of(&self, order: &OrderId) -> StoreResult<Vec<Authorization>> {
+        self.acme.authorizations_of(order).await
+    }
+    async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
+        self.acme.deactivate_authorization(id, &mine(audit, "authorization")).await
+    }
+    async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
+        self.acme.queue_finalize(order, jws, now, &mine(audit, "order")).await
+    }
+    async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {
+        self.acme.await_request(id, at_most).await
+    }
+}
+
+#[async_trait]
+impl RevocationStore for Joined {
+    async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
+        let account = AccountId::from_evidence("the one who asks");
+        self.acme.revoke(&RevocationRequest { actor: Actor::Account { id: account }, ..request.clone() }).await
+    }
+}
+
+#[async_trait]
+impl CertificateStore for Joined {
+    async fn authorities(&self) -> StoreResult<Vec<Authority>> {
+        let (one, other) = (self.acme.authorities().await?, self.responder.authorities().await?);
+        assert_eq!(one, other);
+        Ok(one)
+    }
+    async fn certificate(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {
+        self.acme.certificate(authority, serial).await
+    }
+    async fn certificates(
+        &self,
+        filter: &CertificateFilter,
+        after: Option<&SerialNumber>,
+        limit: u32,
+    ) -> StoreResult<Vec<CertificateRecord>> {
+        self.owner.certificates(filter, after, limit).await
+    }
+    async fn newest_for_key(
+        &self,
+        authority: &AuthorityName,
+        profile: &str,
+        spki: &Sha256Digest,
+    ) -> StoreResult<Option<CertificateRecord>> {
+        let (one, other) =
+            (self.acme.newest_for_key(authority, profile, spki).await?, self.responder.newest_for_key(authority, profile, spki).await?);
+        assert_eq!(one, other);
+        Ok(one)
+    }
+}
+
+#[async_trait]
+impl StatusStore for Joined {
+    async fn status(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<SerialStatus>> {
+        self.responder.status(authority, serial).await
+    }
+    async fn ledger_head(&self, authority: &AuthorityName) -> StoreResult<u64> {
+        self.responder.ledger_head(authority).await
+    }
+    async fn ledger_after(&self, authority: &AuthorityName, number: u64, limit: u32) -> StoreResult<Vec<LedgerEntry>> {
+        self.responder.ledger_after(authority, number, limit).await
+    }
+    async fn await_ledger(&self, at_most: Duration) {
+        self.responder.await_ledger(at_most).await;
+    }
+    async fn current_crl(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlRecord>> {
+        self.responder.current_crl(authority, scope).await
+    }
+}
+
+#[async_trait]
+impl IssuanceStore for Joined {
+    async fn record_intent(&self, intent: &Intent) -> StoreResult<()> {
+        self.owner.record_intent(intent).await
+    }
+    async fn complete(&self, completion: &Completion) -> StoreResult<Completed> {
+        self.owner.complete(completion).await
+    }
+    async fn abandon(&self, abandonment: &Abandonment) -> StoreResult<()> {
+        self.owner.abandon(abandonment).await
+    }
+    async fn open_intents(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<OpenIntent>> {
+        self.owner.open_intents(now, until, limit).await
+    }
+}
+
+#[async_trait]
+impl RequestQueue for Joined {
+    async fn lease_requests(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> StoreResult<Vec<SigningRequest>> {
+        self.owner.lease_requests(worker, lease, now, until, limit).await
+    }
+    async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.accept_account(request, lease, audit).await
+    }
+    async fn refuse_request(&self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.refuse_request(request, lease, problem, audit).await
+    }
+    async fn postpone_request(&self, request: &RequestId, lease: &LeaseToken, not_before: Timestamp) -> StoreResult<()> {
+        self.owner.postpone_request(request, lease, not_before).await
+    }
+    async fn await_requests(&self, at_most: Duration) {
+        self.owner.await_requests(at_most).await;
+    }
+    async fn backlog(&self) -> StoreResult<(u64, Option<Timestamp>)> {
+        let backlog = self.owner.backlog().await?;
+        // What the front end is told agrees with it.
+        let now = Timestamp::from_unix(2_000_000_000);
+        assert_eq!(self.acme.oldest_wait(now).await?, backlog.1.map_or(Duration::ZERO, |oldest| now.since(oldest)));
+        Ok(backlog)
+    }
+}
+
+#[async_trait]
+impl CrlStore for Joined {
+    async fn allocate_crl_number(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64> {
+        self.owner.allocate_crl_number(authority, scope, now).await
+    }
+    async fn revoked_entries(
+        &self,
+        authority: &AuthorityName,
+        scope: &CrlScope,
+        after: Option<&SerialNumber>,
+        limit: u32,
+    ) -> StoreResult<Vec<RevokedEntry>> {
+        self.owner.revoked_entries(authority, scope, after, limit).await
+    }
+}
+
+#[async_trait]
+impl JobStore for Joined {
+    async fn ensure_job(&self, job: &Job) -> StoreResult<()> {
+        self.owner.ensure_job(job).await
+    }
+    async fn lease_jobs(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> StoreResult<Vec<LeasedJob>> {
+        self.owner.lease_jobs(worker, lease, now, until, limit).await
+    }
+    async fn finish_job(&self, id: &JobId, lease: &LeaseToken, now: Timestamp, next: Timestamp) -> StoreResult<()> {
+        self.owner.finish_job(id, lease, now, next).await
+    }
+    async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.fail_job(id, lease, error, retry_at, audit).await
+    }
+    async fn jobs(&self, limit: u32) -> StoreResult<Vec<JobRecord>> {
+        self.owner.jobs(limit).await
+    }
+    async fn await_jobs(&self, at_most: Duration) {
+        self.owner.await_jobs(at_most).await;
+    }
+    async fn prune(&self, now: Timestamp, limit: u32) -> StoreResult<u64> {
+        self.owner.prune(now, limit).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for Joined {
+    async fn append_audit(&self, entry: &AuditEntry) -> StoreResult<u64> {
+        self.owner.append_audit(entry).await
+    }
+    async fn audit_after(&self, number: u64, limit: u32) -> StoreResult<Vec<AuditRow>> {
+        self.owner.audit_after(number, limit).await
+    }
+}
+
+#[async_trait]
+impl AdminStore for Joined {
+    async fn import_authorities(&self, authorities: &[Authority], crls: &[CrlRecord], audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.import_authorities(authorities, crls, audit).await
+    }
+    async fn put_policy(&self, version: u64, bundle: &str, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.put_policy(version, bundle, audit).await
+    }
+    async fn policy(&self) -> StoreResult<Option<(u64, String)>> {
+        self.acme.policy().await
+    }
+    async fn spend_nonce(&self, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.spend_nonce(nonce, expires, audit).await
+    }
+    async fn put_grant(&self, grant: &GrantRecord, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.put_grant(grant, audit).await
+    }
+    async fn revoke_grant(&self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32> {
+        self.owner.revoke_grant(id, audit).await
+    }
+    async fn grants(&self, limit: u32) -> StoreResult<Vec<GrantRecord>> {
+        self.owner.grants(limit).await
+    }
+}
+
+#[async_trait]
+impl ApprovalStore for Joined {
+    async fn put_proposal(&self, proposal: &Proposal, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.put_proposal(proposal, audit).await
+    }
+    async fn proposal(&self, id: &ProposalId) -> StoreResult<Option<Proposal>> {
+        self.owner.proposal(id).await
+    }
+    async fn proposals(&self, state: Option<ProposalState>, limit: u32) -> StoreResult<Vec<Proposal>> {
+        self.owner.proposals(state, limit).await
+    }
+    async fn add_approval(&self, id: &ProposalId, approval: &StoredApproval, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.add_approval(id, approval, audit).await
+    }
+    async fn begin_act(&self, id: &ProposalId, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.begin_act(id, nonce, expires, audit).await
+    }
+    async fn advance_act(&self, id: &ProposalId, progress: u64) -> StoreResult<()> {
+        self.owner.advance_act(id, progress).await
+    }
+    async fn end_act(&self, id: &ProposalId, reason: Option<&str>, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.end_act(id, reason, audit).await
+    }
+    async fn void_proposals(&self, reason: &str, audit: &AuditEntry) -> StoreResult<u64> {
+        self.owner.void_proposals(reason, audit).await
+    }
+    async fn put_roster_change(&self, number: u64, document: &str, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.put_roster_change(number, document, audit).await
+    }
+    async fn roster_changes(&self, limit: u32) -> StoreResult<Vec<(u64, String)>> {
+        self.owner.roster_changes(limit).await
+    }
+    async fn put_revoked_authority(&self, revoked: &RevokedAuthority, audit: &AuditEntry) -> StoreResult<bool> {
+        self.owner.put_revoked_authority(revoked, audit).await
+    }
+    async fn revoked_authorities(&self) -> StoreResult<Vec<RevokedAuthority>> {
+        self.owner.revoked_authorities().await
+    }
+    async fn unhold(&self, request: &UnholdRequest) -> StoreResult<Unheld> {
+        self.owner.unhold(request).await
+    }
+}
