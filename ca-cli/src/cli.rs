@@ -100,6 +100,9 @@ pub(crate) enum Command {
     /// The audit trail
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The worker's memory outside the database, which finds out an older copy of it
+    #[command(subcommand)]
+    Anchor(AnchorCommand),
     /// Run a demonstration CA on loopback, made on first use by a rehearsed ceremony
     ///
     /// Everything lives in one folder: keys, database, configuration, a throwaway operator key, and demo.env with the
@@ -341,6 +344,56 @@ pub(crate) enum AuditCommand {
     Reconcile {
         /// An exported trail; without it the running instance is asked
         file: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AnchorCommand {
+    /// Write the statement that officers sign before an anchor begins, or goes on after a restore
+    ///
+    /// It names the CA, its first roster, the policy in force and where the audit trail stands. The instance must be
+    /// stopped. Each officer signs the file as it is; the command prints how.
+    Statement {
+        /// The file to write; it must not exist
+        out: PathBuf,
+        /// About an older database that has to be accepted, because the newest one is lost
+        #[arg(long)]
+        restore: bool,
+    },
+    /// Make a new worker's anchor, approved by the officers; one that exists is never replaced
+    ///
+    /// Example: ca anchor init anchor.json --signature ana.sig --signature bela.sig
+    Init {
+        /// The statement, as `ca anchor statement` wrote it
+        statement: PathBuf,
+        /// A signature over it; repeat for each officer
+        #[arg(long = "signature", value_name = "FILE", required = true)]
+        signatures: Vec<PathBuf>,
+    },
+    /// Go on with an older database, approved by the officers, because the newest one is lost; this can't be undone
+    ///
+    /// Only the place in the audit trail moves, and the latest time seen to that of the statement. Policy, roster, CRL
+    /// numbers, spent approvals and a stop never go back. Read "After a restore" in docs/officer.md first: what was
+    /// issued and revoked since the copy is not in it.
+    AcceptRestore {
+        /// The statement, as `ca anchor statement --restore` wrote it
+        statement: PathBuf,
+        /// A signature over it; repeat for each officer
+        #[arg(long = "signature", value_name = "FILE", required = true)]
+        signatures: Vec<PathBuf>,
+        /// Don't ask for confirmation
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show what the anchor remembers
+    Show {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Walk the whole audit trail, which must pass through the place that the anchor remembers
+    Verify {
         #[command(flatten)]
         output: Output,
     },

@@ -68,6 +68,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status { output } => commands::status(&config()?, output).await?,
         Command::Config(ConfigCommand::Check { output }) => commands::check(&config()?, output).await?,
         Command::Audit(command) => commands::audit(config, command).await?,
+        Command::Anchor(command) => commands::anchor(&config()?, command).await?,
         Command::Completions { shell } => commands::completions(shell)?,
         Command::Man { dir } => commands::man(&dir)?,
         Command::Serve => serve::serve(&config()?, serve::Role::All).await?,

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod agent;
+mod anchor;
 mod attended;
 mod bad_input;
 mod clients;

@@ -59,6 +59,9 @@ pub enum Error {
     /// A secret could not be read.
     #[error("{0}")]
     Secret(String),
+    /// The run lacks something that the plan works with.
+    #[error("{0}")]
+    Missing(String),
     /// Another process holds the bundle.
     #[error("another process works on {} (hint: let it end)", .0.display())]
     Busy(PathBuf),
@@ -86,7 +89,7 @@ impl Error {
         match self {
             Self::File { .. } | Self::Bundle { .. } | Self::Ceremony(_) | Self::ForeignKey(_) => 4,
             Self::Busy(_) | Self::KeyStore(KeyStoreError::Unavailable(_)) | Self::Store(StoreError::Unavailable(_)) => 5,
-            Self::Io { .. } | Self::KeyStore(_) | Self::Store(_) | Self::Issuance { .. } | Self::Secret(_) => 1,
+            Self::Io { .. } | Self::KeyStore(_) | Self::Store(_) | Self::Issuance { .. } | Self::Secret(_) | Self::Missing(_) => 1,
         }
     }
 }

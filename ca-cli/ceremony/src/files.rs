@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use ca_core::model::AuthorityName;
 use ca_core::pki::{Sha256Digest, sha256};
 
 use crate::Error;
@@ -14,11 +15,15 @@ pub(crate) const PLAN: &str = "plan.toml";
 pub(crate) const ROSTER: &str = "roster.toml";
 pub(crate) const POLICY: &str = "policy.toml";
 pub(crate) const POLICY_BUNDLE: &str = "policy-bundle.json";
+/// What stands below the root after this ceremony.
+pub(crate) const HIERARCHY: &str = "hierarchy.json";
+/// What stood there before, of a ceremony that continues another.
+pub(crate) const BASE: &str = "inputs/hierarchy.json";
 pub(crate) const TRANSCRIPT: &str = "transcript.jsonl";
 /// What the signatures over the closed transcript begin with, in `sigs/`.
 pub(crate) const TRANSCRIPT_SUBJECT: &str = "transcript";
-const TOP: [&str; 4] = [PLAN, ROSTER, POLICY, POLICY_BUNDLE];
-const FOLDERS: [&str; 4] = ["certs", "crls", "sigs", "statements"];
+const TOP: [&str; 5] = [PLAN, ROSTER, POLICY, POLICY_BUNDLE, HIERARCHY];
+const FOLDERS: [&str; 6] = ["artefacts", "certs", "crls", "inputs", "sigs", "statements"];
 const MAX_FILES: usize = 4096;
 const MAX_FILE: usize = 1 << 26;
 
@@ -33,6 +38,11 @@ impl Folder {
 
     pub(crate) fn statement(&self, name: &str) -> PathBuf {
         self.0.join("statements").join(format!("{name}.json"))
+    }
+
+    /// The request for an authority's certificate.
+    pub(crate) fn request(&self, authority: &AuthorityName) -> PathBuf {
+        self.0.join("inputs").join(request_name(authority))
     }
 
     /// Makes the folders.
@@ -78,6 +88,11 @@ impl Folder {
     }
 }
 
+/// What a request's file is called.
+pub(crate) fn request_name(authority: &AuthorityName) -> String {
+    format!("{authority}.request.json")
+}
+
 /// Reads a whole file, up to 64 MiB.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
@@ -87,7 +102,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// Writes a durable file that did not exist, or finds it there with the same bytes (requirement 20).
-pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+///
+/// # Errors
+/// When another file is there, or it can't be written.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
     let parent = parent(path);
     let temporary = parent.join(format!(".{name}.tmp"));

@@ -151,6 +151,7 @@ impl IssuanceStore for Journal {
             let (serial, crl) = match &i.content {
                 IntentContent::Certificate(c) => (Some(c.serial), None),
                 IntentContent::Crl(c) => (None, Some((c.scope, c.number))),
+                IntentContent::Request(_) | IntentContent::KeyTest(_) => (None, None),
             };
             OpenIntent { attempt: i.attempt.clone(), authority: i.authority.clone(), serial, crl, at: i.at }
         });

@@ -103,8 +103,12 @@ pub async fn rehearse(options: RehearsalOptions) -> Result<Rehearsal, Error> {
         let outcome = run(RunOptions {
             plan: plan.clone(),
             bundle: bundle.clone(),
-            root_keys: Arc::clone(&options.root_keys),
-            online_keys: Arc::clone(&options.online_keys),
+            root_keys: Some(Arc::clone(&options.root_keys)),
+            online_keys: Some(Arc::clone(&options.online_keys)),
+            backup_keys: None,
+            wrapped: None,
+            previous: None,
+            requests: Vec::new(),
             clock: Arc::clone(&options.clock),
             rng: Arc::clone(&options.rng),
             observer: None,
@@ -165,7 +169,7 @@ pub fn approve_policy_rehearsal(dir: &Path, policy_text: &str, clock: &dyn Clock
         expires_at: issued_at.plus(Duration::from_secs(u64::from(plan.approval_days) * 86_400)),
     };
     let statement = String::from_utf8(statement.to_bytes()).expect("JSON is UTF-8");
-    let signatures = SIGNING.iter().map(|officer| signature(dir, officer, statement.as_bytes())).collect::<Result<_, _>>()?;
+    let signatures = sign_rehearsal(dir, statement.as_bytes())?;
     let bundle = PolicyBundle { policy: policy_text.to_owned(), statement, signatures };
     bundle.verify(&plan.roster)?;
     write_new(&policies.join(format!("{:020}.json", policy.version)), bundle.to_json().as_bytes(), 0o644)?;
@@ -190,6 +194,14 @@ fn latest_policy(folder: &Folder, policies: &Path, plan: &Plan) -> Result<Policy
         }
     }
     latest.ok_or_else(|| Error::bundle(&folder.path(POLICY_BUNDLE), "there is no policy"))
+}
+
+/// Has the throwaway officers of the rehearsal in `dir` sign `message`: as many as its roster asks for.
+///
+/// # Errors
+/// When a key is missing or is none.
+pub fn sign_rehearsal(dir: &Path, message: &[u8]) -> Result<Vec<String>, Error> {
+    SIGNING.iter().map(|officer| signature(dir, officer, message)).collect()
 }
 
 fn sign_file(dir: &Path, file: &Path, pattern: &Path) -> Result<(), Error> {
@@ -294,6 +306,7 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
                 ("subject", subject("Root")),
                 ("lifetime_days", Value::Integer(3650)),
                 ("crl_lifetime_days", Value::Integer(365)),
+                ("next_ceremony_days", Value::Integer(330)),
             ]),
         ),
         (

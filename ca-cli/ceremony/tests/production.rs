@@ -45,8 +45,8 @@ async fn a_ceremony_completes_under_two_of_three_people() {
     assert_eq!((root.kind, root.key.as_ref(), issuing.is_default), (AuthorityKind::Root, None, true));
     assert_eq!(issuing.key.as_ref().unwrap().as_str(), "bank-2026");
     let certificate = Certificate::from_der(&issuing.certificate).unwrap();
-    assert_eq!(certificate.public_key().spki_sha256(), verified.policy.authorities[0].key_sha256);
-    assert_eq!(verified.policy_bundle.verify(&roster).unwrap().1, ["bela", "cora"]);
+    assert_eq!(certificate.public_key().spki_sha256(), verified.policy.as_ref().unwrap().authorities[0].key_sha256);
+    assert_eq!(verified.policy_bundle.as_ref().unwrap().verify(&roster).unwrap().1, ["bela", "cora"]);
     openssl_agrees(&ceremony);
 
     // Once more: nothing changes.
@@ -226,7 +226,7 @@ async fn one_changed_byte_anywhere_is_found_and_its_file_named() {
         .filter(|p| p.is_file())
         .collect();
     files.sort();
-    assert_eq!(files.len(), 5 + 10 + 4 + 2 + 1, "{files:?}");
+    assert_eq!(files.len(), 6 + 10 + 4 + 2 + 1, "{files:?}");
     for path in &files {
         let name = path.strip_prefix(&bundle).unwrap().to_str().unwrap();
         let good = std::fs::read(path).unwrap();

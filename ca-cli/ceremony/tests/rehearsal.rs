@@ -53,9 +53,9 @@ async fn a_rehearsal_goes_the_same_way_and_is_marked() {
         let subject = Certificate::from_der(&authority.certificate).unwrap().subject_text().to_owned();
         assert!(subject.contains("CN=REHEARSAL Demo"), "{subject}");
     }
-    assert_eq!(first.verified.policy.operators[0].name, first.operator);
+    assert_eq!(first.verified.policy.as_ref().unwrap().operators[0].name, first.operator);
     let public = std::fs::read_to_string(first.operator_key.with_extension("pub")).unwrap();
-    assert_eq!(first.verified.policy.operators[0].key, public.trim());
+    assert_eq!(first.verified.policy.as_ref().unwrap().operators[0].key, public.trim());
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&first.operator_key).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     // Again: found done, the very same.
@@ -68,7 +68,7 @@ async fn an_edited_policy_is_approved_when_its_version_grows() {
     let dir = tempfile::tempdir().unwrap();
     let rehearsal = rehearsed(dir.path()).await;
     let folder = dir.path().join("rehearsal");
-    let policy = rehearsal.verified.policy_bundle.policy.clone();
+    let policy = rehearsal.verified.policy_bundle.as_ref().unwrap().policy.clone();
     let approve = |text: &str| approve_policy_rehearsal(&folder, text, &SystemClock, &SystemRng);
     #[track_caller]
     fn check(result: Result<ca_core::ceremony::PolicyBundle, ca_ceremony::Error>, part: &str) {
@@ -81,7 +81,7 @@ async fn an_edited_policy_is_approved_when_its_version_grows() {
     let (approved, people) = bundle.verify(&rehearsal.verified.roster).unwrap();
     assert_eq!((approved.version, approved.authorities[0].max_per_hour, people.len()), (2, 5, 2));
     check(approve(&edited), "raise `version`");
-    let key = rehearsal.verified.policy.authorities[0].key_sha256.to_string();
+    let key = rehearsal.verified.policy.as_ref().unwrap().authorities[0].key_sha256.to_string();
     check(approve(&edited.replace("version = 2", "version = 3").replace(&key, &sha256(b"x").to_string())), "not this rehearsal's");
     check(approve(&edited.replace("version = 2", "version = 3\nunknown = 1")), "unknown field");
     // The officers of a production ceremony are people: nothing here signs for them.

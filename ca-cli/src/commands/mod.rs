@@ -1,6 +1,7 @@
-//! One file for each group of commands. None of them writes to the database, except `import` and `rehearsal`, which
-//! need the instance stopped.
+//! One file for each group of commands. None of them writes to the database, except `import`, `rehearsal` and `anchor`,
+//! which need the instance stopped.
 
+mod anchor;
 mod audit;
 mod cert;
 mod check;
@@ -27,6 +28,7 @@ use crate::control::protocol::{ControlAnswer, ControlRequest};
 use crate::exit::{Exit, failure};
 use crate::system::{SystemClock, SystemRng};
 
+pub(crate) use anchor::{anchor, create as create_anchor};
 pub(crate) use audit::audit;
 pub(crate) use cert::cert;
 pub(crate) use check::check;

@@ -29,7 +29,7 @@ impl Config {
     }
 
     /// Reads its text; relative paths start at `folder`.
-    pub(super) fn parse(text: &str, folder: &Path) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, String> {
         let mut config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
         config.check()?;
         config.resolve(folder);
@@ -62,7 +62,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec, SoftwareSpec, UnsealSpec};
+    use ca_core::ports::FirmwareVersion;
+    use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec, SoftwareSpec, UnsealSpec, YubiHsmKeySpec, YubiHsmSpec};
 
     use super::super::{LimitsConfig, LogConfig, LogFormat};
     use super::*;
@@ -100,6 +101,18 @@ mod tests {
             sessions: 4,
         };
         assert_eq!(config.keystore, KeyStoreSpec::Pkcs11(expected));
+
+        let yubihsm: Vec<&str> = section.lines().filter_map(|l| l.strip_prefix("#   ")).collect();
+        let text = format!("{before}[keystore]\n{}\n[{after}", yubihsm.join("\n"));
+        let config = Config::parse(&text, Path::new("/etc/countersign")).unwrap();
+        let expected = YubiHsmSpec {
+            connector: "127.0.0.1:12345".parse().unwrap(),
+            serial: "12345678".to_owned(),
+            minimum_firmware: FirmwareVersion(2, 4, 0),
+            domains: vec![1],
+            keys: vec![YubiHsmKeySpec { id: 12, credential: CredentialSpec::File("/run/credentials/ca/signer".into()) }],
+        };
+        assert_eq!(config.keystore, KeyStoreSpec::YubiHsm(expected));
     }
 
     #[test]

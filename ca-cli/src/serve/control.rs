@@ -162,6 +162,7 @@ impl InstanceAnswers {
                 });
             }
         }
+        let jobs = self.store.jobs(MAX_JOBS).await?;
         Ok(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
@@ -179,7 +180,7 @@ impl InstanceAnswers {
             backlog_oldest,
             authorities,
             own,
-            jobs: self.store.jobs(MAX_JOBS).await?,
+            jobs,
         })
     }
 }

@@ -16,7 +16,15 @@ fn label(text: &str) -> KeyLabel {
 ///
 /// # Panics
 /// When the backend breaks the contract.
-pub async fn conformance(mut open: impl FnMut() -> Arc<dyn KeyStore>, algorithms: &[KeyAlgorithm]) {
+pub async fn conformance(open: impl FnMut() -> Arc<dyn KeyStore>, algorithms: &[KeyAlgorithm]) {
+    conformance_within(open, algorithms, usize::MAX).await;
+}
+
+/// As [`conformance`], for a store that signs whole messages (Ed25519) of at most `longest` bytes and refuses longer ones.
+///
+/// # Panics
+/// When the backend breaks the contract.
+pub async fn conformance_within(mut open: impl FnMut() -> Arc<dyn KeyStore>, algorithms: &[KeyAlgorithm], longest: usize) {
     let store = open();
     store.health().await.expect("a fresh store is healthy");
     assert!(store.list().await.expect("an empty store can be listed").is_empty(), "the suite wants an empty store");
@@ -27,7 +35,7 @@ pub async fn conformance(mut open: impl FnMut() -> Arc<dyn KeyStore>, algorithms
     assert!(matches!(refused, Err(KeyStoreError::NotFound(l)) if l == missing));
 
     for &algorithm in algorithms {
-        one_algorithm(&mut open, algorithm).await;
+        one_algorithm(&mut open, algorithm, longest).await;
     }
 
     let mut expected: Vec<_> = algorithms.iter().map(|a| key_label(*a)).collect();
@@ -40,7 +48,7 @@ fn key_label(algorithm: KeyAlgorithm) -> KeyLabel {
     label(&format!("suite-{algorithm}"))
 }
 
-async fn one_algorithm(open: &mut impl FnMut() -> Arc<dyn KeyStore>, algorithm: KeyAlgorithm) {
+async fn one_algorithm(open: &mut impl FnMut() -> Arc<dyn KeyStore>, algorithm: KeyAlgorithm, longest: usize) {
     let label = key_label(algorithm);
     let store = open();
     let made = store.generate(GenerateKey::new(label.clone(), algorithm)).await.expect("a new key");
@@ -56,6 +64,11 @@ async fn one_algorithm(open: &mut impl FnMut() -> Arc<dyn KeyStore>, algorithm: 
     let ours = algorithm.signature_algorithm();
     for (which, store) in [("the store that made the key", store), ("another process", open())] {
         for message in [&b""[..], b"message", &[7u8; 100_000]] {
+            if ours.digest().is_none() && message.len() > longest {
+                let refused = store.sign(&label, ours, SignInput::Message(message)).await;
+                assert!(matches!(refused, Err(KeyStoreError::Unsupported { .. })), "{algorithm}: a message of {} bytes", message.len());
+                continue;
+            }
             let signature = store.sign(&label, ours, SignInput::Message(message)).await.expect("a signature");
             assert_verifies(&made.public_key, ours, message, &signature, which);
             let Some(digest_algorithm) = ours.digest() else {

@@ -63,6 +63,7 @@ algorithm = "p384"
 subject = {{ organization = "Bank", common_name = "{mark}Bank Root" }}
 lifetime_days = 3650
 crl_lifetime_days = 365
+next_ceremony_days = 330
 
 [[issuing]]
 authority = "bank"
@@ -109,7 +110,20 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         let clock = Arc::clone(&self.clock);
         let rng = Arc::new(SystemRng);
         let (root_keys, online_keys) = (self.keys("root-keys"), self.keys("online-keys"));
-        run(RunOptions { plan: self.plan(), bundle: self.bundle(), root_keys, online_keys, clock, rng, observer }).await
+        run(RunOptions {
+            plan: self.plan(),
+            bundle: self.bundle(),
+            root_keys: Some(root_keys),
+            online_keys: Some(online_keys),
+            backup_keys: None,
+            wrapped: None,
+            previous: None,
+            requests: Vec::new(),
+            clock,
+            rng,
+            observer,
+        })
+        .await
     }
 
     /// `key` signs `file` of the bundle, into `sigs/SUBJECT.KEY.sig`.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CeremonyError, CeremonyKind, Officer, Roster};
+use super::{Acts, CeremonyError, CeremonyKind, Officer, Roster};
 use crate::model::{AuthorityName, KeyLabel};
 use crate::pki::{KeyAlgorithm, Sha256Digest, sha256};
 use crate::policy::{NamePattern, Policy};
@@ -36,8 +36,13 @@ pub struct RootPlan {
     pub subject: CaName,
     /// How long its certificate lives.
     pub lifetime_days: u32,
-    /// How long its first CRL lasts: until after the next planned ceremony (requirement 32).
+    /// How long its CRL lasts: until after the next planned ceremony (requirement 32).
     pub crl_lifetime_days: u32,
+    /// In how many days the next ceremony that makes its CRL is planned.
+    pub next_ceremony_days: u32,
+    /// The wrapping key under which its key may leave the device for a backup; none: it never leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapping_key: Option<String>,
 }
 
 /// An issuing authority to be made below the root.
@@ -56,6 +61,9 @@ pub struct IssuingPlan {
     pub lifetime_days: u32,
     /// Names that its certificate constrains it to (RFC 5280 §4.2.1.10).
     pub permitted: Vec<NamePattern>,
+    /// The wrapping key under which its key may leave the device for a backup; none: it never leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapping_key: Option<String>,
 }
 
 /// Threshold and officers as the plan writes them; the kind stands above.
@@ -78,8 +86,13 @@ struct PlanFile {
     approval_days: u32,
     roster: PlanRoster,
     root: RootPlan,
+    #[serde(default)]
+    acts: Acts,
+    #[serde(default)]
+    attestation_roots: Vec<Sha256Digest>,
+    #[serde(default)]
     issuing: Vec<IssuingPlan>,
-    policy: toml::Table,
+    policy: Option<toml::Table>,
 }
 
 /// A plan that was read and checked.
@@ -97,9 +110,13 @@ pub struct Plan {
     pub roster: Roster,
     /// The root.
     pub root: RootPlan,
-    /// The issuing authorities; the first is the default one.
+    /// What it does.
+    pub acts: Acts,
+    /// SHA-256 of the certificates of devices' makers that attestations must lead to.
+    pub attestation_roots: Vec<Sha256Digest>,
+    /// The issuing authorities to be certified; the first of a first ceremony is the default one.
     pub issuing: Vec<IssuingPlan>,
-    policy: toml::Table,
+    policy: Option<toml::Table>,
 }
 
 impl Plan {
@@ -132,6 +149,8 @@ impl Plan {
             approval_days: file.approval_days,
             roster: Roster { kind: file.kind, threshold: file.roster.threshold, officers: file.roster.officers },
             root: file.root,
+            acts: file.acts,
+            attestation_roots: file.attestation_roots,
             issuing: file.issuing,
             policy: file.policy,
         };
@@ -144,21 +163,31 @@ impl Plan {
         self.roster.kind
     }
 
-    /// The policy document once the issuing keys exist: the plan's `[policy]` with each authority's `key_sha256`
-    /// filled in. The same keys always give the same bytes.
+    /// Whether it puts a policy in force.
+    pub const fn has_policy(&self) -> bool {
+        self.policy.is_some()
+    }
+
+    /// The policy document once the issuing keys exist: the plan's `[policy]` with the `key_sha256` of each authority of
+    /// this plan filled in; those of others stand in it. The same keys always give the same bytes.
     ///
     /// # Errors
-    /// When the plan's policy does not name exactly the issuing authorities, or the result is no policy.
+    /// When the plan has no policy, it does not name the issuing authorities, or the result is no policy.
     pub fn policy(&self, keys: &BTreeMap<AuthorityName, Sha256Digest>) -> Result<String, CeremonyError> {
         let refused = |reason: String| CeremonyError::refused("plan's policy", reason);
-        let mut table = self.policy.clone();
+        let mut table = self.policy.clone().ok_or_else(|| refused("there is none".to_owned()))?;
         let mut named = BTreeSet::new();
         let authorities = table.get_mut("authority").and_then(toml::Value::as_array_mut);
         for entry in authorities.into_iter().flatten() {
             let entry = entry.as_table_mut().ok_or_else(|| refused("`authority` is an array of tables".to_owned()))?;
             let name = entry.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
             let key = keys.iter().find(|(authority, _)| authority.as_str() == name).map(|(_, key)| key);
-            let key = key.ok_or_else(|| refused(format!("`{name}` is not an issuing authority of this plan")))?;
+            let Some(key) = key else {
+                if self.acts == Acts::First || !entry.contains_key("key_sha256") {
+                    return Err(refused(format!("`{name}` is not an issuing authority of this plan, or its key_sha256 is missing")));
+                }
+                continue;
+            };
             if entry.insert("key_sha256".to_owned(), toml::Value::String(key.to_string())).is_some() {
                 return Err(refused(format!("authority `{name}`: key_sha256 is filled in once the key exists; leave it out")));
             }
@@ -187,14 +216,29 @@ impl Plan {
         if !(1..=365).contains(&self.approval_days) {
             return refused("approval_days is 1 to 365".to_owned());
         }
-        if self.issuing.is_empty() || self.issuing.len() > Self::MAX_ISSUING {
-            return refused(format!("1 to {} issuing authorities", Self::MAX_ISSUING));
+        self.acts.check(self.root.lifetime_days)?;
+        match self.acts {
+            Acts::First | Acts::Intermediate { .. } if self.issuing.is_empty() || self.issuing.len() > Self::MAX_ISSUING => {
+                return refused(format!("1 to {} issuing authorities", Self::MAX_ISSUING));
+            }
+            Acts::First | Acts::Policy { .. } if self.policy.is_none() => return refused("[policy] is missing".to_owned()),
+            Acts::First | Acts::Intermediate { .. } => {}
+            _ if !self.issuing.is_empty() || (self.policy.is_some() && !matches!(self.acts, Acts::Policy { .. })) => {
+                return refused(format!("a ceremony of the kind {} has no [[issuing]] or [policy]", self.acts.name()));
+            }
+            _ => {}
+        }
+        if self.attestation_roots.len() > Self::MAX_ISSUING {
+            return refused(format!("at most {} attestation_roots", Self::MAX_ISSUING));
         }
         if !(1..=Self::MAX_DAYS).contains(&self.root.lifetime_days) {
             return refused(format!("the root's lifetime_days is 1 to {}", Self::MAX_DAYS));
         }
         if self.root.crl_lifetime_days == 0 || self.root.crl_lifetime_days > self.root.lifetime_days {
             return refused("the root's crl_lifetime_days is 1 to its lifetime_days".to_owned());
+        }
+        if self.root.next_ceremony_days == 0 || self.root.next_ceremony_days >= self.root.crl_lifetime_days {
+            return refused("the root's next_ceremony_days is at least 1 and less than crl_lifetime_days: its CRL must not end before the ceremony that makes the next".to_owned());
         }
         let mut authorities = BTreeSet::from([&self.root.authority]);
         let mut keys = BTreeSet::from([&self.root.key]);
@@ -223,8 +267,14 @@ impl Plan {
                 ));
             }
         }
-        // The policy is judged now, with stand-ins for the keys that do not exist yet.
-        self.policy(&self.issuing.iter().map(|i| (i.authority.clone(), sha256(i.authority.as_str().as_bytes()))).collect())?;
+        if self.policy.is_some() {
+            // The policy is judged now, with stand-ins for the keys that do not exist yet.
+            let keys = self.issuing.iter().map(|i| (i.authority.clone(), sha256(i.authority.as_str().as_bytes()))).collect();
+            let version = Policy::parse(&self.policy(&keys)?)?.version;
+            if let Some(before) = self.acts.continues().map(|c| c.policy_version).filter(|before| version <= *before) {
+                return refused(format!("the policy's version {version} does not grow: version {before} is in force"));
+            }
+        }
         Ok(())
     }
 }
@@ -259,6 +309,7 @@ algorithm = "p384"
 subject = {{ organization = "Bank", common_name = "Bank Root" }}
 lifetime_days = 3650
 crl_lifetime_days = 365
+next_ceremony_days = 330
 
 [[issuing]]
 authority = "bank"

@@ -9,17 +9,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{CeremonyError, CeremonyKind};
 use crate::log::{CHAIN_START, chain};
-use crate::model::{AttemptId, Completion, Intent, KeyLabel};
+use crate::model::{AttemptId, AuthorityName, Completion, Intent, KeyLabel};
 use crate::pki::{KeyAlgorithm, PublicKey, Sha256Digest, Timestamp};
+use crate::ports::{Attestation, DeviceIdentity, DeviceObject, KeyAttributes};
 
 /// Which key store holds a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyPlace {
     /// The root's, offline after the ceremony.
     Root,
     /// The issuing authorities', which the worker opens.
     Online,
+    /// The backup's, kept elsewhere.
+    Backup,
+}
+
+impl KeyPlace {
+    /// The name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Online => "online",
+            Self::Backup => "backup",
+        }
+    }
 }
 
 /// An event.
@@ -56,6 +70,63 @@ pub enum TranscriptEvent {
         algorithm: KeyAlgorithm,
         /// Its public half.
         public_key: PublicKey,
+    },
+    /// What the device says of a key that was made or brought in, and its proof where it has one.
+    KeyChecked {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+        /// The device.
+        device: DeviceIdentity,
+        /// What may be done with the key there.
+        attributes: KeyAttributes,
+        /// The device's proof that it made the key.
+        attestation: Option<Attestation>,
+    },
+    /// A request was taken in: `inputs/AUTHORITY.request.json`.
+    RequestTaken {
+        /// Whose.
+        authority: AuthorityName,
+        /// SHA-256 of the file.
+        sha256: Sha256Digest,
+    },
+    /// What a device holds.
+    Inventory {
+        /// Which device.
+        place: KeyPlace,
+        /// Who it is.
+        device: DeviceIdentity,
+        /// Its objects, sorted.
+        objects: Vec<DeviceObject>,
+    },
+    /// A key left its device, wrapped. The wrapped key itself is in no bundle.
+    Wrapped {
+        /// Its label.
+        label: KeyLabel,
+        /// SHA-256 of the wrapped key's file.
+        sha256: Sha256Digest,
+    },
+    /// A wrapped key was brought in and yields the same public key.
+    Imported {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+        /// Its public half.
+        public_key: PublicKey,
+    },
+    /// A key was destroyed.
+    Destroyed {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+    },
+    /// An act whose whole effect is that enough officers approved it, such as a revocation, took effect.
+    Done {
+        /// The statement's name.
+        name: String,
     },
     /// To-be-signed bytes were linted and are on record.
     Intent {

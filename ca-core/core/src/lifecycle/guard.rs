@@ -82,11 +82,7 @@ async fn passes_through(store: &(impl AuditStore + ?Sized), place: LogHead) -> R
             place.number, row.hash, place.head
         ))
         .into()),
-        _ => Err(AnchorError::Behind(format!(
-            "the audit trail ends before row {}, which this worker has seen: the database is an older copy",
-            place.number
-        ))
-        .into()),
+        _ => Err(AnchorError::Behind(format!("the audit trail ends before row {}, which this worker has seen", place.number)).into()),
     }
 }
 

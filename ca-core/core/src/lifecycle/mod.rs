@@ -35,6 +35,7 @@ use crate::policy::Policy;
 use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
 
 pub use device_log::{FollowedLog, reconcile};
+pub use guard::{WINDOW, walk};
 pub use operator::{EabKey, OperatorReply};
 pub use probe::{HaltPoint, NoProbe, Probe};
 
