@@ -34,6 +34,8 @@ use crate::system::{SystemClock, SystemRng};
 /// How long the worker may take to issue the CA's own certificates at the start.
 const FIRST_CERTIFICATES: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(50);
+/// How often the directories look for a new policy.
+const POLICY_POLL: Duration = Duration::from_millis(500);
 
 /// What runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,8 +97,8 @@ pub(crate) async fn trusted_policy(config: &Config, roster: &Roster, store: &Sql
             failure(Exit::Refused, format!("{error}; the officers are those that {} begins with", config.trust.roster.display()))
         }
     })?;
-    let Trusted { policy, officers } = trusted;
-    let verified = Verified::of(&policy, &officers);
+    let verified = Verified::of(&trusted);
+    let Trusted { policy, officers, .. } = trusted;
     Ok(TrustedPolicy { policy, officers, verified })
 }
 
@@ -169,7 +171,8 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         let responder = Arc::new(responder(config, &store, ocsp));
         let mut certificate = ServerCertificate::new(server, default.clone(), store.clone());
         first_certificates(&worker, &mut certificate, &responder).await?;
-        serve_acme(config, &store, &worker.policy(), &authorities, default, &certificate, acme_held, &stopped, &mut ready)?;
+        let server = serve_acme(config, &store, &worker.policy(), &authorities, default, &certificate, acme_held, &stopped, &mut ready)?;
+        ready.background.spawn(follow_policy(Arc::clone(&worker), server, config.acme.hide_profiles.clone(), authorities.clone()));
         serve_status(config, &responder, status_held, &stopped, &mut ready)?;
         ready.background.spawn(certificate.follow());
         Some(responder)
@@ -229,12 +232,12 @@ fn responder(config: &Config, store: &SqliteStore, keys: Vec<(AuthorityName, Arc
 }
 
 /// The profiles that orders may ask for at an authority: the policy's, but for those that the site hides.
-fn offer(config: &Config, policy: &Policy, authorities: &[Authority]) -> Vec<AuthorityOffer> {
+fn offer(hidden: &[String], policy: &Policy, authorities: &[Authority]) -> Vec<AuthorityOffer> {
     let issuing = authorities.iter().filter(|a| a.kind == AuthorityKind::Issuing);
     issuing
         .filter_map(|authority| {
             let rules = policy.authority(&authority.name)?;
-            let shown = rules.profiles.iter().filter(|(name, _)| !config.acme.hide_profiles.contains(name));
+            let shown = rules.profiles.iter().filter(|(name, _)| !hidden.contains(name));
             let profiles = shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p) }).collect();
             Some(AuthorityOffer { name: authority.name.clone(), profiles })
         })
@@ -256,7 +259,7 @@ fn serve_acme(
     held: Vec<Held>,
     stopped: &watch::Receiver<bool>,
     ready: &mut Ready,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Arc<AcmeServer>> {
     let limits = &config.limits;
     let settings = AcmeConfig {
         status_base_url: Some(config.status.url.trim_end_matches('/').to_owned()),
@@ -266,11 +269,12 @@ fn serve_acme(
         worker_wait: Duration::from_secs(limits.worker_wait_seconds),
         backlog_limit: Duration::from_secs(limits.backlog_seconds),
         body_timeout: Duration::from_secs(limits.request_seconds),
-        ..AcmeConfig::new(config.acme.url.clone(), default, offer(config, policy, authorities))
+        ..AcmeConfig::new(config.acme.url.clone(), default, offer(&config.acme.hide_profiles, policy, authorities))
     };
     let server = AcmeServer::new(settings, Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))
         .map_err(|e| configuration(format!("[acme]: {e}")))?;
-    let router = Arc::new(server).router();
+    let server = Arc::new(server);
+    let router = Arc::clone(&server).router();
     let bounds = acme_server::Limits {
         max_connections: limits.connections,
         header_timeout: Duration::from_secs(limits.request_seconds),
@@ -282,7 +286,23 @@ fn serve_acme(
         let stopping = wait(stopped.clone());
         ready.listeners.spawn(async move { Ok(acme_server::serve_tls(listener, router, identity, bounds, stopping).await?) });
     }
-    Ok(())
+    Ok(server)
+}
+
+/// Tells clients what a policy offers that officers put in force while serving.
+async fn follow_policy(worker: Arc<Worker>, server: Arc<AcmeServer>, hidden: Vec<String>, authorities: Vec<Authority>) {
+    let mut told = worker.policy().version;
+    loop {
+        tokio::time::sleep(POLICY_POLL).await;
+        let policy = worker.policy();
+        if policy.version != told {
+            told = policy.version;
+            match server.offer(offer(&hidden, &policy, &authorities)) {
+                Ok(()) => tracing::info!(version = told, "the directories offer what the new policy has"),
+                Err(error) => tracing::error!(%error, version = told, "the directories stay as they were; the worker follows the policy"),
+            }
+        }
+    }
 }
 
 fn serve_status(
