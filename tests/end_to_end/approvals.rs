@@ -128,6 +128,14 @@ fn a_policy_is_in_force_once_enough_officers_signed() {
     let trail = board.trail();
     assert!(trail.contains("policy.put") && trail.contains("approval.submit") && trail.contains("none of the officers"), "{trail}");
 
+    // Clients are told without a restart.
+    let directory = || {
+        let url = board.demo.fact("ACME_DIRECTORY").to_owned();
+        let fetched = Command::new("curl").args(["-sf", "--cacert", board.demo.fact("CA_BUNDLE"), &url]).output().expect("curl runs");
+        String::from_utf8_lossy(&fetched.stdout).into_owned()
+    };
+    wait_for("the directory to offer the new policy", || directory().contains("live 90 s"));
+
     board.demo.stop();
     board.demo.launch(&[]);
     assert_eq!(board.demo.ca_json(&["status"])["policy"]["version"], 2, "the next start verifies it");
