@@ -7,6 +7,8 @@
 
 mod agent;
 mod anchor;
+mod approvals;
+mod attended;
 mod bad_input;
 mod clients;
 #[cfg(feature = "pkcs11")]

@@ -205,7 +205,7 @@ pub async fn execute(command: CeremonyCommand) -> u8 {
     })
 }
 
-fn print(text: &str, code: u8) -> u8 {
+pub(crate) fn print(text: &str, code: u8) -> u8 {
     use std::io::Write as _;
     // A reader that went away is no failure of the ceremony.
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());

@@ -69,6 +69,9 @@ pub(crate) fn take_requests(folder: &Folder, plan: &Plan, requests: &[PathBuf], 
         let request = KeyRequest::parse(&read(path)?).map_err(Error::file(path))?;
         given.insert(request.statement().authority.clone(), (path.clone(), request));
     }
+    if let Some((authority, (path, _))) = given.iter().find(|(name, _)| !wanted(plan).iter().any(|w| w.authority == *name)) {
+        return Err(Error::bundle(path, format!("it is for `{authority}`, which this plan does not certify")));
+    }
     for wanted in wanted(plan) {
         let own = folder.request(wanted.authority);
         if let Some((path, request)) = given.remove(wanted.authority) {
@@ -85,23 +88,31 @@ pub(crate) fn take_requests(folder: &Folder, plan: &Plan, requests: &[PathBuf], 
         }
         events.push(TranscriptEvent::RequestTaken { authority: wanted.authority.clone(), sha256: sha256(&read(&own)?) });
     }
-    match given.pop_first() {
-        Some((authority, (path, _))) => Err(Error::bundle(&path, format!("it is for `{authority}`, which this plan does not certify"))),
-        None => Ok(events),
-    }
+    Ok(events)
 }
 
 /// The scene of a bundle: what was taken in, judged again. Keys that the ceremony makes itself join later.
 pub(crate) fn scene(folder: &Folder, plan: Plan, transcript: &Transcript) -> Result<Scene, Error> {
+    let mut scene = base_scene(folder, plan)?;
+    join_requests(&mut scene, folder, transcript)?;
+    Ok(scene)
+}
+
+/// The scene before requests are taken in.
+pub(crate) fn base_scene(folder: &Folder, plan: Plan) -> Result<Scene, Error> {
     let mut scene = Scene { plan, base: None, keys: Keys::new(), requests: BTreeMap::new() };
-    if scene.plan.acts.continues().is_none() {
-        return Ok(scene);
+    if scene.plan.acts.continues().is_some() {
+        let path = folder.path(BASE);
+        let base = Hierarchy::parse(&read(&path)?).map_err(Error::file(&path))?;
+        scene.keys.insert(scene.plan.root.authority.clone(), base.root().public_key().clone());
+        scene.base = Some(base);
+        scene.check()?;
     }
-    let path = folder.path(BASE);
-    let base = Hierarchy::parse(&read(&path)?).map_err(Error::file(&path))?;
-    scene.keys.insert(scene.plan.root.authority.clone(), base.root().public_key().clone());
-    scene.base = Some(base);
-    scene.check()?;
+    Ok(scene)
+}
+
+/// Judges the requests that the transcript says were taken in; their keys join the scene.
+pub(crate) fn join_requests(scene: &mut Scene, folder: &Folder, transcript: &Transcript) -> Result<(), Error> {
     let mut requests = BTreeMap::new();
     for wanted in wanted(&scene.plan) {
         let path = folder.request(wanted.authority);
@@ -131,5 +142,5 @@ pub(crate) fn scene(folder: &Folder, plan: Plan, transcript: &Transcript) -> Res
         scene.keys.insert(authority.clone(), request.public_key().clone());
         scene.requests.insert(authority, request);
     }
-    Ok(scene)
+    Ok(())
 }

@@ -36,6 +36,8 @@ mod show;
 mod steps;
 mod system;
 mod verify;
+#[cfg(feature = "yubihsm")]
+mod yubihsm;
 
 pub use assemble::assemble;
 pub use cli::{CeremonyCommand, execute};
@@ -52,6 +54,8 @@ pub use run::{Needed, RunOptions, RunOutcome, run};
 pub use secret::{SecretSource, unsealer};
 pub use system::{SystemClock, SystemRng};
 pub use verify::{VerifiedBundle, verify, verify_chain};
+#[cfg(feature = "yubihsm")]
+pub use yubihsm::{YubiHsmCommand, yubihsm_command};
 
 /// A plan of a first ceremony to start from.
 pub const PLAN_TEMPLATE: &str = include_str!("../../../ceremony-docs/plan-template.toml");

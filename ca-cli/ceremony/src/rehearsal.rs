@@ -322,7 +322,7 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
     let operator = OperatorPolicy {
         name: OPERATOR.to_owned(),
         key: public_key(&options.dir.join(OPERATOR))?,
-        may: vec![Permission::Grant, Permission::Revoke, Permission::Publish],
+        may: vec![Permission::Grant, Permission::Revoke, Permission::Publish, Permission::Hold, Permission::Stop],
     };
     let table = |entries: Vec<(&str, Value)>| Value::Table(entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
     let text = |t: &str| Value::String(t.to_owned());

@@ -133,22 +133,13 @@ async fn go(options: RunOptions) -> Result<RunOutcome, Error> {
     }
     let journal = Journal::open(&folder.path(TRANSCRIPT), options.observer.clone())?;
     open(&journal, &folder, &plan, options.clock.now(), plan_signers)?;
-    for event in inputs::take_requests(&folder, &plan, &options.requests, options.clock.now())? {
-        // A request that was taken in stays; its time counts from then.
-        let known = |e: &TranscriptEvent| match (e, &event) {
-            (TranscriptEvent::RequestTaken { authority: a, .. }, TranscriptEvent::RequestTaken { authority: b, .. }) => a == b,
-            _ => false,
-        };
-        if !journal.transcript().events().any(known) {
-            journal.append(options.clock.now(), event)?;
-        }
-    }
-    let scene = inputs::scene(&folder, plan, &journal.transcript())?;
+    let scene = inputs::base_scene(&folder, plan)?;
     let mut run = Run { scene, folder, journal, options };
     let owed = run.enter().await?;
     if !owed.is_empty() {
         return Ok(RunOutcome::NeedsPeople(owed));
     }
+    run.requests()?;
     run.devices().await?;
     run.keys().await?;
     let policy = run.policy()?;
@@ -308,6 +299,20 @@ impl Run {
             let (kind, place) = (self.scene.plan.acts.name(), place.name());
             Error::Missing(format!("a ceremony of the kind {kind} works with the {place} key store (hint: --{place}-keys)"))
         })
+    }
+
+    /// Takes requests in. One that was taken in stays; its time counts from then.
+    fn requests(&mut self) -> Result<(), Error> {
+        for event in inputs::take_requests(&self.folder, &self.scene.plan, &self.options.requests, self.options.clock.now())? {
+            let known = |e: &TranscriptEvent| match (e, &event) {
+                (TranscriptEvent::RequestTaken { authority: a, .. }, TranscriptEvent::RequestTaken { authority: b, .. }) => a == b,
+                _ => false,
+            };
+            if !self.transcript().events().any(known) {
+                self.append(event)?;
+            }
+        }
+        inputs::join_requests(&mut self.scene, &self.folder, &self.journal.transcript())
     }
 
     /// The devices that the ceremony works with are there, and the root's has the root's key. What those hold whose keys

@@ -4,15 +4,14 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ca_ceremony::{Error, Moment, Observer, RunOutcome, verify};
+use ca_ceremony::{Error, Moment, RunOutcome, verify};
 use ca_core::ceremony::{Role, Roster};
 use ca_core::model::AuthorityKind;
 use ca_core::pki::Certificate;
 use ca_core::ports::{GenerateKey, KeyStore as _};
+use common::later::dies_at;
 use common::{Ceremony, missing, owed, refused};
 
 #[tokio::test]
@@ -155,18 +154,6 @@ async fn approvals_end() {
     let error = refused(ceremony.run().await);
     assert!(error.contains("1-root.json") && error.contains("approvals ended"), "{error}");
     assert_eq!(std::fs::read_dir(ceremony.bundle().join("certs")).unwrap().count(), 0);
-}
-
-/// Stops the run at line `number` of the transcript, and every write after it: as if the process had died there.
-fn dies_at(number: u64, moment: Moment) -> Observer {
-    let dead = AtomicBool::new(false);
-    Arc::new(move |line, at| {
-        if dead.load(Ordering::SeqCst) || (line, at) == (number, moment) {
-            dead.store(true, Ordering::SeqCst);
-            return Err(std::io::Error::other("the process died here"));
-        }
-        Ok(())
-    })
 }
 
 #[tokio::test]

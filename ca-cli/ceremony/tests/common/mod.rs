@@ -2,6 +2,8 @@
 #![allow(unreachable_pub, dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::new_without_default, reason = "a test that meets an error has failed")]
 
+pub mod later;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -47,6 +49,11 @@ pub struct Ceremony {
     pub clock: Arc<FakeClock>,
     pub machine: Arc<FakeMachine>,
     pub namespace: &'static str,
+    /// The ceremony at hand: empty for the first, the name of its plan and its bundle for a later one.
+    pub current: String,
+    /// The bundle that the ceremony at hand continues.
+    pub previous: Option<PathBuf>,
+    pub requests: Vec<PathBuf>,
 }
 
 /// What differs between the plans of tests.
@@ -95,7 +102,7 @@ impl Ceremony {
         let facts = MachineFacts { boot: "boot-1".to_owned(), uptime: 0, interfaces_up: vec![], swaps: vec![], core };
         let machine = Arc::new(FakeMachine { tool: Mutex::new(options.tool), facts: Mutex::new(facts), clock: Arc::clone(&clock) });
         let namespace = if options.kind == "rehearsal" { "rehearsal@countersign" } else { NAMESPACE };
-        let ceremony = Self { quick: false, dir, clock, machine, namespace };
+        let ceremony = Self { quick: false, dir, clock, machine, namespace, current: String::new(), previous: None, requests: Vec::new() };
         std::fs::write(ceremony.plan(), ceremony.plan_text(options)).unwrap();
         ceremony
     }
@@ -189,7 +196,7 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
     }
 
     pub fn plan(&self) -> PathBuf {
-        self.dir.path().join("plan.toml")
+        self.dir.path().join(if self.current.is_empty() { "plan.toml".to_owned() } else { format!("{}.toml", self.current) })
     }
 
     pub fn edit_plan(&self, from: &str, to: &str) {
@@ -199,12 +206,13 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
     }
 
     pub fn bundle(&self) -> PathBuf {
-        self.dir.path().join("bundle")
+        self.dir.path().join(if self.current.is_empty() { "bundle" } else { &self.current })
     }
 
     pub fn keys(&self, name: &str) -> Arc<SoftwareKeyStore> {
         let unsealer = Unsealer::FileKey(Zeroizing::new([7; 32]));
-        Arc::new(SoftwareKeyStore::open(self.dir.path().join(name), unsealer).unwrap())
+        let wrapping = Unsealer::FileKey(Zeroizing::new([9; 32]));
+        Arc::new(SoftwareKeyStore::open(self.dir.path().join(name), unsealer).unwrap().with_wrapping_key("backup-2026", wrapping))
     }
 
     /// Runs, and does what people owe, until it is done or signatures are missing.
@@ -240,10 +248,10 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
             bundle: self.bundle(),
             root_keys: Some(root_keys),
             online_keys: Some(online_keys),
-            backup_keys: None,
-            wrapped: None,
-            previous: None,
-            requests: Vec::new(),
+            backup_keys: Some(self.keys("backup-keys")),
+            wrapped: Some(self.dir.path().join("wrapped")),
+            previous: self.previous.clone(),
+            requests: self.requests.clone(),
             machine,
             clock,
             rng: Arc::new(SystemRng),
@@ -326,7 +334,7 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
 
     /// Runs until nothing is missing, with ana and bela signing.
     pub async fn complete(&self) -> VerifiedBundle {
-        for _ in 0..3 {
+        for _ in 0..4 {
             match self.run().await.unwrap() {
                 RunOutcome::Complete(verified) => return *verified,
                 RunOutcome::NeedsSignatures(needed) if needed[0].file.ends_with("plan.toml") => self.sign_plan(&["ana", "bela"]),

@@ -422,6 +422,85 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         assert_eq!(tables, 14);
     }
 
+    /// The first plan as one that continues it, with this `[acts]`.
+    fn later(acts: &str) -> String {
+        let digest = "0".repeat(64);
+        let continues = format!(
+            "[acts.continues]\ntranscript = \"{digest}\"\nroot_certificate = \"{digest}\"\nhierarchy = \"{digest}\"\npolicy_version = 1\npolicy_sha256 = \"{digest}\"\n"
+        );
+        let first = plan();
+        // A later ceremony works with the devices that its kind says; too many pins do no harm.
+        let frame = first
+            .split("[[issuing]]")
+            .next()
+            .unwrap()
+            .replace("[device.root]", "[device.backup]\nkind = \"software\"\nserial = \"3\"\nbefore = \"new\"\n\n[device.root]");
+        let (top, rest) = acts.split_once("\n\n").unwrap_or((acts, ""));
+        format!("{frame}[acts]\n{top}\n{continues}{rest}")
+    }
+
+    #[test]
+    fn later_kinds_say_what_they_do_and_no_more() {
+        #[track_caller]
+        fn check(acts: &str, expected: Result<&str, &str>) {
+            match (Plan::parse(&later(acts)).map(|p| p.acts.name()).map_err(|e| e.to_string()), expected) {
+                (Ok(name), Ok(expected)) => assert_eq!(name, expected),
+                (Err(text), Err(part)) => assert!(text.contains(part), "{acts}: {text}"),
+                (found, _) => panic!("{acts}: {found:?}"),
+            }
+        }
+        let nonce = format!("nonce = \"{}\"", "0f".repeat(16));
+        let issuing = "[[issuing]]\nauthority = \"b\"\nkey = \"b\"\nalgorithm = \"p256\"\nsubject = { organization = \"Bank\", common_name = \"B\" }\nlifetime_days = 9\npermitted = [\"dns:b.test\"]\n";
+        let digest = "0".repeat(64);
+        check("kind = \"root-crl\"", Ok("root-crl"));
+        check("kind = \"nothing\"", Err("unknown variant"));
+        check("kind = \"root-crl\"\nforce = true", Err("unknown field"));
+        check(&format!("kind = \"root-crl\"\n\n{issuing}"), Err("has no [[issuing]]"));
+        check(&format!("kind = \"intermediate\"\n{nonce}\n\n{issuing}"), Ok("intermediate"));
+        check(&format!("kind = \"intermediate\"\n{nonce}"), Err("issuing authorities"));
+        check(&format!("kind = \"intermediate\"\nnonce = \"1\"\n\n{issuing}"), Err("32 hexadecimal digits"));
+        check(&format!("kind = \"intermediate\"\n\n{issuing}"), Err("missing field `nonce`"));
+        let cross = |rest: &str| {
+            format!(
+                "kind = \"cross-sign\"\n{nonce}\n\n[[acts.subject]]\nauthority = \"p\"\nkey = \"p\"\ncertificate_sha256 = \"{digest}\"\n{rest}"
+            )
+        };
+        check(&cross("lifetime_days = 9\npath_len = 1\npermitted = [\"dns:p.test\"]"), Ok("cross-sign"));
+        check(&cross("lifetime_days = 9\npath_len = 1\npermitted = []"), Err("permitted"));
+        check(&cross("lifetime_days = 9\npath_len = 9\npermitted = [\"dns:p.test\"]"), Err("path_len"));
+        check(&cross("lifetime_days = 9\npermitted = [\"dns:p.test\"]"), Err("missing field `path_len`"));
+        check(&cross("lifetime_days = 3650\npath_len = 1\npermitted = [\"dns:p.test\"]"), Err("less than the root's"));
+        let revoke = |reason: &str| {
+            format!(
+                "kind = \"revoke-ca\"\n\n[[acts.certificate]]\nauthority = \"bank\"\nserial = \"{}\"\nreason = \"{reason}\"\n",
+                "01".repeat(20)
+            )
+        };
+        check(&revoke("superseded"), Ok("revoke-ca"));
+        check(&revoke("certificateHold"), Err("not held"));
+        check(&revoke("removeFromCRL"), Err("unknown variant"));
+        check("kind = \"revoke-ca\"\ncertificate = []", Err("1 to 16"));
+        let key = format!("\n\n[[acts.key]]\nkey = \"k\"\npublic_key_sha256 = \"{digest}\"\n");
+        check(&format!("kind = \"backup\"\nplace = \"root\"\nwrapping_key = \"w\"{key}"), Ok("backup"));
+        check(&format!("kind = \"backup\"\nplace = \"backup\"\nwrapping_key = \"w\"{key}"), Err("where the keys are"));
+        check(&format!("kind = \"destroy\"\nplace = \"root\"{key}{key}"), Err("stands twice"));
+        check(&format!("kind = \"restore\"\nplace = \"root\"{key}"), Err("missing field `wrapped_sha256`"));
+        check("kind = \"policy\"", Err("[policy] is missing"));
+        check("kind = \"policy\"\n\n[policy]\nversion = 1\n", Err("does not grow"));
+        check("kind = \"policy\"\n\n[policy]\nversion = 2\n", Ok("policy"));
+        check("kind = \"policy\"\n\n[policy]\nversion = 2\n[[policy.authority]]\nname = \"bank\"\n", Err("key_sha256 is missing"));
+        check("kind = \"officers\"", Ok("officers"));
+    }
+
+    #[test]
+    fn ceremony_32_a_crl_outlives_the_next_planned_ceremony() {
+        let error = |days: &str| Plan::parse(&plan().replace("next_ceremony_days = 330", days)).unwrap_err().to_string();
+        assert!(error("next_ceremony_days = 365").contains("must not end before the ceremony"));
+        assert!(error("next_ceremony_days = 0").contains("next_ceremony_days"));
+        assert!(error("").contains("missing field `next_ceremony_days`"));
+        Plan::parse(&plan().replace("next_ceremony_days = 330", "next_ceremony_days = 364")).unwrap();
+    }
+
     #[test]
     fn unsound_plans_are_refused() {
         #[track_caller]
