@@ -51,7 +51,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Agent(args) => return agent::run(args).await,
         Command::Ceremony(command) => return Ok(ExitCode::from(ca_ceremony::execute(command).await)),
-        Command::Import { bundle } => commands::import(&config()?, &bundle).await?,
+        Command::Import { bundle, previous } => commands::import(&config()?, &previous, &bundle).await?,
         Command::Rehearsal(RehearsalCommand::Approve { policy, dir }) => {
             let dir = dir.unwrap_or_else(|| path.with_file_name("rehearsal"));
             commands::approve(&config()?, &policy, &dir).await?;

@@ -43,7 +43,7 @@ pub use evidence::VerifiedException;
 pub use journal::{Moment, Observer};
 pub use machine::{Machine, SystemMachine};
 pub use notes::{Noted, add_exception, dispose_exception, note};
-pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse};
+pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse, rehearse_with};
 pub use request::{RequestOptions, make_request};
 pub use run::{Needed, RunOptions, RunOutcome, run};
 pub use secret::{SecretSource, unsealer};
