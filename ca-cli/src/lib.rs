@@ -5,7 +5,7 @@
 //! - [`serve`]: the parts in one process; `control`: the socket between commands and the instance;
 //! - `anchor`: the worker's memory outside the database;
 //! - [`agent`]: beside a service; `demo`: what `make run` shows;
-//! - [`system`]: the one implementation of clock and randomness.
+//! - [`system`]: clock and randomness, from `ca_service`, which has what every process needs to run.
 
 pub mod agent;
 pub mod system;
@@ -17,7 +17,6 @@ mod config;
 mod control;
 mod demo;
 mod exit;
-mod logging;
 mod operator;
 mod render;
 mod serve;
@@ -48,8 +47,14 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let path = config::find(cli.config.as_deref());
     let config = || Config::load(&path);
+    // Holders need not be able to read the CA's configuration.
+    let keyholder = || config().ok()?.keystore.keyholder().map(|(socket, _)| socket.to_owned());
     match cli.command {
         Command::Agent(args) => return agent::run(args).await,
+        Command::Credential(command) => return Ok(ExitCode::from(ca_custody::credential_command(command))),
+        Command::Keyholder(args) => return Ok(ExitCode::from(ca_custody::keyholder_command(&args))),
+        Command::Unseal(args) => return Ok(ExitCode::from(ca_custody::unseal_command(&args, keyholder().as_deref()))),
+        Command::Seal(args) => return Ok(ExitCode::from(ca_custody::seal_command(&args, keyholder().as_deref()))),
         Command::Ceremony(command) => return Ok(ExitCode::from(ca_ceremony::execute(command).await)),
         Command::Import { bundle, previous } => commands::import(&config()?, &previous, &bundle).await?,
         Command::Rehearsal(RehearsalCommand::Approve { policy, dir }) => {
@@ -60,9 +65,15 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Grant(command) => commands::grant(&config()?, command).await?,
         Command::Cert(command) => commands::cert(&config()?, command).await?,
         Command::Crl(command) => commands::crl(&config()?, command).await?,
+        Command::Approve(command) => commands::approvals(&config()?, command).await?,
+        Command::Policy(command) => commands::policy(&config()?, command).await?,
+        Command::Officer(command) => commands::officer(&config()?, command).await?,
+        Command::Stop(args) => commands::stop(&config()?, args).await?,
+        Command::Resume(proposing) => commands::resume(&config()?, proposing).await?,
         Command::Status { output } => commands::status(&config()?, output).await?,
         Command::Config(ConfigCommand::Check { output }) => commands::check(&config()?, output).await?,
         Command::Audit(command) => commands::audit(config, command).await?,
+        Command::Anchor(command) => commands::anchor(&config()?, command).await?,
         Command::Completions { shell } => commands::completions(shell)?,
         Command::Man { dir } => commands::man(&dir)?,
         Command::Serve => serve::serve(&config()?, serve::Role::All).await?,

@@ -1,6 +1,8 @@
 //! From nothing to a production CA by the documented steps: service keys, a ceremony with three officers' real keys,
 //! import, serve, a grant signed by an operator, enrolment. Nothing here is the demonstration's.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -53,6 +55,55 @@ impl Site {
         std::fs::write(self.path(&format!("bundle/sigs/{subject}.{officer}.sig")), expect_success("ssh-keygen -Y sign", &signed)).unwrap();
     }
 
+    /// Signs a file in place, and gives the signature's file.
+    fn officer_signs_file(&self, officer: &str, file: &str) -> String {
+        let signature = format!("{file}.{officer}.sig");
+        let signed = Command::new("ssh-keygen")
+            .args(["-q", "-Y", "sign", "-n", "ceremony@countersign", "-f"])
+            .arg(self.path(officer))
+            .stdin(std::fs::File::open(self.path(file)).unwrap())
+            .output()
+            .unwrap();
+        std::fs::write(self.path(&signature), expect_success("ssh-keygen -Y sign", &signed)).unwrap();
+        signature
+    }
+
+    #[track_caller]
+    fn refused(&self, config: &str, arguments: &[&str], code: i32, part: &str) {
+        // A start that is not refused would serve for ever.
+        let output = Command::new("timeout")
+            .current_dir(self.folder.path())
+            .args(["30", env!("CARGO_BIN_EXE_ca"), "--config", config])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("timeout runs (package coreutils)");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(part) && said.contains("hint:"), "{said}");
+    }
+
+    /// A worker's anchor is signed by officers; without one nothing starts.
+    fn make_anchor(&self) {
+        std::fs::write(self.path("bare.toml"), self.configuration().replace("[anchor]\nfile = \"anchor/anchor\"\n", "")).unwrap();
+        self.refused("bare.toml", &["serve"], 3, "needs an anchor");
+        self.refused("ca.toml", &["serve"], 3, "the folder of the anchor");
+        DirBuilder::new().mode(0o700).create(self.path("anchor")).unwrap();
+        self.refused("ca.toml", &["serve"], 3, "there is no anchor");
+        expect_success("ca anchor statement", &self.ca(&["anchor", "statement", "anchor.json"]));
+        let (ana, cora) = (self.officer_signs_file("ana", "anchor.json"), self.officer_signs_file("cora", "anchor.json"));
+        let one = self.ca(&["anchor", "init", "anchor.json", "--signature", &ana, "--signature", &ana]);
+        assert_eq!(one.status.code(), Some(4), "one person's signatures count once: {one:?}");
+        assert!(!self.path("anchor/anchor").exists());
+        let mallory = self.officer_signs_file("mallory", "anchor.json");
+        let other = self.ca(&["anchor", "init", "anchor.json", "--signature", &ana, "--signature", &mallory]);
+        assert_eq!(other.status.code(), Some(4), "{other:?}");
+        let init = ["anchor", "init", "anchor.json", "--signature", &ana, "--signature", &cora];
+        expect_success("ca anchor init", &self.ca(&init));
+        self.refused("ca.toml", &init, 4, "already");
+        expect_success("ca anchor verify", &self.ca(&["anchor", "verify"]));
+    }
+
     fn run_ceremony(&self) -> Output {
         let stores = [
             "--root-keys",
@@ -87,6 +138,8 @@ impl Site {
 path = "ca.db"
 [trust]
 roster = "bundle/roster.toml"
+[anchor]
+file = "anchor/anchor"
 [keystore]
 dir = "authority-keys"
 unseal = {{ key_file = "authority.key" }}
@@ -230,6 +283,7 @@ fn a_production_ca_comes_up_by_the_documented_steps() {
     site.note(&["custody", "ana", "--bag", "TB-0001"], Some(("custody-ana", "ana")));
     expect_success("ca ceremony run", &site.run_ceremony());
     expect_success("ca import", &site.ca(&["import", "bundle"]));
+    site.make_anchor();
     // The root's keys go offline.
     std::fs::remove_dir_all(site.path("root-keys")).unwrap();
 

@@ -21,7 +21,7 @@ use crate::script::script;
 use crate::show::show;
 use crate::{
     Error, Machine as _, RunOptions, RunOutcome, SecretSource, SystemClock, SystemMachine, SystemRng, VerifiedBundle, guide, machine,
-    notes, unsealer, verify_chain,
+    notes, open_key_store, unsealer, verify_chain,
 };
 
 /// Exit code: officers must sign before it goes on.
@@ -81,15 +81,24 @@ pub struct RunArgs {
     /// The bundle's folder, made where it is missing.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The key store of the root, kept offline afterwards.
+    /// The folder of the root's sealed key, kept offline afterwards.
     #[arg(long, value_name = "DIR")]
     root_keys: Option<PathBuf>,
-    /// The key store of the issuing authorities, which the worker will open.
+    /// The root's key store on a device: a TOML file with what the configuration has under [keystore].
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["root_keys", "root_passphrase_file", "root_key_file"])]
+    root_keystore: Option<PathBuf>,
+    /// The folder of the issuing authorities' sealed keys, which the worker will open.
     #[arg(long, value_name = "DIR")]
     online_keys: Option<PathBuf>,
-    /// The key store that backups go to, kept elsewhere.
+    /// The issuing authorities' key store on a device, named in a file as for the root's.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["online_keys", "online_passphrase_file", "online_key_file"])]
+    online_keystore: Option<PathBuf>,
+    /// The folder of the key store that backups go to, kept elsewhere.
     #[arg(long, value_name = "DIR")]
     backup_keys: Option<PathBuf>,
+    /// The key store that backups go to on a device, named in a file as for the root's.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup_keys", "backup_passphrase_file", "backup_key_file"])]
+    backup_keystore: Option<PathBuf>,
     /// The passphrase of the root's key store is in this file or descriptor (/dev/fd/3); without it and a key file it
     /// is asked for at the terminal.
     #[arg(long, value_name = "FILE", conflicts_with = "root_key_file")]
@@ -129,9 +138,12 @@ pub struct DeviceArgs {
     /// What it is for.
     #[arg(value_enum)]
     place: Place,
-    /// The key store.
-    #[arg(long, value_name = "DIR")]
-    keys: PathBuf,
+    /// The folder of its sealed keys.
+    #[arg(long, value_name = "DIR", required_unless_present = "keystore")]
+    keys: Option<PathBuf>,
+    /// A key store on a device: a TOML file with what the configuration has under [keystore].
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "passphrase_file", "key_file"])]
+    keystore: Option<PathBuf>,
     /// Its passphrase is in this file or descriptor.
     #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
     passphrase_file: Option<PathBuf>,
@@ -193,7 +205,7 @@ pub async fn execute(command: CeremonyCommand) -> u8 {
     })
 }
 
-fn print(text: &str, code: u8) -> u8 {
+pub(crate) fn print(text: &str, code: u8) -> u8 {
     use std::io::Write as _;
     // A reader that went away is no failure of the ceremony.
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
@@ -224,7 +236,10 @@ pub(crate) fn open(
 }
 
 async fn device(args: DeviceArgs) -> Result<String, Error> {
-    let device = open(&args.keys, (args.passphrase_file, args.key_file), &[], "key store")?;
+    let device = match &args.keystore {
+        Some(file) => open_key_store(file, "key store")?,
+        None => open(&args.keys.unwrap_or_default(), (args.passphrase_file, args.key_file), &[], "key store")?,
+    };
     device_command(args.place, device.as_ref()).await
 }
 
@@ -238,14 +253,21 @@ async fn run_command(args: RunArgs) -> Result<u8, Error> {
     // The tool's own file is read before the process closes itself to others.
     machine.tool_sha256()?;
     machine::harden();
-    let opened = |folder: Option<&PathBuf>, secret, what: &str| {
-        let opened = folder.map(|folder| open(folder, secret, &args.wrapping_key, what)).transpose();
+    let opened = |file: Option<&PathBuf>, folder: Option<&PathBuf>, secret, what: &str| {
+        let opened = match (file, folder) {
+            (Some(file), _) => open_key_store(file, what).map(Some),
+            (None, folder) => folder.map(|folder| open(folder, secret, &args.wrapping_key, what)).transpose(),
+        };
         opened.inspect_err(|error| notes::record_abort(&args.out, &SystemClock, None, error))
     };
+    let (root, online, backup) = (args.root_keys.as_ref(), args.online_keys.as_ref(), args.backup_keys.as_ref());
+    let root_secret = (args.root_passphrase_file, args.root_key_file);
+    let online_secret = (args.online_passphrase_file, args.online_key_file);
+    let backup_secret = (args.backup_passphrase_file, args.backup_key_file);
     let outcome = run(RunOptions {
-        root_keys: opened(args.root_keys.as_ref(), (args.root_passphrase_file, args.root_key_file), "root key store")?,
-        online_keys: opened(args.online_keys.as_ref(), (args.online_passphrase_file, args.online_key_file), "online key store")?,
-        backup_keys: opened(args.backup_keys.as_ref(), (args.backup_passphrase_file, args.backup_key_file), "backup key store")?,
+        root_keys: opened(args.root_keystore.as_ref(), root, root_secret, "root key store")?,
+        online_keys: opened(args.online_keystore.as_ref(), online, online_secret, "online key store")?,
+        backup_keys: opened(args.backup_keystore.as_ref(), backup, backup_secret, "backup key store")?,
         wrapped: args.wrapped,
         previous: args.previous,
         requests: args.request,

@@ -106,7 +106,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// Writes a durable file that did not exist, or finds it there with the same bytes (requirement 20).
-pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+///
+/// # Errors
+/// When another file is there, or it can't be written.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
     let parent = parent(path);
     let temporary = parent.join(format!(".{name}.tmp"));

@@ -3,7 +3,7 @@
 //! [`run`] takes a plan as far as the officers' signatures allow and leaves a bundle that [`verify()`] checks with
 //! nothing else at hand. The rules live in `ca_core::ceremony`; here are the files, the terminal and the key stores.
 //! There is one signing path: what the worker uses to issue is used here, with the transcript as its store.
-//! Deliberately absent: networks, databases, and hardware (the `KeyStore` port is where a device will be).
+//! Deliberately absent: networks and databases. Devices are `ca_keystore`'s.
 
 mod acts_cli;
 mod assemble;
@@ -18,6 +18,7 @@ mod guide;
 mod inputs;
 mod issue;
 mod journal;
+mod key_store;
 mod machine;
 mod note_cli;
 mod notes;
@@ -35,20 +36,26 @@ mod show;
 mod steps;
 mod system;
 mod verify;
+#[cfg(feature = "yubihsm")]
+mod yubihsm;
 
 pub use assemble::assemble;
 pub use cli::{CeremonyCommand, execute};
 pub use error::Error;
 pub use evidence::VerifiedException;
+pub use files::write_new;
 pub use journal::{Moment, Observer};
+pub use key_store::open_key_store;
 pub use machine::{Machine, SystemMachine};
 pub use notes::{Noted, add_exception, dispose_exception, note};
-pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse, rehearse_with};
+pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse, rehearse_with, sign_rehearsal};
 pub use request::{RequestOptions, make_request};
 pub use run::{Needed, RunOptions, RunOutcome, run};
 pub use secret::{SecretSource, unsealer};
 pub use system::{SystemClock, SystemRng};
 pub use verify::{VerifiedBundle, verify, verify_chain};
+#[cfg(feature = "yubihsm")]
+pub use yubihsm::{YubiHsmCommand, yubihsm_command};
 
 /// A plan of a first ceremony to start from.
 pub const PLAN_TEMPLATE: &str = include_str!("../../../ceremony-docs/plan-template.toml");

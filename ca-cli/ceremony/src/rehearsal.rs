@@ -200,7 +200,7 @@ pub fn approve_policy_rehearsal(dir: &Path, policy_text: &str, clock: &dyn Clock
         expires_at: issued_at.plus(Duration::from_secs(u64::from(plan.approval_days) * 86_400)),
     };
     let statement = String::from_utf8(statement.to_bytes()).expect("JSON is UTF-8");
-    let signatures = SIGNING.iter().map(|officer| signature(dir, officer, statement.as_bytes())).collect::<Result<_, _>>()?;
+    let signatures = sign_rehearsal(dir, statement.as_bytes())?;
     let bundle = PolicyBundle { policy: policy_text.to_owned(), statement, signatures };
     bundle.verify(&plan.roster)?;
     write_new(&policies.join(format!("{:020}.json", policy.version)), bundle.to_json().as_bytes(), 0o644)?;
@@ -260,6 +260,14 @@ fn fulfil(dir: &Path, bundle: &Path, duty: Duty, clock: &dyn Clock) -> Result<()
 fn sign_as(dir: &Path, person: &str, file: &Path, folder: &Folder, subject: &str) -> Result<(), Error> {
     let armored = signature(dir, person, &read(file)?)?;
     write_new(&folder.path("sigs").join(format!("{subject}.{person}.sig")), armored.as_bytes(), 0o644)
+}
+
+/// Has the throwaway officers of the rehearsal in `dir` sign `message`: as many as its roster asks for.
+///
+/// # Errors
+/// When a key is missing or is none.
+pub fn sign_rehearsal(dir: &Path, message: &[u8]) -> Result<Vec<String>, Error> {
+    SIGNING.iter().map(|officer| signature(dir, officer, message)).collect()
 }
 
 fn sign_file(dir: &Path, file: &Path, pattern: &Path) -> Result<(), Error> {
@@ -324,7 +332,7 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
     let operator = OperatorPolicy {
         name: OPERATOR.to_owned(),
         key: public_key(&options.dir.join(OPERATOR))?,
-        may: vec![Permission::Grant, Permission::Revoke, Permission::Publish],
+        may: vec![Permission::Grant, Permission::Revoke, Permission::Publish, Permission::Hold, Permission::Stop],
     };
     let table = |entries: Vec<(&str, Value)>| Value::Table(entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
     let text = |t: &str| Value::String(t.to_owned());

@@ -22,13 +22,20 @@ pub(crate) async fn check(config: &Config, output: Output) -> anyhow::Result<()>
     };
     let services = open_service_keys(config).map(|keys| {
         let ocsp: Vec<&str> = keys.ocsp.iter().map(|(name, _)| name.as_str()).collect();
-        format!("master, server, OCSP for {}", if ocsp.is_empty() { "none".to_owned() } else { ocsp.join(", ") })
+        let server = if keys.server.is_some() { ", server" } else { "" };
+        let ocsp = if ocsp.is_empty() { "none".to_owned() } else { ocsp.join(", ") };
+        format!("master{server}, OCSP for {ocsp}, {} held by other processes", keys.elsewhere.len())
     });
     let folder = config.store.path.parent().is_some_and(std::path::Path::is_dir);
     let store = if folder {
         Ok(config.store.path.display().to_string())
     } else {
         Err(anyhow::anyhow!("the folder of {} is missing (hint: make it, owned by the user of `ca serve`)", config.store.path.display()))
+    };
+    let anchor = match &config.anchor {
+        Some(section) => crate::anchor::read(&section.file)
+            .map(|reading| format!("{}, row {} of the audit trail", section.file.display(), reading.state.log().number)),
+        None => Ok("none: only a rehearsal may go without".to_owned()),
     };
     let operator = match &config.operator.key {
         Some(path) if !path.exists() => {
@@ -37,7 +44,14 @@ pub(crate) async fn check(config: &Config, output: Output) -> anyhow::Result<()>
         Some(path) => Ok(path.display().to_string()),
         None => Ok("none: --operator-key names one".to_owned()),
     };
-    let found = [("trust.roster", roster), ("keystore", keys), ("service_keys", services), ("store", store), ("operator.key", operator)];
+    let found = [
+        ("trust.roster", roster),
+        ("anchor", anchor),
+        ("keystore", keys),
+        ("service_keys", services),
+        ("store", store),
+        ("operator.key", operator),
+    ];
     let failed = found.iter().filter(|(_, r)| r.is_err()).count();
     let text = |r: &anyhow::Result<String>| r.as_ref().map_or_else(|e| format!("{e:#}"), Clone::clone);
     if output.json {

@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use ca_core::lifecycle::{Worker, WorkerError};
 use ca_core::ports::{Anchor, JobStore as _, RequestQueue as _};
+use ca_store_socket::Gate;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
 use tokio::task::JoinSet;
+
+use super::key_watch::KeyWatch;
 
 /// How long a loop waits at most without being woken.
 const REQUEST_POLL: Duration = Duration::from_millis(500);
 const JOB_POLL: Duration = Duration::from_millis(500);
 const RECONCILE: Duration = Duration::from_secs(30);
+/// How often acts that take long are looked for.
+const ACTS: Duration = Duration::from_secs(1);
 /// How often the anchor follows the audit chain and is made durable: what a power cut may lose.
 const FOLLOW: Duration = Duration::from_secs(1);
 /// The pause after a round that failed.
@@ -20,12 +25,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How many batches of requests are worked on at once: one signs while another commits.
 const REQUEST_LOOPS: usize = 2;
 
-/// Starts every loop in `tasks`; they end with it.
-pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, tasks: &mut JoinSet<()>) {
+/// Starts every loop in `tasks`; they end with it. While the keys can't be used, nothing is leased.
+pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, keys: &KeyWatch, tasks: &mut JoinSet<()>) {
     for _ in 0..REQUEST_LOOPS {
-        let (worker, store) = (Arc::clone(worker), store.clone());
+        let (worker, store, mut keys) = (Arc::clone(worker), store.clone(), keys.clone());
         tasks.spawn(async move {
             loop {
+                keys.usable().await;
                 match worker.step_requests().await {
                     Ok(0) => store.await_requests(REQUEST_POLL).await,
                     Ok(_) => {}
@@ -34,13 +40,24 @@ pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, tasks: &mut JoinS
             }
         });
     }
-    let (jobs, store) = (Arc::clone(worker), store.clone());
+    let (jobs, store, mut keys) = (Arc::clone(worker), store.clone(), keys.clone());
     tasks.spawn(async move {
         loop {
+            keys.usable().await;
             match jobs.tick_jobs().await {
                 Ok(0) => store.await_jobs(JOB_POLL).await,
                 Ok(_) => {}
                 Err(error) => pause("jobs", &error).await,
+            }
+        }
+    });
+    let acts = Arc::clone(worker);
+    tasks.spawn(async move {
+        loop {
+            match acts.step_acts().await {
+                Ok(0) => tokio::time::sleep(ACTS).await,
+                Ok(_) => {}
+                Err(error) => pause("officers' acts", &error).await,
             }
         }
     });
@@ -55,8 +72,15 @@ pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, tasks: &mut JoinS
     });
 }
 
-/// Keeps the anchor at the record's end, and readiness and OCSP at what that shows.
-pub(super) async fn follow(worker: Arc<Worker>, anchor: Arc<dyn Anchor>, responder: Option<Arc<Responder>>) {
+/// Keeps the anchor at the record's end, and readiness, OCSP and what other processes get of the store at what that and
+/// the key store show.
+pub(super) async fn follow(
+    worker: Arc<Worker>,
+    anchor: Arc<dyn Anchor>,
+    keys: KeyWatch,
+    responder: Option<Arc<Responder>>,
+    gate: Option<Arc<Gate>>,
+) {
     let mut failed = false;
     loop {
         if let Err(error @ WorkerError::Store(_)) = worker.follow_record().await {
@@ -74,7 +98,11 @@ pub(super) async fn follow(worker: Arc<Worker>, anchor: Arc<dyn Anchor>, respond
         }
         failed = lost.is_some();
         if let Some(responder) = &responder {
-            responder.impede(worker.trouble().or(lost), !worker.record_is_off());
+            let troubles: Vec<String> = [worker.trouble().or(lost), keys.trouble()].into_iter().flatten().collect();
+            responder.impede((!troubles.is_empty()).then(|| troubles.join("; ")), !worker.record_is_off());
+        }
+        if let Some(gate) = &gate {
+            gate.set(worker.record_is_off().then(|| worker.trouble().unwrap_or_default()));
         }
         tokio::time::sleep(FOLLOW).await;
     }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -129,12 +130,22 @@ impl CredentialSpec {
         match self {
             Self::File(path) => Ok(Box::new(Held(secret_from_file(path)?))),
             Self::Terminal => Ok(Box::new(Held(ask_terminal(what, "file or keyholder")?))),
-            Self::Keyholder { socket, .. } => Err(CredentialError::Wrong(format!(
-                "this build has no client of a keyholder, so {} is not asked (hint: use a file or the terminal)",
-                socket.display()
-            ))),
+            Self::Keyholder { socket, .. } => keyholder_at(socket).map(|k| Box::new(k) as Box<dyn CredentialSource>),
         }
     }
+}
+
+#[cfg(feature = "shares")]
+fn keyholder_at(socket: &Path) -> Result<crate::keyholder::Keyholder, CredentialError> {
+    Ok(crate::keyholder::Keyholder::at(socket))
+}
+
+#[cfg(not(feature = "shares"))]
+fn keyholder_at(socket: &Path) -> Result<Held, CredentialError> {
+    let shown = socket.display();
+    Err(CredentialError::Wrong(format!(
+        "this build has no client of a keyholder, so {shown} is not asked (hint: use a file or the terminal)"
+    )))
 }
 
 /// A secret that stays in memory, because what it came from may be readable only once.
@@ -152,9 +163,10 @@ impl fmt::Debug for Held {
     }
 }
 
-/// What opens sealed files: `{ key_file = "…" }`, `{ passphrase_file = "…" }` or `"terminal"`.
+/// What opens sealed files: `{ key_file = "…" }`, `{ passphrase_file = "…" }`, `"terminal"` or
+/// `{ keyholder = "SOCKET", credential = "NAME" }`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(try_from = "UnsealForm", into = "UnsealForm")]
 pub enum UnsealSpec {
     /// 32 random bytes in a file (0600), for hosts that start unattended: whoever reads it has the keys.
     KeyFile(PathBuf),
@@ -162,26 +174,147 @@ pub enum UnsealSpec {
     PassphraseFile(PathBuf),
     /// A passphrase typed at the terminal at each start.
     Terminal,
+    /// A software key that holders of its shares unseal: asked of the keyholder whenever a file is opened.
+    Keyholder {
+        /// The keyholder's socket.
+        socket: PathBuf,
+        /// The name under which it has the credential.
+        credential: String,
+    },
+}
+
+/// How the configuration writes an [`UnsealSpec`].
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum UnsealForm {
+    Word(String),
+    Table(UnsealTable),
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnsealTable {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    passphrase_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keyholder: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
+}
+
+impl TryFrom<UnsealForm> for UnsealSpec {
+    type Error = &'static str;
+
+    fn try_from(form: UnsealForm) -> Result<Self, Self::Error> {
+        const WRONG: &str = "what opens sealed files is one of { key_file = \"FILE\" }, { passphrase_file = \"FILE\" }, { keyholder = \"SOCKET\", credential = \"NAME\" } or \"terminal\"";
+        let table = match form {
+            UnsealForm::Word(word) if word == "terminal" => return Ok(Self::Terminal),
+            UnsealForm::Word(_) => return Err(WRONG),
+            UnsealForm::Table(table) => table,
+        };
+        match (table.key_file, table.passphrase_file, table.keyholder, table.credential) {
+            (Some(path), None, None, None) => Ok(Self::KeyFile(path)),
+            (None, Some(path), None, None) => Ok(Self::PassphraseFile(path)),
+            (None, None, Some(socket), Some(credential)) if (1..=64).contains(&credential.len()) => {
+                Ok(Self::Keyholder { socket, credential })
+            }
+            _ => Err(WRONG),
+        }
+    }
+}
+
+impl From<UnsealSpec> for UnsealForm {
+    fn from(spec: UnsealSpec) -> Self {
+        let empty = UnsealTable::default();
+        Self::Table(match spec {
+            UnsealSpec::Terminal => return Self::Word("terminal".to_owned()),
+            UnsealSpec::KeyFile(path) => UnsealTable { key_file: Some(path), ..empty },
+            UnsealSpec::PassphraseFile(path) => UnsealTable { passphrase_file: Some(path), ..empty },
+            UnsealSpec::Keyholder { socket, credential } => UnsealTable { keyholder: Some(socket), credential: Some(credential), ..empty },
+        })
+    }
 }
 
 impl UnsealSpec {
     /// Makes relative paths start at `base`.
     pub fn resolve(&mut self, base: &Path) {
         match self {
-            Self::KeyFile(path) | Self::PassphraseFile(path) => *path = base.join(&*path),
+            Self::KeyFile(path) | Self::PassphraseFile(path) | Self::Keyholder { socket: path, .. } => *path = base.join(&*path),
             Self::Terminal => {}
         }
     }
 
-    /// Reads the secret for `what`.
+    /// Reads the secret for `what`, now.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the keyholder has it sealed ([`CredentialError::Unavailable`]).
+    pub fn unsealer(&self, what: &str) -> Result<Unsealer, CredentialError> {
+        self.opening(what)?.unsealer()
+    }
+
+    /// What opens files of `what`: read now, save that a keyholder is asked each time.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn unsealer(&self, what: &str) -> Result<Unsealer, CredentialError> {
+    pub fn opening(&self, what: &str) -> Result<Opening, CredentialError> {
+        Ok(match self {
+            Self::KeyFile(path) => Unsealer::file_key_from(path)?.into(),
+            Self::PassphraseFile(path) => Unsealer::passphrase_from_file(path)?.into(),
+            Self::Terminal => {
+                Unsealer::Passphrase(ask_terminal(&format!("Passphrase of the {what}"), "key_file or passphrase_file")?).into()
+            }
+            Self::Keyholder { socket, credential } => {
+                Opening::Asked { source: Arc::new(keyholder_at(socket)?), credential: credential.clone() }
+            }
+        })
+    }
+}
+
+/// What opens sealed files: at hand, or asked for each time one is opened.
+#[derive(Clone)]
+pub enum Opening {
+    /// At hand.
+    Held(Unsealer),
+    /// Asked of a source, which may have it sealed: nothing is kept but what was opened with it.
+    Asked {
+        /// The source.
+        source: Arc<dyn CredentialSource>,
+        /// The name to ask for: a key of 32 bytes.
+        credential: String,
+    },
+}
+
+impl Opening {
+    /// The secret, now.
+    ///
+    /// # Errors
+    /// When the source does not give it, or gives no key of 32 bytes.
+    pub fn unsealer(&self) -> Result<Unsealer, CredentialError> {
         match self {
-            Self::KeyFile(path) => Ok(Unsealer::file_key_from(path)?),
-            Self::PassphraseFile(path) => Ok(Unsealer::passphrase_from_file(path)?),
-            Self::Terminal => ask_terminal(&format!("Passphrase of the {what}"), "key_file or passphrase_file").map(Unsealer::Passphrase),
+            Self::Held(unsealer) => Ok(unsealer.clone()),
+            Self::Asked { source, credential } => {
+                let bytes = source.credential(credential)?;
+                let key = <[u8; 32]>::try_from(bytes.as_slice()).map(Zeroizing::new);
+                key.map(Unsealer::FileKey)
+                    .map_err(|_| CredentialError::Wrong(format!("the credential `{credential}` is no key of 32 bytes")))
+            }
+        }
+    }
+}
+
+impl From<Unsealer> for Opening {
+    fn from(unsealer: Unsealer) -> Self {
+        Self::Held(unsealer)
+    }
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(unsealer) => unsealer.fmt(f),
+            Self::Asked { credential, .. } => write!(f, "Asked({credential})"),
         }
     }
 }

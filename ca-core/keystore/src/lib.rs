@@ -1,17 +1,25 @@
 //! Key stores: where authority keys live, and the sealed files that keep every secret of this product at rest.
 //!
-//! - [`SoftwareKeyStore`] (feature `authority`): authority keys as sealed files. Hardware stores will sit beside it.
+//! - [`SoftwareKeyStore`] (feature `authority`): authority keys as sealed files.
+//! - `Pkcs11KeyStore` (feature `pkcs11`): authority keys on a PKCS#11 token.
 //! - [`SoftwareServiceKey`]: a key of one of the product's own services, another type in another kind of file.
 //! - [`MasterKey`]: the worker's secret that external account bindings are derived from.
+//! - [`shares`] (feature `shares`): credentials that only several people together have; [`keyholder`]: how
+//!   they are asked of the process that keeps them.
 //! - [`Unsealer`] and [`sealed`]: how a file is opened.
 //! - [`CredentialSource`], [`CredentialSpec`], [`UnsealSpec`]: where the secrets come from that open files and devices.
+//! - [`yubihsm`] (feature `yubihsm`): authority keys on a YubiHSM 2.
 //! - [`KeyStoreSpec`] (feature `authority`): which key store a configuration names.
 //!
 //! Private keys are made by aws-lc-rs, live in its memory (which it clears), and are on disk only sealed. Files
 //! are created exclusively with mode 0600; one that others may read is refused. No function here returns the
 //! private half of an authority key.
 
+#[cfg(feature = "shares")]
+pub mod keyholder;
 pub mod sealed;
+#[cfg(feature = "shares")]
+pub mod shares;
 
 mod credential;
 #[cfg(feature = "authority")]
@@ -20,22 +28,32 @@ mod error;
 mod files;
 mod master;
 mod pair;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod service;
 #[cfg(feature = "authority")]
 mod spec;
 #[cfg(feature = "authority")]
 mod store;
 mod unsealer;
+#[cfg(feature = "yubihsm")]
+pub mod yubihsm;
+#[cfg(feature = "authority")]
+mod yubihsm_spec;
 
-pub use credential::{CredentialError, CredentialSource, CredentialSpec, UnsealSpec};
+pub use credential::{CredentialError, CredentialSource, CredentialSpec, Opening, UnsealSpec};
 pub use error::SealError;
 pub use master::MasterKey;
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::Pkcs11KeyStore;
 pub use service::SoftwareServiceKey;
 #[cfg(feature = "authority")]
-pub use spec::{KeyStoreSpec, OpenError, OpenedKeyStore, Pkcs11Spec, SoftwareSpec};
+pub use spec::{KeyStoreSpec, OpenError, Pkcs11Spec, SoftwareSpec};
 #[cfg(feature = "authority")]
 pub use store::SoftwareKeyStore;
-pub use unsealer::Unsealer;
+pub use unsealer::{Unsealer, file_key_text};
+#[cfg(feature = "authority")]
+pub use yubihsm_spec::{YubiHsmKeySpec, YubiHsmSpec};
 
 use ca_core::ports::Rng;
 

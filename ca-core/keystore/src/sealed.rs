@@ -13,14 +13,15 @@
 //!
 //! What a reader accepts is bounded, so that an edited header can neither exhaust memory nor weaken what was written.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ca_core::pki::KeyAlgorithm;
+use ca_core::pki::{KeyAlgorithm, Sha256Digest};
 use ca_core::ports::Rng;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -54,6 +55,10 @@ pub enum Kind {
     MasterKey,
     /// An authority's private key on its way to a backup store.
     WrappedKey,
+    /// One holder's share of a credential.
+    CredentialShare,
+    /// A whole credential, for hosts that start unattended.
+    Credential,
 }
 
 /// What the header says about the content.
@@ -61,7 +66,7 @@ pub enum Kind {
 pub struct Description {
     /// What the file holds.
     pub kind: Kind,
-    /// The key's label, where the kind has labels.
+    /// The key's label, or the credential's name, where the kind has one.
     pub name: Option<String>,
     /// The key's algorithm, for keys.
     pub algorithm: Option<KeyAlgorithm>,
@@ -69,12 +74,30 @@ pub struct Description {
     pub exportable_under: Option<String>,
     /// The key was brought in, not made here.
     pub imported: bool,
+    /// What it opens, for credentials and shares of them: one of the purposes' names.
+    pub purpose: Option<String>,
+    /// What it is a share of, for shares.
+    pub share: Option<ShareLabel>,
+}
+
+/// What a share's file tells without being opened, authenticated with its content.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareLabel {
+    /// The digest of the set's description.
+    pub set: Sha256Digest,
+    /// How many shares open it.
+    pub threshold: u8,
+    /// Its position in the set, from 1.
+    pub index: u8,
+    /// Its holder.
+    pub holder: String,
 }
 
 impl Description {
     /// Of something that was made here and stays.
     pub const fn new(kind: Kind, name: Option<String>, algorithm: Option<KeyAlgorithm>) -> Self {
-        Self { kind, name, algorithm, exportable_under: None, imported: false }
+        Self { kind, name, algorithm, exportable_under: None, imported: false, purpose: None, share: None }
     }
 }
 
@@ -90,6 +113,10 @@ struct Header {
     exportable_under: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     imported: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    purpose: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    share: Option<ShareLabel>,
     kdf: Kdf,
     nonce: Octets<12>,
 }
@@ -101,15 +128,9 @@ enum Kdf {
     HkdfSha256 { salt: Octets<32> },
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-struct Octets<const N: usize>([u8; N]);
-
-impl<const N: usize> Clone for Octets<N> {
-    fn clone(&self) -> Self {
-        Self(self.0)
-    }
-}
+pub(crate) struct Octets<const N: usize>(pub(crate) [u8; N]);
 
 impl<const N: usize> TryFrom<String> for Octets<N> {
     type Error = String;
@@ -142,8 +163,8 @@ pub(crate) fn seal(path: &Path, description: &Description, secret: &[u8], unseal
         Unsealer::FileKey(_) => Kdf::HkdfSha256 { salt: Octets(random(rng)) },
     };
     let nonce = random::<12>(rng);
-    let Description { kind, name, algorithm, exportable_under, imported } = description.clone();
-    let header = Header { kind, name, algorithm, exportable_under, imported, kdf, nonce: Octets(nonce) };
+    let Description { kind, name, algorithm, exportable_under, imported, purpose, share } = description.clone();
+    let header = Header { kind, name, algorithm, exportable_under, imported, purpose, share, kdf, nonce: Octets(nonce) };
     let json = serde_json::to_string(&header).map_err(|_| SealError::Crypto("write a header"))?;
     let head = format!("{MAGIC}\n{json}\n");
     let key = derive(path, &header.kdf, unsealer)?;
@@ -164,10 +185,11 @@ pub(crate) fn seal(path: &Path, description: &Description, secret: &[u8], unseal
 /// # Errors
 /// When the file is missing, open to others, malformed, of another kind or name, or does not authenticate.
 pub fn open(path: &Path, kind: Kind, name: Option<&str>, unsealer: &Unsealer) -> Result<(Description, Zeroizing<Vec<u8>>), SealError> {
-    unseal(path, &read_private(path, MAX_FILE)?, kind, name, unsealer)
+    Sealed::read(path, kind)?.open_named(name, unsealer)
 }
 
 /// As [`open`], from the file's bytes; `path` is for messages.
+#[cfg(feature = "authority")]
 pub(crate) fn unseal(
     path: &Path,
     bytes: &[u8],
@@ -175,40 +197,89 @@ pub(crate) fn unseal(
     name: Option<&str>,
     unsealer: &Unsealer,
 ) -> Result<(Description, Zeroizing<Vec<u8>>), SealError> {
-    let damaged = |reason: &str| SealError::damaged(path, reason);
-    if bytes.len() > MAX_FILE {
-        return Err(damaged(&format!("longer than {MAX_FILE} bytes")));
+    Sealed::parse(path, bytes, kind)?.open_named(name, unsealer)
+}
+
+/// A sealed file that was read and not opened yet: what it says of itself is not authenticated.
+pub struct Sealed {
+    path: PathBuf,
+    description: Description,
+    /// The lines that are authenticated with the content.
+    head: String,
+    kdf: Kdf,
+    nonce: [u8; 12],
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Sealed {
+    /// Reads a file of this kind.
+    ///
+    /// # Errors
+    /// When the file is missing, open to others, malformed or of another kind.
+    pub fn read(path: &Path, kind: Kind) -> Result<Self, SealError> {
+        Self::parse(path, &read_private(path, MAX_FILE)?, kind)
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| damaged("not text"))?;
-    let mut lines = text.splitn(3, '\n');
-    let (Some(magic), Some(json), Some(body)) = (lines.next(), lines.next(), lines.next()) else {
-        return Err(damaged("it ends too early"));
-    };
-    if magic != MAGIC {
-        return Err(damaged("not a sealed file of version 1"));
+
+    fn parse(path: &Path, bytes: &[u8], kind: Kind) -> Result<Self, SealError> {
+        let damaged = |reason: &str| SealError::damaged(path, reason);
+        if bytes.len() > MAX_FILE {
+            return Err(damaged(&format!("longer than {MAX_FILE} bytes")));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| damaged("not text"))?;
+        let mut lines = text.splitn(3, '\n');
+        let (Some(magic), Some(json), Some(body)) = (lines.next(), lines.next(), lines.next()) else {
+            return Err(damaged("it ends too early"));
+        };
+        if magic != MAGIC {
+            return Err(damaged("not a sealed file of version 1"));
+        }
+        if json.len() > MAX_HEADER {
+            return Err(damaged("its header is too long"));
+        }
+        let header: Header = serde_json::from_str(json).map_err(|e| damaged(&format!("its header: {e}")))?;
+        if header.kind != kind {
+            return Err(damaged(&format!("it holds a {:?}, not a {kind:?}", header.kind)));
+        }
+        // A truncated file ends without the line's end, or with a body that is no whole base64.
+        let body = body.strip_suffix('\n').ok_or_else(|| damaged("it ends too early"))?;
+        let body = Zeroizing::new(STANDARD.decode(body).map_err(|_| damaged("its content is not base64"))?);
+        let head = text.get(..magic.len() + json.len() + 2).ok_or_else(|| damaged("it ends too early"))?.to_owned();
+        let Header { kind, name, algorithm, exportable_under, imported, purpose, share, kdf, nonce } = header;
+        let description = Description { kind, name, algorithm, exportable_under, imported, purpose, share };
+        Ok(Self { path: path.to_owned(), description, head, kdf, nonce: nonce.0, body })
     }
-    if json.len() > MAX_HEADER {
-        return Err(damaged("its header is too long"));
+
+    /// What the file says of itself.
+    pub const fn description(&self) -> &Description {
+        &self.description
     }
-    let header: Header = serde_json::from_str(json).map_err(|e| damaged(&format!("its header: {e}")))?;
-    if header.kind != kind {
-        return Err(damaged(&format!("it holds a {:?}, not a {kind:?}", header.kind)));
+
+    /// Opens it, which authenticates the description too.
+    ///
+    /// # Errors
+    /// When the secret is of the other sort or wrong, or the file was changed.
+    pub fn open(mut self, unsealer: &Unsealer) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let key = derive(&self.path, &self.kdf, unsealer)?;
+        let length = key
+            .open_in_place(Nonce::assume_unique_for_key(self.nonce), Aad::from(self.head.as_bytes()), &mut self.body)
+            .map_err(|_| SealError::Unseal(self.path.clone()))?
+            .len();
+        self.body.truncate(length);
+        Ok(self.body)
     }
-    if header.name.as_deref() != name {
-        return Err(damaged("it was sealed under another name"));
+
+    fn open_named(self, name: Option<&str>, unsealer: &Unsealer) -> Result<(Description, Zeroizing<Vec<u8>>), SealError> {
+        if self.description.name.as_deref() != name {
+            return Err(SealError::damaged(&self.path, "it was sealed under another name"));
+        }
+        Ok((self.description.clone(), self.open(unsealer)?))
     }
-    // A truncated file ends without the line's end, or with a body that is no whole base64.
-    let body = body.strip_suffix('\n').ok_or_else(|| damaged("it ends too early"))?;
-    let mut buffer = Zeroizing::new(STANDARD.decode(body).map_err(|_| damaged("its content is not base64"))?);
-    let head = text.get(..magic.len() + json.len() + 2).ok_or_else(|| damaged("it ends too early"))?;
-    let key = derive(path, &header.kdf, unsealer)?;
-    let length = key
-        .open_in_place(Nonce::assume_unique_for_key(header.nonce.0), Aad::from(head.as_bytes()), &mut buffer)
-        .map_err(|_| SealError::Unseal(path.to_owned()))?
-        .len();
-    buffer.truncate(length);
-    let Header { kind, name, algorithm, exportable_under, imported, .. } = header;
-    Ok((Description { kind, name, algorithm, exportable_under, imported }, buffer))
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({}, {:?})", self.path.display(), self.description)
+    }
 }
 
 fn derive(path: &Path, kdf: &Kdf, unsealer: &Unsealer) -> Result<LessSafeKey, SealError> {

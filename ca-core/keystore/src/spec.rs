@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ca_core::ports::{KeyDevice, KeyStore, KeyStoreError};
+use ca_core::ports::{KeyDevice, KeyStoreError};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::{CredentialError, CredentialSpec, SoftwareKeyStore, UnsealSpec};
+use crate::{CredentialError, CredentialSpec, SoftwareKeyStore, UnsealSpec, YubiHsmSpec};
 
 /// Names a key store: its `kind`, which is `software` where it is left out, and what that kind needs. Unknown keys
 /// are refused. Every kind can be named in every build; opening one that was left out of the build is an error.
@@ -19,6 +19,8 @@ pub enum KeyStoreSpec {
     Software(SoftwareSpec),
     /// `kind = "pkcs11"`: a PKCS#11 token.
     Pkcs11(Pkcs11Spec),
+    /// `kind = "yubihsm"`: a YubiHSM 2, natively.
+    YubiHsm(YubiHsmSpec),
 }
 
 /// Sealed files in a folder.
@@ -68,7 +70,12 @@ impl<'de> Deserialize<'de> for KeyStoreSpec {
                 spec.check().map_err(D::Error::custom)?;
                 Ok(Self::Pkcs11(spec))
             }
-            Some(other) => Err(D::Error::custom(format!("the kind of key store is {other}, not \"software\" or \"pkcs11\""))),
+            Some(Value::String(kind)) if kind == "yubihsm" => {
+                let spec: YubiHsmSpec = of(map)?;
+                spec.check().map_err(D::Error::custom)?;
+                Ok(Self::YubiHsm(spec))
+            }
+            Some(other) => Err(D::Error::custom(format!("the kind of key store is {other}, not \"software\", \"pkcs11\" or \"yubihsm\""))),
         }
     }
 }
@@ -106,14 +113,6 @@ pub enum OpenError {
     NotBuilt(&'static str),
 }
 
-/// An open key store.
-pub struct OpenedKeyStore {
-    /// Its keys.
-    pub keys: Arc<dyn KeyStore>,
-    /// The device behind it, where there is one that can be asked.
-    pub device: Option<Arc<dyn KeyDevice>>,
-}
-
 impl KeyStoreSpec {
     /// Makes relative paths start at `base`.
     pub fn resolve(&mut self, base: &Path) {
@@ -126,6 +125,17 @@ impl KeyStoreSpec {
                 spec.module = base.join(&spec.module);
                 spec.pin.resolve(base);
             }
+            Self::YubiHsm(spec) => spec.resolve(base),
+        }
+    }
+
+    /// The keyholder's socket and the credential that its secret is, where it is asked of one.
+    pub fn keyholder(&self) -> Option<(&Path, &str)> {
+        match self {
+            Self::Software(SoftwareSpec { unseal: UnsealSpec::Keyholder { socket, credential }, .. })
+            | Self::Pkcs11(Pkcs11Spec { pin: CredentialSpec::Keyholder { socket, credential }, .. }) => Some((socket, credential)),
+            Self::YubiHsm(spec) => spec.keyholder(),
+            Self::Software(_) | Self::Pkcs11(_) => None,
         }
     }
 
@@ -133,15 +143,25 @@ impl KeyStoreSpec {
     ///
     /// # Errors
     /// When its secret cannot be read, what the specification names is wrong, or this build has no such kind. A device
-    /// that is merely away is no error here: [`KeyStore::health`] tells.
-    pub fn open(&self, what: &str) -> Result<OpenedKeyStore, OpenError> {
+    /// that is merely away is no error here: [`ca_core::ports::KeyStore::health`] tells.
+    pub fn open(&self, what: &str) -> Result<Arc<dyn KeyDevice>, OpenError> {
         let no_secret = |source| OpenError::Credential { what: what.to_owned(), source };
         match self {
             Self::Software(spec) => {
-                let store = SoftwareKeyStore::open(&spec.dir, spec.unseal.unsealer(what).map_err(no_secret)?)?;
-                Ok(OpenedKeyStore { keys: Arc::new(store), device: None })
+                let store = SoftwareKeyStore::open(&spec.dir, spec.unseal.opening(what).map_err(no_secret)?)?;
+                Ok(Arc::new(store))
             }
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(spec) => {
+                let pin = spec.pin.source(&format!("PIN of the {spec}")).map_err(no_secret)?;
+                Ok(Arc::new(crate::Pkcs11KeyStore::open(spec, pin)?))
+            }
+            #[cfg(not(feature = "pkcs11"))]
             Self::Pkcs11(_) => Err(OpenError::NotBuilt("pkcs11")),
+            #[cfg(feature = "yubihsm")]
+            Self::YubiHsm(spec) => Ok(Arc::new(crate::yubihsm::YubiHsmKeyStore::open(spec.options(), spec.sources().map_err(no_secret)?)?)),
+            #[cfg(not(feature = "yubihsm"))]
+            Self::YubiHsm(_) => Err(OpenError::NotBuilt("yubihsm")),
         }
     }
 }
@@ -152,6 +172,7 @@ impl fmt::Display for KeyStoreSpec {
         match self {
             Self::Software(spec) => write!(f, "{}", spec.dir.display()),
             Self::Pkcs11(spec) => spec.fmt(f),
+            Self::YubiHsm(spec) => spec.fmt(f),
         }
     }
 }
@@ -188,6 +209,13 @@ mod tests {
         check(r#"{"dir":"k","unseal":"terminal"}"#, Ok(&software));
         check(r#"{"kind":"software","dir":"k","unseal":"terminal"}"#, Ok(&software));
         check(r#"{"dir":"k","unseal":"terminal","token":"t"}"#, Err("token"));
+        let unseal = UnsealSpec::Keyholder { socket: "s".into(), credential: "authority".to_owned() };
+        let attended = KeyStoreSpec::Software(SoftwareSpec { dir: "k".into(), unseal });
+        check(r#"{"dir":"k","unseal":{"keyholder":"s","credential":"authority"}}"#, Ok(&attended));
+        for wrong in [r#"{"keyholder":"s"}"#, r#"{"key_file":"a","passphrase_file":"b"}"#, r#"{"file":"a"}"#, r#""secret""#, "{}"] {
+            let error = serde_json::from_str::<KeyStoreSpec>(&format!(r#"{{"dir":"k","unseal":{wrong}}}"#)).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "a secret written in the wrong place is not shown: {error}");
+        }
         check(r#"{"kind":"tpm"}"#, Err("\"tpm\""));
         let pkcs11 = |pin| {
             KeyStoreSpec::Pkcs11(Pkcs11Spec { module: "m.so".into(), token: Some("online".to_owned()), serial: None, pin, sessions: 4 })

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::files::private_directory;
 use crate::pair::{self, Pair};
 use crate::sealed::{self, Description, Kind};
-use crate::{OsRandom, SealError, Unsealer};
+use crate::{Opening, OsRandom, SealError, Unsealer};
 
 const EXTENSION: &str = "sealed";
 const MAX_KEYS: usize = 1000;
@@ -26,7 +26,7 @@ const MAX_KEYS: usize = 1000;
 /// ECDSA and RSA keys sign messages and digests; Ed25519 keys sign messages only.
 pub struct SoftwareKeyStore {
     pub(crate) directory: PathBuf,
-    pub(crate) unsealer: Unsealer,
+    opening: Opening,
     /// Wrapping secrets by name, for backups.
     pub(crate) wrapping: HashMap<String, Unsealer>,
     unsealed: RwLock<HashMap<KeyLabel, Arc<Held>>>,
@@ -41,14 +41,15 @@ pub(crate) struct Held {
 
 impl SoftwareKeyStore {
     /// Opens the store in `directory`, creating the directory (0700) where it is missing. The secret is tried when
-    /// the first key is used; [`KeyStore::list`] tries it on every key.
+    /// the first key is used; [`KeyStore::list`] tries it on every key. Where it is asked of a keyholder that has it
+    /// sealed, the store is there and [`KeyStoreError::Unavailable`] until it is unsealed.
     ///
     /// # Errors
     /// When the directory cannot be made, or others may change it.
-    pub fn open(directory: impl AsRef<Path>, unsealer: Unsealer) -> Result<Self, KeyStoreError> {
+    pub fn open(directory: impl AsRef<Path>, opening: impl Into<Opening>) -> Result<Self, KeyStoreError> {
         let directory = directory.as_ref().to_owned();
         private_directory(&directory).map_err(to_store_error)?;
-        Ok(Self { directory, unsealer, wrapping: HashMap::new(), unsealed: RwLock::default() })
+        Ok(Self { directory, opening: opening.into(), wrapping: HashMap::new(), unsealed: RwLock::default() })
     }
 
     /// Adds a wrapping secret, under which keys that were made for it can leave and come in: a passphrase, or a file
@@ -78,9 +79,13 @@ impl SoftwareKeyStore {
         Ok(Arc::clone(unsealed.entry(label.clone()).or_insert(held)))
     }
 
+    fn unsealer(&self) -> Result<Unsealer, KeyStoreError> {
+        self.opening.unsealer().map_err(|e| KeyStoreError::Unavailable(e.to_string()))
+    }
+
     /// Reads a key's file.
     pub(crate) fn unseal(&self, label: &KeyLabel) -> Result<(Description, Zeroizing<Vec<u8>>), KeyStoreError> {
-        sealed::open(&self.path(label), Kind::AuthorityKey, Some(label.as_str()), &self.unsealer).map_err(|e| match e {
+        sealed::open(&self.path(label), Kind::AuthorityKey, Some(label.as_str()), &self.unsealer()?).map_err(|e| match e {
             SealError::NotFound(_) => KeyStoreError::NotFound(label.clone()),
             other => to_store_error(other),
         })
@@ -88,7 +93,7 @@ impl SoftwareKeyStore {
 
     /// Seals a key into its new file.
     pub(crate) fn keep(&self, label: &KeyLabel, description: &Description, pkcs8: &[u8]) -> Result<(), KeyStoreError> {
-        sealed::create(&self.path(label), description, pkcs8, &self.unsealer, &OsRandom).map_err(|e| match e {
+        sealed::create(&self.path(label), description, pkcs8, &self.unsealer()?, &OsRandom).map_err(|e| match e {
             SealError::Exists(_) => KeyStoreError::Exists(label.clone()),
             other => to_store_error(other),
         })
@@ -154,17 +159,22 @@ impl KeyStore for SoftwareKeyStore {
         let unsupported = |reason: &str| KeyStoreError::Unsupported { label: label.clone(), reason: reason.to_owned() };
         let held = self.held(label)?;
         let pair = &held.pair;
-        if pair.algorithm().signature_algorithm() != algorithm {
+        if !pair.algorithm().signs_as(algorithm) {
             return Err(unsupported(&format!("it is a {} key and does not sign as {algorithm:?}", pair.algorithm())));
         }
         match input {
-            SignInput::Message(message) => pair.sign(message).map_err(|e| KeyStoreError::Unavailable(e.to_owned())),
-            SignInput::Digest(digest) => pair.sign_digest(digest).map_err(unsupported),
+            SignInput::Message(message) => pair.sign(algorithm, message).map_err(|e| KeyStoreError::Unavailable(e.to_owned())),
+            SignInput::Digest(digest) => pair.sign_digest(algorithm, digest).map_err(unsupported),
         }
     }
 
     async fn health(&self) -> Result<(), KeyStoreError> {
-        private_directory(&self.directory).map_err(to_store_error)
+        private_directory(&self.directory).map_err(to_store_error)?;
+        // What may be sealed is opened as soon as it can be, and what is open stays so.
+        match self.opening {
+            Opening::Held(_) => Ok(()),
+            Opening::Asked { .. } => self.labels()?.iter().try_for_each(|label| self.held(label).map(drop)),
+        }
     }
 }
 
@@ -178,6 +188,6 @@ pub(crate) fn to_store_error(error: SealError) -> KeyStoreError {
 
 impl fmt::Debug for SoftwareKeyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SoftwareKeyStore({}, {:?})", self.directory.display(), self.unsealer)
+        write!(f, "SoftwareKeyStore({}, {:?})", self.directory.display(), self.opening)
     }
 }

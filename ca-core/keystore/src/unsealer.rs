@@ -48,11 +48,7 @@ impl Unsealer {
     /// When the file exists or cannot be written.
     pub fn create_file_key(path: impl AsRef<Path>, rng: &dyn Rng) -> Result<Self, SealError> {
         let key = Zeroizing::new(random::<32>(rng));
-        let mut text = Zeroizing::new(String::with_capacity(128));
-        text.push_str(FILE_KEY_MAGIC);
-        STANDARD.encode_string(key.as_slice(), &mut text);
-        text.push('\n');
-        create_exclusive(path.as_ref(), text.as_bytes(), rng)?;
+        create_exclusive(path.as_ref(), file_key_text(&key).as_bytes(), rng)?;
         Ok(Self::FileKey(key))
     }
 
@@ -70,6 +66,15 @@ impl Unsealer {
             Self::FileKey(_) => "file key",
         }
     }
+}
+
+/// A file key as [`Unsealer::file_key_from`] reads it.
+pub fn file_key_text(key: &[u8; 32]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(128));
+    text.push_str(FILE_KEY_MAGIC);
+    STANDARD.encode_string(key, &mut text);
+    text.push('\n');
+    text
 }
 
 /// Reads a secret from a file or a descriptor, without the line's end.

@@ -8,7 +8,9 @@
 pub mod acme;
 pub mod key_device;
 pub mod key_store;
+pub mod officers;
 pub mod operator;
+pub mod softhsm;
 pub mod store;
 
 mod clock;

@@ -75,6 +75,14 @@ text_id!(
     KeyLabel, "key label"
 );
 text_id!(
+    /// A credential that opens a key store, kept as shares of several people.
+    CredentialName, "credential name"
+);
+text_id!(
+    /// A person who holds a share of a credential; it stands in file names.
+    HolderName, "holder name"
+);
+text_id!(
     /// A grant, and the `kid` of its external account binding (RFC 8555 §7.3.4).
     GrantId, "grant id"
 );

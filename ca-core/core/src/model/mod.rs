@@ -25,8 +25,8 @@ pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
 pub use id::{
-    AccountId, AttemptId, AuthorityName, AuthorizationId, GrantId, IdError, JobId, KeyLabel, LeaseToken, OrderId, ProposalId, RequestId,
-    WorkerId,
+    AccountId, AttemptId, AuthorityName, AuthorizationId, CredentialName, GrantId, HolderName, IdError, JobId, KeyLabel, LeaseToken,
+    OrderId, ProposalId, RequestId, WorkerId,
 };
 pub use intent::{
     Abandonment, ArtefactIntent, CertificateIntent, Completed, Completion, CrlIntent, Intent, IntentContent, OpenIntent, Origin,

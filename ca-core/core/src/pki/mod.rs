@@ -5,6 +5,7 @@
 
 mod algorithm;
 mod assemble;
+mod attestation;
 mod certificate;
 pub mod crl;
 mod csr;
@@ -23,6 +24,7 @@ pub(crate) mod walk;
 
 pub use algorithm::{DigestAlgorithm, KeyAlgorithm, SignatureAlgorithm};
 pub use assemble::{algorithm_identifier_der, assemble_signed};
+pub use attestation::{AttestationError, YubiHsmClaims, check_yubihsm_attestation};
 pub use certificate::Certificate;
 pub(crate) use certificate::{TbsFields, read_general_name};
 pub(crate) use csr::request_info;
