@@ -1,5 +1,7 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod officers;
+
 use std::path::PathBuf;
 
 use ca_core::model::{AuthorityName, GrantId};
@@ -8,6 +10,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::values::{Count, Reason, When, parse_pattern};
+pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -89,6 +92,21 @@ pub(crate) enum Command {
     /// Certificate revocation lists
     #[command(subcommand)]
     Crl(CrlCommand),
+    /// Officers' approvals: what is proposed, sign it, hand signatures in
+    #[command(subcommand)]
+    Approve(ApproveCommand),
+    /// The policy in force, and changes of it
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// The officers, and changes of who they are
+    #[command(subcommand)]
+    Officer(OfficerCommand),
+    /// Stop issuance at once; revocations, CRLs and OCSP go on
+    ///
+    /// One operator whom the policy permits it, or one officer (--officer). Letting it go on needs the officers' quorum.
+    Stop(Stop),
+    /// Propose that issuance goes on after a stop
+    Resume(Proposing),
     /// How the running instance is: authorities, own certificates, CRLs, jobs, backlog
     Status {
         #[command(flatten)]
@@ -100,6 +118,9 @@ pub(crate) enum Command {
     /// The audit trail
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The worker's memory outside the database, which finds out an older copy of it
+    #[command(subcommand)]
+    Anchor(AnchorCommand),
     /// Run a demonstration CA on loopback, made on first use by a rehearsed ceremony
     ///
     /// Everything lives in one folder: keys, database, configuration, a throwaway operator key, and demo.env with the
@@ -265,10 +286,41 @@ pub(crate) enum CertCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Put a certificate on hold; only officers take it off again
+    ///
+    /// OCSP says revoked within a second, the next CRL lists it with certificateHold.
+    Hold {
+        /// The serial number in hexadecimal, as openssl prints it
+        serial: SerialNumber,
+        /// The authority [default: whichever has the serial]
+        #[arg(long)]
+        authority: Option<AuthorityName>,
+        #[command(flatten)]
+        signing: Signing,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Propose to take a certificate off hold
+    Unhold(Unhold),
+    /// Revoke many certificates: up to the policy's count at once, above it by a proposal to the officers
+    ///
+    /// The choice is made now, and the exact list counts: certificates that come later are not on it.
+    ///
+    /// Example: ca cert revoke-bulk --grant 8c1f… --reason keyCompromise
+    RevokeBulk(RevokeBulk),
+    /// Propose to revoke a CA certificate: its authority issues no more, and it is listed for the issuer's next CRL ceremony
+    RevokeCa(RevokeCa),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CrlCommand {
+    /// List the CA certificates that officers revoked, for the next CRL ceremony of their issuer
+    ///
+    /// With --json each has the officers' statement and signatures: the evidence that the ceremony needs.
+    RevokedCas {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show the current CRLs
     Show {
         /// Only this authority's [default: all]
@@ -341,6 +393,56 @@ pub(crate) enum AuditCommand {
     Reconcile {
         /// An exported trail; without it the running instance is asked
         file: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AnchorCommand {
+    /// Write the statement that officers sign before an anchor begins, or goes on after a restore
+    ///
+    /// It names the CA, its first roster, the policy in force and where the audit trail stands. The instance must be
+    /// stopped. Each officer signs the file as it is; the command prints how.
+    Statement {
+        /// The file to write; it must not exist
+        out: PathBuf,
+        /// About an older database that has to be accepted, because the newest one is lost
+        #[arg(long)]
+        restore: bool,
+    },
+    /// Make a new worker's anchor, approved by the officers; one that exists is never replaced
+    ///
+    /// Example: ca anchor init anchor.json --signature ana.sig --signature bela.sig
+    Init {
+        /// The statement, as `ca anchor statement` wrote it
+        statement: PathBuf,
+        /// A signature over it; repeat for each officer
+        #[arg(long = "signature", value_name = "FILE", required = true)]
+        signatures: Vec<PathBuf>,
+    },
+    /// Go on with an older database, approved by the officers, because the newest one is lost; this can't be undone
+    ///
+    /// Only the place in the audit trail moves, and the latest time seen to that of the statement. Policy, roster, CRL
+    /// numbers, spent approvals and a stop never go back. Read "After a restore" in docs/officer.md first: what was
+    /// issued and revoked since the copy is not in it.
+    AcceptRestore {
+        /// The statement, as `ca anchor statement --restore` wrote it
+        statement: PathBuf,
+        /// A signature over it; repeat for each officer
+        #[arg(long = "signature", value_name = "FILE", required = true)]
+        signatures: Vec<PathBuf>,
+        /// Don't ask for confirmation
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show what the anchor remembers
+    Show {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Walk the whole audit trail, which must pass through the place that the anchor remembers
+    Verify {
         #[command(flatten)]
         output: Output,
     },

@@ -6,6 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod agent;
+mod anchor;
+mod approvals;
+mod attended;
 mod bad_input;
 mod clients;
 #[cfg(feature = "pkcs11")]

@@ -1,6 +1,8 @@
 //! From nothing to a production CA by the documented steps: service keys, a ceremony with three officers' real keys,
 //! import, serve, a grant signed by an operator, enrolment. Nothing here is the demonstration's.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -53,6 +55,55 @@ impl Site {
         std::fs::write(self.path(&format!("bundle/sigs/{subject}.{officer}.sig")), expect_success("ssh-keygen -Y sign", &signed)).unwrap();
     }
 
+    /// Signs a file in place, and gives the signature's file.
+    fn officer_signs_file(&self, officer: &str, file: &str) -> String {
+        let signature = format!("{file}.{officer}.sig");
+        let signed = Command::new("ssh-keygen")
+            .args(["-q", "-Y", "sign", "-n", "ceremony@countersign", "-f"])
+            .arg(self.path(officer))
+            .stdin(std::fs::File::open(self.path(file)).unwrap())
+            .output()
+            .unwrap();
+        std::fs::write(self.path(&signature), expect_success("ssh-keygen -Y sign", &signed)).unwrap();
+        signature
+    }
+
+    #[track_caller]
+    fn refused(&self, config: &str, arguments: &[&str], code: i32, part: &str) {
+        // A start that is not refused would serve for ever.
+        let output = Command::new("timeout")
+            .current_dir(self.folder.path())
+            .args(["30", env!("CARGO_BIN_EXE_ca"), "--config", config])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("timeout runs (package coreutils)");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(part) && said.contains("hint:"), "{said}");
+    }
+
+    /// A worker's anchor is signed by officers; without one nothing starts.
+    fn make_anchor(&self) {
+        std::fs::write(self.path("bare.toml"), self.configuration().replace("[anchor]\nfile = \"anchor/anchor\"\n", "")).unwrap();
+        self.refused("bare.toml", &["serve"], 3, "needs an anchor");
+        self.refused("ca.toml", &["serve"], 3, "the folder of the anchor");
+        DirBuilder::new().mode(0o700).create(self.path("anchor")).unwrap();
+        self.refused("ca.toml", &["serve"], 3, "there is no anchor");
+        expect_success("ca anchor statement", &self.ca(&["anchor", "statement", "anchor.json"]));
+        let (ana, cora) = (self.officer_signs_file("ana", "anchor.json"), self.officer_signs_file("cora", "anchor.json"));
+        let one = self.ca(&["anchor", "init", "anchor.json", "--signature", &ana, "--signature", &ana]);
+        assert_eq!(one.status.code(), Some(4), "one person's signatures count once: {one:?}");
+        assert!(!self.path("anchor/anchor").exists());
+        let mallory = self.officer_signs_file("mallory", "anchor.json");
+        let other = self.ca(&["anchor", "init", "anchor.json", "--signature", &ana, "--signature", &mallory]);
+        assert_eq!(other.status.code(), Some(4), "{other:?}");
+        let init = ["anchor", "init", "anchor.json", "--signature", &ana, "--signature", &cora];
+        expect_success("ca anchor init", &self.ca(&init));
+        self.refused("ca.toml", &init, 4, "already");
+        expect_success("ca anchor verify", &self.ca(&["anchor", "verify"]));
+    }
+
     fn run_ceremony(&self) -> Output {
         let stores = [
             "--root-keys",
@@ -67,6 +118,19 @@ impl Site {
         self.ca(&[&["ceremony", "run", "plan.toml", "--out", "bundle"][..], &stores].concat())
     }
 
+    /// The plan's table of a device, as the tool prints it.
+    fn device(&self, place: &str, keys: &str, key_file: &str) -> String {
+        expect_success("ca ceremony device", &self.ca(&["ceremony", "device", place, "--keys", keys, "--key-file", key_file]))
+    }
+
+    /// Something is written down, and where it is somebody's own word, that person signs it.
+    fn note(&self, arguments: &[&str], signed: Option<(&str, &str)>) {
+        expect_success("ca ceremony note", &self.ca(&[&["ceremony", "note", "bundle"][..], arguments].concat()));
+        if let Some((record, who)) = signed {
+            self.officer_signs(who, &self.path(&format!("bundle/records/{record}.json")), &format!("record-{record}"));
+        }
+    }
+
     fn configuration(&self) -> String {
         format!(
             r#"
@@ -74,6 +138,8 @@ impl Site {
 path = "ca.db"
 [trust]
 roster = "bundle/roster.toml"
+[anchor]
+file = "anchor/anchor"
 [keystore]
 dir = "authority-keys"
 unseal = {{ key_file = "authority.key" }}
@@ -106,11 +172,31 @@ socket = "ca.sock"
             officers.iter().map(|(name, key)| format!("[[roster.officer]]\nname = \"{name}\"\nkeys = [\"{key}\"]\n")).collect();
         format!(
             r#"
-format = "countersign/plan/1"
+format = "countersign/plan/2"
 kind = "production"
 title = "First ceremony of Bank"
 status_base_url = "http://127.0.0.1:{status}"
 approval_days = 30
+cps = {{ url = "https://bank.test/cps", version = "1.0" }}
+tool = {{ sha256 = "{tool}" }}
+evidence = {{ bags = ["root-keys"], media = ["bundle-copy"] }}
+# The machine that runs the tests is on a network; a ceremony's is not.
+[environment]
+offline = false
+no_swap = false
+no_core_dumps = true
+{devices}
+[[person]]
+name = "dora"
+role = "administrator"
+keys = ["{dora}"]
+[[person]]
+name = "wim"
+role = "witness"
+keys = ["{wim}"]
+[[custodian]]
+name = "ana"
+holds = "the root key store"
 [roster]
 threshold = 2
 {roster}
@@ -157,6 +243,10 @@ may = ["grant", "revoke"]
             status = self.status,
             ocsp = digest("ocsp"),
             server = digest("server"),
+            tool = ca_core::pki::sha256(&std::fs::read(env!("CARGO_BIN_EXE_ca")).unwrap()),
+            devices = self.device("root", "root-keys", "root.key") + &self.device("online", "authority-keys", "authority.key"),
+            dora = self.ssh_key("dora"),
+            wim = self.ssh_key("wim"),
         )
     }
 }
@@ -176,14 +266,24 @@ fn a_production_ca_comes_up_by_the_documented_steps() {
     assert_eq!(site.run_ceremony().status.code(), Some(5), "the plan waits for signatures");
     site.officer_signs("ana", &site.path("bundle/plan.toml"), "plan");
     site.officer_signs("cora", &site.path("bundle/plan.toml"), "plan");
+    assert_eq!(site.run_ceremony().status.code(), Some(5), "people come into the room");
+    let time = expect_success("date", &Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output().unwrap());
+    for name in ["dora", "ana", "cora", "wim"] {
+        let record = format!("attendance-{name}");
+        site.note(&["attendance", name, "--own-clock", time.trim()], Some((&record, name)));
+    }
     assert_eq!(site.run_ceremony().status.code(), Some(5), "the statements wait for signatures");
     for entry in std::fs::read_dir(site.path("bundle/statements")).unwrap().flatten() {
         let subject = entry.path().file_stem().unwrap().to_str().unwrap().to_owned();
         site.officer_signs("ana", &entry.path(), &subject);
         site.officer_signs("cora", &entry.path(), &subject);
     }
+    site.note(&["bag", "root-keys", "TB-0001"], None);
+    site.note(&["media", "bundle-copy", "--file", "plan.toml"], None);
+    site.note(&["custody", "ana", "--bag", "TB-0001"], Some(("custody-ana", "ana")));
     expect_success("ca ceremony run", &site.run_ceremony());
     expect_success("ca import", &site.ca(&["import", "bundle"]));
+    site.make_anchor();
     // The root's keys go offline.
     std::fs::remove_dir_all(site.path("root-keys")).unwrap();
 

@@ -159,9 +159,12 @@ fn parse(bytes: &[u8]) -> Result<Reading, String> {
         });
         last = next;
     }
+    // Only the newline was cut off: the step is whole, and to have taken it is the safe side.
+    if read_line(tail, &last).is_some() {
+        return parse(&[bytes, b"\n"].concat()).map(|reading| Reading { torn: true, ..reading });
+    }
     // A whole line in front of one wrong byte is no torn write: it was acknowledged, and its newline changed.
-    let without_end = tail.len().checked_sub(1).map(|end| &tail[..end]);
-    if [Some(tail), without_end].into_iter().flatten().any(|t| read_line(t, &last).is_some()) {
+    if tail.len().checked_sub(1).is_some_and(|end| read_line(&tail[..end], &last).is_some()) {
         return Err("its last line has lost its end".to_owned());
     }
     let state = state.ok_or_else(|| "it has no first line".to_owned())?;

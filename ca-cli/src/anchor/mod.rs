@@ -12,4 +12,4 @@ mod record;
 
 pub(crate) use file::{FileAnchor, read};
 pub(crate) use open::{Verified, failed, open, round_failed};
-pub(crate) use record::{audit_head, crl_steps, statement};
+pub(crate) use record::{audit_head, crl_steps, root, statement};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ca_core::anchor::{AnchorOperation, AnchorStatement, AnchorStep, LogHead};
+use ca_core::anchor::{AnchorOperation, AnchorState, AnchorStatement, AnchorStep, LogHead};
 use ca_core::ceremony::Roster;
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope};
 use ca_core::pki::Timestamp;
@@ -35,7 +35,7 @@ pub(crate) async fn audit_head(store: &SqliteStore) -> StoreResult<LogHead> {
 }
 
 /// The CA as statements name it: its root.
-async fn root(store: &SqliteStore) -> anyhow::Result<AuthorityName> {
+pub(crate) async fn root(store: &SqliteStore) -> anyhow::Result<AuthorityName> {
     let authorities: Vec<Authority> = store.authorities().await.map_err(store_failure)?;
     authorities
         .into_iter()
@@ -44,29 +44,36 @@ async fn root(store: &SqliteStore) -> anyhow::Result<AuthorityName> {
         .ok_or_else(|| configuration("there is no authority yet (hint: `ca import BUNDLE` brings a ceremony's bundle in)"))
 }
 
-/// The statement for the officers. With `replaces` it is about a restore.
+/// The statement for the officers. With the anchor's state it is about a restore.
 pub(crate) async fn statement(
     store: &SqliteStore,
     roster: &Roster,
     policy: &Verified,
-    replaces: Option<LogHead>,
+    restored: Option<&AnchorState>,
     rng: &dyn Rng,
     now: Timestamp,
 ) -> anyhow::Result<AnchorStatement> {
     let mut nonce = [0u8; 16];
     rng.fill(&mut nonce);
-    let digest = roster.digest();
+    // What stays is the anchor's.
+    let (genesis_roster, (roster_number, standing), (policy_version, policy_sha256)) = match restored {
+        Some(state) => (state.genesis_roster(), state.roster(), state.policy()),
+        None => {
+            let chain = &policy.chain;
+            (roster.digest(), (chain.number(), chain.standing().digest()), (policy.version, policy.sha256))
+        }
+    };
     Ok(AnchorStatement {
         format: AnchorStatement::FORMAT.to_owned(),
-        operation: if replaces.is_some() { AnchorOperation::AcceptRestore } else { AnchorOperation::Init },
+        operation: if restored.is_some() { AnchorOperation::AcceptRestore } else { AnchorOperation::Init },
         authority: root(store).await?,
-        genesis_roster: digest,
-        roster_number: 0,
-        roster: digest,
-        policy_version: policy.version,
-        policy_sha256: policy.sha256,
+        genesis_roster,
+        roster_number,
+        roster: standing,
+        policy_version,
+        policy_sha256,
         log: audit_head(store).await.map_err(store_failure)?,
-        replaces,
+        replaces: restored.map(AnchorState::log),
         nonce: nonce.iter().map(|b| format!("{b:02x}")).collect(),
         issued_at: now,
         expires_at: now.plus(LIFE),

@@ -32,6 +32,11 @@ pub(crate) async fn check(config: &Config, output: Output) -> anyhow::Result<()>
     } else {
         Err(anyhow::anyhow!("the folder of {} is missing (hint: make it, owned by the user of `ca serve`)", config.store.path.display()))
     };
+    let anchor = match &config.anchor {
+        Some(section) => crate::anchor::read(&section.file)
+            .map(|reading| format!("{}, row {} of the audit trail", section.file.display(), reading.state.log().number)),
+        None => Ok("none: only a rehearsal may go without".to_owned()),
+    };
     let operator = match &config.operator.key {
         Some(path) if !path.exists() => {
             Err(anyhow::anyhow!("{} is missing (hint: leave operator.key out, or name the key)", path.display()))
@@ -39,7 +44,14 @@ pub(crate) async fn check(config: &Config, output: Output) -> anyhow::Result<()>
         Some(path) => Ok(path.display().to_string()),
         None => Ok("none: --operator-key names one".to_owned()),
     };
-    let found = [("trust.roster", roster), ("keystore", keys), ("service_keys", services), ("store", store), ("operator.key", operator)];
+    let found = [
+        ("trust.roster", roster),
+        ("anchor", anchor),
+        ("keystore", keys),
+        ("service_keys", services),
+        ("store", store),
+        ("operator.key", operator),
+    ];
     let failed = found.iter().filter(|(_, r)| r.is_err()).count();
     let text = |r: &anyhow::Result<String>| r.as_ref().map_or_else(|e| format!("{e:#}"), Clone::clone);
     if output.json {

@@ -29,7 +29,7 @@ impl Config {
     }
 
     /// Reads its text; relative paths start at `folder`.
-    pub(super) fn parse(text: &str, folder: &Path) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, String> {
         let mut config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
         config.check()?;
         config.resolve(folder);

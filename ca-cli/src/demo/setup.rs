@@ -9,20 +9,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ca_ceremony::{RehearsalOptions, rehearse};
+use ca_ceremony::{RehearsalOptions, SystemMachine, rehearse};
+use ca_core::anchor::{AnchorOperation, ApprovedAnchor};
 use ca_core::model::{AuthorityKind, AuthorityName};
 use ca_core::pki::{Identifier, KeyAlgorithm, pem_encode};
 use ca_core::policy::{NamePattern, OwnCertificate, ProfilePolicy};
-use ca_core::ports::{KeyDevice, ServiceKey as _};
+use ca_core::ports::{Clock as _, KeyDevice, ServiceKey as _};
 use ca_keystore::{MasterKey, SoftwareKeyStore, Unsealer};
 use ca_service::service_key::open_or_new;
 use ca_store_sqlite::SqliteStore;
 
 use super::{facts, other_port};
+use crate::anchor;
 use crate::config::Config;
 use crate::exit::{Exit, configuration, failure, store as store_failure};
 use crate::render::print;
-use crate::serve::{Held, hold};
+use crate::serve::compose::read_roster;
+use crate::serve::{Held, TrustedPolicy, hold, trusted_policy};
 use crate::system::{SystemClock, SystemRng};
 
 pub(super) const DEFAULT_ACME_PORT: u16 = 14000;
@@ -139,7 +142,7 @@ fn file_key(path: &Path) -> anyhow::Result<Unsealer> {
 
 async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
     let keys = &layout.keys;
-    for folder in [&layout.dir, keys, &keys.join("service")] {
+    for folder in [&layout.dir, keys, &keys.join("service"), &layout.dir.join("anchor")] {
         private_folder(folder)?;
     }
     // Three secrets, as on a production host: the offline root's, the online authority's, the services'.
@@ -166,6 +169,7 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
         dir: layout.rehearsal.clone(),
         root_keys: store_in("root", root)?,
         online_keys: store_in("authority", online)?,
+        machine: Arc::new(SystemMachine::default()),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
         organization: "Countersign Demo".to_owned(),
@@ -187,9 +191,31 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
         facts::write(path, pem_encode("CERTIFICATE", &authority.certificate).as_bytes(), 0o644)?;
     }
     let opened = SqliteStore::open(layout.dir.join("ca.db"), Arc::new(SystemRng)).await.map_err(store_failure)?;
-    let imported = crate::commands::import_verified(&opened, &rehearsal.verified).await;
+    let text = config_text(DEFAULT_ACME_PORT, status_port);
+    let config =
+        Config::parse(&text, &layout.dir).map_err(|reason| configuration(format!("the demonstration's configuration: {reason}")))?;
+    let made = async {
+        crate::commands::import_verified(&opened, &rehearsal.verified).await?;
+        make_anchor(layout, &config, &opened).await
+    };
+    let made = made.await;
     opened.close().await;
-    imported
+    made
+}
+
+/// The worker's anchor, signed by the rehearsal's officers as a production one is by its.
+async fn make_anchor(layout: &Layout, config: &Config, store: &SqliteStore) -> anyhow::Result<()> {
+    let Some(section) = &config.anchor else { return Ok(()) };
+    if section.file.exists() {
+        return Ok(());
+    }
+    let roster = read_roster(config)?;
+    let TrustedPolicy { verified, .. } = trusted_policy(config, &roster, store).await?;
+    let now = SystemClock.now();
+    let bytes = anchor::statement(store, &roster, &verified, None, &SystemRng, now).await?.to_bytes();
+    let signatures = ca_ceremony::sign_rehearsal(&layout.rehearsal, &bytes)?;
+    let approved = ApprovedAnchor::verify(AnchorOperation::Init, &bytes, &signatures, &roster, now)?;
+    crate::commands::create_anchor(config, &section.file, store, &roster, &approved).await
 }
 
 fn status_url(port: u16) -> String {
@@ -206,6 +232,10 @@ path = "ca.db"
 
 [trust]
 roster = "rehearsal/bundle/roster.toml"
+
+[anchor]
+# On a production host: another disk than the database's.
+file = "anchor/anchor"
 
 [keystore]
 dir = "keys/authority"

@@ -43,7 +43,8 @@ pub(crate) fn read_roster(config: &Config) -> anyhow::Result<Roster> {
     Roster::parse(&text).map_err(|e| wrong(&e))
 }
 
-fn read_bounded(path: &Path, max: usize) -> std::io::Result<String> {
+/// Reads a file of which at most one byte more than `max` is taken, for a parser that knows the bound.
+pub(crate) fn read_bounded(path: &Path, max: usize) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
     std::fs::File::open(path)?.take(max as u64 + 1).read_to_string(&mut text)?;
