@@ -1,5 +1,7 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod officers;
+
 use std::path::PathBuf;
 
 use ca_core::model::{AuthorityName, GrantId};
@@ -8,6 +10,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::values::{Count, Reason, When, parse_pattern};
+pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -89,6 +92,21 @@ pub(crate) enum Command {
     /// Certificate revocation lists
     #[command(subcommand)]
     Crl(CrlCommand),
+    /// Officers' approvals: what is proposed, sign it, hand signatures in
+    #[command(subcommand)]
+    Approve(ApproveCommand),
+    /// The policy in force, and changes of it
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// The officers, and changes of who they are
+    #[command(subcommand)]
+    Officer(OfficerCommand),
+    /// Stop issuance at once; revocations, CRLs and OCSP go on
+    ///
+    /// One operator whom the policy permits it, or one officer (--officer). Letting it go on needs the officers' quorum.
+    Stop(Stop),
+    /// Propose that issuance goes on after a stop
+    Resume(Proposing),
     /// How the running instance is: authorities, own certificates, CRLs, jobs, backlog
     Status {
         #[command(flatten)]
@@ -268,10 +286,41 @@ pub(crate) enum CertCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Put a certificate on hold; only officers take it off again
+    ///
+    /// OCSP says revoked within a second, the next CRL lists it with certificateHold.
+    Hold {
+        /// The serial number in hexadecimal, as openssl prints it
+        serial: SerialNumber,
+        /// The authority [default: whichever has the serial]
+        #[arg(long)]
+        authority: Option<AuthorityName>,
+        #[command(flatten)]
+        signing: Signing,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Propose to take a certificate off hold
+    Unhold(Unhold),
+    /// Revoke many certificates: up to the policy's count at once, above it by a proposal to the officers
+    ///
+    /// The choice is made now, and the exact list counts: certificates that come later are not on it.
+    ///
+    /// Example: ca cert revoke-bulk --grant 8c1f… --reason keyCompromise
+    RevokeBulk(RevokeBulk),
+    /// Propose to revoke a CA certificate: its authority issues no more, and it is listed for the issuer's next CRL ceremony
+    RevokeCa(RevokeCa),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CrlCommand {
+    /// List the CA certificates that officers revoked, for the next CRL ceremony of their issuer
+    ///
+    /// With --json each has the officers' statement and signatures: the evidence that the ceremony needs.
+    RevokedCas {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show the current CRLs
     Show {
         /// Only this authority's [default: all]

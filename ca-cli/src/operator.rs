@@ -41,40 +41,40 @@ pub(crate) fn sign(
     rng.fill(&mut nonce);
     let nonce: String = nonce.iter().map(|b| format!("{b:02x}")).collect();
     let statement = OperatorStatement::new(operation, nonce, now, now.plus(LIFE)).to_json();
-    let signature = sign_text(&path, &statement, rng)?;
+    let signature = sign_text(&path, NAMESPACE, &statement, rng)?;
     Ok(SignedStatement { statement, signature })
 }
 
-fn sign_text(path: &Path, statement: &str, rng: &dyn Rng) -> anyhow::Result<String> {
+/// Signs a statement in `namespace` with the key at `path`: a private key, or the public half of one that an agent or a
+/// token holds.
+pub(crate) fn sign_text(path: &Path, namespace: &str, statement: &str, rng: &dyn Rng) -> anyhow::Result<String> {
     let shown = path.display();
-    let unreadable =
-        |e: std::io::Error| configuration(format!("cannot read the operator key {shown}: {e} (hint: --operator-key names another)"));
+    let unreadable = |e: std::io::Error| configuration(format!("cannot read the key {shown}: {e} (hint: --operator-key names another)"));
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if meta.len() > MAX_KEY_BYTES {
-        return Err(configuration(format!("the operator key {shown} has more than {MAX_KEY_BYTES} bytes: is it a key?")));
+        return Err(configuration(format!("the key {shown} has more than {MAX_KEY_BYTES} bytes: is it a key?")));
     }
     let text = Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
     if text.starts_with(b"-----BEGIN OPENSSH PRIVATE KEY-----") {
         if meta.permissions().mode() & 0o077 != 0 {
-            return Err(configuration(format!("others may read the operator key {shown} (hint: chmod 600 {shown})")));
+            return Err(configuration(format!("others may read the key {shown} (hint: chmod 600 {shown})")));
         }
-        let key =
-            PrivateKey::from_openssh(text.as_slice()).map_err(|e| configuration(format!("the operator key {shown} is damaged: {e}")))?;
+        let key = PrivateKey::from_openssh(text.as_slice()).map_err(|e| configuration(format!("the key {shown} is damaged: {e}")))?;
         if !key.is_encrypted() {
-            return sshsig::sign(&key, NAMESPACE, statement.as_bytes())
-                .map_err(|e| configuration(format!("the operator key {shown} does not sign: {e}")));
+            return sshsig::sign(&key, namespace, statement.as_bytes())
+                .map_err(|e| configuration(format!("the key {shown} does not sign: {e}")));
         }
     }
-    ssh_keygen(path, statement, rng)
+    ssh_keygen(path, namespace, statement, rng)
 }
 
 /// Has `ssh-keygen -Y sign` sign; the terminal is its own.
-fn ssh_keygen(path: &Path, statement: &str, rng: &dyn Rng) -> anyhow::Result<String> {
+fn ssh_keygen(path: &Path, namespace: &str, statement: &str, rng: &dyn Rng) -> anyhow::Result<String> {
     let folder = Scratch::new(rng)?;
     let file = folder.0.join("statement");
     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?.write_all(statement.as_bytes())?;
     let status = Command::new("ssh-keygen")
-        .args(["-Y", "sign", "-n", NAMESPACE, "-f"])
+        .args(["-Y", "sign", "-n", namespace, "-f"])
         .arg(path)
         .arg(&file)
         .stdout(Stdio::null())
@@ -128,7 +128,7 @@ mod tests {
     #[track_caller]
     fn check(public: &str, signed: &SignedStatement) {
         let operators = vec![OperatorPolicy { name: "op".into(), key: public.trim().to_owned(), may: vec![Permission::Publish] }];
-        let policy = Policy { version: 1, authorities: vec![], operators };
+        let policy = Policy { version: 1, operator_bulk: 100, authorities: vec![], operators };
         let now: Timestamp = SystemClock.now();
         assert_eq!(verify(signed, &policy, now).unwrap().statement.operation, operation());
     }
@@ -151,7 +151,7 @@ mod tests {
         let sign = |path: &Path| {
             let statement =
                 OperatorStatement::new(operation(), "0123456789abcdef".into(), SystemClock.now(), SystemClock.now().plus(LIFE)).to_json();
-            sign_text(path, &statement, &SystemRng).map(|signature| SignedStatement { statement, signature })
+            sign_text(path, NAMESPACE, &statement, &SystemRng).map(|signature| SignedStatement { statement, signature })
         };
         check(&std::fs::read_to_string(file.with_extension("pub")).unwrap(), &sign(&file).unwrap());
         std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();

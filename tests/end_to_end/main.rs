@@ -7,6 +7,7 @@
 
 mod agent;
 mod anchor;
+mod approvals;
 mod attended;
 mod bad_input;
 mod clients;

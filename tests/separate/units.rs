@@ -103,7 +103,8 @@ fn the_samples_agree_with_the_units() {
     ] {
         let unit = read(name);
         assert_eq!(unit["ExecStart"], [format!("{program} /etc/countersign/{config}")]);
-        assert_eq!(format!("/var/lib/{}/", unit["StateDirectory"][0]), folder);
+        let state = unit["StateDirectory"][0].split(' ').next().unwrap();
+        assert_eq!(format!("/var/lib/{state}/"), folder);
         let text = std::fs::read_to_string(deploy().join(config.split(' ').next().unwrap())).unwrap();
         assert!(text.contains(folder), "{config} keeps nothing in {folder}");
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ca_core::ceremony::{
-    Acts, Hierarchy, Plan, PolicyBundle, Roster, Statement, Transcript, TranscriptEvent, check_attestation, check_attributes,
+    Acts, Hierarchy, Plan, PolicyBundle, Role, Roster, Statement, Transcript, TranscriptEvent, check_attestation, check_attributes,
     inventory_digest,
 };
 use ca_core::issuance::KeyTest;
@@ -20,7 +20,8 @@ use ca_core::profile::{Finding, check_fresh, check_key};
 
 use crate::Error;
 use crate::design::{Act, Drawn, Effect, planned_keys};
-use crate::files::{Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, TRANSCRIPT_SUBJECT};
+use crate::evidence::{self, VerifiedException};
+use crate::files::{Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT};
 use crate::inputs::{scene, wanted};
 use crate::journal::read_transcript;
 use crate::run::{OwnPolicy, hierarchy_after, plan_signers, policy_text, released_file, signers};
@@ -50,14 +51,23 @@ pub struct VerifiedBundle {
     pub policy: Option<Policy>,
     /// What stands below the root after the ceremony.
     pub hierarchy: Hierarchy,
-    /// What was not in the script, each with what was done about it.
-    pub exceptions: Vec<(String, String)>,
-    /// Who signed the closed transcript.
-    pub cosigned: Vec<String>,
+    /// What was not in the script, each with what people decided about it.
+    pub exceptions: Vec<VerifiedException>,
+    /// Who signed the closed transcript, and as what.
+    pub cosigners: Vec<(String, Role)>,
     /// The transcript's last hash.
     pub transcript_head: Sha256Digest,
     /// When the ceremony ended.
     pub closed_at: Timestamp,
+}
+
+impl VerifiedBundle {
+    /// Whether the closed transcript is signed by the roster's threshold of officers and by a witness: then what was
+    /// only written down (bags, media, dispositions) stands under their names.
+    pub fn cosigned_by_enough(&self) -> bool {
+        let count = |role| self.cosigners.iter().filter(|(_, r)| *r == role).count();
+        count(Role::Officer) >= usize::try_from(self.roster.threshold).unwrap_or(usize::MAX) && count(Role::Witness) > 0
+    }
 }
 
 /// Verifies the bundle in `folder`. With `roster`, its officers must be those: without one the bundle only agrees
@@ -87,6 +97,7 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     let own = policy.as_ref().map(|(own, _)| own);
     bundle.statements(own)?;
     bundle.deeds()?;
+    let exceptions = evidence::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
     for act in bundle.acts().into_iter().filter(|a| a.effect() == Effect::Signature) {
         bundle.result(act)?;
     }
@@ -98,11 +109,7 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     let Bundle { folder, transcript, scene } = bundle;
     let plan = scene.plan;
     let text = folder.text(TRANSCRIPT)?;
-    let cosigned = signers(&folder, &plan, TRANSCRIPT_SUBJECT, "transcript", text.as_bytes())?;
-    let exceptions = transcript.events().filter_map(|e| match e {
-        TranscriptEvent::Exception { what, disposition } => Some((what.clone(), disposition.clone())),
-        _ => None,
-    });
+    let cosigners = evidence::cosigners(&folder, &plan, text.as_bytes())?;
     let made: Vec<_> = hierarchy.issued().skip(scene.base.as_ref().map_or(0, |b| b.issued().count())).collect();
     let cross = made.iter().filter(|(ca, _)| ca.profile == "cross");
     let (policy, policy_bundle) = policy.map_or((None, None), |((_, policy), bundle)| (Some(policy), Some(bundle)));
@@ -114,8 +121,8 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
         crls: if plan.acts.makes_crl() { vec![crl_record(&plan, hierarchy.crl())] } else { Vec::new() },
         policy_bundle,
         policy,
-        exceptions: exceptions.collect(),
-        cosigned,
+        exceptions,
+        cosigners,
         transcript_head: transcript.head(),
         closed_at,
         roster: plan.roster,

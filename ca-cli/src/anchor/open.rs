@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use ca_core::anchor::{AnchorState, AnchorStep, Beginning, LogHead, MemoryAnchor};
-use ca_core::ceremony::{CeremonyKind, Roster};
-use ca_core::lifecycle::WorkerError;
+use ca_core::anchor::{AnchorState, Beginning, LogHead, MemoryAnchor};
+use ca_core::ceremony::{CeremonyKind, Roster, RosterChain};
+use ca_core::lifecycle::{Officers, WorkerError, catch_up};
 use ca_core::pki::{Sha256Digest, Timestamp};
+use ca_core::policy::Policy;
 use ca_core::ports::{Anchor, AnchorError};
 use ca_store_sqlite::SqliteStore;
 
@@ -17,6 +18,15 @@ use crate::exit::{Exit, configuration, failure, store as store_failure};
 pub(crate) struct Verified {
     pub(crate) version: u64,
     pub(crate) sha256: Sha256Digest,
+    /// The officers' rosters, from the first one on.
+    pub(crate) chain: RosterChain,
+}
+
+impl Verified {
+    /// Of what was verified at the start.
+    pub(crate) fn of(policy: &Policy, officers: &Officers) -> Self {
+        Self { version: policy.version, sha256: officers.policy_sha256, chain: officers.chain.clone() }
+    }
 }
 
 /// The anchor that the configuration names, held. A policy that the officers approved since is taken.
@@ -42,10 +52,12 @@ pub(crate) async fn open(
             ),
         ));
     }
-    // An older one is for the worker's check, which raises the alarm.
-    if policy.version > state.policy().0 {
-        anchor.take(&[AnchorStep::Policy { version: policy.version, policy: policy.sha256 }], now).map_err(failed)?;
-        tracing::info!(version = policy.version, "the anchor has taken the policy that the officers approved");
+    // Older ones are for the worker's check, which raises the alarm.
+    let steps = catch_up(&policy.chain, (policy.version, policy.sha256), &state);
+    if !steps.is_empty() {
+        anchor.take(&steps, now).map_err(failed)?;
+        let (version, roster) = (policy.version, policy.chain.number());
+        tracing::info!(version, roster, "the anchor has taken what the officers approved");
     }
     Ok(Arc::new(anchor))
 }
@@ -65,8 +77,8 @@ async fn without(roster: &Roster, policy: &Verified, store: &SqliteStore, now: T
     };
     let beginning = Beginning {
         genesis_roster: digest,
-        roster_number: 0,
-        roster: digest,
+        roster_number: policy.chain.number(),
+        roster: policy.chain.standing().digest(),
         policy_version: policy.version,
         policy: policy.sha256,
         log,

@@ -55,11 +55,13 @@ pub(crate) async fn statement(
 ) -> anyhow::Result<AnchorStatement> {
     let mut nonce = [0u8; 16];
     rng.fill(&mut nonce);
-    let digest = roster.digest();
     // What stays is the anchor's.
     let (genesis_roster, (roster_number, standing), (policy_version, policy_sha256)) = match restored {
         Some(state) => (state.genesis_roster(), state.roster(), state.policy()),
-        None => (digest, (0, digest), (policy.version, policy.sha256)),
+        None => {
+            let chain = &policy.chain;
+            (roster.digest(), (chain.number(), chain.standing().digest()), (policy.version, policy.sha256))
+        }
     };
     Ok(AnchorStatement {
         format: AnchorStatement::FORMAT.to_owned(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ca_core::anchor::{AnchorOperation, AnchorState, ApprovedAnchor, LogHead};
-use ca_core::ceremony::Roster;
+use ca_core::ceremony::{Roster, RosterChain};
 use ca_core::evidence::sshsig;
 use ca_core::lifecycle::walk;
 use ca_core::model::{Actor, AuditEntry, AuditRow, Outcome};
@@ -75,6 +75,10 @@ async fn write_statement(config: &Config, path: &Path, store: &SqliteStore, out:
     } else {
         None
     };
+    let signing = match &known {
+        Some(state) => standing(&verified.chain, state)?,
+        None => verified.chain.standing(),
+    };
     let statement = statement(store, &roster, &verified, known.as_ref(), &SystemRng, now).await?;
     ca_ceremony::write_new(out, &statement.to_bytes(), 0o644).map_err(|e| failure(Exit::from_code(e.exit_code()), e.to_string()))?;
     let shown = out.display();
@@ -97,8 +101,8 @@ async fn write_statement(config: &Config, path: &Path, store: &SqliteStore, out:
     }
     print(&format!(
         "{text}Wrote {shown}. At least {} of {} sign it by {}, each with:\n\n    ssh-keygen -Y sign -n {} -f KEY {shown}\n\nThen: ca anchor {command} {shown} --signature SIGNATURE …\n",
-        roster.threshold,
-        roster.officers.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(", "),
+        signing.threshold,
+        signing.officers.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(", "),
         statement.expires_at,
         roster.kind.namespace(),
     ))
@@ -140,7 +144,8 @@ async fn is_its_database(store: &SqliteStore, approved: &ApprovedAnchor) -> anyh
 
 async fn init(config: &Config, path: &Path, store: &SqliteStore, statement: &Path, signatures: &[PathBuf]) -> anyhow::Result<()> {
     let roster = read_roster(config)?;
-    let approved = approved(AnchorOperation::Init, statement, signatures, &roster)?;
+    let TrustedPolicy { verified, .. } = trusted_policy(config, &roster, store).await?;
+    let approved = approved(AnchorOperation::Init, statement, signatures, verified.chain.standing())?;
     create(config, path, store, &roster, &approved).await?;
     print(&format!("Made the anchor {}, approved by {}. Start it: ca serve\n", path.display(), approved.officers().join(", ")))
 }
@@ -170,9 +175,11 @@ pub(crate) async fn create(
 
 async fn accept_restore(config: &Config, path: &Path, store: &SqliteStore, statement: &Path, signatures: &[PathBuf]) -> anyhow::Result<()> {
     let roster = read_roster(config)?;
-    let approved = approved(AnchorOperation::AcceptRestore, statement, signatures, &roster)?;
-    is_its_database(store, &approved).await?;
     let anchor = FileAnchor::open(path).await?;
+    let TrustedPolicy { verified, .. } = trusted_policy(config, &roster, store).await?;
+    let standing = standing(&verified.chain, &anchor.state())?;
+    let approved = approved(AnchorOperation::AcceptRestore, statement, signatures, standing)?;
+    is_its_database(store, &approved).await?;
     let missing = anchor.state().rows_behind(approved.statement().log);
     let detail = json!({ "given_up": anchor.state().log(), "rows_missing": missing });
     note(store, "anchor.accept-restore", path, &approved, Outcome::Begun, detail.clone()).await?;
@@ -183,6 +190,20 @@ async fn accept_restore(config: &Config, path: &Path, store: &SqliteStore, state
         approved.statement().log.number,
         approved.officers().join(", ")
     ))
+}
+
+/// The roster that the anchor remembers, whose officers sign about it. An older database may lack the change.
+fn standing<'a>(chain: &'a RosterChain, state: &AnchorState) -> anyhow::Result<&'a Roster> {
+    let (number, digest) = state.roster();
+    chain.at(number).filter(|roster| roster.digest() == digest).ok_or_else(|| {
+        failure(
+            Exit::Refused,
+            format!(
+                "the database has the officers' roster number {}, and the anchor remembers number {number} ({digest}) (hint: bring the changes back first, from a copy of `ca officer list --json`: ca officer import FILE)",
+                chain.number()
+            ),
+        )
+    })
 }
 
 async fn note(

@@ -1,12 +1,14 @@
 //! `ca cert …`
 
 use ca_core::evidence::statement::Operation;
-use ca_core::lifecycle::OperatorReply;
+use ca_core::lifecycle::{OperatorReply, ProposalRequest};
 use ca_core::model::{AuthorityName, CertificateFilter, CertificateRecord, CertificateState};
 use ca_core::pki::{SerialNumber, Timestamp, pem_encode};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
+use super::bulk::revoke_bulk;
+use super::proposal::propose;
 use super::{confirm, submit};
 use crate::cli::CertCommand;
 use crate::config::Config;
@@ -81,6 +83,35 @@ pub(crate) async fn cert(config: &Config, command: CertCommand) -> anyhow::Resul
             } else {
                 format!("Revoked certificate {serial}. OCSP says so within a second; the new CRL is on its way.\n")
             })
+        }
+        CertCommand::Hold { serial, authority, signing, output } => {
+            let record = one(config, authority, serial).await?;
+            let operation = Operation::CertificateHold { authority: record.authority.clone(), serial };
+            let OperatorReply::CertificateRevoked { number, .. } = submit(config, &signing, operation).await? else {
+                return Err(unexpected());
+            };
+            let already = number.is_none();
+            if output.json {
+                return print_json(&json!({ "authority": record.authority, "serial": serial, "held": !already }));
+            }
+            print(&if already {
+                format!("Certificate {serial} was revoked or on hold before; nothing changed.\n")
+            } else {
+                format!("Certificate {serial} is on hold. Officers take it off: ca cert unhold {serial}\n")
+            })
+        }
+        CertCommand::Unhold(args) => {
+            let record = one(config, args.authority, args.serial).await?;
+            propose(config, ProposalRequest::Unhold { authority: record.authority, serial: args.serial }, args.proposing).await
+        }
+        CertCommand::RevokeBulk(args) => revoke_bulk(config, args).await,
+        CertCommand::RevokeCa(args) => {
+            let request = ProposalRequest::RevokeAuthority {
+                authority: args.authority,
+                reason: args.reason.into(),
+                invalidity_date: args.invalidity_date.and_then(|t| t.from(SystemClock.now())),
+            };
+            propose(config, request, args.proposing).await
         }
     }
 }

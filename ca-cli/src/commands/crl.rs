@@ -9,7 +9,7 @@ use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
 use super::{authority_or_default, submit};
-use crate::cli::CrlCommand;
+use crate::cli::{CrlCommand, Output};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
@@ -19,6 +19,7 @@ use crate::system::SystemClock;
 
 pub(crate) async fn crl(config: &Config, command: CrlCommand) -> anyhow::Result<()> {
     match command {
+        CrlCommand::RevokedCas { output } => revoked_cas(config, output).await,
         CrlCommand::Show { authority, pem, output } => {
             let ControlAnswer::Crls { mut crls } = ask(&config.control.socket, &ControlRequest::Crls).await? else {
                 return Err(unexpected());
@@ -85,4 +86,21 @@ fn to_json(record: &CrlRecord) -> Value {
         "authority": record.authority, "partition": record.scope, "number": record.number, "this_update": record.this_update.to_rfc3339(),
         "next_update": record.next_update.to_rfc3339(), "ledger_number": record.ledger_number, "entries": entries,
     })
+}
+
+async fn revoked_cas(config: &Config, output: Output) -> anyhow::Result<()> {
+    let ControlAnswer::RevokedAuthorities { revoked } = ask(&config.control.socket, &ControlRequest::RevokedAuthorities).await? else {
+        return Err(unexpected());
+    };
+    if output.json {
+        return print_json(&revoked);
+    }
+    let rows: Vec<[String; 5]> = revoked
+        .iter()
+        .map(|r| {
+            let issuer = r.issuer.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+            [r.authority.to_string(), issuer, r.serial.to_string(), r.reason.name().to_owned(), r.at.to_string()]
+        })
+        .collect();
+    print(&table(["AUTHORITY", "ISSUER", "SERIAL", "REASON", "REVOKED"], &rows))
 }

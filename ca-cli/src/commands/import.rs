@@ -1,15 +1,19 @@
 //! `ca import` and `ca rehearsal approve`: what changes the database directly, with the instance stopped. Both verify
 //! the officers' signatures first; the worker verifies them again at each start.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use ca_ceremony::VerifiedBundle;
-use ca_core::ceremony::{CeremonyKind, PolicyBundle};
+use ca_core::ceremony::{CeremonyKind, PolicyBundle, Roster, RosterChain, RosterChange};
+use ca_core::lifecycle::{TrustError, roster_chain};
 use ca_core::model::{Actor, AuditEntry, Authority, Outcome};
 use ca_core::policy::Policy;
-use ca_core::ports::{AdminStore as _, Clock as _};
+use ca_core::ports::{AdminStore as _, ApprovalStore as _, Clock as _};
 use ca_store_sqlite::SqliteStore;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::config::Config;
@@ -17,6 +21,9 @@ use crate::exit::{Exit, configuration, failure, store};
 use crate::render::print;
 use crate::serve::compose::read_roster;
 use crate::system::{SystemClock, SystemRng};
+
+/// The most bytes of a copy.
+const MAX_COPY: u64 = 64 * 1024 * 1024;
 
 /// `ca import BUNDLE`
 pub(crate) async fn import(config: &Config, bundle: &Path) -> anyhow::Result<()> {
@@ -59,8 +66,82 @@ pub(crate) async fn import_verified(opened: &SqliteStore, verified: &VerifiedBun
     // A later policy that the officers approved since stands; the bundle's first one does not replace it.
     match opened.policy().await.map_err(store)? {
         Some((version, _)) if version > policy.version => Ok(()),
-        _ => put(opened, &policy, names, bundle).await,
+        _ => {
+            // What the next start will demand: the officers who stand now, if there was a change since.
+            standing(opened, &verified.roster, &policy, bundle).await?;
+            put(opened, &policy, names, bundle).await
+        }
     }
+}
+
+/// A copy of `ca policy show --json`; what else it says does not count.
+#[derive(Deserialize)]
+struct PolicyCopy {
+    policy: String,
+    statement: String,
+    signatures: Vec<String>,
+}
+
+/// A copy of `ca officer list --json`.
+#[derive(Deserialize)]
+struct RosterCopy {
+    changes: Vec<String>,
+}
+
+fn read_copy<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let wrong = |e: &dyn std::fmt::Display| configuration(format!("cannot read the copy {}: {e}", path.display()));
+    let mut text = String::new();
+    std::fs::File::open(path).map_err(|e| wrong(&e))?.take(MAX_COPY).read_to_string(&mut text).map_err(|e| wrong(&e))?;
+    serde_json::from_str(&text).map_err(|e| wrong(&e))
+}
+
+/// `ca policy import FILE`
+pub(super) async fn import_policy(config: &Config, path: &Path) -> anyhow::Result<()> {
+    let copy: PolicyCopy = read_copy(path)?;
+    let bundle = PolicyBundle { policy: copy.policy, statement: copy.statement, signatures: copy.signatures };
+    let refused = |e: &dyn std::fmt::Display| failure(Exit::Refused, format!("the policy is refused: {e}"));
+    let version = Policy::parse(&bundle.policy).map_err(|e| refused(&e))?.version;
+    let roster = read_roster(config)?;
+    let opened = open(config).await?;
+    let result: anyhow::Result<()> = async {
+        let chain = chain(&opened, &roster).await?;
+        let (policy, names) = bundle.verify(chain.for_policy(version)).map_err(|e| refused(&e))?;
+        put(&opened, &policy, names, &bundle).await
+    }
+    .await;
+    opened.close().await;
+    result?;
+    print(&format!("Policy version {version} is back; the worker takes it at its next start.\n"))
+}
+
+/// `ca officer import FILE`
+pub(super) async fn import_roster(config: &Config, path: &Path) -> anyhow::Result<()> {
+    let copy: RosterCopy = read_copy(path)?;
+    let refused = |e: &dyn std::fmt::Display| failure(Exit::Refused, format!("the changes of the roster are refused: {e}"));
+    let roster = read_roster(config)?;
+    let opened = open(config).await?;
+    let result: anyhow::Result<u64> = async {
+        let here = chain(&opened, &roster).await?;
+        let (mut whole, mut taken) = (RosterChain::new(roster.clone()).map_err(|e| refused(&e))?, 0);
+        for document in &copy.changes {
+            let change = RosterChange::from_json(document).map_err(|e| refused(&e))?;
+            let (next, names) = whole.followed_by(&change).map_err(|e| refused(&e))?;
+            whole = next;
+            let number = whole.number();
+            if number > here.number() {
+                let audit = entry("roster.import", &format!("roster {number}"), names, serde_json::Value::Null);
+                opened.put_roster_change(number, document, &audit).await.map_err(store)?;
+                taken += 1;
+            } else if here.at(number) != Some(whole.standing()) {
+                return Err(refused(&format!("change {number} is another one than the database has")));
+            }
+        }
+        Ok(taken)
+    }
+    .await;
+    opened.close().await;
+    let taken = result?;
+    print(&format!("{taken} changes of the roster are back; the worker takes them at its next start.\n"))
 }
 
 /// `ca rehearsal approve POLICY`
@@ -78,7 +159,10 @@ pub(crate) async fn approve(config: &Config, path: &Path, dir: &Path) -> anyhow:
     let result: anyhow::Result<u64> = async {
         let bundle = ca_ceremony::approve_policy_rehearsal(dir, &text, &SystemClock, &SystemRng)
             .map_err(|e| failure(Exit::from_code(e.exit_code()), format!("the policy is not approved: {e}")))?;
-        let (policy, names) = bundle.verify(&roster).map_err(|e| failure(Exit::Refused, format!("the approval is refused: {e}")))?;
+        let version = Policy::parse(&text).map_err(|e| failure(Exit::Refused, e.to_string()))?.version;
+        let chain = chain(&opened, &roster).await?;
+        let (policy, names) =
+            bundle.verify(chain.for_policy(version)).map_err(|e| failure(Exit::Refused, format!("the approval is refused: {e}")))?;
         put(&opened, &policy, names, &bundle).await?;
         Ok(policy.version)
     }
@@ -86,6 +170,22 @@ pub(crate) async fn approve(config: &Config, path: &Path, dir: &Path) -> anyhow:
     opened.close().await;
     let version = result?;
     print(&format!("The rehearsal's officers approved policy version {version}; the worker takes it at its next start.\n"))
+}
+
+/// The officers over time.
+async fn chain(opened: &SqliteStore, genesis: &Roster) -> anyhow::Result<RosterChain> {
+    roster_chain(opened, genesis.clone()).await.map_err(|e| match e {
+        TrustError::Store(e) => store(e),
+        other => failure(Exit::Refused, other.to_string()),
+    })
+}
+
+async fn standing(opened: &SqliteStore, genesis: &Roster, policy: &Policy, bundle: &PolicyBundle) -> anyhow::Result<()> {
+    let chain = chain(opened, genesis).await?;
+    let verified = bundle.verify(chain.for_policy(policy.version));
+    verified
+        .map(|_| ())
+        .map_err(|e| failure(Exit::Refused, format!("the bundle's policy is refused by the standing officers' roster: {e}")))
 }
 
 async fn put(opened: &SqliteStore, policy: &Policy, officers: Vec<String>, bundle: &PolicyBundle) -> anyhow::Result<()> {

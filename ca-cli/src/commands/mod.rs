@@ -2,7 +2,9 @@
 //! which need the instance stopped.
 
 mod anchor;
+mod approve;
 mod audit;
+mod bulk;
 mod cert;
 mod check;
 mod crl;
@@ -10,6 +12,9 @@ mod generate;
 mod grant;
 mod import;
 mod keys;
+mod officer;
+mod policy;
+mod proposal;
 mod status;
 mod trail;
 pub(crate) mod values;
@@ -29,7 +34,9 @@ use crate::exit::{Exit, failure};
 use crate::system::{SystemClock, SystemRng};
 
 pub(crate) use anchor::{anchor, create as create_anchor};
+pub(crate) use approve::approve as approvals;
 pub(crate) use audit::audit;
+pub(crate) use bulk::{resume, stop};
 pub(crate) use cert::cert;
 pub(crate) use check::check;
 pub(crate) use crl::crl;
@@ -37,6 +44,8 @@ pub(crate) use generate::{completions, man};
 pub(crate) use grant::grant;
 pub(crate) use import::{approve, import, import_verified};
 pub(crate) use keys::keys;
+pub(crate) use officer::officer;
+pub(crate) use policy::policy;
 pub(crate) use status::status;
 
 /// Signs `operation` and has the instance apply it.

@@ -99,6 +99,31 @@ pub(crate) enum Reason {
     PrivilegeWithdrawn,
 }
 
+/// Reasons for a CA certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[value(rename_all = "camelCase")]
+pub(crate) enum CaReason {
+    /// The authority's key is, or may be, in other hands.
+    CaCompromise,
+    /// Another authority took its place.
+    Superseded,
+    /// The authority is no more.
+    CessationOfOperation,
+    /// No reason is told.
+    Unspecified,
+}
+
+impl From<CaReason> for RevocationReason {
+    fn from(reason: CaReason) -> Self {
+        match reason {
+            CaReason::CaCompromise => Self::CaCompromise,
+            CaReason::Superseded => Self::Superseded,
+            CaReason::CessationOfOperation => Self::CessationOfOperation,
+            CaReason::Unspecified => Self::Unspecified,
+        }
+    }
+}
+
 impl From<Reason> for RevocationReason {
     fn from(reason: Reason) -> Self {
         match reason {

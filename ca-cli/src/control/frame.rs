@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-/// The longest request line.
-pub(super) const MAX_REQUEST: u64 = 256 * 1024;
+/// The longest request line: the largest policy, or a list of 100,000 serial numbers.
+pub(super) const MAX_REQUEST: u64 = 5 * 1024 * 1024;
 /// The longest answer line: a CRL of a million entries fits.
 pub(super) const MAX_ANSWER: u64 = 128 * 1024 * 1024;
 

@@ -1,10 +1,12 @@
 //! What is asked and answered over the control socket.
 
-use ca_core::lifecycle::OperatorReply;
+use ca_core::ceremony::{PolicyBundle, Roster};
+use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest, ProposalView};
 use ca_core::model::{
-    AuditRow, Authority, AuthorityName, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord, JobRecord, SignedStatement,
+    AuditRow, Authority, AuthorityName, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord, JobRecord, ProposalId,
+    RevokedAuthority, SignedStatement,
 };
-use ca_core::pki::{SerialNumber, Timestamp};
+use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A request: one line.
@@ -50,6 +52,46 @@ pub(crate) enum ControlRequest {
         /// At most so many.
         limit: u32,
     },
+    /// The standing roster.
+    Officers,
+    /// The policy in force.
+    Policy,
+    /// Which certificates a choice means.
+    Choose {
+        /// The choice.
+        choice: BulkChoice,
+    },
+    /// Make a proposal for officers to sign.
+    Propose {
+        /// What for.
+        request: Box<ProposalRequest>,
+        /// For how many seconds it can be signed.
+        seconds: u64,
+    },
+    /// Proposals, newest first, without their subjects.
+    Proposals {
+        /// At most so many.
+        limit: u32,
+    },
+    /// One proposal with its subject.
+    Proposal {
+        /// Which one.
+        id: ProposalId,
+    },
+    /// Take officers' signatures in; with the last one that is needed the act is done.
+    Approve {
+        /// Of which proposal.
+        id: ProposalId,
+        /// They, armoured.
+        signatures: Vec<String>,
+    },
+    /// End a proposal that waits.
+    Withdraw {
+        /// Which one.
+        id: ProposalId,
+    },
+    /// The authorities whose certificate officers revoked.
+    RevokedAuthorities,
 }
 
 /// An answer: one line.
@@ -95,6 +137,59 @@ pub(crate) enum ControlAnswer {
         /// They.
         rows: Vec<AuditRow>,
     },
+    /// The officers.
+    Officers(Box<OfficersReport>),
+    /// The policy.
+    Policy(Box<PolicyReport>),
+    /// What a choice means.
+    Chosen {
+        /// The certificates.
+        serials: Vec<SerialNumber>,
+        /// How many of them one operator may revoke at once.
+        operator_bulk: u32,
+    },
+    /// Proposals, as they stand now.
+    Proposals {
+        /// They.
+        proposals: Vec<ProposalView>,
+    },
+    /// A proposal is ended.
+    Withdrawn,
+    /// Authorities whose certificate is revoked.
+    RevokedAuthorities {
+        /// They.
+        revoked: Vec<RevokedAuthority>,
+    },
+}
+
+/// Who the officers are.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct OfficersReport {
+    /// How many changes there were.
+    pub(crate) number: u64,
+    /// The chain's head.
+    pub(crate) head: Sha256Digest,
+    /// The digest of the roster that the chain begins with.
+    pub(crate) genesis: Sha256Digest,
+    /// The standing roster's digest.
+    pub(crate) digest: Sha256Digest,
+    /// The standing roster.
+    pub(crate) roster: Roster,
+    /// The changes, as officers signed them, oldest first.
+    pub(crate) changes: Vec<String>,
+}
+
+/// The policy in force.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct PolicyReport {
+    /// Its version.
+    pub(crate) version: u64,
+    /// Its digest.
+    pub(crate) sha256: Sha256Digest,
+    /// Who approved it.
+    pub(crate) officers: Vec<String>,
+    /// The document, with what officers signed over it.
+    pub(crate) bundle: PolicyBundle,
 }
 
 /// How the instance is.

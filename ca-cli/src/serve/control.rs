@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ca_core::lifecycle::{OperatorReply, Worker};
+use ca_core::ceremony::{PolicyBundle, RosterChain};
+use ca_core::lifecycle::{OperatorReply, ProposalView, Worker};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType};
 use ca_core::pki::{Certificate, Timestamp};
 use ca_core::ports::{
-    AdminStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, RequestQueue as _, StatusStore as _, StoreResult,
+    AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, RequestQueue as _,
+    StatusStore as _, StoreResult,
 };
 use ca_store_socket::Refusals;
 use ca_store_sqlite::SqliteStore;
@@ -16,7 +18,7 @@ use ocsp_responder::Responder;
 
 use super::key_watch::KeyWatch;
 use crate::anchor::audit_head;
-use crate::control::protocol::{AuthorityStatus, ControlAnswer, ControlRequest, OwnStatus, StatusReport};
+use crate::control::protocol::{AuthorityStatus, ControlAnswer, ControlRequest, OfficersReport, OwnStatus, PolicyReport, StatusReport};
 use crate::control::server::Answers;
 use crate::exit::{Exit, code_of, store as store_failure};
 use crate::system::SystemClock;
@@ -26,6 +28,8 @@ const MAX_ROWS: u32 = 10_000;
 /// How long a command waits for a CRL that was asked for.
 const CRL_PATIENCE: Duration = Duration::from_secs(10);
 const CRL_STEP: Duration = Duration::from_millis(20);
+/// The most proposals in one answer.
+const MAX_PROPOSALS: u32 = 1000;
 /// The most jobs in a status report.
 const MAX_JOBS: u32 = 50;
 
@@ -40,7 +44,6 @@ pub(super) struct InstanceAnswers {
     /// None without a store socket.
     pub(super) refusals: Option<Arc<Refusals>>,
     pub(super) started_at: Timestamp,
-    pub(super) policy_officers: Vec<String>,
     pub(super) rehearsal: bool,
 }
 
@@ -56,12 +59,38 @@ impl Answers for InstanceAnswers {
                 Ok(reply) => ControlAnswer::Applied { reply },
                 Err(problem) => ControlAnswer::Failed { code: exit_of(&problem) as u8, message: problem.detail },
             },
+            ControlRequest::Choose { choice } => answered(self.worker.choose(&choice).await, |serials| ControlAnswer::Chosen {
+                serials,
+                operator_bulk: self.worker.policy().operator_bulk,
+            }),
+            ControlRequest::Propose { request, seconds } => {
+                answered(self.worker.propose(*request, Duration::from_secs(seconds)).await, proposal)
+            }
+            ControlRequest::Proposals { limit } => {
+                answered(self.worker.proposals(limit.min(MAX_PROPOSALS)).await, |proposals| ControlAnswer::Proposals { proposals })
+            }
+            ControlRequest::Proposal { id } => {
+                answered(self.worker.proposal(&id).await, |found| ControlAnswer::Proposals { proposals: found.into_iter().collect() })
+            }
+            ControlRequest::Approve { id, signatures } => answered(self.worker.approve(&id, &signatures).await, proposal),
+            ControlRequest::Withdraw { id } => answered(self.worker.withdraw(&id).await, |()| ControlAnswer::Withdrawn),
             other => self.read(other).await.unwrap_or_else(|e| {
                 let error = store_failure(e);
                 ControlAnswer::Failed { code: code_of(&error) as u8, message: format!("{error:#}") }
             }),
         }
     }
+}
+
+fn answered<T>(result: Result<T, Problem>, answer: impl FnOnce(T) -> ControlAnswer) -> ControlAnswer {
+    match result {
+        Ok(value) => answer(value),
+        Err(problem) => ControlAnswer::Failed { code: exit_of(&problem) as u8, message: problem.detail },
+    }
+}
+
+fn proposal(view: ProposalView) -> ControlAnswer {
+    ControlAnswer::Proposals { proposals: vec![view] }
 }
 
 const fn exit_of(problem: &Problem) -> Exit {
@@ -97,7 +126,31 @@ impl InstanceAnswers {
 
     async fn read(&self, request: ControlRequest) -> StoreResult<ControlAnswer> {
         Ok(match request {
-            ControlRequest::Submit { .. } => ControlAnswer::Failed { code: Exit::Failed as u8, message: "not a question".to_owned() },
+            ControlRequest::Submit { .. }
+            | ControlRequest::Choose { .. }
+            | ControlRequest::Propose { .. }
+            | ControlRequest::Proposals { .. }
+            | ControlRequest::Proposal { .. }
+            | ControlRequest::Approve { .. }
+            | ControlRequest::Withdraw { .. } => {
+                ControlAnswer::Failed { code: Exit::Failed as u8, message: "not a question for the store".to_owned() }
+            }
+            ControlRequest::Officers => {
+                let most = u32::try_from(RosterChain::MAX_CHANGES).unwrap_or(u32::MAX);
+                let changes = self.store.roster_changes(most).await?;
+                let officers = self.worker.officers();
+                let chain = &officers.chain;
+                ControlAnswer::Officers(Box::new(OfficersReport {
+                    number: chain.number(),
+                    head: chain.head(),
+                    genesis: chain.genesis().digest(),
+                    digest: chain.standing().digest(),
+                    roster: chain.standing().clone(),
+                    changes: changes.into_iter().map(|(_, document)| document).collect(),
+                }))
+            }
+            ControlRequest::Policy => self.policy().await?,
+            ControlRequest::RevokedAuthorities => ControlAnswer::RevokedAuthorities { revoked: self.store.revoked_authorities().await? },
             ControlRequest::Status => ControlAnswer::Status(Box::new(self.status().await?)),
             ControlRequest::Authorities => ControlAnswer::Authorities { authorities: self.store.authorities().await? },
             ControlRequest::Grants { limit } => ControlAnswer::Grants { grants: self.store.grants(limit.min(MAX_ROWS)).await? },
@@ -131,6 +184,26 @@ impl InstanceAnswers {
                 };
                 ControlAnswer::Audit { rows: self.store.audit_after(after, limit).await? }
             }
+        })
+    }
+
+    /// The document whose digest the worker verified; the row is only where it lies.
+    async fn policy(&self) -> StoreResult<ControlAnswer> {
+        let (policy, officers) = (self.worker.policy(), self.worker.officers());
+        let stored = self.store.policy().await?.and_then(|(_, text)| PolicyBundle::from_json(&text).ok());
+        Ok(match stored.filter(|bundle| bundle.policy_sha256() == officers.policy_sha256) {
+            Some(bundle) => ControlAnswer::Policy(Box::new(PolicyReport {
+                version: policy.version,
+                sha256: officers.policy_sha256,
+                officers: officers.policy_approved_by.clone(),
+                bundle,
+            })),
+            None => ControlAnswer::Failed {
+                code: Exit::Failed as u8,
+                message:
+                    "the newest policy in the database is not the one in force (hint: it was edited, or an import waits for a restart)"
+                        .to_owned(),
+            },
         })
     }
 
@@ -168,7 +241,7 @@ impl InstanceAnswers {
             started_at: self.started_at,
             now: SystemClock.now(),
             policy_version: policy.version,
-            policy_officers: self.policy_officers.clone(),
+            policy_officers: self.worker.officers().policy_approved_by.clone(),
             rehearsal: self.rehearsal,
             responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
             anchor_trouble: self.worker.trouble(),

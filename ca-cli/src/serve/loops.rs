@@ -16,6 +16,8 @@ use super::key_watch::KeyWatch;
 const REQUEST_POLL: Duration = Duration::from_millis(500);
 const JOB_POLL: Duration = Duration::from_millis(500);
 const RECONCILE: Duration = Duration::from_secs(30);
+/// How often acts that take long are looked for.
+const ACTS: Duration = Duration::from_secs(1);
 /// How often the anchor follows the audit chain and is made durable: what a power cut may lose.
 const FOLLOW: Duration = Duration::from_secs(1);
 /// The pause after a round that failed.
@@ -46,6 +48,16 @@ pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, keys: &KeyWatch, 
                 Ok(0) => store.await_jobs(JOB_POLL).await,
                 Ok(_) => {}
                 Err(error) => pause("jobs", &error).await,
+            }
+        }
+    });
+    let acts = Arc::clone(worker);
+    tasks.spawn(async move {
+        loop {
+            match acts.step_acts().await {
+                Ok(0) => tokio::time::sleep(ACTS).await,
+                Ok(_) => {}
+                Err(error) => pause("officers' acts", &error).await,
             }
         }
     });

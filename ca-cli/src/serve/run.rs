@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use acme_server::ServerCertificate;
 use anyhow::Context as _;
-use ca_core::ceremony::{CeremonyKind, PolicyBundle, Roster};
-use ca_core::lifecycle::{Worker, WorkerParts, WorkerSettings};
+use ca_core::ceremony::{CeremonyKind, Roster};
+use ca_core::lifecycle::{Officers, TrustError, Trusted, Worker, WorkerParts, WorkerSettings};
 use ca_core::model::Authority;
-use ca_core::pki::sha256;
 use ca_core::policy::Policy;
-use ca_core::ports::{AdminStore as _, Anchor, CertificateStore as _, Clock as _};
+use ca_core::ports::{Anchor, CertificateStore as _, Clock as _};
 use ca_service::config::check_listen;
 use ca_service::listen::hold;
 use ca_service::signal::{notify_ready, until_signal};
@@ -76,33 +75,25 @@ fn server_certificate(
     Ok(ServerCertificate::new(key, default.name.clone(), Arc::new(store.clone())))
 }
 
-/// The policy in the store, verified.
+/// The officers and the policy in the store, verified.
 pub(crate) struct TrustedPolicy {
     pub(crate) policy: Policy,
+    pub(crate) officers: Officers,
     pub(crate) verified: Verified,
-    officers: Vec<String>,
 }
 
-/// The policy in the store, verified against the trusted roster.
+/// The policy in the store, verified against the officers who stood then: the trusted roster and what became of it.
 pub(crate) async fn trusted_policy(config: &Config, roster: &Roster, store: &SqliteStore) -> anyhow::Result<TrustedPolicy> {
-    let Some((version, text)) = store.policy().await.map_err(store_failure)? else {
-        return Err(configuration("there is no policy and no authority yet (hint: `ca import BUNDLE` brings a ceremony's bundle in)"));
-    };
-    let refused = |e: &dyn std::fmt::Display| {
-        failure(
-            Exit::Refused,
-            format!(
-                "the stored policy, version {version}, is refused: {e} (hint: nothing is signed under a policy that the officers of {} did not approve; import one that they did)",
-                config.trust.roster.display()
-            ),
-        )
-    };
-    let bundle = PolicyBundle::from_json(&text).map_err(|e| refused(&e))?;
-    let (policy, officers) = bundle.verify(roster).map_err(|e| refused(&e))?;
-    if policy.version != version {
-        return Err(refused(&format!("it is version {}", policy.version)));
-    }
-    Ok(TrustedPolicy { policy, verified: Verified { version, sha256: sha256(bundle.policy.as_bytes()) }, officers })
+    let trusted = Trusted::read(store, roster.clone()).await.map_err(|error| match error {
+        TrustError::NoPolicy => configuration(error.to_string()),
+        TrustError::Store(error) => store_failure(error),
+        TrustError::Roster(_) | TrustError::Policy { .. } => {
+            failure(Exit::Refused, format!("{error}; the officers are those that {} begins with", config.trust.roster.display()))
+        }
+    })?;
+    let Trusted { policy, officers } = trusted;
+    let verified = Verified::of(&policy, &officers);
+    Ok(TrustedPolicy { policy, officers, verified })
 }
 
 /// Starts an instance; when this returns, it serves.
@@ -122,7 +113,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     let store = SqliteStore::open(&config.store.path, Arc::new(SystemRng)).await.map_err(store_failure)?;
     let roster = read_roster(config)?;
     let rehearsal = roster.kind == CeremonyKind::Rehearsal;
-    let TrustedPolicy { policy, verified, officers: policy_officers } = trusted_policy(config, &roster, &store).await?;
+    let TrustedPolicy { policy, officers, verified } = trusted_policy(config, &roster, &store).await?;
     let anchor = anchor::open(config, &roster, &verified, &store, SystemClock.now()).await?;
     let authorities = store.authorities().await.map_err(store_failure)?;
     let (watcher, watched) = KeyWatcher::begin(config, Arc::clone(&keys), &policy, &authorities).await?;
@@ -141,6 +132,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         rng: Arc::new(SystemRng),
         secrets: Arc::new(master),
         policy,
+        officers,
         own_keys,
         settings: WorkerSettings::new(config.status.url.trim_end_matches('/')),
         probe,
@@ -190,7 +182,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     let served = store_socket.map(|socket| socket.serve(&store, &stopped, &mut ready.listeners));
     let (refusals, gate) = served.unzip();
     ready.background.spawn(loops::follow(Arc::clone(&worker), anchor, watched.clone(), responder.clone(), gate));
-    let answers = InstanceAnswers { store, worker, keys: watched, responder, refusals, started_at, policy_officers, rehearsal };
+    let answers = InstanceAnswers { store, worker, keys: watched, responder, refusals, started_at, rehearsal };
     let stopping = wait(stopped);
     ready.listeners.spawn(async move {
         socket.serve(Arc::new(answers), stopping).await;

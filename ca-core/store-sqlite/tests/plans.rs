@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 /// Tables of a few rows, or read by number from one end with a limit.
-const MAY_SCAN: [&str; 5] = ["authorities", "jobs", "policies", "audit", "grants"];
+const MAY_SCAN: [&str; 8] = ["authorities", "jobs", "policies", "audit", "grants", "proposals", "roster_changes", "revoked_authorities"];
 
 #[tokio::test]
 async fn every_lookup_has_an_index() {

@@ -8,6 +8,7 @@
 pub mod acme;
 pub mod key_device;
 pub mod key_store;
+pub mod officers;
 pub mod operator;
 pub mod softhsm;
 pub mod store;
@@ -15,9 +16,11 @@ pub mod store;
 mod clock;
 mod faulty_keys;
 mod logging_keys;
+mod odd_device;
 mod rng;
 
 pub use clock::FakeClock;
 pub use faulty_keys::{Fault, FaultyKeys};
 pub use logging_keys::LoggingKeys;
+pub use odd_device::{Change, OddDevice};
 pub use rng::SeededRng;

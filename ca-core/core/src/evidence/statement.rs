@@ -56,6 +56,27 @@ pub enum Operation {
         /// Since when the key is suspected.
         invalidity_date: Option<Timestamp>,
     },
+    /// Put a certificate on hold, which officers can take back.
+    CertificateHold {
+        /// Its authority.
+        authority: AuthorityName,
+        /// Its serial number.
+        serial: SerialNumber,
+    },
+    /// Revoke several certificates: at most as many as the policy lets one operator.
+    CertificateRevokeBulk {
+        /// Their authority.
+        authority: AuthorityName,
+        /// Their serial numbers.
+        serials: Vec<SerialNumber>,
+        /// Why.
+        reason: RevocationReason,
+    },
+    /// Stop issuance at once; officers let it go on.
+    IssuanceStop {
+        /// Why, for the audit trail; at most 500 characters.
+        reason: String,
+    },
     /// Make and publish a CRL now.
     CrlPublish {
         /// Whose.
@@ -68,7 +89,9 @@ impl Operation {
     pub const fn permission(&self) -> Permission {
         match self {
             Self::GrantCreate { .. } | Self::GrantRevoke { .. } => Permission::Grant,
-            Self::CertificateRevoke { .. } => Permission::Revoke,
+            Self::CertificateRevoke { .. } | Self::CertificateRevokeBulk { .. } => Permission::Revoke,
+            Self::CertificateHold { .. } => Permission::Hold,
+            Self::IssuanceStop { .. } => Permission::Stop,
             Self::CrlPublish { .. } => Permission::Publish,
         }
     }
@@ -79,6 +102,9 @@ impl Operation {
             Self::GrantCreate { .. } => "grant.create",
             Self::GrantRevoke { .. } => "grant.revoke",
             Self::CertificateRevoke { .. } => "certificate.revoke",
+            Self::CertificateRevokeBulk { .. } => "certificate.revoke-bulk",
+            Self::CertificateHold { .. } => "certificate.hold",
+            Self::IssuanceStop { .. } => "issuance.stop",
             Self::CrlPublish { .. } => "crl.publish",
         }
     }
@@ -87,8 +113,11 @@ impl Operation {
     pub const fn authority(&self) -> Option<&AuthorityName> {
         match self {
             Self::GrantCreate { grant } => Some(&grant.authority),
-            Self::GrantRevoke { .. } => None,
-            Self::CertificateRevoke { authority, .. } | Self::CrlPublish { authority } => Some(authority),
+            Self::GrantRevoke { .. } | Self::IssuanceStop { .. } => None,
+            Self::CertificateRevoke { authority, .. }
+            | Self::CertificateRevokeBulk { authority, .. }
+            | Self::CertificateHold { authority, .. }
+            | Self::CrlPublish { authority } => Some(authority),
         }
     }
 
@@ -97,7 +126,9 @@ impl Operation {
         match self {
             Self::GrantCreate { grant } => grant.id.to_string(),
             Self::GrantRevoke { id } => id.to_string(),
-            Self::CertificateRevoke { serial, .. } => serial.to_string(),
+            Self::CertificateRevoke { serial, .. } | Self::CertificateHold { serial, .. } => serial.to_string(),
+            Self::CertificateRevokeBulk { serials, .. } => format!("{} certificates", serials.len()),
+            Self::IssuanceStop { .. } => "issuance".to_owned(),
             Self::CrlPublish { authority } => authority.to_string(),
         }
     }
@@ -236,6 +267,8 @@ const fn name_of(permission: Permission) -> &'static str {
         Permission::Grant => "grant",
         Permission::Revoke => "revoke",
         Permission::Publish => "publish",
+        Permission::Hold => "hold",
+        Permission::Stop => "stop",
     }
 }
 
@@ -246,7 +279,12 @@ mod tests {
 
     fn policy(may: &[Permission]) -> Policy {
         let key = public_text(&operator_key(1));
-        Policy { version: 1, authorities: vec![], operators: vec![OperatorPolicy { name: "ops".into(), key, may: may.to_vec() }] }
+        Policy {
+            version: 1,
+            operator_bulk: 100,
+            authorities: vec![],
+            operators: vec![OperatorPolicy { name: "ops".into(), key, may: may.to_vec() }],
+        }
     }
 
     fn statement() -> OperatorStatement {

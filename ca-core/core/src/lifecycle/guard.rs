@@ -22,8 +22,8 @@ use crate::ports::{Anchor, AnchorError, AuditStore};
 /// How many rows before the anchor's place a start walks.
 pub const WINDOW: u64 = 2000;
 
-/// How many rows are read at once.
-const PAGE: u32 = 500;
+/// How many rows are read at once; few, because the leaf of a CRL has megabytes.
+const PAGE: u32 = 64;
 
 /// What is wrong between the database and the anchor.
 #[derive(Clone, Debug, Default)]
@@ -165,12 +165,25 @@ impl Worker {
         }
     }
 
-    /// The policy in use and the newest one in the store: neither is older than the anchor's.
+    /// The policy and the roster in use, and the newest policy in the store: none is older than the anchor's.
     async fn check_policy(&self) -> Result<(), WorkerError> {
-        let (version, digest) = self.anchor.state().policy();
-        let used = self.policy().version;
+        let (used, (version, digest)) = {
+            // Held meanwhile: what officers put in force changes both together.
+            let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner);
+            (policy.version, self.anchor.state().policy())
+        };
         if used != version {
             return Err(AnchorError::Behind(format!("policy version {used} is in use, and this worker has seen version {version}")).into());
+        }
+        let (number, roster, (known, known_roster)) = {
+            let officers = self.officers.read().unwrap_or_else(PoisonError::into_inner);
+            (officers.chain.number(), officers.chain.standing().digest(), self.anchor.state().roster())
+        };
+        if (number, roster) != (known, known_roster) {
+            return Err(AnchorError::Behind(format!(
+                "the officers' roster number {number} ({roster}) is in use, and this worker has seen number {known} ({known_roster})"
+            ))
+            .into());
         }
         // Without one the next start says so; a newer one counts once its approval is verified.
         let Some((stored, bundle)) = self.store.policy().await? else { return Ok(()) };

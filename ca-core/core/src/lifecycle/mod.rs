@@ -2,14 +2,15 @@
 //!
 //! [`Worker::step_requests`] serves the front end's queue, [`Worker::tick_jobs`] the schedule,
 //! [`Worker::reconcile`] closes what a death left open, [`Worker::drain_device_log`] follows the device's own log,
-//! [`Worker::apply_statement`] does what operators signed, [`Worker::follow_record`] sees that the database is the one
-//! that the anchor remembers. All of them enter [`crate::issuance`]; there is no second signing path. Each may be
-//! called at any time and from any
+//! [`Worker::apply_statement`] does what operators signed, [`Worker::approve`] what enough officers signed,
+//! [`Worker::follow_record`] sees that the database is the one that the anchor remembers. All of them enter
+//! [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
 //! task: leases and compare-and-set in the store keep them apart, and a restart just calls them again.
 //!
 //! Deliberately absent: loops, timers and tasks, which belong to the shell; and trust in rows, see
 //! [`crate::evidence::chain`].
 
+mod acts;
 mod device_log;
 mod guard;
 mod jobs;
@@ -24,6 +25,7 @@ mod signer;
 mod validity;
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
 use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
 
+pub use acts::{BulkChoice, Officers, ProposalRequest, ProposalView, TrustError, Trusted, catch_up, roster_chain};
 pub use device_log::{FollowedLog, reconcile};
 pub use guard::{WINDOW, walk};
 pub use operator::{EabKey, OperatorReply};
@@ -63,6 +66,8 @@ pub struct WorkerParts {
     pub secrets: Arc<dyn EabSecrets>,
     /// The policy, from a bundle whose quorum was verified.
     pub policy: Policy,
+    /// The officers, from a verified roster chain, and the policy's digest.
+    pub officers: Officers,
     /// The public keys of the CA's own servers and responders. One that the policy does not pin is never used.
     pub own_keys: Vec<PublicKey>,
     /// Site settings.
@@ -125,6 +130,11 @@ pub struct Worker {
     rng: Arc<dyn Rng>,
     secrets: Arc<dyn EabSecrets>,
     policy: RwLock<Arc<Policy>>,
+    officers: RwLock<Arc<Officers>>,
+    /// Whether an act of the officers is under way.
+    acting: AtomicBool,
+    /// The authorities whose certificate officers revoked, once they were read.
+    revoked: RwLock<Option<HashSet<AuthorityName>>>,
     own_keys: Vec<PublicKey>,
     settings: WorkerSettings,
     probe: Arc<dyn Probe>,
@@ -146,7 +156,7 @@ impl std::fmt::Debug for Worker {
 impl Worker {
     /// A worker with an id of its own.
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { store, anchor, keys, publisher, clock, rng, secrets, policy, own_keys, settings, probe } = parts;
+        let WorkerParts { store, anchor, keys, publisher, clock, rng, secrets, policy, officers, own_keys, settings, probe } = parts;
         Self {
             id: WorkerId::random(&*rng),
             store,
@@ -157,6 +167,9 @@ impl Worker {
             rng,
             secrets,
             policy: RwLock::new(Arc::new(policy)),
+            officers: RwLock::new(Arc::new(officers)),
+            acting: AtomicBool::new(false),
+            revoked: RwLock::default(),
             own_keys,
             settings,
             probe,
@@ -180,10 +193,16 @@ impl Worker {
     /// # Errors
     /// When it is older than the one in use, or not the anchor's.
     pub fn set_policy(&self, policy: Policy) -> Result<(), WorkerError> {
+        self.change_policy(policy, |_| Ok(()))
+    }
+
+    /// The same; `first` is done after the check of the version and before the policy is used, while nobody reads it.
+    fn change_policy(&self, policy: Policy, first: impl FnOnce(&dyn Anchor) -> Result<(), AnchorError>) -> Result<(), WorkerError> {
         let mut current = self.policy.write().unwrap_or_else(PoisonError::into_inner);
         if policy.version < current.version {
             return Err(WorkerError::PolicyRollback { current: current.version, offered: policy.version });
         }
+        first(&*self.anchor)?;
         let (anchored, _) = self.anchor.state().policy();
         if policy.version != anchored {
             return Err(AnchorError::Refused(format!("policy version {} is offered, and the anchor has {anchored}", policy.version)).into());

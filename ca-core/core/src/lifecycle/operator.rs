@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
 use super::Worker;
-use crate::evidence::statement::{self, MAX_GRANT_NAMES, Operation, Verified};
+use crate::anchor::AnchorStep;
+use crate::ceremony::OfficerAct;
+use crate::evidence::statement::{self, MAX_GRANT_NAMES, Operation, OperatorStatement, Verified};
 use crate::model::{
     Actor, AuditEntry, AuthorityName, CrlScope, Grant, GrantId, GrantRecord, GrantStatus, Job, JobKind, Outcome, Problem, ProblemType,
     RevocationReason, RevocationRequest, Revoked, SignedStatement,
@@ -66,6 +68,13 @@ pub enum OperatorReply {
         /// Its number in the authority's ledger; none: it was revoked before, and nothing changed.
         number: Option<u64>,
     },
+    /// Several certificates are revoked.
+    BulkRevoked {
+        /// How many of them were not revoked before.
+        revoked: u64,
+    },
+    /// Issuance is stopped.
+    Stopped,
     /// A CRL was asked for.
     CrlPublished {
         /// Whose.
@@ -112,7 +121,7 @@ impl Worker {
         result
     }
 
-    async fn note(&self, entry: &AuditEntry) {
+    pub(super) async fn note(&self, entry: &AuditEntry) {
         if let Err(error) = self.store.append_audit(entry).await {
             tracing::error!(%error, action = entry.action, "a refusal could not be written to the audit trail");
         }
@@ -126,8 +135,18 @@ impl Worker {
         begun: &AuditEntry,
     ) -> Result<OperatorReply, Problem> {
         let statement = &verified.statement;
+        // It spends its nonce itself.
+        if let Operation::IssuanceStop { reason } = &statement.operation {
+            return self.stop(statement, reason, begun).await;
+        }
         // Revocations go on whatever else is wrong: a record of one never does harm.
-        let takes_away = matches!(statement.operation, Operation::CertificateRevoke { .. } | Operation::GrantRevoke { .. });
+        let takes_away = matches!(
+            statement.operation,
+            Operation::CertificateRevoke { .. }
+                | Operation::CertificateRevokeBulk { .. }
+                | Operation::CertificateHold { .. }
+                | Operation::GrantRevoke { .. }
+        );
         if let Some(reason) = self.trouble().filter(|_| !takes_away) {
             return Err(problem(ProblemType::ServerInternal, reason));
         }
@@ -147,8 +166,28 @@ impl Worker {
                 Err(error) => Err(unavailable(&error)),
             },
             Operation::CertificateRevoke { authority, serial, reason, invalidity_date } => {
+                refuse_reason(*reason)?;
                 self.revoke(authority, serial, *reason, *invalidity_date, &done).await
             }
+            Operation::CertificateHold { authority, serial } => {
+                self.revoke(authority, serial, RevocationReason::CertificateHold, None, &done).await
+            }
+            Operation::CertificateRevokeBulk { authority, serials, reason } => {
+                refuse_reason(*reason)?;
+                let most = policy.operator_bulk;
+                if serials.is_empty() || serials.len() > most as usize {
+                    let detail = format!(
+                        "{} certificates at once; one operator may revoke 1 to {most} (hint: `ca cert revoke-bulk` proposes more of them to the officers)",
+                        serials.len()
+                    );
+                    return Err(problem(ProblemType::Unauthorized, detail));
+                }
+                let revoked = self.revoke_together(authority, serials, *reason, &done.actor, &done.correlation).await;
+                let revoked = revoked.map_err(|e| unavailable(&e))?;
+                self.note(&done).await;
+                Ok(OperatorReply::BulkRevoked { revoked })
+            }
+            Operation::IssuanceStop { reason } => self.stop(statement, reason, begun).await,
             Operation::CrlPublish { authority } => self.crl_now(authority, policy, &done).await,
         }
     }
@@ -182,20 +221,6 @@ impl Worker {
         invalidity_date: Option<Timestamp>,
         done: &AuditEntry,
     ) -> Result<OperatorReply, Problem> {
-        match reason {
-            RevocationReason::CertificateHold | RevocationReason::CaCompromise => {
-                return Err(problem(
-                    ProblemType::BadRevocationReason,
-                    format!("`{}` is not a reason for these certificates", reason.name()),
-                ));
-            }
-            RevocationReason::Unspecified
-            | RevocationReason::KeyCompromise
-            | RevocationReason::AffiliationChanged
-            | RevocationReason::Superseded
-            | RevocationReason::CessationOfOperation
-            | RevocationReason::PrivilegeWithdrawn => {}
-        }
         if invalidity_date.is_some_and(|date| date > done.at) {
             return Err(problem(ProblemType::Malformed, "the invalidity date lies in the future"));
         }
@@ -219,6 +244,26 @@ impl Worker {
         Ok(OperatorReply::CertificateRevoked { authority: authority.clone(), serial: *serial, number })
     }
 
+    /// Stops issuance, in the anchor: one person, at once. A store that is away does not keep an operator from it.
+    async fn stop(&self, statement: &OperatorStatement, reason: &str, begun: &AuditEntry) -> Result<OperatorReply, Problem> {
+        if reason.chars().count() > OfficerAct::MAX_TEXT {
+            return Err(problem(ProblemType::Malformed, format!("a reason has at most {} characters", OfficerAct::MAX_TEXT)));
+        }
+        let mut begun = begun.clone();
+        begun.detail = serde_json::json!({ "reason": reason });
+        let spent = self.store.spend_nonce(&statement.nonce, statement.expires_at, &begun).await;
+        if let Err(StoreError::Conflict(_)) = spent {
+            return Err(problem(ProblemType::Unauthorized, "this statement was submitted before (hint: sign a new one)"));
+        }
+        self.anchor
+            .take(&[AnchorStep::Stop], self.clock.now())
+            .map_err(|e| problem(ProblemType::ServerInternal, format!("issuance is not stopped: {e}")))?;
+        tracing::warn!(actor = %begun.actor, reason, "issuance is stopped");
+        spent.map_err(|e| problem(ProblemType::ServerInternal, format!("issuance is stopped, but it is not on record: {e}")))?;
+        self.note(&AuditEntry { outcome: Outcome::Done, ..begun }).await;
+        Ok(OperatorReply::Stopped)
+    }
+
     async fn crl_now(&self, authority: &AuthorityName, policy: &Policy, done: &AuditEntry) -> Result<OperatorReply, Problem> {
         let scope = CrlScope::FULL;
         let signs = self.signers(policy).await.map_err(|e| unavailable(&e))?.contains_key(authority);
@@ -236,6 +281,25 @@ impl Worker {
         }
         let after = number().await?;
         Ok(OperatorReply::CrlPublished { authority: authority.clone(), number: after.filter(|n| before != Some(*n)) })
+    }
+}
+
+/// Reasons that are not one operator's to give.
+fn refuse_reason(reason: RevocationReason) -> Result<(), Problem> {
+    match reason {
+        RevocationReason::CertificateHold => Err(problem(
+            ProblemType::BadRevocationReason,
+            "`certificateHold` is an act of its own, which officers can take back (hint: `ca cert hold`)",
+        )),
+        RevocationReason::CaCompromise => {
+            Err(problem(ProblemType::BadRevocationReason, "`cACompromise` is not a reason for these certificates"))
+        }
+        RevocationReason::Unspecified
+        | RevocationReason::KeyCompromise
+        | RevocationReason::AffiliationChanged
+        | RevocationReason::Superseded
+        | RevocationReason::CessationOfOperation
+        | RevocationReason::PrivilegeWithdrawn => Ok(()),
     }
 }
 

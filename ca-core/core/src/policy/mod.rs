@@ -3,12 +3,14 @@
 //! A [`Policy`] is only ever made from bytes whose quorum was verified (see [`crate::ceremony`]). Site configuration
 //! may narrow what it allows, never widen it.
 
+mod diff;
 mod pattern;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use diff::{PolicyChange, policy_changes};
 pub use pattern::{NamePattern, PatternError};
 
 use crate::model::AuthorityName;
@@ -20,6 +22,9 @@ use crate::pki::{Identifier, Sha256Digest};
 pub struct Policy {
     /// Grows with each change; a worker refuses a lower one than it has seen.
     pub version: u64,
+    /// How many certificates one operator may revoke with one statement; more of them need the officers.
+    #[serde(default = "default_operator_bulk")]
+    pub operator_bulk: u32,
     /// The authorities and what each may issue.
     #[serde(rename = "authority", default)]
     pub authorities: Vec<AuthorityPolicy>,
@@ -103,7 +108,7 @@ pub struct OperatorPolicy {
     pub name: String,
     /// The public key in OpenSSH form, `ssh-ed25519 AAAA…`.
     pub key: String,
-    /// What its statements may do: `grant`, `revoke`, `publish`.
+    /// What its statements may do: `grant`, `revoke`, `publish`, `hold`, `stop`.
     pub may: Vec<Permission>,
 }
 
@@ -117,6 +122,10 @@ pub enum Permission {
     Revoke,
     /// Have a CRL made now.
     Publish,
+    /// Put certificates on hold; only officers take them off again.
+    Hold,
+    /// Stop issuance; only officers let it go on.
+    Stop,
 }
 
 /// Why a policy document is not a policy.
@@ -130,9 +139,15 @@ pub enum PolicyError {
     Invalid(String),
 }
 
+const fn default_operator_bulk() -> u32 {
+    100
+}
+
 impl Policy {
     /// The most bytes of a policy document.
     pub const MAX_BYTES: usize = 1 << 20;
+    /// The most that `operator_bulk` may be.
+    pub const MAX_OPERATOR_BULK: u32 = 1000;
 
     /// Reads and checks a document.
     ///
@@ -150,6 +165,9 @@ impl Policy {
 
     fn check(&self) -> Result<(), PolicyError> {
         let invalid = |text: String| Err(PolicyError::Invalid(text));
+        if self.operator_bulk > Self::MAX_OPERATOR_BULK {
+            return invalid(format!("operator_bulk is at most {}: more certificates at once need the officers", Self::MAX_OPERATOR_BULK));
+        }
         for (i, authority) in self.authorities.iter().enumerate() {
             let name = &authority.name;
             if self.authorities[..i].iter().any(|a| a.name == *name || a.key_sha256 == authority.key_sha256) {

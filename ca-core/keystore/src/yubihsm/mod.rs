@@ -2,7 +2,8 @@
 //!
 //! - [`YubiHsmKeyStore`]: keys, and the device behind them. It makes and uses ECDSA keys on P-256 and P-384 and Ed25519
 //!   keys; RSA on this device goes through its PKCS#11 module.
-//! - [`provision`]: from the factory's state to split capabilities; [`retire_ceremony_key`] ends a ceremony.
+//! - [`provision`]: from the factory's state to split capabilities, as a [`DevicePlan`] says; [`retire_ceremony_key`] ends a
+//!   ceremony.
 //! - [`LogJournal`]: keeps the device's log here, durably and without gaps.
 //!
 //! A session belongs to one authentication key, and what it may do is what that key may do. A store holds one session for
@@ -14,6 +15,7 @@ mod journal;
 mod keys;
 mod link;
 mod log;
+mod plan;
 mod provision;
 mod roles;
 mod sessions;
@@ -21,6 +23,7 @@ mod sessions;
 pub use journal::{DrainError, Drained, JournalError, JournalLine, LogJournal, LogStart};
 pub use keys::MAX_WHOLE_MESSAGE;
 pub use link::YubiHsmKeyStore;
+pub use plan::{DevicePlan, PlannedKey, PlannedWrapKey};
 pub use provision::{NewKey, NewWrapKey, ProvisionError, Provisioned, Provisioning, provision, retire_ceremony_key};
 pub use roles::Role;
 pub use sessions::{AuthenticationKey, YubiHsmOptions};

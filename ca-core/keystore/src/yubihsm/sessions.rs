@@ -138,7 +138,7 @@ pub(crate) fn domain_numbers(domains: Domain) -> Vec<u16> {
 }
 
 /// The 32 bytes of an authentication key, from their binary or hexadecimal form.
-fn key_bytes(given: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+pub(crate) fn key_bytes(given: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     let mut key = Zeroizing::new([0u8; 32]);
     match given.len() {
         32 => key.copy_from_slice(given),

@@ -192,7 +192,7 @@ async fn ceremony_21_the_wrapped_copy_comes_back_as_the_same_key() {
 #[tokio::test]
 async fn ceremony_40_destruction_shows_in_the_object_lists() {
     let bench = Bench::provisioned();
-    make(&*bench.store(MAKING), "root", KeyAlgorithm::P256).await;
+    make(&bench.store(MAKING), "root", KeyAlgorithm::P256).await;
     let custodian = bench.store(&[Role::Custodian]);
     let before = custodian.inventory().await.unwrap();
     custodian.destroy(&label("root")).await.unwrap();

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ca_core::anchor::{AnchorState, AnchorStep, Beginning, LogHead, MemoryAnchor};
+use ca_core::ceremony::RosterChain;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::statement::Operation;
 use ca_core::issuance::{self, Attempt, prepare_root};
-use ca_core::lifecycle::{HaltPoint, OperatorReply, Probe, Worker, WorkerParts, WorkerSettings};
+use ca_core::lifecycle::{HaltPoint, Officers, OperatorReply, Probe, Trusted, Worker, WorkerParts, WorkerSettings, catch_up};
 use ca_core::model::{
     Abandonment, Account, AccountId, AccountStatus, Actor, AttemptId, AuditRow, Authority, AuthorityKind, AuthorityName, CertificateFilter,
     CertificateRecord, Completed, Completion, CrlScope, Grant, GrantId, Intent, NewAccount, NewOrder, OpenIntent, Order, OrderId,
@@ -25,6 +26,7 @@ use ca_core::profile::{CaSubject, RootRequest};
 use ca_keystore::{SoftwareKeyStore, Unsealer};
 use ca_store_sqlite::SqliteStore;
 use ca_testkit::acme::{self, ClientKey};
+use ca_testkit::officers;
 use ca_testkit::operator::Operator;
 use ca_testkit::store::audit;
 use ca_testkit::{FakeClock, FaultyKeys, LoggingKeys, SeededRng};
@@ -121,15 +123,31 @@ impl Desk {
         let policy = policy(&ca_key, &own_keys);
         let probe = Arc::new(DieAt::default());
         let anchor = Arc::new(MemoryAnchor::new(AnchorState::new(beginning(clock.now()))));
-        let worker = Arc::new(worker(&store, &anchor, &keys, &clock, &probe, policy.clone(), own_keys.clone(), 4));
+        let worker = Arc::new(worker(&store, &anchor, &keys, &clock, &probe, first_officers(policy.clone()), own_keys.clone(), 4));
         Self { store, anchor, keys, device, clock, probe, policy, issuer, own_keys, worker, counter: AtomicU64::new(0), folder }
     }
 
     /// Another process on the same store.
     pub(crate) fn restart(&mut self) {
         let seed = 100 + self.next();
-        let (policy, own_keys) = (self.policy.clone(), self.own_keys.clone());
-        self.worker = Arc::new(worker(&self.store, &self.anchor, &self.keys, &self.clock, &self.probe, policy, own_keys, seed));
+        let trusted = Trusted { policy: self.policy.clone(), officers: Officers::clone(&self.worker.officers()) };
+        self.begin(trusted, seed);
+    }
+
+    /// Another process on the same store, which begins with what it can verify there.
+    pub(crate) async fn restart_from_record(&mut self) -> Trusted {
+        let trusted = Trusted::read(&*self.store, officers::roster()).await.unwrap();
+        let policy = (trusted.policy.version, trusted.officers.policy_sha256);
+        let steps = catch_up(&trusted.officers.chain, policy, &self.anchor.state());
+        self.anchor.take(&steps, self.clock.now()).unwrap();
+        let seed = 100 + self.next();
+        self.begin(trusted.clone(), seed);
+        trusted
+    }
+
+    fn begin(&mut self, trusted: Trusted, seed: u64) {
+        let own_keys = self.own_keys.clone();
+        self.worker = Arc::new(worker(&self.store, &self.anchor, &self.keys, &self.clock, &self.probe, trusted, own_keys, seed));
     }
 
     /// Goes on under another policy, as officers put it in force.
@@ -298,8 +316,17 @@ pub(crate) fn demo() -> AuthorityName {
 }
 
 fn beginning(now: Timestamp) -> Beginning {
-    let (roster, policy) = (sha256(b"roster"), sha256(&1u64.to_be_bytes()));
+    let (roster, policy) = (officers::roster().digest(), sha256(&1u64.to_be_bytes()));
     Beginning { genesis_roster: roster, roster_number: 0, roster, policy_version: 1, policy, log: LogHead::START, now }
+}
+
+fn first_officers(policy: Policy) -> Trusted {
+    let officers = Officers {
+        chain: RosterChain::new(officers::roster()).unwrap(),
+        policy_sha256: sha256(&policy.version.to_be_bytes()),
+        policy_approved_by: vec!["ana".to_owned(), "cora".to_owned()],
+    };
+    Trusted { policy, officers }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of a worker")]
@@ -309,7 +336,7 @@ fn worker(
     keys: &Arc<FaultyKeys>,
     clock: &Arc<FakeClock>,
     probe: &Arc<DieAt>,
-    policy: Policy,
+    trusted: Trusted,
     own_keys: Vec<PublicKey>,
     seed: u64,
 ) -> Worker {
@@ -321,7 +348,8 @@ fn worker(
         clock: Arc::clone(clock) as _,
         rng: Arc::new(SeededRng::new(seed)),
         secrets: Arc::new(Secrets),
-        policy,
+        policy: trusted.policy,
+        officers: trusted.officers,
         own_keys,
         settings: WorkerSettings::new(BASE),
         probe: Arc::clone(probe) as _,
@@ -363,7 +391,13 @@ fn policy(ca: &PublicKey, own: &[PublicKey]) -> Policy {
         own[1].spki_sha256(),
     );
     let mut policy = Policy::parse(&text).unwrap();
-    policy.operators.push(Operator::new("ops", 1).policy(&[Permission::Grant, Permission::Revoke, Permission::Publish]));
+    policy.operators.push(Operator::new("ops", 1).policy(&[
+        Permission::Grant,
+        Permission::Revoke,
+        Permission::Publish,
+        Permission::Hold,
+        Permission::Stop,
+    ]));
     policy
 }
 

@@ -1,0 +1,205 @@
+//! Proposals as people read them, and how they are made.
+
+use ca_core::ceremony::{ActStatement, CeremonyKind, OfficerAct, Roster};
+use ca_core::evidence::sshsig;
+use ca_core::lifecycle::{ProposalRequest, ProposalView};
+use ca_core::model::{ProposalId, ProposalState};
+use ca_core::policy::{Policy, PolicyChange, policy_changes};
+use ca_core::ports::Clock as _;
+use serde_json::{Value, json};
+
+use super::policy::in_force;
+use crate::cli::Proposing;
+use crate::config::Config;
+use crate::control::client::{ask, unexpected};
+use crate::control::protocol::{ControlAnswer, ControlRequest, OfficersReport};
+use crate::exit::{Exit, failure};
+use crate::render::{plain, print, print_json, relative};
+use crate::system::SystemClock;
+
+/// How many lines of a difference are shown; `--subject` prints everything.
+const MAX_LINES: usize = 200;
+
+/// Who the officers are.
+pub(super) async fn officers(config: &Config) -> anyhow::Result<OfficersReport> {
+    match ask(&config.control.socket, &ControlRequest::Officers).await? {
+        ControlAnswer::Officers(report) => Ok(*report),
+        _ => Err(unexpected()),
+    }
+}
+
+/// One proposal.
+pub(super) async fn one(config: &Config, id: &ProposalId) -> anyhow::Result<ProposalView> {
+    let ControlAnswer::Proposals { mut proposals } = ask(&config.control.socket, &ControlRequest::Proposal { id: id.clone() }).await?
+    else {
+        return Err(unexpected());
+    };
+    proposals.pop().ok_or_else(|| failure(Exit::Failed, format!("there is no proposal {id} (hint: `ca approve list`)")))
+}
+
+/// Makes a proposal and says what to do with it.
+pub(super) async fn propose(config: &Config, request: ProposalRequest, proposing: Proposing) -> anyhow::Result<()> {
+    let now = SystemClock.now();
+    let until = proposing.until.from(now).filter(|until| *until > now);
+    let until = until.ok_or_else(|| failure(Exit::Usage, "--until must lie in the future, at most 14 days away"))?;
+    let request = ControlRequest::Propose { request: Box::new(request), seconds: until.since(now).as_secs() };
+    let ControlAnswer::Proposals { mut proposals } = ask(&config.control.socket, &request).await? else { return Err(unexpected()) };
+    let view = proposals.pop().ok_or_else(unexpected)?;
+    if proposing.output.json {
+        return print_json(&to_json(&view));
+    }
+    let id = &view.proposal.id;
+    print(&format!(
+        "Proposed {id}: {}\nNothing happens until {} of the officers signed it, at the latest {} ({}).\n\n  look   ca approve show {id}\n  sign   ca approve sign {id} --key FILE --submit\n  or     ca approve sign {id}     (writes the statement, to be signed on another machine)\n",
+        title(&view),
+        view.needed,
+        view.proposal.expires_at,
+        relative(view.proposal.expires_at, now),
+    ))
+}
+
+/// The act in one line.
+pub(super) fn title(view: &ProposalView) -> String {
+    match ActStatement::parse(view.proposal.statement.as_bytes()) {
+        Ok(statement) => plain(&act_title(&statement.act)),
+        Err(error) => format!("unreadable: {error}"),
+    }
+}
+
+fn act_title(act: &OfficerAct) -> String {
+    match act {
+        OfficerAct::PutPolicy { version, .. } => format!("put policy version {version} in force"),
+        OfficerAct::ChangeRoster { number, .. } => format!("change the officers' roster (change {number})"),
+        OfficerAct::RevokeAuthority { authority, reason, .. } => format!("revoke the CA certificate of {authority} ({})", reason.name()),
+        OfficerAct::Unhold { authority, serial } => format!("take certificate {serial} of {authority} off hold"),
+        OfficerAct::RevokeBulk { authority, reason, count, selection, .. } => {
+            format!("revoke {count} certificates of {authority} ({}): {selection}", reason.name())
+        }
+        OfficerAct::Stop { reason } => format!("stop issuance: {reason}"),
+        OfficerAct::Resume => "let issuance go on".to_owned(),
+    }
+}
+
+/// How far it is.
+pub(super) fn state(view: &ProposalView) -> String {
+    match (view.proposal.state, &view.void) {
+        (ProposalState::Pending, Some(_)) => "void".to_owned(),
+        (ProposalState::Pending, None) => format!("{} of {} signed", view.signed_by.len(), view.needed),
+        (ProposalState::Begun, _) => format!("under way, {} done", view.proposal.progress),
+        (ProposalState::Done, _) => "done".to_owned(),
+        (ProposalState::Ended, _) => "ended".to_owned(),
+    }
+}
+
+/// Everything that an officer must have read before signing.
+pub(super) async fn details(config: &Config, view: &ProposalView) -> anyhow::Result<String> {
+    let statement = ActStatement::parse(view.proposal.statement.as_bytes())
+        .map_err(|e| failure(Exit::Failed, format!("the proposal's statement can't be read: {e}")))?;
+    let now = SystemClock.now();
+    let standing = &statement.standing;
+    let mut lines = vec![
+        ("proposal", view.proposal.id.to_string()),
+        ("act", plain(&act_title(&statement.act))),
+        ("state", state(view)),
+        ("signed by", if view.signed_by.is_empty() { "nobody yet".to_owned() } else { view.signed_by.join(", ") }),
+        ("can be signed", format!("until {} ({})", statement.expires_at, relative(statement.expires_at, now))),
+        ("this CA", format!("root certificate SHA-256 {}", standing.ca_sha256)),
+        ("roster", format!("number {}, SHA-256 {}", standing.roster_number, standing.roster_sha256)),
+        ("policy", format!("version {}, SHA-256 {}", standing.policy_version, standing.policy_sha256)),
+        ("statement", format!("SHA-256 {}", ca_core::pki::sha256(view.proposal.statement.as_bytes()))),
+    ];
+    if let Some(why) = view.void.as_ref().or(view.proposal.reason.as_ref()) {
+        lines.push(("because", plain(why)));
+    }
+    let mut out: String = lines.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect();
+    out.push('\n');
+    out.push_str(&subject(config, view, &statement.act).await?);
+    Ok(out)
+}
+
+async fn subject(config: &Config, view: &ProposalView, act: &OfficerAct) -> anyhow::Result<String> {
+    let text = &view.proposal.subject;
+    let digest = ca_core::pki::sha256(text.as_bytes());
+    // What is shown is what is signed, or it says so.
+    let same = |expected: &ca_core::pki::Sha256Digest| {
+        if digest == *expected {
+            String::new()
+        } else {
+            "THE DATABASE WAS CHANGED: what follows is not what the statement is about. Do not sign.\n".to_owned()
+        }
+    };
+    Ok(match act {
+        OfficerAct::PutPolicy { policy_sha256, .. } => {
+            let before = Policy::parse(&in_force(config).await?.bundle.policy).map_err(|e| failure(Exit::Failed, e.to_string()))?;
+            let changes = Policy::parse(text).map(|after| policy_changes(&before, &after));
+            let shown = changes.map_or_else(|e| format!("{e}\n"), |changes| changes_text(&changes));
+            format!("{}The policy, SHA-256 {digest}, changes:\n{shown}", same(policy_sha256))
+        }
+        OfficerAct::ChangeRoster { roster_sha256, .. } => {
+            let before = officers(config).await?.roster;
+            let shown = Roster::parse(text).map_or_else(|e| format!("{e}\n"), |after| roster_changes(&before, &after));
+            format!("{}The roster, SHA-256 {digest}, changes:\n{shown}", same(roster_sha256))
+        }
+        OfficerAct::RevokeBulk { count, serials_sha256, .. } => format!(
+            "{}The list: {count} serial numbers, SHA-256 {digest}. This can't be undone.\n`ca approve show {} --subject` prints it.\n",
+            same(serials_sha256),
+            view.proposal.id
+        ),
+        OfficerAct::RevokeAuthority { authority, serial, certificate_sha256, .. } => format!(
+            "The certificate: serial number {serial}, SHA-256 {certificate_sha256}. This can't be undone: {authority} issues no more, and its\nissuer's next CRL ceremony lists it.\n"
+        ),
+        OfficerAct::Unhold { .. } => "It is good again within a second, and the next CRL does not list it.\n".to_owned(),
+        OfficerAct::Stop { .. } => {
+            "Orders wait; revocations, CRLs and OCSP go on. Letting it go on needs the officers' quorum.\n".to_owned()
+        }
+        OfficerAct::Resume => "Orders that wait are served.\n".to_owned(),
+    })
+}
+
+/// The differences, one a line.
+pub(super) fn changes_text(changes: &[PolicyChange]) -> String {
+    if changes.is_empty() {
+        return "  nothing\n".to_owned();
+    }
+    let mut out: String = changes.iter().take(MAX_LINES).map(|c| format!("  {}\n", plain(&c.to_string()))).collect();
+    if changes.len() > MAX_LINES {
+        out.push_str(&format!("  … and {} more\n", changes.len() - MAX_LINES));
+    }
+    out
+}
+
+fn roster_changes(before: &Roster, after: &Roster) -> String {
+    let people = |roster: &Roster| -> Vec<(String, String)> {
+        let fingerprint = |key: &String| sshsig::fingerprint(key).map_or_else(|e| e.to_string(), |f| f.0);
+        roster.officers.iter().flat_map(|o| o.keys.iter().map(move |key| (o.name.clone(), fingerprint(key)))).collect()
+    };
+    let (old, new) = (people(before), people(after));
+    let mut out = String::new();
+    for (name, key) in old.iter().filter(|p| !new.contains(p)) {
+        out.push_str(&format!("  - {name} {key}\n"));
+    }
+    for (name, key) in new.iter().filter(|p| !old.contains(p)) {
+        out.push_str(&format!("  + {name} {key}\n"));
+    }
+    if before.threshold != after.threshold {
+        out.push_str(&format!("  threshold {} -> {}\n", before.threshold, after.threshold));
+    }
+    out.push_str(&format!("Then {} of {} must sign.\n", after.threshold, after.officers.len()));
+    out
+}
+
+/// The namespace that officers sign in.
+pub(super) const fn namespace(kind: CeremonyKind) -> &'static str {
+    kind.namespace()
+}
+
+pub(super) fn to_json(view: &ProposalView) -> Value {
+    let p = &view.proposal;
+    let statement = ActStatement::parse(p.statement.as_bytes()).ok();
+    json!({
+        "id": p.id, "state": p.state, "act": statement.as_ref().map(|s| s.act.action()), "title": title(view),
+        "needed": view.needed, "signed_by": view.signed_by, "void": view.void, "reason": p.reason, "progress": p.progress,
+        "proposed_at": p.proposed_at.to_rfc3339(), "expires_at": p.expires_at.to_rfc3339(),
+        "statement_sha256": ca_core::pki::sha256(p.statement.as_bytes()), "detail": statement.map(|s| s.act),
+    })
+}

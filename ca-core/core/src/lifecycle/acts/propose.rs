@@ -1,0 +1,234 @@
+//! Making proposals.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::verify::read;
+use super::{ProposalView, about_row, not_so, refused, unavailable};
+use crate::ceremony::{ActStatement, MAX_BULK, OfficerAct, Roster, serial_list};
+use crate::lifecycle::Worker;
+use crate::model::{Actor, AuthorityName, CertificateFilter, Outcome, Problem, Proposal, ProposalId, ProposalState, RevocationReason};
+use crate::pki::{Certificate, SerialNumber, Timestamp, sha256};
+use crate::policy::Policy;
+
+/// What someone proposes. Nothing of it is believed: it becomes a statement, and the officers read that.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "propose", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ProposalRequest {
+    /// A policy, TOML.
+    PutPolicy {
+        /// Its text.
+        policy: String,
+    },
+    /// A roster.
+    ChangeRoster {
+        /// The whole new roster.
+        roster: Roster,
+    },
+    /// The revocation of an authority's certificate.
+    RevokeAuthority {
+        /// Whose.
+        authority: AuthorityName,
+        /// Why.
+        reason: RevocationReason,
+        /// Since when its key is suspected.
+        invalidity_date: Option<Timestamp>,
+    },
+    /// Taking a certificate off hold.
+    Unhold {
+        /// Its authority.
+        authority: AuthorityName,
+        /// Its serial number.
+        serial: SerialNumber,
+    },
+    /// The revocation of many certificates.
+    RevokeBulk {
+        /// Which ones.
+        choice: Box<BulkChoice>,
+        /// Why.
+        reason: RevocationReason,
+    },
+    /// A stop of issuance, which one officer signs.
+    Stop {
+        /// Why.
+        reason: String,
+    },
+    /// That issuance goes on.
+    Resume,
+}
+
+/// Which certificates a bulk revocation is about: a list, or all unrevoked and unexpired ones that a filter finds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BulkChoice {
+    /// Their authority.
+    pub authority: AuthorityName,
+    /// Exactly these; empty: those that the filter finds.
+    pub serials: Vec<SerialNumber>,
+    /// By grant, account, key, profile or time; authority, revocation and names in it don't count.
+    pub filter: CertificateFilter,
+}
+
+impl BulkChoice {
+    /// How the choice was made, for the reader of the statement.
+    pub fn describe(&self) -> String {
+        if !self.serials.is_empty() {
+            return "a list of serial numbers".to_owned();
+        }
+        let f = &self.filter;
+        let parts = [
+            f.grant.as_ref().map(|g| format!("grant {g}")),
+            f.account.as_ref().map(|a| format!("account {a}")),
+            f.spki_sha256.map(|k| format!("key {k}")),
+            f.profile.as_ref().map(|p| format!("profile {}", p.chars().filter(|c| !c.is_control()).take(64).collect::<String>())),
+            f.issued_from.map(|t| format!("issued from {t}")),
+            f.issued_before.map(|t| format!("issued before {t}")),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// How many certificates are read at once.
+const PAGE: u32 = 1000;
+
+impl Worker {
+    /// Makes a proposal that can be signed for `life`.
+    ///
+    /// # Errors
+    /// `malformed` when the act makes no sense as things are, or too many proposals wait; `serverInternal` when the
+    /// store does not answer.
+    pub async fn propose(&self, request: ProposalRequest, life: Duration) -> Result<ProposalView, Problem> {
+        let (ca, standing) = self.standing().await?;
+        let (act, subject) = self.act_of(request).await?;
+        let now = self.clock.now();
+        let mut nonce = [0u8; 16];
+        self.rng.fill(&mut nonce);
+        let statement = ActStatement {
+            format: ActStatement::FORMAT.to_owned(),
+            act,
+            standing,
+            nonce: nonce.iter().map(|b| format!("{b:02x}")).collect(),
+            issued_at: now,
+            expires_at: now.plus(life.min(ActStatement::MAX_LIFE)),
+        };
+        let text = String::from_utf8(statement.to_bytes()).expect("JSON is UTF-8");
+        let proposal = Proposal {
+            id: ProposalId::of(&text),
+            statement: text,
+            subject,
+            state: ProposalState::Pending,
+            progress: 0,
+            reason: None,
+            proposed_at: now,
+            expires_at: statement.expires_at,
+            approvals: Vec::new(),
+        };
+        // As strict as when it is acted on: what can't be done is not put before people.
+        read(&proposal).map_err(|e| refused(&e))?;
+        self.meaning(&proposal).await?;
+        let mut entry = self.audit("proposal.create", statement.act.authority(), proposal.id.as_str(), Outcome::Done, proposal.id.as_str());
+        entry.actor = Actor::Anonymous;
+        entry.detail = serde_json::json!({ "act": statement.act.action(), "object": statement.act.object(), "ca": ca.name });
+        self.store.put_proposal(&proposal, &entry).await.map_err(about_row)?;
+        self.view(proposal).await
+    }
+
+    async fn act_of(&self, request: ProposalRequest) -> Result<(OfficerAct, String), Problem> {
+        Ok(match request {
+            ProposalRequest::PutPolicy { policy } => {
+                let version = Policy::parse(&policy).map_err(|e| not_so(e.to_string()))?.version;
+                (OfficerAct::PutPolicy { version, policy_sha256: sha256(policy.as_bytes()) }, policy)
+            }
+            ProposalRequest::ChangeRoster { roster } => {
+                let officers = self.officers();
+                roster.check().map_err(|e| not_so(e.to_string()))?;
+                if roster == *officers.chain.standing() || roster.kind != officers.chain.genesis().kind {
+                    return Err(not_so("it changes nothing, or makes a rehearsal of a production roster or the other way round"));
+                }
+                let (number, before) = (officers.chain.number() + 1, officers.chain.head());
+                (OfficerAct::ChangeRoster { number, before, roster_sha256: roster.digest() }, roster.to_toml())
+            }
+            ProposalRequest::RevokeAuthority { authority, reason, invalidity_date } => {
+                let all = self.store.authorities().await.map_err(|e| unavailable(&e))?;
+                let found =
+                    all.iter().find(|a| a.name == authority).ok_or_else(|| not_so(format!("there is no authority `{authority}`")))?;
+                let certificate = Certificate::from_der(&found.certificate).map_err(|e| not_so(format!("its certificate: {e}")))?;
+                let (certificate_sha256, serial) = (sha256(&found.certificate), certificate.serial());
+                (OfficerAct::RevokeAuthority { authority, certificate_sha256, serial, reason, invalidity_date }, String::new())
+            }
+            ProposalRequest::Unhold { authority, serial } => (OfficerAct::Unhold { authority, serial }, String::new()),
+            ProposalRequest::RevokeBulk { choice, reason } => {
+                let mut serials = self.choose(&choice).await?;
+                let list = serial_list(&mut serials);
+                let act = OfficerAct::RevokeBulk {
+                    authority: choice.authority.clone(),
+                    reason,
+                    selection: choice.describe(),
+                    count: serials.len() as u64,
+                    serials_sha256: sha256(list.as_bytes()),
+                };
+                (act, list)
+            }
+            ProposalRequest::Stop { reason } => (OfficerAct::Stop { reason }, String::new()),
+            ProposalRequest::Resume => (OfficerAct::Resume, String::new()),
+        })
+    }
+
+    /// The certificates that a choice means now: released, not expired, not revoked for good.
+    ///
+    /// # Errors
+    /// `malformed` when it means none or more than [`MAX_BULK`], chooses by nothing, or lists a serial number that was
+    /// never issued; `serverInternal` when the store does not answer.
+    pub async fn choose(&self, choice: &BulkChoice) -> Result<Vec<SerialNumber>, Problem> {
+        let too_many = || {
+            not_so(format!(
+                "more than {MAX_BULK} certificates are meant (hint: narrow the choice, for example by time, and take several steps)"
+            ))
+        };
+        if choice.serials.len() > MAX_BULK {
+            return Err(too_many());
+        }
+        let mut found = Vec::new();
+        if choice.serials.is_empty() {
+            let f = &choice.filter;
+            let by_nothing = f.grant.is_none()
+                && f.account.is_none()
+                && f.spki_sha256.is_none()
+                && f.profile.is_none()
+                && f.issued_from.is_none()
+                && f.issued_before.is_none();
+            if by_nothing {
+                return Err(not_so("a choice names at least a grant, an account, a key, a profile or a time"));
+            }
+            let filter = CertificateFilter { authority: Some(choice.authority.clone()), name: None, revoked: None, ..f.clone() };
+            let mut after = None;
+            loop {
+                let page = self.store.certificates(&filter, after.as_ref(), PAGE).await.map_err(|e| unavailable(&e))?;
+                let Some(last) = page.last().map(|c| c.serial) else { break };
+                found.extend(page.iter().filter(|c| self.is_revocable(c)).map(|c| c.serial));
+                if found.len() > MAX_BULK {
+                    return Err(too_many());
+                }
+                after = Some(last);
+            }
+        } else {
+            for serial in &choice.serials {
+                let record = self.store.certificate(&choice.authority, serial).await.map_err(|e| unavailable(&e))?;
+                let record = record.ok_or_else(|| not_so(format!("authority `{}` never issued the serial {serial}", choice.authority)))?;
+                if self.is_revocable(&record) {
+                    found.push(*serial);
+                }
+            }
+        }
+        if found.is_empty() {
+            return Err(not_so("no certificate is meant that is neither expired nor revoked"));
+        }
+        Ok(found)
+    }
+
+    fn is_revocable(&self, record: &crate::model::CertificateRecord) -> bool {
+        let open = record.revoked.is_none_or(|(_, reason)| reason == RevocationReason::CertificateHold);
+        open && record.state != crate::model::CertificateState::Abandoned && record.not_after > self.clock.now()
+    }
+}
