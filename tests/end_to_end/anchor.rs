@@ -9,7 +9,7 @@ use instant_acme::{Identifier, NewOrder, OrderStatus};
 use crate::harness::{Demo, block_on, expect_success, succeeds, wait_for};
 
 /// Copies the stopped instance's database, with what SQLite keeps beside it, into `name`.
-fn copy_out(demo: &Demo, name: &str) -> PathBuf {
+pub(crate) fn copy_out(demo: &Demo, name: &str) -> PathBuf {
     let folder = demo.path(name);
     std::fs::create_dir(&folder).unwrap();
     for file in ["ca.db", "ca.db-wal", "ca.db-shm"] {
@@ -21,7 +21,7 @@ fn copy_out(demo: &Demo, name: &str) -> PathBuf {
 }
 
 /// Puts a copy in the database's place.
-fn copy_in(demo: &Demo, folder: &Path) {
+pub(crate) fn copy_in(demo: &Demo, folder: &Path) {
     for file in ["ca.db", "ca.db-wal", "ca.db-shm"] {
         let (from, to) = (folder.join(file), demo.var().join(file));
         let _ = std::fs::remove_file(&to);
@@ -153,9 +153,8 @@ fn an_older_copy_brings_no_certificate_until_officers_accept_it() {
     approve_policy(&demo, 3);
     demo.launch(&[]);
     assert_eq!(demo.ca_json(&["status"])["policy"]["version"], 3);
+    assert!(crl_number(&demo) > last_crl, "CRL numbers never go back: a newer one is made before anything is served");
     issue(&demo);
-    expect_success("ca crl publish", &demo.ca(&["crl", "publish"]));
-    assert!(crl_number(&demo) > last_crl, "CRL numbers never go back");
     assert_eq!(demo.ocsp(&revoked.path), "unknown", "what the copy lacks was never issued, as far as it knows");
     expect_success("ca anchor verify", &demo.ca(&["anchor", "verify"]));
     demo.stop();

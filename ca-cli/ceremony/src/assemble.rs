@@ -28,8 +28,9 @@ pub fn assemble(from: &Path, to: &Path) -> Result<(), Error> {
     to.create()?;
     let copy = |name: &str| write_new(&to.path(name), &read(&from.path(name))?, 0o644);
     copy(PLAN)?;
-    let given =
-        |name: &&String| !["certs/", "crls/", "artefacts/", "statements/"].iter().any(|f| name.starts_with(f)) && name.contains('/');
+    let given = |name: &&String| {
+        !["certs/", "crls/", "artefacts/", "records/", "statements/"].iter().any(|f| name.starts_with(f)) && name.contains('/')
+    };
     files.keys().filter(given).try_for_each(|name| copy(name))?;
     let plan = Plan::parse(&to.text(PLAN)?).map_err(Error::file(&to.path(PLAN)))?;
     let mut scene = scene(&to, plan, &transcript)?;
@@ -42,6 +43,9 @@ pub fn assemble(from: &Path, to: &Path) -> Result<(), Error> {
     write_new(&to.path(ROSTER), plan.roster.to_toml().as_bytes(), 0o644)?;
     for (name, statement) in transcript.statements() {
         write_new(&to.statement(name), statement.as_bytes(), 0o644)?;
+    }
+    for (name, record) in transcript.records() {
+        write_new(&to.record(name), record.as_bytes(), 0o644)?;
     }
     for act in Act::all(plan).into_iter().filter(|a| a.effect() == Effect::Signature) {
         let completion = transcript.completion(&act.attempt(plan)).ok_or_else(|| Error::issuance(act.name(plan), "it was not released"))?;

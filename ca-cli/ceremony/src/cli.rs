@@ -2,18 +2,26 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use ca_core::ceremony::{Acts, Roster};
+use ca_core::ceremony::{Role, Roster};
 use ca_core::ports::KeyDevice;
 use ca_keystore::SoftwareKeyStore;
 use clap::{Args, Subcommand};
 
-use crate::files::read;
+use crate::acts_cli::{AssembleArgs, RequestArgs, TemplateArgs, assemble_command, request_command, wrapping_key};
+use crate::document::Format;
+use crate::files::{TRANSCRIPT, read};
+use crate::note_cli::{
+    ExceptionCommand, NoteArgs, Place, device_command, exception_command, note_command, read_plan, words_command, words_of,
+};
+use crate::pager::print_paged;
+use crate::report::report;
+use crate::run::{self, run};
+use crate::script::script;
 use crate::show::show;
 use crate::{
-    Error, RequestOptions, RunOptions, RunOutcome, SecretSource, SystemClock, SystemRng, VerifiedBundle, assemble, make_request,
-    open_key_store, plan_template, run, unsealer, verify_chain,
+    Error, Machine as _, RunOptions, RunOutcome, SecretSource, SystemClock, SystemMachine, SystemRng, VerifiedBundle, guide, machine,
+    notes, open_key_store, unsealer, verify_chain,
 };
 
 /// Exit code: officers must sign before it goes on.
@@ -25,6 +33,34 @@ pub enum CeremonyCommand {
     /// Goes as far as the officers' signatures allow, then says what is missing (exit code 5); run it again after
     /// signing.
     Run(RunArgs),
+    /// Writes down what people say and see: attendance, custody, the numbers of tamper bags, the digests of media.
+    Note(NoteArgs),
+    /// What is not in the script, and what people decide about it.
+    #[command(subcommand)]
+    Exception(ExceptionCommand),
+    /// Prints a digest, or that of a file, in hexadecimal and in words to be read aloud.
+    Words {
+        /// A file, or a SHA-256 digest in hexadecimal.
+        what: String,
+    },
+    /// Prints a device as a plan pins it: kind, serial number, firmware, what it holds.
+    Device(DeviceArgs),
+    /// Prints the script of a plan, to be followed with a pen in hand.
+    Script {
+        /// The plan file.
+        plan: PathBuf,
+        /// The form.
+        #[arg(long, value_enum, default_value_t = Format::Md)]
+        format: Format,
+    },
+    /// Prints the filled transcript of a bundle.
+    Report {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The form.
+        #[arg(long, value_enum, default_value_t = Format::Md)]
+        format: Format,
+    },
     /// Shows what the officers are about to approve: every statement decoded, and built again from the plan.
     Show(ShowArgs),
     /// Verifies a bundle offline.
@@ -96,60 +132,24 @@ pub struct RunArgs {
     request: Vec<PathBuf>,
 }
 
-fn wrapping_key(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.into())),
-        _ => Err("it is written as NAME=FILE".to_owned()),
-    }
-}
-
-/// Arguments of `request`.
+/// Arguments of `device`.
 #[derive(Args, Debug)]
-pub struct RequestArgs {
-    /// The plan of the ceremony that is asked.
-    plan: PathBuf,
-    /// Whose certificate is asked for.
-    #[arg(long, value_name = "NAME")]
-    authority: String,
-    /// The key store that holds the key, or will: a new authority's key is made now.
-    #[arg(long, value_name = "DIR")]
-    keys: PathBuf,
-    /// The passphrase of the key store is in this file or descriptor.
+pub struct DeviceArgs {
+    /// What it is for.
+    #[arg(value_enum)]
+    place: Place,
+    /// The folder of its sealed keys.
+    #[arg(long, value_name = "DIR", required_unless_present = "keystore")]
+    keys: Option<PathBuf>,
+    /// A key store on a device: a TOML file with what the configuration has under [keystore].
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "passphrase_file", "key_file"])]
+    keystore: Option<PathBuf>,
+    /// Its passphrase is in this file or descriptor.
     #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
     passphrase_file: Option<PathBuf>,
-    /// A file key opens the key store.
+    /// A file key opens it; made where it is missing.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// A wrapping key of software key stores, where the plan lets the key leave for a backup.
-    #[arg(long, value_name = "NAME=FILE", value_parser = wrapping_key)]
-    wrapping_key: Vec<(String, PathBuf)>,
-    /// The CA's own certificate (PEM), where the plan cross-signs it.
-    #[arg(long, value_name = "FILE")]
-    certificate: Option<PathBuf>,
-    /// For how many hours a ceremony may take the request, 1 to 720.
-    #[arg(long, value_name = "HOURS", default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..=720))]
-    hours: u32,
-    /// The folder for the request and its record, made where it is missing.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-}
-
-/// Arguments of `assemble`.
-#[derive(Args, Debug)]
-pub struct AssembleArgs {
-    /// The bundle's folder; only its plan, transcript, inputs and signatures are read.
-    bundle: PathBuf,
-    /// The new folder.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-}
-
-/// Arguments of `template`.
-#[derive(Args, Debug)]
-pub struct TemplateArgs {
-    /// What the ceremony does.
-    #[arg(long, value_name = "KIND", default_value = "first", value_parser = clap::builder::PossibleValuesParser::new(Acts::KINDS))]
-    kind: String,
 }
 
 /// Arguments of `show`.
@@ -172,6 +172,9 @@ pub struct VerifyArgs {
     /// A bundle before this one; oldest first, each continues the one before.
     #[arg(long, value_name = "DIR")]
     previous: Vec<PathBuf>,
+    /// Refuses a bundle whose closed transcript is not signed by the threshold of officers and by a witness.
+    #[arg(long)]
+    require_cosigned: bool,
     /// Prints the report as JSON.
     #[arg(long)]
     json: bool,
@@ -181,13 +184,20 @@ pub struct VerifyArgs {
 pub async fn execute(command: CeremonyCommand) -> u8 {
     let done = match command {
         CeremonyCommand::Run(args) => run_command(args).await,
-        CeremonyCommand::Show(args) => show(&args.bundle, args.statement.as_deref()).map(|text| print(&text, 0)),
+        CeremonyCommand::Note(args) => note_command(args).map(|text| print(&text, 0)),
+        CeremonyCommand::Exception(command) => exception_command(command).map(|text| print(&text, 0)),
+        CeremonyCommand::Words { what } => words_command(&what).map(|text| print(&text, 0)),
+        CeremonyCommand::Device(args) => device(args).await.map(|text| print(&text, 0)),
+        CeremonyCommand::Script { plan, format } => read_plan(&plan).map(|plan| print(&script(&plan).render(format), 0)),
+        CeremonyCommand::Report { bundle, format } => report(&bundle).map(|document| print(&document.render(format), 0)),
+        CeremonyCommand::Show(args) => show(&args.bundle, args.statement.as_deref()).map(|text| {
+            print_paged(&text);
+            0
+        }),
         CeremonyCommand::Verify(args) => verify_command(&args),
-        CeremonyCommand::Request(args) => request_command(args).await,
-        CeremonyCommand::Assemble(args) => {
-            assemble(&args.bundle, &args.out).map(|()| print(&format!("Assembled {}", args.out.display()), 0))
-        }
-        CeremonyCommand::Template(args) => Ok(print(&plan_template(&args.kind), 0)),
+        CeremonyCommand::Request(args) => request_command(args).await.map(|text| print(&text, 0)),
+        CeremonyCommand::Assemble(args) => assemble_command(&args).map(|text| print(&text, 0)),
+        CeremonyCommand::Template(args) => Ok(print(&args.template(), 0)),
     };
     done.unwrap_or_else(|e| {
         eprintln!("error: {e}");
@@ -202,8 +212,8 @@ pub(crate) fn print(text: &str, code: u8) -> u8 {
     code
 }
 
-/// Opens a software key store.
-fn open(
+/// Opens a key store of sealed files.
+pub(crate) fn open(
     folder: &Path,
     (passphrase, file): (Option<PathBuf>, Option<PathBuf>),
     wrapping: &[(String, PathBuf)],
@@ -214,7 +224,9 @@ fn open(
         (None, Some(path)) => SecretSource::KeyFile(path),
         (None, None) => SecretSource::Terminal,
     };
-    let new = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    // A store that only has its serial number has no key yet.
+    let is_key = |entry: std::fs::DirEntry| entry.file_name() != "serial";
+    let new = std::fs::read_dir(folder).map_or(true, |entries| !entries.flatten().any(is_key));
     let mut store = SoftwareKeyStore::open(folder, unsealer(&source, what, new, &SystemRng)?)?;
     for (name, path) in wrapping {
         let secret = unsealer(&SecretSource::KeyFile(path.clone()), "wrapping key", false, &SystemRng)?;
@@ -223,81 +235,64 @@ fn open(
     Ok(Arc::new(store))
 }
 
-async fn request_command(args: RequestArgs) -> Result<u8, Error> {
-    let keys = open(&args.keys, (args.passphrase_file, args.key_file), &args.wrapping_key, "key store")?;
-    let authority = args.authority.parse().map_err(|e| Error::Missing(format!("--authority: {e}")))?;
-    let options = RequestOptions {
-        plan: args.plan,
-        authority,
-        keys,
-        certificate: args.certificate,
-        life: Duration::from_secs(u64::from(args.hours) * 3600),
-        folder: args.out,
-        clock: Arc::new(SystemClock),
-        rng: Arc::new(SystemRng),
-        observer: None,
+async fn device(args: DeviceArgs) -> Result<String, Error> {
+    let device = match &args.keystore {
+        Some(file) => open_key_store(file, "key store")?,
+        None => open(&args.keys.unwrap_or_default(), (args.passphrase_file, args.key_file), &[], "key store")?,
     };
-    let (path, request) = make_request(options).await?;
-    let said = request.statement();
-    let text = format!(
-        "Request for `{}` under {}: {}\n  key      SHA-256 {}\n  file     SHA-256 {}\n  device   {} {}\n  until    {}\n\nBring the file to the ceremony: ca ceremony run … --request {}",
-        said.authority,
-        said.root,
-        path.display(),
-        request.public_key().spki_sha256(),
-        ca_core::pki::sha256(&request.to_bytes()),
-        said.device.model,
-        said.device.serial,
-        said.expires_at,
-        path.display(),
-    );
-    Ok(print(&text, 0))
+    device_command(args.place, device.as_ref()).await
 }
 
 async fn run_command(args: RunArgs) -> Result<u8, Error> {
-    let device = |file: &Option<PathBuf>, folder: &Option<PathBuf>, passphrase, key_file, what: &str| match (file, folder) {
-        (Some(file), _) => open_key_store(file, what).map(Some),
-        (None, folder) => folder.as_ref().map(|folder| open(folder, (passphrase, key_file), &args.wrapping_key, what)).transpose(),
+    // Without the officers' word on the plan no key store is opened and no secret is asked for (requirement 11).
+    let plan = match run::signed_plan(&args.plan, &args.out, args.previous.as_deref())? {
+        Ok((plan, _)) => plan,
+        Err(needed) => return Ok(print(&guide::signatures(&args.out, &[needed])?, AGAIN)),
     };
+    let machine = SystemMachine::default();
+    // The tool's own file is read before the process closes itself to others.
+    machine.tool_sha256()?;
+    machine::harden();
+    let opened = |file: Option<&PathBuf>, folder: Option<&PathBuf>, secret, what: &str| {
+        let opened = match (file, folder) {
+            (Some(file), _) => open_key_store(file, what).map(Some),
+            (None, folder) => folder.map(|folder| open(folder, secret, &args.wrapping_key, what)).transpose(),
+        };
+        opened.inspect_err(|error| notes::record_abort(&args.out, &SystemClock, None, error))
+    };
+    let (root, online, backup) = (args.root_keys.as_ref(), args.online_keys.as_ref(), args.backup_keys.as_ref());
+    let root_secret = (args.root_passphrase_file, args.root_key_file);
+    let online_secret = (args.online_passphrase_file, args.online_key_file);
+    let backup_secret = (args.backup_passphrase_file, args.backup_key_file);
     let outcome = run(RunOptions {
-        root_keys: device(&args.root_keystore, &args.root_keys, args.root_passphrase_file, args.root_key_file, "root key store")?,
-        online_keys: device(
-            &args.online_keystore,
-            &args.online_keys,
-            args.online_passphrase_file,
-            args.online_key_file,
-            "online key store",
-        )?,
-        backup_keys: device(
-            &args.backup_keystore,
-            &args.backup_keys,
-            args.backup_passphrase_file,
-            args.backup_key_file,
-            "backup key store",
-        )?,
+        root_keys: opened(args.root_keystore.as_ref(), root, root_secret, "root key store")?,
+        online_keys: opened(args.online_keystore.as_ref(), online, online_secret, "online key store")?,
+        backup_keys: opened(args.backup_keystore.as_ref(), backup, backup_secret, "backup key store")?,
         wrapped: args.wrapped,
         previous: args.previous,
         requests: args.request,
         plan: args.plan,
         bundle: args.out.clone(),
+        machine: Arc::new(machine),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
         observer: None,
     });
     match outcome.await? {
         RunOutcome::Complete(verified) => {
-            let hint = format!("\nThe root's key store belongs offline now. Check anywhere: ca ceremony verify {}", args.out.display());
-            Ok(print(&format!("{}{hint}", report(&verified, false)), 0))
+            let page = guide::complete(&args.out, &verified)?;
+            Ok(print(
+                &format!(
+                    "{page}\n\nVerified: {} ceremony `{}`. All of it: ca ceremony verify {}",
+                    verified.roster.kind,
+                    verified.title,
+                    args.out.display()
+                ),
+                0,
+            ))
         }
-        RunOutcome::NeedsSignatures(needed) => {
-            let list: Vec<String> = needed.iter().map(ToString::to_string).collect();
-            let bundle = args.out.display();
-            let text = format!(
-                "Signatures are missing. Look first: ca ceremony show {bundle}\n\n{}\n\nThen run this again; it goes on from here.",
-                list.join("\n\n")
-            );
-            Ok(print(&text, AGAIN))
-        }
+        RunOutcome::NeedsSignatures(needed) => Ok(print(&guide::signatures(&args.out, &needed)?, AGAIN)),
+        RunOutcome::NeedsPeople(duties) => Ok(print(&guide::duties(&args.out, plan.kind().namespace(), &duties)?, AGAIN)),
     }
 }
 
@@ -310,6 +305,10 @@ fn verify_command(args: &VerifyArgs) -> Result<u8, Error> {
         None => None,
     };
     let verified = verify_chain(&args.previous, &args.bundle, roster.as_ref())?;
+    if args.require_cosigned && !verified.cosigned_by_enough() {
+        let reason = "its transcript is not signed by enough officers and a witness (hint: they sign it, or leave --require-cosigned out)";
+        return Err(Error::bundle(&args.bundle, reason));
+    }
     if args.json {
         let names: Vec<&str> = verified.authorities.iter().map(|a| a.name.as_str()).collect();
         let json = serde_json::json!({
@@ -327,15 +326,18 @@ fn verify_command(args: &VerifyArgs) -> Result<u8, Error> {
             "hierarchy_sha256": verified.hierarchy.digest(),
             "root_certificate_sha256": ca_core::pki::sha256(verified.hierarchy.root().der()),
             "crl_number": verified.hierarchy.crl().number(),
-            "exceptions": verified.exceptions.iter().map(|(what, done)| serde_json::json!({"what": what, "disposition": done})).collect::<Vec<_>>(),
-            "cosigned": verified.cosigned,
+            "exceptions": verified.exceptions.iter().map(|e| serde_json::json!({
+                "line": e.line, "what": e.what, "done": e.done, "disposition": e.disposition, "by": e.by,
+            })).collect::<Vec<_>>(),
+            "cosigned": verified.cosigners.iter().map(|(name, role)| serde_json::json!({"name": name, "role": role})).collect::<Vec<_>>(),
+            "cosigned_by_enough": verified.cosigned_by_enough(),
         });
         return Ok(print(&json.to_string(), 0));
     }
-    Ok(print(&report(&verified, roster.is_some()), 0))
+    Ok(print(&summary(&verified, roster.is_some(), &words_of(&read(&args.bundle.join(TRANSCRIPT))?)), 0))
 }
 
-fn report(verified: &VerifiedBundle, roster_trusted: bool) -> String {
+fn summary(verified: &VerifiedBundle, roster_trusted: bool, words: &str) -> String {
     let names: Vec<&str> = verified.authorities.iter().map(|a| a.name.as_str()).collect();
     let officers: Vec<&str> = verified.roster.officers.iter().map(|o| o.name.as_str()).collect();
     let mut lines = vec![
@@ -363,10 +365,17 @@ fn report(verified: &VerifiedBundle, roster_trusted: bool) -> String {
     for crl in &verified.crls {
         lines.push(format!("  root CRL     number {}, until {}", crl.number, crl.next_update));
     }
-    if !verified.cosigned.is_empty() {
-        lines.push(format!("  co-signed by {}", verified.cosigned.join(", ")));
-    }
-    lines.extend(verified.exceptions.iter().map(|(what, done)| format!("  exception    {what}: {done}")));
+    let count = |role: Role| {
+        let names: Vec<&str> = verified.cosigners.iter().filter(|(_, r)| *r == role).map(|(name, _)| name.as_str()).collect();
+        if names.is_empty() { "none".to_owned() } else { format!("{} ({})", names.len(), names.join(", ")) }
+    };
+    let enough = if verified.cosigned_by_enough() { "enough" } else { "NOT ENOUGH: the threshold of officers and a witness" };
+    let (officers, witnesses) = (count(Role::Officer), count(Role::Witness));
+    lines.push(format!("  co-signed by officers {officers}, witnesses {witnesses}: {enough}"));
+    lines.extend(
+        verified.exceptions.iter().map(|e| format!("  exception    line {}: {}: {} ({})", e.line, e.what, e.disposition, e.by.join(", "))),
+    );
+    lines.push(format!("transcript.jsonl, to be compared aloud: {words}"));
     if !roster_trusted {
         lines.push("  The officers are those that the bundle names; compare them with a roster you trust: --roster FILE".to_owned());
     }

@@ -23,7 +23,7 @@ pub(crate) const TRANSCRIPT: &str = "transcript.jsonl";
 /// What the signatures over the closed transcript begin with, in `sigs/`.
 pub(crate) const TRANSCRIPT_SUBJECT: &str = "transcript";
 const TOP: [&str; 5] = [PLAN, ROSTER, POLICY, POLICY_BUNDLE, HIERARCHY];
-const FOLDERS: [&str; 6] = ["artefacts", "certs", "crls", "inputs", "sigs", "statements"];
+const FOLDERS: [&str; 7] = ["artefacts", "certs", "crls", "inputs", "records", "sigs", "statements"];
 const MAX_FILES: usize = 4096;
 const MAX_FILE: usize = 1 << 26;
 
@@ -43,6 +43,10 @@ impl Folder {
     /// The request for an authority's certificate.
     pub(crate) fn request(&self, authority: &AuthorityName) -> PathBuf {
         self.0.join("inputs").join(request_name(authority))
+    }
+
+    pub(crate) fn record(&self, name: &str) -> PathBuf {
+        self.0.join("records").join(format!("{name}.json"))
     }
 
     /// Makes the folders.

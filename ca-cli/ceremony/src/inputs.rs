@@ -10,7 +10,8 @@ use ca_core::model::AuthorityName;
 use ca_core::pki::{Timestamp, sha256};
 
 use crate::Error;
-use crate::files::{BASE, Folder, HIERARCHY, read, write_new};
+use crate::files::{BASE, Folder, HIERARCHY, TRANSCRIPT, read, write_new};
+use crate::journal::read_transcript;
 use crate::scene::{Keys, Scene};
 
 /// What a plan wants as requests.
@@ -34,39 +35,42 @@ pub(crate) fn wanted(plan: &Plan) -> Vec<WantedKey<'_>> {
     }
 }
 
-/// Copies what the plan continues from and what was asked for into the bundle; what is there already stays.
-pub(crate) fn take_in(
-    folder: &Folder,
-    plan: &Plan,
-    previous: Option<&Path>,
-    requests: &[PathBuf],
-    now: Timestamp,
-) -> Result<Vec<TranscriptEvent>, Error> {
-    let Some(continues) = plan.acts.continues() else { return Ok(Vec::new()) };
+/// Copies what the plan continues from into the bundle; what is there already stays.
+pub(crate) fn take_hierarchy(folder: &Folder, plan: &Plan, previous: Option<&Path>) -> Result<(), Error> {
+    let Some(continues) = plan.acts.continues() else { return Ok(()) };
     let own = folder.path(BASE);
-    if !own.exists() {
-        let previous = previous.ok_or_else(|| {
-            Error::bundle(&own, format!("a ceremony of the kind {} continues another (hint: --previous BUNDLE)", plan.acts.name()))
-        })?;
-        let path = previous.join(HIERARCHY);
-        let bytes = read(&path)?;
-        if sha256(&bytes) != continues.hierarchy {
-            return Err(Error::bundle(
-                &path,
-                "it is not the hierarchy that the plan continues (hint: the previous bundle of this root is meant)",
-            ));
-        }
-        let transcript = crate::journal::read_transcript(&previous.join(crate::files::TRANSCRIPT))?;
-        if transcript.head() != continues.transcript || !transcript.is_closed() {
-            return Err(Error::bundle(&previous.join(crate::files::TRANSCRIPT), "it is not the transcript that the plan continues"));
-        }
-        write_new(&own, &bytes, 0o644)?;
+    if own.exists() {
+        return Ok(());
     }
+    let previous = previous.ok_or_else(|| {
+        Error::bundle(&own, format!("a ceremony of the kind {} continues another (hint: --previous BUNDLE)", plan.acts.name()))
+    })?;
+    let path = previous.join(HIERARCHY);
+    let bytes = read(&path)?;
+    if sha256(&bytes) != continues.hierarchy {
+        return Err(Error::bundle(
+            &path,
+            "it is not the hierarchy that the plan continues (hint: the previous bundle of this root is meant)",
+        ));
+    }
+    let path = previous.join(TRANSCRIPT);
+    let transcript = read_transcript(&path)?;
+    if transcript.head() != continues.transcript || !transcript.is_closed() {
+        return Err(Error::bundle(&path, "it is not the transcript that the plan continues"));
+    }
+    write_new(&own, &bytes, 0o644)
+}
+
+/// Copies the requests that the plan wants into the bundle; one that is there already stays. Gives what to put on record.
+pub(crate) fn take_requests(folder: &Folder, plan: &Plan, requests: &[PathBuf], now: Timestamp) -> Result<Vec<TranscriptEvent>, Error> {
     let mut events = Vec::new();
     let mut given: BTreeMap<AuthorityName, (PathBuf, KeyRequest)> = BTreeMap::new();
     for path in requests {
         let request = KeyRequest::parse(&read(path)?).map_err(Error::file(path))?;
         given.insert(request.statement().authority.clone(), (path.clone(), request));
+    }
+    if let Some((authority, (path, _))) = given.iter().find(|(name, _)| !wanted(plan).iter().any(|w| w.authority == *name)) {
+        return Err(Error::bundle(path, format!("it is for `{authority}`, which this plan does not certify")));
     }
     for wanted in wanted(plan) {
         let own = folder.request(wanted.authority);
@@ -84,23 +88,31 @@ pub(crate) fn take_in(
         }
         events.push(TranscriptEvent::RequestTaken { authority: wanted.authority.clone(), sha256: sha256(&read(&own)?) });
     }
-    match given.pop_first() {
-        Some((authority, (path, _))) => Err(Error::bundle(&path, format!("it is for `{authority}`, which this plan does not certify"))),
-        None => Ok(events),
-    }
+    Ok(events)
 }
 
 /// The scene of a bundle: what was taken in, judged again. Keys that the ceremony makes itself join later.
 pub(crate) fn scene(folder: &Folder, plan: Plan, transcript: &Transcript) -> Result<Scene, Error> {
+    let mut scene = base_scene(folder, plan)?;
+    join_requests(&mut scene, folder, transcript)?;
+    Ok(scene)
+}
+
+/// The scene before requests are taken in.
+pub(crate) fn base_scene(folder: &Folder, plan: Plan) -> Result<Scene, Error> {
     let mut scene = Scene { plan, base: None, keys: Keys::new(), requests: BTreeMap::new() };
-    if scene.plan.acts.continues().is_none() {
-        return Ok(scene);
+    if scene.plan.acts.continues().is_some() {
+        let path = folder.path(BASE);
+        let base = Hierarchy::parse(&read(&path)?).map_err(Error::file(&path))?;
+        scene.keys.insert(scene.plan.root.authority.clone(), base.root().public_key().clone());
+        scene.base = Some(base);
+        scene.check()?;
     }
-    let path = folder.path(BASE);
-    let base = Hierarchy::parse(&read(&path)?).map_err(Error::file(&path))?;
-    scene.keys.insert(scene.plan.root.authority.clone(), base.root().public_key().clone());
-    scene.base = Some(base);
-    scene.check()?;
+    Ok(scene)
+}
+
+/// Judges the requests that the transcript says were taken in; their keys join the scene.
+pub(crate) fn join_requests(scene: &mut Scene, folder: &Folder, transcript: &Transcript) -> Result<(), Error> {
     let mut requests = BTreeMap::new();
     for wanted in wanted(&scene.plan) {
         let path = folder.request(wanted.authority);
@@ -130,5 +142,5 @@ pub(crate) fn scene(folder: &Folder, plan: Plan, transcript: &Transcript) -> Res
         scene.keys.insert(authority.clone(), request.public_key().clone());
         scene.requests.insert(authority, request);
     }
-    Ok(scene)
+    Ok(())
 }

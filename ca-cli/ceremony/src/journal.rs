@@ -101,6 +101,13 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child process that was forked meanwhile, until it runs its program.
+        let _ = self.lock().file.unlock();
+    }
+}
+
 #[async_trait]
 impl IssuanceStore for Journal {
     async fn record_intent(&self, intent: &Intent) -> StoreResult<()> {

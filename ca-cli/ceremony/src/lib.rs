@@ -5,23 +5,35 @@
 //! There is one signing path: what the worker uses to issue is used here, with the transcript as its store.
 //! Deliberately absent: networks and databases. Devices are `ca_keystore`'s.
 
+mod acts_cli;
 mod assemble;
 mod cli;
 mod design;
+mod document;
 mod dump;
 mod error;
+mod evidence;
 mod files;
+mod guide;
 mod inputs;
 mod issue;
 mod journal;
 mod key_store;
+mod machine;
+mod note_cli;
+mod notes;
+mod pager;
 mod perform;
 mod rehearsal;
+mod report;
 mod request;
+mod room;
 mod run;
 mod scene;
+mod script;
 mod secret;
 mod show;
+mod steps;
 mod system;
 mod verify;
 #[cfg(feature = "yubihsm")]
@@ -30,10 +42,13 @@ mod yubihsm;
 pub use assemble::assemble;
 pub use cli::{CeremonyCommand, execute};
 pub use error::Error;
+pub use evidence::VerifiedException;
 pub use files::write_new;
 pub use journal::{Moment, Observer};
 pub use key_store::open_key_store;
-pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse, sign_rehearsal};
+pub use machine::{Machine, SystemMachine};
+pub use notes::{Noted, add_exception, dispose_exception, note};
+pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse, rehearse_with, sign_rehearsal};
 pub use request::{RequestOptions, make_request};
 pub use run::{Needed, RunOptions, RunOutcome, run};
 pub use secret::{SecretSource, unsealer};

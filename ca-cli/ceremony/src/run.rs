@@ -4,12 +4,11 @@
 //! at any moment, or that waited for signatures, is resumed by running again.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ca_core::ceremony::{
-    Acts, CeremonyError, Hierarchy, IssuedCa, KeyPlace, Plan, PolicyBundle, Roster, Statement, Transcript, TranscriptEvent,
+    Acts, CeremonyError, Duty, Hierarchy, IssuedCa, KeyPlace, Plan, PolicyBundle, Roster, Statement, Transcript, TranscriptEvent,
     check_attestation, check_attributes, signer,
 };
 use ca_core::model::{Actor, AuthorityName, KeyLabel};
@@ -22,7 +21,7 @@ use crate::design::{Act, Drawn, Effect, PlannedKey, planned_keys, statement};
 use crate::files::{BASE, Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, read, write_new};
 use crate::journal::{Journal, Observer, peek_transcript};
 use crate::scene::{self, Keys, Scene};
-use crate::{Error, VerifiedBundle, inputs, issue, verify};
+use crate::{Error, Machine, VerifiedBundle, inputs, issue, notes, verify};
 
 /// What a run works with. Key stores are options of the run, not part of the plan.
 pub struct RunOptions {
@@ -42,6 +41,8 @@ pub struct RunOptions {
     pub previous: Option<PathBuf>,
     /// Requests for certificates, brought from where their keys are.
     pub requests: Vec<PathBuf>,
+    /// The machine and the tool.
+    pub machine: Arc<dyn Machine>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness for serial numbers and nonces.
@@ -65,18 +66,6 @@ pub struct Needed {
     pub signed: Vec<String>,
 }
 
-impl fmt::Display for Needed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, signature, namespace, threshold, signed } = self;
-        let (file, signature) = (file.display(), signature.display());
-        write!(f, "{file}: {} of {threshold} officers signed", signed.len())?;
-        if !signed.is_empty() {
-            write!(f, " ({})", signed.join(", "))?;
-        }
-        write!(f, "\n  each further officer: ssh-keygen -Y sign -n {namespace} -f KEY < {file} > {signature}")
-    }
-}
-
 /// How far a run came.
 #[derive(Debug)]
 pub enum RunOutcome {
@@ -84,6 +73,8 @@ pub enum RunOutcome {
     Complete(Box<VerifiedBundle>),
     /// These files wait for signatures; then run again.
     NeedsSignatures(Vec<Needed>),
+    /// People owe this, the first of it first; then run again.
+    NeedsPeople(Vec<Duty>),
 }
 
 /// Runs a ceremony as far as it goes.
@@ -92,15 +83,29 @@ pub enum RunOutcome {
 /// When the plan, a signature or a file is refused, a key store or the transcript fails, or a key exists that this
 /// ceremony did not make. What was done until then is on record, and the next run goes on from there.
 pub async fn run(options: RunOptions) -> Result<RunOutcome, Error> {
-    let plan_bytes = read(&options.plan)?;
-    let text = std::str::from_utf8(&plan_bytes).map_err(|_| Error::bundle(&options.plan, "it is not UTF-8 text"))?;
-    let plan = Plan::parse(text).map_err(Error::file(&options.plan))?;
-    let folder = Folder(options.bundle.clone());
+    let (bundle, clock, observer) = (options.bundle.clone(), Arc::clone(&options.clock), options.observer.clone());
+    let outcome = go(options).await;
+    if let Err(error) = &outcome {
+        notes::record_abort(&bundle, clock.as_ref(), observer, error);
+    }
+    outcome
+}
+
+/// The plan's copy in the bundle, and who of enough officers signed it; or what is missing. No device is needed, so
+/// none is opened before this says so (requirement 11).
+///
+/// # Errors
+/// When the plan, or a signature over it, is refused, or what it continues is not the previous bundle.
+pub(crate) fn signed_plan(path: &Path, bundle: &Path, previous: Option<&Path>) -> Result<Result<(Plan, Vec<String>), Needed>, Error> {
+    let plan_bytes = read(path)?;
+    let text = std::str::from_utf8(&plan_bytes).map_err(|_| Error::bundle(path, "it is not UTF-8 text"))?;
+    let plan = Plan::parse(text).map_err(Error::file(path))?;
+    let folder = Folder(bundle.to_owned());
     folder.create()?;
     let copy = folder.path(PLAN);
     if copy.exists() && read(&copy)? != plan_bytes {
         return Err(Error::bundle(
-            &options.plan,
+            path,
             format!(
                 "it differs from {}, which this bundle began with (hint: a changed plan is another ceremony, in a new folder)",
                 copy.display()
@@ -108,35 +113,33 @@ pub async fn run(options: RunOptions) -> Result<RunOutcome, Error> {
         ));
     }
     write_new(&copy, &plan_bytes, 0o644)?;
+    inputs::take_hierarchy(&folder, &plan, previous)?;
 
-    let transcript = peek_transcript(&folder.path(TRANSCRIPT))?;
-    let inputs = if transcript.is_closed() {
-        Vec::new()
-    } else {
-        inputs::take_in(&folder, &plan, options.previous.as_deref(), &options.requests, options.clock.now())?
-    };
+    Ok(match plan_approvals(&folder, &plan, &plan_bytes)? {
+        Quorum::Reached(names) => Ok((plan, names)),
+        Quorum::Short(signed) => Err(needed(&folder, &plan, folder.path(PLAN), "plan", signed)),
+    })
+}
+
+async fn go(options: RunOptions) -> Result<RunOutcome, Error> {
     // Without the officers' word on the plan nothing is made, not even a transcript.
-    let plan_signers = match plan_approvals(&folder, &plan, &plan_bytes)? {
-        Quorum::Reached(names) => names,
-        Quorum::Short(signed) => return Ok(RunOutcome::NeedsSignatures(vec![needed(&folder, &plan, folder.path(PLAN), "plan", signed)])),
+    let (plan, plan_signers) = match signed_plan(&options.plan, &options.bundle, options.previous.as_deref())? {
+        Ok(signed) => signed,
+        Err(needed) => return Ok(RunOutcome::NeedsSignatures(vec![needed])),
     };
-    if transcript.is_closed() {
+    let folder = Folder(options.bundle.clone());
+    if peek_transcript(&folder.path(TRANSCRIPT))?.is_closed() {
         return Ok(RunOutcome::Complete(Box::new(verify(&folder.0, None)?)));
     }
     let journal = Journal::open(&folder.path(TRANSCRIPT), options.observer.clone())?;
     open(&journal, &folder, &plan, options.clock.now(), plan_signers)?;
-    for event in inputs {
-        // A request that was taken in stays; its time counts from then.
-        let known = |e: &TranscriptEvent| match (e, &event) {
-            (TranscriptEvent::RequestTaken { authority: a, .. }, TranscriptEvent::RequestTaken { authority: b, .. }) => a == b,
-            _ => false,
-        };
-        if !journal.transcript().events().any(known) {
-            journal.append(options.clock.now(), event)?;
-        }
-    }
-    let scene = inputs::scene(&folder, plan, &journal.transcript())?;
+    let scene = inputs::base_scene(&folder, plan)?;
     let mut run = Run { scene, folder, journal, options };
+    let owed = run.enter().await?;
+    if !owed.is_empty() {
+        return Ok(RunOutcome::NeedsPeople(owed));
+    }
+    run.requests()?;
     run.devices().await?;
     run.keys().await?;
     let policy = run.policy()?;
@@ -154,6 +157,10 @@ pub async fn run(options: RunOptions) -> Result<RunOutcome, Error> {
         }
     }
     run.hierarchy()?;
+    let owed = run.leave()?;
+    if !owed.is_empty() {
+        return Ok(RunOutcome::NeedsPeople(owed));
+    }
     run.close()?;
     let Run { folder, journal, .. } = run;
     drop(journal);
@@ -292,6 +299,20 @@ impl Run {
             let (kind, place) = (self.scene.plan.acts.name(), place.name());
             Error::Missing(format!("a ceremony of the kind {kind} works with the {place} key store (hint: --{place}-keys)"))
         })
+    }
+
+    /// Takes requests in. One that was taken in stays; its time counts from then.
+    fn requests(&mut self) -> Result<(), Error> {
+        for event in inputs::take_requests(&self.folder, &self.scene.plan, &self.options.requests, self.options.clock.now())? {
+            let known = |e: &TranscriptEvent| match (e, &event) {
+                (TranscriptEvent::RequestTaken { authority: a, .. }, TranscriptEvent::RequestTaken { authority: b, .. }) => a == b,
+                _ => false,
+            };
+            if !self.transcript().events().any(known) {
+                self.append(event)?;
+            }
+        }
+        inputs::join_requests(&mut self.scene, &self.folder, &self.journal.transcript())
     }
 
     /// The devices that the ceremony works with are there, and the root's has the root's key. What those hold whose keys

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use ca_core::ceremony::{CeremonyError, Operation, Plan, Statement, Transcript};
+use ca_core::ceremony::{CeremonyError, Operation, Plan, Statement, Transcript, spoken};
 use ca_core::model::IntentContent;
-use ca_core::pki::sha256;
+use ca_core::pki::{Sha256Digest, sha256};
 use ca_core::policy::{NamePattern, Policy};
 
 use crate::Error;
@@ -38,7 +38,7 @@ pub(crate) fn show(folder: &Path, only: Option<&str>) -> Result<String, Error> {
     let mut out = String::new();
     if only.is_none() {
         line(&mut out, &format!("Plan `{}` ({}, {})", plan.title, plan.kind(), plan.acts.name()));
-        line(&mut out, &format!("  SHA-256  {}", plan.sha256));
+        digest(&mut out, &plan.sha256);
         line(&mut out, &format!("  officers {} of {}:", plan.roster.threshold, plan.roster.officers.len()));
         for officer in &plan.roster.officers {
             let keys: Vec<String> =
@@ -63,7 +63,7 @@ pub(crate) fn show(folder: &Path, only: Option<&str>) -> Result<String, Error> {
         let statement = Statement::parse(recorded.as_bytes()).map_err(Error::file(&path))?;
         line(&mut out, &format!("\nStatement `{name}`"));
         line(&mut out, &format!("  file     {}", path.display()));
-        line(&mut out, &format!("  SHA-256  {}", sha256(recorded.as_bytes())));
+        digest(&mut out, &sha256(recorded.as_bytes()));
         line(&mut out, &format!("  plan     {}", statement.plan_sha256));
         line(&mut out, &format!("  policy   version {}, {}", statement.policy_version, statement.policy_sha256));
         line(&mut out, &format!("  nonce    {}", statement.nonce));
@@ -122,7 +122,8 @@ fn decode(out: &mut String, act: Act, scene: &Scene, transcript: &Transcript, st
         line(out, &format!("  valid    {} to {}", certificate.not_before(), certificate.not_after()));
         line(out, &format!("  key      SHA-256 {}", certificate.public_key().spki_sha256()));
     }
-    line(out, &format!("  to be signed, SHA-256 {}:", sha256(tbs)));
+    line(out, "  to be signed:");
+    digest(out, &sha256(tbs));
     if let Blueprint::Test(_) = blueprint {
         String::from_utf8_lossy(tbs).lines().for_each(|l| line(out, &format!("  | {l}")));
     } else {
@@ -171,6 +172,12 @@ fn verdict(out: &mut String, same: bool) -> Result<(), Error> {
     } else {
         Err(Error::issuance("statement", "it does not name what the plan gives; do not sign it"))
     }
+}
+
+/// A digest in hexadecimal, and in words to be read aloud.
+fn digest(out: &mut String, digest: &Sha256Digest) {
+    line(out, &format!("  SHA-256  {digest}"));
+    spoken(digest).iter().for_each(|row| line(out, &format!("           {row}")));
 }
 
 fn line(out: &mut String, text: &str) {

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ca_core::ceremony::{
-    Acts, Hierarchy, Plan, PolicyBundle, Roster, Statement, Transcript, TranscriptEvent, check_attestation, check_attributes,
-    inventory_digest,
+    Acts, Hierarchy, IssuedCa, Plan, PolicyBundle, Role, Roster, Statement, Transcript, TranscriptEvent, check_attestation,
+    check_attributes, inventory_digest,
 };
 use ca_core::issuance::KeyTest;
 use ca_core::log::intent_leaf;
@@ -20,7 +20,8 @@ use ca_core::profile::{Finding, check_fresh, check_key};
 
 use crate::Error;
 use crate::design::{Act, Drawn, Effect, planned_keys};
-use crate::files::{Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, TRANSCRIPT_SUBJECT};
+use crate::evidence::{self, VerifiedException};
+use crate::files::{Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT};
 use crate::inputs::{scene, wanted};
 use crate::journal::read_transcript;
 use crate::run::{OwnPolicy, hierarchy_after, plan_signers, policy_text, released_file, signers};
@@ -37,8 +38,8 @@ pub struct VerifiedBundle {
     pub plan_sha256: Sha256Digest,
     /// The officers, and production or rehearsal.
     pub roster: Roster,
-    /// The root, then the issuing authorities that this ceremony certified; the first issuing one of a first ceremony is
-    /// the default. `imported_at` is the ceremony's end: whoever imports sets the time.
+    /// The root, then the issuing authorities that this ceremony certified, then other CAs that it cross-signed, whose
+    /// keys are elsewhere; the first issuing one of a first ceremony is the default. `imported_at` is the ceremony's end: whoever imports sets the time.
     pub authorities: Vec<Authority>,
     /// Cross-certificates, DER, by the CA that they are of.
     pub cross_certificates: Vec<(AuthorityName, Vec<u8>)>,
@@ -50,14 +51,23 @@ pub struct VerifiedBundle {
     pub policy: Option<Policy>,
     /// What stands below the root after the ceremony.
     pub hierarchy: Hierarchy,
-    /// What was not in the script, each with what was done about it.
-    pub exceptions: Vec<(String, String)>,
-    /// Who signed the closed transcript.
-    pub cosigned: Vec<String>,
+    /// What was not in the script, each with what people decided about it.
+    pub exceptions: Vec<VerifiedException>,
+    /// Who signed the closed transcript, and as what.
+    pub cosigners: Vec<(String, Role)>,
     /// The transcript's last hash.
     pub transcript_head: Sha256Digest,
     /// When the ceremony ended.
     pub closed_at: Timestamp,
+}
+
+impl VerifiedBundle {
+    /// Whether the closed transcript is signed by the roster's threshold of officers and by a witness: then what was
+    /// only written down (bags, media, dispositions) stands under their names.
+    pub fn cosigned_by_enough(&self) -> bool {
+        let count = |role| self.cosigners.iter().filter(|(_, r)| *r == role).count();
+        count(Role::Officer) >= usize::try_from(self.roster.threshold).unwrap_or(usize::MAX) && count(Role::Witness) > 0
+    }
 }
 
 /// Verifies the bundle in `folder`. With `roster`, its officers must be those: without one the bundle only agrees
@@ -87,6 +97,7 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     let own = policy.as_ref().map(|(own, _)| own);
     bundle.statements(own)?;
     bundle.deeds()?;
+    let exceptions = evidence::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
     for act in bundle.acts().into_iter().filter(|a| a.effect() == Effect::Signature) {
         bundle.result(act)?;
     }
@@ -98,11 +109,7 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     let Bundle { folder, transcript, scene } = bundle;
     let plan = scene.plan;
     let text = folder.text(TRANSCRIPT)?;
-    let cosigned = signers(&folder, &plan, TRANSCRIPT_SUBJECT, "transcript", text.as_bytes())?;
-    let exceptions = transcript.events().filter_map(|e| match e {
-        TranscriptEvent::Exception { what, disposition } => Some((what.clone(), disposition.clone())),
-        _ => None,
-    });
+    let cosigners = evidence::cosigners(&folder, &plan, text.as_bytes())?;
     let made: Vec<_> = hierarchy.issued().skip(scene.base.as_ref().map_or(0, |b| b.issued().count())).collect();
     let cross = made.iter().filter(|(ca, _)| ca.profile == "cross");
     let (policy, policy_bundle) = policy.map_or((None, None), |((_, policy), bundle)| (Some(policy), Some(bundle)));
@@ -114,8 +121,8 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
         crls: if plan.acts.makes_crl() { vec![crl_record(&plan, hierarchy.crl())] } else { Vec::new() },
         policy_bundle,
         policy,
-        exceptions: exceptions.collect(),
-        cosigned,
+        exceptions,
+        cosigners,
         transcript_head: transcript.head(),
         closed_at,
         roster: plan.roster,
@@ -492,20 +499,29 @@ fn authorities(plan: &Plan, hierarchy: &Hierarchy, at: Timestamp) -> Vec<Authori
         is_default: false,
         imported_at: at,
     };
+    let last = |name: &AuthorityName, profile: &str| {
+        let of = |(ca, _): &(&IssuedCa, &Certificate)| ca.authority == *name && ca.profile == profile;
+        hierarchy.issued().filter(of).last().map(|(_, certificate)| certificate.der().to_vec())
+    };
+    let below = |name: &AuthorityName, key: Option<&KeyLabel>, certificate: Vec<u8>, is_default: bool| Authority {
+        name: name.clone(),
+        kind: AuthorityKind::Issuing,
+        certificate,
+        issuer: Some(plan.root.authority.clone()),
+        key: key.cloned(),
+        is_default,
+        imported_at: at,
+    };
     let issuing = plan.issuing.iter().enumerate().filter_map(|(i, issuing)| {
-        let (_, certificate) =
-            hierarchy.issued().filter(|(ca, _)| ca.authority == issuing.authority && ca.profile == "intermediate").last()?;
-        Some(Authority {
-            name: issuing.authority.clone(),
-            kind: AuthorityKind::Issuing,
-            certificate: certificate.der().to_vec(),
-            issuer: Some(plan.root.authority.clone()),
-            key: Some(issuing.key.clone()),
-            is_default: i == 0 && plan.acts == Acts::First,
-            imported_at: at,
-        })
+        let certificate = last(&issuing.authority, "intermediate")?;
+        Some(below(&issuing.authority, Some(&issuing.key), certificate, i == 0 && plan.acts == Acts::First))
     });
-    [root].into_iter().chain(issuing).collect()
+    let subjects = match &plan.acts {
+        Acts::CrossSign { subject, .. } => subject.as_slice(),
+        _ => &[],
+    };
+    let cross = subjects.iter().filter_map(|s| Some(below(&s.authority, None, last(&s.authority, "cross")?, false)));
+    [root].into_iter().chain(issuing).chain(cross).collect()
 }
 
 fn crl_record(plan: &Plan, crl: &Crl) -> CrlRecord {

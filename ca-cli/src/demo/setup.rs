@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ca_ceremony::{RehearsalOptions, rehearse};
+use ca_ceremony::{RehearsalOptions, SystemMachine, rehearse};
 use ca_core::anchor::{AnchorOperation, ApprovedAnchor};
 use ca_core::model::{AuthorityKind, AuthorityName};
 use ca_core::pki::{Identifier, KeyAlgorithm, pem_encode};
@@ -169,6 +169,7 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
         dir: layout.rehearsal.clone(),
         root_keys: store_in("root", root)?,
         online_keys: store_in("authority", online)?,
+        machine: Arc::new(SystemMachine::default()),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
         organization: "Countersign Demo".to_owned(),

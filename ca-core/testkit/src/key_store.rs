@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use ca_core::model::KeyLabel;
 use ca_core::pki::{DigestAlgorithm, KeyAlgorithm, SignatureAlgorithm};
-use ca_core::ports::{GenerateKey, KeyStore, KeyStoreError, SignInput};
+use ca_core::ports::{GenerateKey, KeyInfo, KeyStore, KeyStoreError, SignInput};
 
 fn label(text: &str) -> KeyLabel {
     text.parse().expect("a test's label is a slug")
@@ -61,6 +61,7 @@ async fn one_algorithm(open: &mut impl FnMut() -> Arc<dyn KeyStore>, algorithm: 
         assert_eq!(again.describe(&label).await.expect("the key is described"), made);
     }
 
+    pss(&*store, &made).await;
     let ours = algorithm.signature_algorithm();
     for (which, store) in [("the store that made the key", store), ("another process", open())] {
         for message in [&b""[..], b"message", &[7u8; 100_000]] {
@@ -89,6 +90,23 @@ async fn one_algorithm(open: &mut impl FnMut() -> Arc<dyn KeyStore>, algorithm: 
             let refused = store.sign(&label, other, SignInput::Message(b"message")).await;
             assert!(matches!(refused, Err(KeyStoreError::Unsupported { .. })), "{algorithm} does not sign as {other:?}");
         }
+    }
+}
+
+/// Every RSA key signs by RSASSA-PSS, too, and no other key does.
+async fn pss(store: &dyn KeyStore, key: &KeyInfo) {
+    const PSS: SignatureAlgorithm = SignatureAlgorithm::RsaPssSha256;
+    let signed = store.sign(&key.label, PSS, SignInput::Message(b"message")).await;
+    if !key.algorithm.signs_as(PSS) {
+        assert!(matches!(signed, Err(KeyStoreError::Unsupported { .. })), "{}: {signed:?}", key.algorithm);
+        return;
+    }
+    let digest = digest::digest(&digest::SHA256, b"message");
+    let of_digest = store.sign(&key.label, PSS, SignInput::Digest(digest.as_ref())).await.expect("a signature over a digest");
+    for signature in [signed.expect("a signature"), of_digest] {
+        assert_verifies(&key.public_key, PSS, b"message", &signature, "PSS");
+        let other = ca_core::pki::verify_signature(&key.public_key, SignatureAlgorithm::RsaPkcs1Sha256, b"message", &signature);
+        assert!(other.is_err(), "PSS is not PKCS #1 v1.5");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::CeremonyError;
 use crate::pki::{Certificate, PublicKey, Sha256Digest, sha256};
-use crate::ports::{Attestation, DeviceIdentity, DeviceKind, DeviceObject, KeyAttributes};
+use crate::ports::{Attestation, DeviceIdentity, DeviceKind, KeyAttributes};
 
 /// The most certificates of an attestation.
 const MAX_CHAIN: usize = 8;
@@ -99,10 +99,122 @@ fn yubihsm(certificate: &Certificate, device: &DeviceIdentity) -> Result<(), Str
     }
 }
 
-/// SHA-256 over a device's objects, sorted, one line for each: kind, id, label and algorithm.
-pub fn inventory_digest(objects: &[DeviceObject]) -> Sha256Digest {
-    let mut lines: Vec<String> =
-        objects.iter().map(|o| [&o.kind, &o.id, &o.label, &o.algorithm].map(String::as_str).join(" ").trim_end().to_owned()).collect();
-    lines.sort();
-    sha256(lines.iter().map(|l| format!("{l}\n")).collect::<String>().as_bytes())
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _};
+
+    use super::*;
+
+    fn attributes(change: impl Fn(&mut KeyAttributes)) -> KeyAttributes {
+        let mut attributes = KeyAttributes {
+            made_inside: true,
+            sensitive: true,
+            extractable: false,
+            wrap_with_trusted_only: false,
+            capabilities: vec!["sign".to_owned()],
+            domains: vec![1],
+        };
+        change(&mut attributes);
+        attributes
+    }
+
+    #[test]
+    fn ceremony_19_attributes_that_differ_from_the_plan_are_refused() {
+        #[track_caller]
+        fn check(kind: DeviceKind, exportable: bool, change: impl Fn(&mut KeyAttributes), expected: Result<(), &str>) {
+            match (check_attributes(kind, &attributes(change), exportable).map_err(|e| e.to_string()), expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(text), Err(part)) => assert!(text.contains(part), "{text}"),
+                (found, _) => panic!("{found:?}"),
+            }
+        }
+        let wrapped = |a: &mut KeyAttributes| (a.extractable, a.wrap_with_trusted_only) = (true, true);
+        for kind in [DeviceKind::Pkcs11, DeviceKind::YubiHsm2, DeviceKind::Software] {
+            check(kind, false, |_| {}, Ok(()));
+            check(kind, true, wrapped, Ok(()));
+            check(kind, false, wrapped, Err("it can leave the device"));
+            check(kind, false, |a| a.extractable = true, Err("it can leave the device"));
+            check(kind, true, |_| {}, Err("it cannot leave the device"));
+            check(kind, true, |a| a.extractable = true, Err("not only a trusted one"));
+            check(kind, false, |a| a.made_inside = false, Err("did not make it itself"));
+        }
+        check(DeviceKind::YubiHsm2, false, |a| a.sensitive = false, Err("read in the clear"));
+        check(DeviceKind::Pkcs11, false, |a| a.sensitive = false, Err("read in the clear"));
+        check(DeviceKind::Software, false, |a| a.sensitive = false, Ok(()));
+    }
+
+    const YUBICO: [u64; 9] = [1, 3, 6, 1, 4, 1, 41482, 4, 0];
+
+    /// A chain of a key, its device and the maker, as a YubiHSM 2 makes it.
+    fn attested(serial: &[u8], origin: u8) -> (PublicKey, Attestation) {
+        let (maker_key, device_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let named = |name: &str| {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params
+        };
+        let extension = |last: u64, value: Vec<u8>| {
+            let oid = [&YUBICO[..8], &[last]].concat();
+            CustomExtension::from_oid_content(&oid, value)
+        };
+        let maker = named("Maker");
+        let device = named("Device");
+        let mut leaf = named("Key");
+        leaf.custom_extensions.push(extension(2, [&[0x02, u8::try_from(serial.len()).unwrap()], serial].concat()));
+        leaf.custom_extensions.push(extension(3, vec![0x03, 2, 0, origin]));
+        let maker_certificate = maker.self_signed(&maker_key).unwrap();
+        let device_certificate = device.signed_by(&device_key, &Issuer::from_params(&maker, &maker_key)).unwrap();
+        let leaf = leaf.signed_by(&key, &Issuer::from_params(&device, &device_key)).unwrap();
+        let chain = [leaf.der(), device_certificate.der(), maker_certificate.der()].map(|c| c.to_vec()).to_vec();
+        (PublicKey::from_spki_der(key.subject_public_key_info()), Attestation { chain })
+    }
+
+    #[test]
+    fn ceremony_21_attestation_proves_chain_key_origin_and_serial() {
+        let device = |serial: &str| DeviceIdentity {
+            kind: DeviceKind::YubiHsm2,
+            model: "YubiHSM 2".to_owned(),
+            serial: serial.to_owned(),
+            firmware: None,
+        };
+        #[track_caller]
+        fn check(
+            attestation: &Attestation,
+            key: &PublicKey,
+            device: &DeviceIdentity,
+            anchors: &[Sha256Digest],
+            expected: Result<(), &str>,
+        ) {
+            match (check_attestation(attestation, key, device, anchors).map_err(|e| e.to_string()), expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(text), Err(part)) => assert!(text.contains(part), "{text}"),
+                (found, _) => panic!("{found:?}"),
+            }
+        }
+        let (key, good) = attested(&[0x01, 0x00, 0x02], 0x01);
+        let anchors = [sha256(&good.chain[2])];
+        check(&good, &key, &device("65538"), &anchors, Ok(()));
+        check(&good, &key, &device("0065538"), &anchors, Ok(()));
+        check(&good, &key, &device("65539"), &anchors, Err("from the device 65538"));
+        check(&good, &key, &device("65538"), &[], Err("attestation_roots"));
+        check(&good, &key, &device("65538"), &[sha256(b"another maker")], Err("does not lead to"));
+        check(&good, &attested(&[1], 1).0, &device("65538"), &anchors, Err("another key"));
+        let mut broken = good.clone();
+        broken.chain.remove(1);
+        check(&broken, &key, &device("65538"), &anchors, Err("not signed by the next"));
+        let mut changed = good.clone();
+        let last = changed.chain[0].len() - 1;
+        changed.chain[0][last] ^= 1;
+        check(&changed, &key, &device("65538"), &anchors, Err("not signed by the next"));
+        check(&Attestation { chain: vec![] }, &key, &device("65538"), &anchors, Err("1 to 8"));
+        check(&Attestation { chain: vec![vec![0x30, 0]] }, &key, &device("65538"), &anchors, Err("certificate 1"));
+        let pkcs11 = DeviceIdentity { kind: DeviceKind::Pkcs11, ..device("65538") };
+        check(&good, &key, &pkcs11, &anchors, Err("attests nothing"));
+        // 0x02 is imported, 0x10 imported under a wrapping key.
+        for origin in [0x02, 0x10, 0x11] {
+            let (key, attestation) = attested(&[7], origin);
+            check(&attestation, &key, &device("7"), &[sha256(&attestation.chain[2])], Err("not generated in the device"));
+        }
+    }
 }

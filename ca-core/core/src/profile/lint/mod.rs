@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{CaSubject, CrossRequest, Finding, IntermediateRequest, Issuer, LeafRequest, LeafShape, RootRequest, check_key};
 use crate::pki::walk::{self, PRINTABLE_STRING, ParseError, RawExtension, SEQUENCE, Tlv, UTF8_STRING, Walker};
-use crate::pki::{PublicKey, SerialNumber, SignatureAlgorithm, TbsFields, Timestamp, oid};
+use crate::pki::{PublicKey, SerialNumber, SignatureAlgorithm, TbsFields, Timestamp, algorithm_identifier_der, oid};
 use const_oid::ObjectIdentifier;
 
 /// Compares a leaf's to-be-signed bytes with the request, and its names with the issuer's name constraints.
@@ -279,6 +279,8 @@ fn is_algorithm(identifier: &Tlv<'_>, algorithm: SignatureAlgorithm) -> bool {
         SignatureAlgorithm::EcdsaP384Sha384 => (oid::ECDSA_WITH_SHA384, &[]),
         SignatureAlgorithm::Ed25519 => (oid::ED25519, &[]),
         SignatureAlgorithm::RsaPkcs1Sha256 => (oid::SHA256_WITH_RSA, &[5, 0]),
+        // Its parameters are a structure, of which there is one encoding here.
+        SignatureAlgorithm::RsaPssSha256 => return identifier.whole == algorithm_identifier_der(algorithm),
     };
     let mut fields = identifier.walk();
     fields
