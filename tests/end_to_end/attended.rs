@@ -63,7 +63,8 @@ impl Site {
     fn reseal(&self) {
         let (keys, rng) = (self.demo.var().join("keys"), SeededRng::new(1));
         private(&self.demo.path("new.key"), self.secret.trim_end());
-        let (old, new) = (Unsealer::file_key_from(keys.join("authority.key")).unwrap(), Unsealer::file_key_from(self.demo.path("new.key")).unwrap());
+        let (old, new) =
+            (Unsealer::file_key_from(keys.join("authority.key")).unwrap(), Unsealer::file_key_from(self.demo.path("new.key")).unwrap());
         for entry in fs::read_dir(keys.join("authority")).unwrap() {
             let path = entry.unwrap().path();
             let label = path.file_stem().unwrap().to_str().unwrap().to_owned();

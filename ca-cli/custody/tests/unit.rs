@@ -63,7 +63,8 @@ fn systemd_itself_accepts_the_unit() {
     let verified = Command::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path).output().unwrap();
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
     assert!(!said.lines().any(|l| l.contains("countersign-keyholder") && !l.contains("does not exist")), "{said}");
-    let scored = Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager", "--threshold=20"]).arg(&path).output().unwrap();
+    let scored =
+        Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager", "--threshold=20"]).arg(&path).output().unwrap();
     // Of 100; a service without hardening has about 96.
     assert!(scored.status.success(), "the exposure is above 2.0: {}", String::from_utf8_lossy(&scored.stdout));
 }
