@@ -41,6 +41,17 @@ fn the_front_end_and_the_responder_hold_no_authority_key() {
 }
 
 #[test]
+fn what_the_front_end_shares_with_the_worker_has_no_store_and_no_authority_key() {
+    for package in ["ca-store-socket", "ca-service"] {
+        check_never_depends(package, &["sqlx", "sqlx-sqlite", "ca-store-sqlite", "cryptoki", "yubihsm", "ca-ceremony", "axum", "ring"]);
+        let tree = dependencies(package, &[]);
+        let backend = tree.iter().find(|line| line.starts_with("ca-keystore ") && line.contains("authority"));
+        assert!(backend.is_none(), "{package} must not build the authority key store: {backend:?}");
+    }
+    check_never_depends("ca-store-socket", &["ca-keystore", "ca-service"]);
+}
+
+#[test]
 fn the_offline_ceremony_has_no_network() {
     check_never_depends("ca-ceremony", &["axum", "hyper", "sqlx", "sqlx-postgres", "reqwest", "instant-acme", "rustls"]);
 }

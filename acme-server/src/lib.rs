@@ -4,20 +4,28 @@
 //! evidence to the worker through the store, and tells clients what became of them. It deliberately lacks any
 //! authority key, any grant's secret and any way to write a certificate: [`ca_core::ports::FrontStore`] is all it has.
 //!
+//! It runs within `ca serve`, or as a process of its own ([`process`], the binary `acme-server`), which has no more than
+//! its TLS key and the store's socket.
+//!
 //! Where a new line belongs:
+//! - `settings`: the site's file; `assemble`: from it to a server; `identity`: the server's own certificate;
 //! - `server`: sockets, TLS, timeouts and limits of connections;
 //! - `routes`: paths, and what every answer carries; `request`: from bytes to a verified JWS;
 //! - `problem`: every error that a client may see;
 //! - one file for each resource: `directory`, `accounts`, `key_change`, `orders`, `finalize`, `certificates`,
 //!   `revoke`, `renewal_info`.
 
+pub mod process;
+
 mod accounts;
+mod assemble;
 mod certificates;
 mod config;
 mod directory;
 mod drain;
 mod finalize;
 mod front;
+mod identity;
 mod issuers;
 mod key_change;
 mod nonce;
@@ -29,10 +37,14 @@ mod request;
 mod revoke;
 mod routes;
 mod server;
+mod settings;
 mod tls;
 
+pub use assemble::{Assembly, offers};
 pub use config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
 pub use front::AcmeServer;
+pub use identity::ServerCertificate;
 pub use renewal_info::{CertId, CertIdError, suggested_window};
 pub use server::{Limits, serve_loopback, serve_tls};
+pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StatusSection, StoreSection};
 pub use tls::{TlsError, TlsIdentity};

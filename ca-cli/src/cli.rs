@@ -25,7 +25,7 @@ const STYLES: Styles = Styles::styled()
 ///
 /// To try it all on this machine: `ca demo`.
 #[derive(Debug, Parser)]
-#[command(name = "ca", version, propagate_version = true, styles = STYLES, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "ca", version, propagate_version = true, styles = STYLES, max_term_width = 100, after_help = crate::exit::CODES)]
 pub(crate) struct Cli {
     /// The configuration [default: $CA_CONFIG, else /etc/countersign/ca.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -33,8 +33,6 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
-
-const AFTER_HELP: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 wrong configuration; 4 refused by policy; 5 temporary, try again.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

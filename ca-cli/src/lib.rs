@@ -5,7 +5,7 @@
 //! - [`serve`]: the parts in one process; `control`: the socket between commands and the instance;
 //! - `anchor`: the worker's memory outside the database;
 //! - [`agent`]: beside a service; `demo`: what `make run` shows;
-//! - [`system`]: the one implementation of clock and randomness.
+//! - [`system`]: clock and randomness, from `ca_service`, which has what every process needs to run.
 
 pub mod agent;
 pub mod system;
@@ -17,12 +17,10 @@ mod config;
 mod control;
 mod demo;
 mod exit;
-mod logging;
 mod operator;
 mod render;
 mod serve;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -50,7 +48,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let path = config::find(cli.config.as_deref());
     let config = || Config::load(&path);
     // Holders need not be able to read the CA's configuration.
-    let keyholder = || config().ok()?.keystore.keyholder().map(Path::to_owned);
+    let keyholder = || config().ok()?.keystore.keyholder().map(|(socket, _)| socket.to_owned());
     match cli.command {
         Command::Agent(args) => return agent::run(args).await,
         Command::Credential(command) => return Ok(ExitCode::from(ca_custody::credential_command(command))),

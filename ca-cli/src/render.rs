@@ -1,9 +1,9 @@
 //! Reports as text and JSON.
 
 use std::io::{self, Write as _};
-use std::time::Duration;
 
 use ca_core::pki::Timestamp;
+pub(crate) use ca_service::span;
 use serde::Serialize;
 
 /// Prints text to standard output. A reader that went away, as with `| head`, is no failure.
@@ -47,16 +47,6 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// A span as people say it: `45 s`, `12 min`, `5 h`, `29 days`.
-pub(crate) fn span(span: Duration) -> String {
-    match span.as_secs() {
-        s @ 0..120 => format!("{s} s"),
-        s @ 120..7200 => format!("{} min", s / 60),
-        s @ 7200..172_800 => format!("{} h", s / 3600),
-        s => format!("{} days", s / 86_400),
-    }
-}
-
 /// A time seen from now: `in 5 h`, `3 min ago`.
 pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
     if time > now { format!("in {}", span(time.since(now))) } else { format!("{} ago", span(now.since(time))) }
@@ -64,6 +54,8 @@ pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

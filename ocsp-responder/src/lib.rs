@@ -9,8 +9,12 @@
 //! - what is signed without a nonce is kept, within a bound, until it is half as old as it may get or the ledger
 //!   names its serial number.
 //!
+//! It runs within `ca serve`, or as a process of its own ([`process`], the binary `ocsp-responder`).
+//!
 //! Deliberately absent: TLS (the standards have OCSP and CRLs over plain HTTP, signed by themselves), signed
 //! requests, archive cutoff.
+
+pub mod process;
 
 mod answer;
 mod authority;
@@ -21,9 +25,11 @@ mod follow;
 mod http;
 mod http_date;
 mod serve;
+mod settings;
 
 pub use answer::Reply;
 pub use authority::CertificateError;
 pub use config::{NeverIssued, ResponderConfig, ResponderKeys};
 pub use follow::Responder;
 pub use serve::{Limits, serve, serve_with_limits};
+pub use settings::{KeysSection, ResponderLimits, ResponderSettings, StatusSection, StoreSection};

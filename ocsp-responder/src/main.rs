@@ -1,9 +1,53 @@
-//! The binary `ocsp-responder`: for now it says how a responder is started.
+//! The binary `ocsp-responder`: the validation authority as a process and a user of its own.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    eprintln!("ocsp-responder does not run by itself yet: `ca serve` runs the responder together with the store that it reads");
-    // 2: usage.
-    ExitCode::from(2)
+use ca_service::config::Settings as _;
+use ca_service::exit::code_of;
+use clap::{Parser, Subcommand};
+use ocsp_responder::{ResponderSettings, process};
+
+/// The OCSP responder of Countersign: OCSP, CRLs and issuer certificates over HTTP, without any authority key
+///
+/// It reads the store over the worker's socket, as a user of its own. `ca serve` runs the same code together with
+/// everything else.
+#[derive(Debug, Parser)]
+#[command(name = "ocsp-responder", version, after_help = ca_service::exit::CODES)]
+struct Cli {
+    /// The configuration
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/countersign/ocsp.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM (what it does without a command)
+    Run,
+    /// Make the delegated keys where they are missing, and print the digests that the policy must pin
+    Keys,
+    /// Read the configuration without starting anything
+    Check,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match ResponderSettings::load(&cli.config) {
+        Err(error) => Err(error),
+        Ok(settings) => match cli.command.unwrap_or(Command::Run) {
+            Command::Run => process::run(&settings).await,
+            Command::Keys => process::keys(&settings).map(|text| print!("{text}")),
+            Command::Check => Ok(()),
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            code_of(&error).into()
+        }
+    }
 }

@@ -285,7 +285,8 @@ pub(crate) fn wait_for(what: &str, mut reached: impl FnMut() -> bool) -> Duratio
     begun.elapsed()
 }
 
-fn read_facts(path: &Path) -> BTreeMap<String, String> {
+/// The facts in a demo.env.
+pub(crate) fn read_facts(path: &Path) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(path).expect("demo.env is there");
     text.lines()
         .filter(|line| !line.starts_with('#'))

@@ -8,6 +8,7 @@
 mod agent;
 mod anchor;
 mod approvals;
+mod attended;
 mod bad_input;
 mod clients;
 #[cfg(feature = "pkcs11")]

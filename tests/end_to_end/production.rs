@@ -118,6 +118,19 @@ impl Site {
         self.ca(&[&["ceremony", "run", "plan.toml", "--out", "bundle"][..], &stores].concat())
     }
 
+    /// The plan's table of a device, as the tool prints it.
+    fn device(&self, place: &str, keys: &str, key_file: &str) -> String {
+        expect_success("ca ceremony device", &self.ca(&["ceremony", "device", place, "--keys", keys, "--key-file", key_file]))
+    }
+
+    /// Something is written down, and where it is somebody's own word, that person signs it.
+    fn note(&self, arguments: &[&str], signed: Option<(&str, &str)>) {
+        expect_success("ca ceremony note", &self.ca(&[&["ceremony", "note", "bundle"][..], arguments].concat()));
+        if let Some((record, who)) = signed {
+            self.officer_signs(who, &self.path(&format!("bundle/records/{record}.json")), &format!("record-{record}"));
+        }
+    }
+
     fn configuration(&self) -> String {
         format!(
             r#"
@@ -159,11 +172,31 @@ socket = "ca.sock"
             officers.iter().map(|(name, key)| format!("[[roster.officer]]\nname = \"{name}\"\nkeys = [\"{key}\"]\n")).collect();
         format!(
             r#"
-format = "countersign/plan/1"
+format = "countersign/plan/2"
 kind = "production"
 title = "First ceremony of Bank"
 status_base_url = "http://127.0.0.1:{status}"
 approval_days = 30
+cps = {{ url = "https://bank.test/cps", version = "1.0" }}
+tool = {{ sha256 = "{tool}" }}
+evidence = {{ bags = ["root-keys"], media = ["bundle-copy"] }}
+# The machine that runs the tests is on a network; a ceremony's is not.
+[environment]
+offline = false
+no_swap = false
+no_core_dumps = true
+{devices}
+[[person]]
+name = "dora"
+role = "administrator"
+keys = ["{dora}"]
+[[person]]
+name = "wim"
+role = "witness"
+keys = ["{wim}"]
+[[custodian]]
+name = "ana"
+holds = "the root key store"
 [roster]
 threshold = 2
 {roster}
@@ -174,6 +207,7 @@ algorithm = "p384"
 subject = {{ country = "DE", organization = "Bank", common_name = "Bank Root" }}
 lifetime_days = 7300
 crl_lifetime_days = 400
+next_ceremony_days = 365
 [[issuing]]
 authority = "bank"
 key = "bank-2026"
@@ -209,6 +243,10 @@ may = ["grant", "revoke"]
             status = self.status,
             ocsp = digest("ocsp"),
             server = digest("server"),
+            tool = ca_core::pki::sha256(&std::fs::read(env!("CARGO_BIN_EXE_ca")).unwrap()),
+            devices = self.device("root", "root-keys", "root.key") + &self.device("online", "authority-keys", "authority.key"),
+            dora = self.ssh_key("dora"),
+            wim = self.ssh_key("wim"),
         )
     }
 }
@@ -228,12 +266,21 @@ fn a_production_ca_comes_up_by_the_documented_steps() {
     assert_eq!(site.run_ceremony().status.code(), Some(5), "the plan waits for signatures");
     site.officer_signs("ana", &site.path("bundle/plan.toml"), "plan");
     site.officer_signs("cora", &site.path("bundle/plan.toml"), "plan");
+    assert_eq!(site.run_ceremony().status.code(), Some(5), "people come into the room");
+    let time = expect_success("date", &Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output().unwrap());
+    for name in ["dora", "ana", "cora", "wim"] {
+        let record = format!("attendance-{name}");
+        site.note(&["attendance", name, "--own-clock", time.trim()], Some((&record, name)));
+    }
     assert_eq!(site.run_ceremony().status.code(), Some(5), "the statements wait for signatures");
     for entry in std::fs::read_dir(site.path("bundle/statements")).unwrap().flatten() {
         let subject = entry.path().file_stem().unwrap().to_str().unwrap().to_owned();
         site.officer_signs("ana", &entry.path(), &subject);
         site.officer_signs("cora", &entry.path(), &subject);
     }
+    site.note(&["bag", "root-keys", "TB-0001"], None);
+    site.note(&["media", "bundle-copy", "--file", "plan.toml"], None);
+    site.note(&["custody", "ana", "--bag", "TB-0001"], Some(("custody-ana", "ana")));
     expect_success("ca ceremony run", &site.run_ceremony());
     expect_success("ca import", &site.ca(&["import", "bundle"]));
     site.make_anchor();

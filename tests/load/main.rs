@@ -5,6 +5,9 @@
 #[path = "../end_to_end/harness.rs"]
 #[allow(dead_code, reason = "the tests use more of the harness than the benchmark does")]
 mod harness;
+#[path = "../separate/site.rs"]
+#[allow(dead_code, reason = "the tests use more of it than the benchmark does")]
+mod site;
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,9 +28,31 @@ fn main() {
     println!("binary: {:.1} MB (aim: below 30)", file_megabytes(env!("CARGO_BIN_EXE_ca")));
     println!("first start, ceremony included: {:.2} s", first_start.as_secs_f64());
     let demo = restart(demo);
-    orders(&demo);
+    let together = orders(&demo, "");
+    let demo = without_anchor(demo);
     ocsp(&demo);
     println!("memory after the load: {:.1} MB", resident_megabytes(demo.process_id()));
+    separate_processes(together);
+}
+
+/// The same orders where the front end, the responder and the worker are processes of three users.
+fn separate_processes(together: f64) {
+    if !succeeds(Command::new("sh").args(["-c", "test $(id -u) = 0 && command -v setpriv"])) {
+        println!("orders across separate processes: this needs root and setpriv, so nothing was measured");
+        return;
+    }
+    let site = site::Site::start();
+    let users = [site::User::Worker, site::User::Acme, site::User::Responder];
+    let cpu = || users.iter().map(|user| cpu_seconds(site.pid(*user))).sum::<f64>();
+    let before = cpu();
+    let (issued, seconds) = order_from_all(async || site.account().await, site.fact("DEMO_NAME"));
+    let rate = issued / seconds;
+    println!("ACME orders across three processes: {rate:.0} a second, {:.0}% of one process's", 100.0 * rate / together);
+    println!("CPU of all three for each certificate: {:.2} ms", (cpu() - before) * 1000.0 / issued);
+    for user in users {
+        println!("memory of {user:?}: {:.1} MB", resident_megabytes(site.pid(user)));
+    }
+    site.stop();
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures on the real clock")]
@@ -44,15 +69,25 @@ fn restart(mut demo: Demo) -> Demo {
     demo
 }
 
-fn orders(demo: &Demo) {
-    let done = AtomicU64::new(0);
+/// Orders a second in one process.
+fn orders(demo: &Demo, how: &str) -> f64 {
     let before = cpu_seconds(demo.process_id());
+    let (issued, seconds) = order_from_all(async || demo.account().await, demo.fact("DEMO_NAME"));
+    let cpu = cpu_seconds(demo.process_id()) - before;
+    println!("ACME orders{how}, {CLIENTS} clients on the same cores: {:.0} a second ({issued} in {seconds:.1} s)", issued / seconds);
+    println!("server CPU for each certificate{how}: {:.2} ms (aim: below 2; step-ca 0.30.2 was measured at 6.8)", cpu * 1000.0 / issued);
+    issued / seconds
+}
+
+/// Orders certificates for `name` from [`CLIENTS`] accounts for [`SPAN`]; gives how many came and the seconds it took.
+fn order_from_all(account: impl AsyncFn() -> instant_acme::Account, name: &str) -> (f64, f64) {
+    let done = AtomicU64::new(0);
     let begun = now();
     block_on(async {
         let client = async || {
-            let account = demo.account().await;
+            let account = account().await;
             while begun.elapsed() < SPAN {
-                let identifiers = [instant_acme::Identifier::Dns(demo.fact("DEMO_NAME").to_owned())];
+                let identifiers = [instant_acme::Identifier::Dns(name.to_owned())];
                 let mut order = account.new_order(&instant_acme::NewOrder::new(&identifiers)).await.expect("an order");
                 order.finalize().await.expect("finalized");
                 order.poll_certificate(&instant_acme::RetryPolicy::default()).await.expect("a certificate");
@@ -66,11 +101,23 @@ fn orders(demo: &Demo) {
         })
         .await;
     });
-    let seconds = begun.elapsed().as_secs_f64();
-    let issued = done.load(Ordering::Relaxed).max(1) as f64;
-    let cpu = cpu_seconds(demo.process_id()) - before;
-    println!("ACME orders, {CLIENTS} clients on the same cores: {:.0} a second ({issued} in {seconds:.1} s)", issued / seconds);
-    println!("server CPU for each certificate: {:.2} ms (aim: below 2; step-ca 0.30.2 was measured at 6.8)", cpu * 1000.0 / issued);
+    (done.load(Ordering::Relaxed).max(1) as f64, begun.elapsed().as_secs_f64())
+}
+
+/// The same load on the same instance when it remembers nothing outside the database: what the anchor costs.
+fn without_anchor(mut demo: Demo) -> Demo {
+    demo.stop();
+    let file = demo.var().join("ca.toml");
+    let text = std::fs::read_to_string(&file).expect("the configuration");
+    let (before, rest) = text.split_once("[anchor]").expect("the demonstration has an anchor");
+    let (_, after) = rest.split_once("\n[").expect("other sections follow");
+    std::fs::write(&file, format!("{before}[{after}")).expect("the folder is writable");
+    demo.launch(&[]);
+    orders(&demo, " without the anchor");
+    demo.stop();
+    std::fs::write(&file, text).expect("the folder is writable");
+    demo.launch(&[]);
+    demo
 }
 
 fn ocsp(demo: &Demo) {

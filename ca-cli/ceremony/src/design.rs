@@ -4,63 +4,117 @@
 
 use std::time::Duration;
 
-use ca_core::ceremony::{CaName, IssuingPlan, Operation, Plan, Statement, Transcript};
+use ca_core::ceremony::{Acts, CaName, CrossPlan, IssuingPlan, KeyPlace, Operation, Plan, Statement, Transcript};
+use ca_core::issuance::KeyTest;
 use ca_core::model::{AttemptId, AuthorityName, CrlIntent, Intent, IntentContent, KeyLabel, StatusUrls};
 use ca_core::pki::crl::CrlHeader;
-use ca_core::pki::{Certificate, PublicKey, SerialNumber, Sha256Digest, SignatureAlgorithm, Timestamp, assemble_signed};
-use ca_core::profile::{CaSubject, IntermediateRequest, Issuer, RootRequest};
+use ca_core::pki::{Certificate, KeyAlgorithm, PublicKey, SerialNumber, Sha256Digest, SignatureAlgorithm, Timestamp, assemble_signed};
+use ca_core::profile::{CaSubject, CrossRequest, IntermediateRequest, Issuer, RootRequest};
 
 use crate::Error;
 
 /// Times in what is signed lie this far back: verifiers allow no skew.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// What is signed or approved, in order.
+/// What is signed, done or approved, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Act {
     /// The root signs its own certificate.
     Root,
     /// The root signs the certificate of the plan's issuing authority of this index.
     Issuing(usize),
-    /// The root signs its first CRL.
+    /// The root signs the cross-certificate of this index.
+    Cross(usize),
+    /// The CA certificate of this index is revoked.
+    Revoke(usize),
+    /// The root signs its CRL.
     RootCrl,
+    /// The key of this index is copied into the backup device.
+    Backup(usize),
+    /// The wrapped key of this index is brought in.
+    Restore(usize),
+    /// The key of this index is destroyed.
+    Destroy(usize),
+    /// The officers saw what the device holds afterwards.
+    Attest,
     /// The officers put the policy in force.
     Policy,
+}
+
+/// What an act comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effect {
+    /// A signature, of which there is an intent before.
+    Signature,
+    /// Enough officers approved it, and that is all.
+    Word,
+    /// A device does something without a signature.
+    Deed,
 }
 
 impl Act {
     /// Every act of a plan, in order.
     pub(crate) fn all(plan: &Plan) -> Vec<Self> {
         let issuing = (0..plan.issuing.len()).map(Self::Issuing);
-        [Self::Root].into_iter().chain(issuing).chain([Self::RootCrl, Self::Policy]).collect()
+        let policy = plan.has_policy().then_some(Self::Policy);
+        match &plan.acts {
+            Acts::First => [Self::Root].into_iter().chain(issuing).chain([Self::RootCrl, Self::Policy]).collect(),
+            Acts::Intermediate { .. } => issuing.chain(policy).collect(),
+            Acts::CrossSign { subject, .. } => (0..subject.len()).map(Self::Cross).collect(),
+            Acts::RootCrl { .. } => vec![Self::RootCrl],
+            Acts::RevokeCa { certificate, .. } => (0..certificate.len()).map(Self::Revoke).chain([Self::RootCrl]).collect(),
+            Acts::Backup { key, .. } => (0..key.len()).map(Self::Backup).collect(),
+            Acts::Restore { key, .. } => (0..key.len()).map(Self::Restore).collect(),
+            Acts::Destroy { key, .. } => (0..key.len()).map(Self::Destroy).chain([Self::Attest]).collect(),
+            Acts::Policy { .. } | Acts::Officers { .. } => policy.into_iter().collect(),
+        }
+    }
+
+    /// Its place among the plan's acts, from 1.
+    fn number(self, plan: &Plan) -> usize {
+        Self::all(plan).iter().position(|act| *act == self).map_or(0, |i| i + 1)
     }
 
     /// The name of its statement. No name is another's beginning.
     pub(crate) fn name(self, plan: &Plan) -> String {
-        match self {
-            Self::Root => "1-root".to_owned(),
-            Self::Issuing(i) => format!("{}-{}", i + 2, plan.issuing[i].authority),
-            Self::RootCrl => format!("{}-root-crl", plan.issuing.len() + 2),
-            Self::Policy => format!("{}-policy", plan.issuing.len() + 3),
-        }
+        let what = match (self, &plan.acts) {
+            (Self::Root, _) => "root",
+            (Self::Issuing(i), _) => plan.issuing[i].authority.as_str(),
+            (Self::Cross(i), Acts::CrossSign { subject, .. }) => subject[i].authority.as_str(),
+            (Self::Revoke(i), Acts::RevokeCa { certificate, .. }) => certificate[i].authority.as_str(),
+            (Self::Backup(i), Acts::Backup { key, .. }) | (Self::Destroy(i), Acts::Destroy { key, .. }) => key[i].key.as_str(),
+            (Self::Restore(i), Acts::Restore { key, .. }) => key[i].key.as_str(),
+            (Self::RootCrl, _) => "root-crl",
+            (Self::Policy, _) => "policy",
+            _ => "inventory",
+        };
+        format!("{}-{what}", self.number(plan))
     }
 
     /// The id of its attempt: the same for each run of the same plan, so that a run finds what another began.
     pub(crate) fn attempt(self, plan: &Plan) -> AttemptId {
-        let number = match self {
-            Self::Root => 1,
-            Self::Issuing(i) => i + 2,
-            Self::RootCrl => plan.issuing.len() + 2,
-            Self::Policy => plan.issuing.len() + 3,
-        };
         let prefix: String = plan.sha256.to_string().chars().take(32).collect();
-        format!("{prefix}.{number}").parse().expect("hexadecimal, a dot and a number are an id")
+        format!("{prefix}.{}", self.number(plan)).parse().expect("hexadecimal, a dot and a number are an id")
     }
 
     /// Its intent in the transcript.
     pub(crate) fn intent<'a>(self, plan: &Plan, transcript: &'a Transcript) -> Option<&'a Intent> {
         let attempt = self.attempt(plan);
         transcript.intents().find(|i| i.attempt == attempt)
+    }
+
+    /// What it comes to.
+    pub(crate) const fn effect(self) -> Effect {
+        match self {
+            Self::Root | Self::Issuing(_) | Self::Cross(_) | Self::RootCrl | Self::Backup(_) | Self::Restore(_) => Effect::Signature,
+            Self::Revoke(_) | Self::Attest | Self::Policy => Effect::Word,
+            Self::Destroy(_) => Effect::Deed,
+        }
+    }
+
+    /// Acts of a later stage are prepared once those before are done.
+    pub(crate) const fn stage(self) -> u8 {
+        if matches!(self, Self::Attest) { 1 } else { 0 }
     }
 }
 
@@ -70,6 +124,7 @@ pub(crate) struct Drawn {
     pub(crate) serial: Option<SerialNumber>,
     pub(crate) number: u64,
     pub(crate) from: Timestamp,
+    pub(crate) nonce: [u8; 16],
 }
 
 impl Drawn {
@@ -77,27 +132,40 @@ impl Drawn {
     pub(crate) fn fresh(now: Timestamp, rng: &dyn ca_core::ports::Rng) -> Self {
         // Growing with the time, a restored copy can't make the number go back.
         let number = u64::try_from(now.unix()).unwrap_or(0).saturating_mul(65_536);
-        Self { serial: Some(SerialNumber::random(rng)), number, from: now.minus(SKEW) }
+        let mut nonce = [0; 16];
+        rng.fill(&mut nonce);
+        Self { serial: Some(SerialNumber::random(rng)), number, from: now.minus(SKEW), nonce }
     }
 
     /// As an intent recorded it.
     pub(crate) fn recorded(intent: &Intent) -> Self {
+        let bare = Self { serial: None, number: 0, from: intent.at.minus(SKEW), nonce: [0; 16] };
         match &intent.content {
-            IntentContent::Certificate(c) => Self { serial: Some(c.serial), number: 0, from: c.not_before },
-            IntentContent::Crl(CrlIntent { number, this_update, .. }) => Self { serial: None, number: *number, from: *this_update },
+            IntentContent::Certificate(c) => Self { serial: Some(c.serial), from: c.not_before, ..bare },
+            IntentContent::Crl(CrlIntent { number, this_update, .. }) => Self { number: *number, from: *this_update, ..bare },
+            IntentContent::KeyTest(test) => {
+                let nonce = KeyTest::parse(&test.tbs).ok().and_then(|t| from_hex(&t.nonce));
+                Self { nonce: nonce.unwrap_or_default(), ..bare }
+            }
+            IntentContent::Request(_) => bare,
         }
     }
 
-    fn serial(&self) -> Result<SerialNumber, Error> {
+    /// How far back of the intent the times lie; bounded (requirement 30).
+    pub(crate) fn is_dated_as(&self, intent: &Intent) -> bool {
+        self.from == intent.at.minus(SKEW)
+    }
+
+    pub(crate) fn serial(&self) -> Result<SerialNumber, Error> {
         self.serial.ok_or_else(|| Error::issuance("transcript", "the intent of a certificate has no serial number"))
     }
 }
 
-fn days(count: u32) -> Duration {
+pub(crate) fn days(count: u32) -> Duration {
     Duration::from_secs(u64::from(count) * 86_400)
 }
 
-fn subject(name: &CaName) -> CaSubject {
+pub(crate) fn subject(name: &CaName) -> CaSubject {
     CaSubject { country: name.country.clone(), organization: name.organization.clone(), common_name: name.common_name.clone() }
 }
 
@@ -126,7 +194,20 @@ pub(crate) fn issuing_request(plan: &Plan, issuing: &IssuingPlan, key: &PublicKe
     })
 }
 
-/// The root's first CRL: complete, so without an issuing distribution point.
+/// A cross-certificate.
+pub(crate) fn cross_request(plan: &Plan, cross: &CrossPlan, subject: &Certificate, drawn: &Drawn) -> Result<CrossRequest, Error> {
+    Ok(CrossRequest {
+        subject: subject.clone(),
+        serial: drawn.serial()?,
+        not_before: drawn.from,
+        not_after: drawn.from.plus(days(cross.lifetime_days)),
+        urls: StatusUrls::below(&plan.status_base_url, &plan.root.authority, 0),
+        permitted: cross.permitted.clone(),
+        path_len: cross.path_len,
+    })
+}
+
+/// The root's CRL: complete, so without an issuing distribution point.
 pub(crate) fn crl_header(plan: &Plan, root: &Certificate, drawn: &Drawn) -> CrlHeader {
     CrlHeader {
         issuer_der: root.subject_der().to_vec(),
@@ -150,56 +231,55 @@ pub(crate) fn provisional(tbs: &[u8], algorithm: SignatureAlgorithm) -> Result<C
     Certificate::from_der(&assemble_signed(tbs, algorithm, &[0; 64])).map_err(|e| Error::issuance("to-be-signed certificate", e))
 }
 
-/// A key of the plan.
+/// A key to be made.
 pub(crate) struct PlannedKey<'a> {
     pub(crate) authority: &'a AuthorityName,
     pub(crate) label: &'a KeyLabel,
-    pub(crate) algorithm: ca_core::pki::KeyAlgorithm,
-    pub(crate) place: ca_core::ceremony::KeyPlace,
+    pub(crate) algorithm: KeyAlgorithm,
+    pub(crate) place: KeyPlace,
+    pub(crate) exportable_under: Option<&'a str>,
 }
 
-/// Every key of the plan, the root's first.
+/// Every key that the ceremony makes, the root's first. A later ceremony makes none: its authorities' keys were made
+/// where they are used.
 pub(crate) fn planned_keys(plan: &Plan) -> Vec<PlannedKey<'_>> {
-    use ca_core::ceremony::KeyPlace;
+    if plan.acts != Acts::First {
+        return Vec::new();
+    }
     let root = &plan.root;
-    let root = PlannedKey { authority: &root.authority, label: &root.key, algorithm: root.algorithm, place: KeyPlace::Root };
-    let issuing = plan.issuing.iter();
-    let issuing = issuing.map(|i| PlannedKey { authority: &i.authority, label: &i.key, algorithm: i.algorithm, place: KeyPlace::Online });
+    let root = PlannedKey {
+        authority: &root.authority,
+        label: &root.key,
+        algorithm: root.algorithm,
+        place: KeyPlace::Root,
+        exportable_under: root.wrapping_key.as_deref(),
+    };
+    let issuing = plan.issuing.iter().map(|i| PlannedKey {
+        authority: &i.authority,
+        label: &i.key,
+        algorithm: i.algorithm,
+        place: KeyPlace::Online,
+        exportable_under: i.wrapping_key.as_deref(),
+    });
     [root].into_iter().chain(issuing).collect()
 }
 
-/// The operation that an act's statement must name.
-pub(crate) fn operation(
-    act: Act,
-    plan: &Plan,
-    transcript: &Transcript,
-    policy: &ca_core::policy::Policy,
-    policy_sha256: Sha256Digest,
-) -> Result<Operation, Error> {
-    let intent = || act.intent(plan, transcript).ok_or_else(|| Error::issuance(act.name(plan), "no intent is on record"));
-    let certificate = |profile: &str, subject_authority: &AuthorityName| {
-        let intent = intent()?;
-        let serial = Drawn::recorded(intent).serial()?;
-        let tbs_sha256 = intent.tbs_sha256;
-        Ok(Operation::SignCertificate { profile: profile.to_owned(), subject_authority: subject_authority.clone(), serial, tbs_sha256 })
-    };
-    match act {
-        Act::Root => certificate("root", &plan.root.authority),
-        Act::Issuing(i) => certificate("intermediate", &plan.issuing[i].authority),
-        Act::RootCrl => {
-            let intent = intent()?;
-            Ok(Operation::SignCrl { number: Drawn::recorded(intent).number, tbs_sha256: intent.tbs_sha256 })
-        }
-        Act::Policy => Ok(Operation::ApprovePolicy { version: policy.version, policy_sha256 }),
+fn from_hex(text: &str) -> Option<[u8; 16]> {
+    let mut out = [0; 16];
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
     }
+    for (i, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+    }
+    Some(out)
 }
 
 /// The statement that an act needs, but for its nonce and times.
 pub(crate) fn statement(
     plan: &Plan,
     operation: Operation,
-    policy_version: u64,
-    policy_sha256: Sha256Digest,
+    (policy_version, policy_sha256): (u64, Sha256Digest),
     drawn: (String, Timestamp),
 ) -> Statement {
     let (nonce, issued_at) = drawn;

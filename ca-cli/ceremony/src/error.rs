@@ -48,6 +48,9 @@ pub enum Error {
         "a key labelled `{0}` exists already and this transcript knows nothing of it; nothing was made (hint: choose another label in a new plan, or another key store)"
     )]
     ForeignKey(ca_core::model::KeyLabel),
+    /// The tool, the machine or a device is not what the plan says.
+    #[error("{0}; nothing was done")]
+    Surroundings(String),
     /// Something could not be prepared, signed or verified.
     #[error("{what}: {reason}")]
     Issuance {
@@ -59,6 +62,9 @@ pub enum Error {
     /// A secret could not be read.
     #[error("{0}")]
     Secret(String),
+    /// The run lacks something that the plan works with.
+    #[error("{0}")]
+    Missing(String),
     /// Another process holds the bundle.
     #[error("another process works on {} (hint: let it end)", .0.display())]
     Busy(PathBuf),
@@ -84,9 +90,9 @@ impl Error {
     /// The process exit code: 4 refused, 5 try again, 1 everything else.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::File { .. } | Self::Bundle { .. } | Self::Ceremony(_) | Self::ForeignKey(_) => 4,
+            Self::File { .. } | Self::Bundle { .. } | Self::Ceremony(_) | Self::ForeignKey(_) | Self::Surroundings(_) => 4,
             Self::Busy(_) | Self::KeyStore(KeyStoreError::Unavailable(_)) | Self::Store(StoreError::Unavailable(_)) => 5,
-            Self::Io { .. } | Self::KeyStore(_) | Self::Store(_) | Self::Issuance { .. } | Self::Secret(_) => 1,
+            Self::Io { .. } | Self::KeyStore(_) | Self::Store(_) | Self::Issuance { .. } | Self::Secret(_) | Self::Missing(_) => 1,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use ca_core::model::AuthorityName;
 use ca_core::pki::{Sha256Digest, sha256};
 
 use crate::Error;
@@ -14,11 +15,15 @@ pub(crate) const PLAN: &str = "plan.toml";
 pub(crate) const ROSTER: &str = "roster.toml";
 pub(crate) const POLICY: &str = "policy.toml";
 pub(crate) const POLICY_BUNDLE: &str = "policy-bundle.json";
+/// What stands below the root after this ceremony.
+pub(crate) const HIERARCHY: &str = "hierarchy.json";
+/// What stood there before, of a ceremony that continues another.
+pub(crate) const BASE: &str = "inputs/hierarchy.json";
 pub(crate) const TRANSCRIPT: &str = "transcript.jsonl";
 /// What the signatures over the closed transcript begin with, in `sigs/`.
 pub(crate) const TRANSCRIPT_SUBJECT: &str = "transcript";
-const TOP: [&str; 4] = [PLAN, ROSTER, POLICY, POLICY_BUNDLE];
-const FOLDERS: [&str; 4] = ["certs", "crls", "sigs", "statements"];
+const TOP: [&str; 5] = [PLAN, ROSTER, POLICY, POLICY_BUNDLE, HIERARCHY];
+const FOLDERS: [&str; 7] = ["artefacts", "certs", "crls", "inputs", "records", "sigs", "statements"];
 const MAX_FILES: usize = 4096;
 const MAX_FILE: usize = 1 << 26;
 
@@ -33,6 +38,15 @@ impl Folder {
 
     pub(crate) fn statement(&self, name: &str) -> PathBuf {
         self.0.join("statements").join(format!("{name}.json"))
+    }
+
+    /// The request for an authority's certificate.
+    pub(crate) fn request(&self, authority: &AuthorityName) -> PathBuf {
+        self.0.join("inputs").join(request_name(authority))
+    }
+
+    pub(crate) fn record(&self, name: &str) -> PathBuf {
+        self.0.join("records").join(format!("{name}.json"))
     }
 
     /// Makes the folders.
@@ -76,6 +90,11 @@ impl Folder {
         }
         names.into_iter().map(|name| read(&self.path(&name)).map(|bytes| (name, sha256(&bytes)))).collect()
     }
+}
+
+/// What a request's file is called.
+pub(crate) fn request_name(authority: &AuthorityName) -> String {
+    format!("{authority}.request.json")
 }
 
 /// Reads a whole file, up to 64 MiB.

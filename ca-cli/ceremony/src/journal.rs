@@ -101,6 +101,13 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child process that was forked meanwhile, until it runs its program.
+        let _ = self.lock().file.unlock();
+    }
+}
+
 #[async_trait]
 impl IssuanceStore for Journal {
     async fn record_intent(&self, intent: &Intent) -> StoreResult<()> {
@@ -151,6 +158,7 @@ impl IssuanceStore for Journal {
             let (serial, crl) = match &i.content {
                 IntentContent::Certificate(c) => (Some(c.serial), None),
                 IntentContent::Crl(c) => (None, Some((c.scope, c.number))),
+                IntentContent::Request(_) | IntentContent::KeyTest(_) => (None, None),
             };
             OpenIntent { attempt: i.attempt.clone(), authority: i.authority.clone(), serial, crl, at: i.at }
         });

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use ca_ceremony::{CeremonyCommand, execute};
+#[cfg(feature = "yubihsm")]
+use ca_ceremony::{YubiHsmCommand, yubihsm_command};
 use ca_custody::{CredentialCommand, credential_command};
 use clap::{Parser, Subcommand};
 
@@ -21,6 +23,10 @@ enum Command {
     /// Make, verify and deal again credentials as shares.
     #[command(subcommand)]
     Credential(CredentialCommand),
+    /// Provision a YubiHSM 2, end its ceremony, read its log.
+    #[cfg(feature = "yubihsm")]
+    #[command(subcommand)]
+    Yubihsm(YubiHsmCommand),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -28,5 +34,7 @@ async fn main() -> ExitCode {
     ExitCode::from(match Arguments::parse().command {
         Command::Ceremony(command) => execute(command).await,
         Command::Credential(command) => credential_command(command),
+        #[cfg(feature = "yubihsm")]
+        Command::Yubihsm(command) => yubihsm_command(command).await,
     })
 }

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ca_core::ceremony::{CeremonyError, CeremonyKind, Officer, Operation, Plan, PolicyBundle, Statement};
+use ca_core::ceremony::{
+    CeremonyError, CeremonyKind, Custodian, Duty, Fact, Officer, Operation, Person, Plan, PolicyBundle, Role, Statement,
+};
 use ca_core::evidence::sshsig;
 use ca_core::model::{AuthorityName, KeyLabel};
 use ca_core::pki::{KeyAlgorithm, sha256};
@@ -19,13 +21,19 @@ use ssh_key::private::Ed25519Keypair;
 use ssh_key::{LineEnding, PrivateKey};
 use zeroize::Zeroizing;
 
-use crate::files::{Folder, PLAN, POLICY_BUNDLE, read, write_new};
+use crate::files::{Folder, PLAN, POLICY_BUNDLE, TRANSCRIPT, TRANSCRIPT_SUBJECT, read, write_new};
+use crate::notes::{dispose_exception, note};
+use crate::room::record_subject;
 use crate::run::random_hex;
-use crate::{Error, RunOptions, RunOutcome, VerifiedBundle, run};
+use crate::{Error, Machine, RunOptions, RunOutcome, VerifiedBundle, run, verify};
 
 const OFFICERS: [&str; 3] = ["ana", "bela", "cora"];
 /// Two of three sign, as in a small production roster.
 const SIGNING: [&str; 2] = ["ana", "bela"];
+/// Who else is there.
+const PERSONS: [(&str, Role); 2] = [("dora", Role::Administrator), ("wim", Role::Witness)];
+/// What is in custody, of the first officer.
+const HOLDS: &str = "the root key store";
 /// The operator of a rehearsal, as the policy names it.
 const OPERATOR: &str = "operator";
 
@@ -37,6 +45,8 @@ pub struct RehearsalOptions {
     pub root_keys: Arc<dyn KeyDevice>,
     /// Where the issuing authority's key is made.
     pub online_keys: Arc<dyn KeyDevice>,
+    /// The machine and the tool, which are recorded.
+    pub machine: Arc<dyn Machine>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -87,8 +97,8 @@ pub async fn rehearse(options: RehearsalOptions) -> Result<Rehearsal, Error> {
     let dir = &options.dir;
     private_folder(dir)?;
     private_folder(&dir.join("officers"))?;
-    for officer in OFFICERS {
-        make_key(&dir.join("officers").join(officer), options.rng.as_ref(), officer)?;
+    for person in OFFICERS.into_iter().chain(PERSONS.map(|(name, _)| name)) {
+        make_key(&dir.join("officers").join(person), options.rng.as_ref(), person)?;
     }
     let operator_key = dir.join(OPERATOR);
     make_key(&operator_key, options.rng.as_ref(), OPERATOR)?;
@@ -98,24 +108,39 @@ pub async fn rehearse(options: RehearsalOptions) -> Result<Rehearsal, Error> {
         write_new(&plan, plan_text(&options)?.as_bytes(), 0o644)?;
     }
     let bundle = dir.join("bundle");
-    // First the plan's signatures are missing, then those of the statements, then nothing.
-    for _ in 0..4 {
+    // Plan, attendance and its signatures, statements, records and theirs, dispositions, the end.
+    for _ in 0..12 {
         let outcome = run(RunOptions {
             plan: plan.clone(),
             bundle: bundle.clone(),
-            root_keys: Arc::clone(&options.root_keys),
-            online_keys: Arc::clone(&options.online_keys),
+            root_keys: Some(Arc::clone(&options.root_keys)),
+            online_keys: Some(Arc::clone(&options.online_keys)),
+            backup_keys: None,
+            wrapped: None,
+            previous: None,
+            requests: Vec::new(),
+            machine: Arc::clone(&options.machine),
             clock: Arc::clone(&options.clock),
             rng: Arc::clone(&options.rng),
             observer: None,
         });
         match outcome.await? {
-            RunOutcome::Complete(verified) => {
-                return Ok(Rehearsal { bundle, verified: *verified, operator_key, operator: OPERATOR.to_owned() });
+            RunOutcome::Complete(_) => {
+                let folder = Folder(bundle.clone());
+                for person in SIGNING.into_iter().chain([PERSONS[1].0]) {
+                    sign_as(dir, person, &folder.path(TRANSCRIPT), &folder, TRANSCRIPT_SUBJECT)?;
+                }
+                let verified = verify(&bundle, None)?;
+                return Ok(Rehearsal { bundle, verified, operator_key, operator: OPERATOR.to_owned() });
             }
             RunOutcome::NeedsSignatures(needed) => {
                 for needed in needed {
                     sign_file(dir, &needed.file, &needed.signature)?;
+                }
+            }
+            RunOutcome::NeedsPeople(duties) => {
+                for duty in duties {
+                    fulfil(dir, &bundle, duty, options.clock.as_ref())?;
                 }
             }
         }
@@ -192,6 +217,41 @@ fn latest_policy(folder: &Folder, policies: &Path, plan: &Plan) -> Result<Policy
     latest.ok_or_else(|| Error::bundle(&folder.path(POLICY_BUNDLE), "there is no policy"))
 }
 
+/// Does what people owe, as the throwaway people.
+fn fulfil(dir: &Path, bundle: &Path, duty: Duty, clock: &dyn Clock) -> Result<(), Error> {
+    let folder = Folder(bundle.to_owned());
+    let fact = match duty {
+        Duty::Attend { role, missing, of } => {
+            for name in of.into_iter().take(missing) {
+                note(bundle, Fact::Attendance { name, role, own_clock: Some(clock.now()) }, None, clock)?;
+            }
+            return Ok(());
+        }
+        Duty::Sign { record, who } => return sign_as(dir, &who, &folder.record(&record), &folder, &record_subject(&record)),
+        Duty::Dispose { line, .. } => {
+            let by = [OFFICERS[0], PERSONS[1].0].map(str::to_owned);
+            return dispose_exception(bundle, line, "a rehearsal: its driver goes on", &by, clock);
+        }
+        Duty::ConfirmClock { .. } => {
+            let own_clock = Some(clock.now());
+            for (name, role) in PERSONS {
+                note(bundle, Fact::Attendance { name: name.to_owned(), role, own_clock }, Some("the clock was not compared"), clock)?;
+            }
+            return Ok(());
+        }
+        Duty::Acknowledge { name, holds } => Fact::Custody { name, holds, bag: "REHEARSAL".to_owned() },
+        Duty::Bag { what } => Fact::Bag { what, id: "REHEARSAL".to_owned() },
+        Duty::Media { what } => Fact::Media { what, sha256: sha256(b"rehearsal") },
+    };
+    note(bundle, fact, None, clock).map(drop)
+}
+
+/// `person` signs `file` into the bundle's `sigs/SUBJECT.PERSON.sig`.
+fn sign_as(dir: &Path, person: &str, file: &Path, folder: &Folder, subject: &str) -> Result<(), Error> {
+    let armored = signature(dir, person, &read(file)?)?;
+    write_new(&folder.path("sigs").join(format!("{subject}.{person}.sig")), armored.as_bytes(), 0o644)
+}
+
 /// Has the throwaway officers of the rehearsal in `dir` sign `message`: as many as its roster asks for.
 ///
 /// # Errors
@@ -255,6 +315,10 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
         let keys = vec![public_key(&options.dir.join("officers").join(name))?];
         Ok(Officer { name: (*name).to_owned(), keys })
     });
+    let persons = PERSONS.iter().map(|(name, role)| {
+        let keys = vec![public_key(&options.dir.join("officers").join(name))?];
+        Ok(Person { name: (*name).to_owned(), role: *role, keys })
+    });
     let operator = OperatorPolicy {
         name: OPERATOR.to_owned(),
         key: public_key(&options.dir.join(OPERATOR))?,
@@ -286,6 +350,12 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
         ("title", Value::String(format!("Rehearsal of {authority}"))),
         ("status_base_url", text(options.status_base_url.trim_end_matches('/'))),
         ("approval_days", Value::Integer(30)),
+        // What is asked of the machine is recorded, not enforced: this is anybody's.
+        ("environment", table(["offline", "no_swap", "no_core_dumps"].map(|what| (what, Value::Boolean(true))).to_vec())),
+        ("cps", table(vec![("url", text("http://localhost/cps")), ("version", text("rehearsal"))])),
+        ("evidence", table(vec![("bags", value(Value::try_from(["root"]))?), ("media", value(Value::try_from(["bundle"]))?)])),
+        ("person", value(Value::try_from(persons.collect::<Result<Vec<Person>, Error>>()?))?),
+        ("custodian", value(Value::try_from([Custodian { name: OFFICERS[0].to_owned(), holds: HOLDS.to_owned() }]))?),
         (
             "roster",
             table(vec![
@@ -302,6 +372,7 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
                 ("subject", subject("Root")),
                 ("lifetime_days", Value::Integer(3650)),
                 ("crl_lifetime_days", Value::Integer(365)),
+                ("next_ceremony_days", Value::Integer(330)),
             ]),
         ),
         (

@@ -3,22 +3,25 @@
 //! Every run goes through the same steps. A step that the transcript has is found done; so a run that was cut off
 //! at any moment, or that waited for signatures, is resumed by running again.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ca_core::ceremony::{CeremonyError, Operation, Plan, PolicyBundle, Statement, Transcript, TranscriptEvent, signer};
-use ca_core::model::{Actor, AuthorityName};
-use ca_core::pki::{Certificate, PublicKey, pem_encode, sha256};
+use ca_core::ceremony::{
+    Acts, CeremonyError, Duty, Hierarchy, IssuedCa, KeyPlace, Plan, PolicyBundle, Roster, Statement, Transcript, TranscriptEvent,
+    check_attestation, check_attributes, signer,
+};
+use ca_core::model::{Actor, AuthorityName, KeyLabel};
+use ca_core::pki::{PublicKey, Timestamp, pem_encode, sha256};
 use ca_core::policy::Policy;
 use ca_core::ports::{Clock, GenerateKey, KeyDevice, KeyStoreError, Rng};
-use ca_core::profile::check_key;
+use ca_core::profile::{check_fresh, check_key};
 
-use crate::design::{Act, Drawn, PlannedKey, operation, planned_keys, statement};
-use crate::files::{Folder, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, read, write_new};
+use crate::design::{Act, Drawn, Effect, PlannedKey, planned_keys, statement};
+use crate::files::{BASE, Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, read, write_new};
 use crate::journal::{Journal, Observer, peek_transcript};
-use crate::{Error, VerifiedBundle, issue, verify};
+use crate::scene::{self, Keys, Scene};
+use crate::{Error, Machine, VerifiedBundle, inputs, issue, notes, verify};
 
 /// What a run works with. Key stores are options of the run, not part of the plan.
 pub struct RunOptions {
@@ -27,9 +30,19 @@ pub struct RunOptions {
     /// The bundle's folder; made where it is missing.
     pub bundle: PathBuf,
     /// Where the root's key is made and used; offline afterwards.
-    pub root_keys: Arc<dyn KeyDevice>,
+    pub root_keys: Option<Arc<dyn KeyDevice>>,
     /// Where the issuing authorities' keys are made; the worker opens it.
-    pub online_keys: Arc<dyn KeyDevice>,
+    pub online_keys: Option<Arc<dyn KeyDevice>>,
+    /// Where backups go.
+    pub backup_keys: Option<Arc<dyn KeyDevice>>,
+    /// The folder of wrapped keys; they are in no bundle.
+    pub wrapped: Option<PathBuf>,
+    /// The bundle of the ceremony that this one continues.
+    pub previous: Option<PathBuf>,
+    /// Requests for certificates, brought from where their keys are.
+    pub requests: Vec<PathBuf>,
+    /// The machine and the tool.
+    pub machine: Arc<dyn Machine>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness for serial numbers and nonces.
@@ -53,18 +66,6 @@ pub struct Needed {
     pub signed: Vec<String>,
 }
 
-impl fmt::Display for Needed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, signature, namespace, threshold, signed } = self;
-        let (file, signature) = (file.display(), signature.display());
-        write!(f, "{file}: {} of {threshold} officers signed", signed.len())?;
-        if !signed.is_empty() {
-            write!(f, " ({})", signed.join(", "))?;
-        }
-        write!(f, "\n  each further officer: ssh-keygen -Y sign -n {namespace} -f KEY < {file} > {signature}")
-    }
-}
-
 /// How far a run came.
 #[derive(Debug)]
 pub enum RunOutcome {
@@ -72,6 +73,8 @@ pub enum RunOutcome {
     Complete(Box<VerifiedBundle>),
     /// These files wait for signatures; then run again.
     NeedsSignatures(Vec<Needed>),
+    /// People owe this, the first of it first; then run again.
+    NeedsPeople(Vec<Duty>),
 }
 
 /// Runs a ceremony as far as it goes.
@@ -80,15 +83,29 @@ pub enum RunOutcome {
 /// When the plan, a signature or a file is refused, a key store or the transcript fails, or a key exists that this
 /// ceremony did not make. What was done until then is on record, and the next run goes on from there.
 pub async fn run(options: RunOptions) -> Result<RunOutcome, Error> {
-    let plan_bytes = read(&options.plan)?;
-    let text = std::str::from_utf8(&plan_bytes).map_err(|_| Error::bundle(&options.plan, "it is not UTF-8 text"))?;
-    let plan = Plan::parse(text).map_err(Error::file(&options.plan))?;
-    let folder = Folder(options.bundle.clone());
+    let (bundle, clock, observer) = (options.bundle.clone(), Arc::clone(&options.clock), options.observer.clone());
+    let outcome = go(options).await;
+    if let Err(error) = &outcome {
+        notes::record_abort(&bundle, clock.as_ref(), observer, error);
+    }
+    outcome
+}
+
+/// The plan's copy in the bundle, and who of enough officers signed it; or what is missing. No device is needed, so
+/// none is opened before this says so (requirement 11).
+///
+/// # Errors
+/// When the plan, or a signature over it, is refused, or what it continues is not the previous bundle.
+pub(crate) fn signed_plan(path: &Path, bundle: &Path, previous: Option<&Path>) -> Result<Result<(Plan, Vec<String>), Needed>, Error> {
+    let plan_bytes = read(path)?;
+    let text = std::str::from_utf8(&plan_bytes).map_err(|_| Error::bundle(path, "it is not UTF-8 text"))?;
+    let plan = Plan::parse(text).map_err(Error::file(path))?;
+    let folder = Folder(bundle.to_owned());
     folder.create()?;
     let copy = folder.path(PLAN);
     if copy.exists() && read(&copy)? != plan_bytes {
         return Err(Error::bundle(
-            &options.plan,
+            path,
             format!(
                 "it differs from {}, which this bundle began with (hint: a changed plan is another ceremony, in a new folder)",
                 copy.display()
@@ -96,40 +113,120 @@ pub async fn run(options: RunOptions) -> Result<RunOutcome, Error> {
         ));
     }
     write_new(&copy, &plan_bytes, 0o644)?;
+    inputs::take_hierarchy(&folder, &plan, previous)?;
 
+    Ok(match plan_approvals(&folder, &plan, &plan_bytes)? {
+        Quorum::Reached(names) => Ok((plan, names)),
+        Quorum::Short(signed) => Err(needed(&folder, &plan, folder.path(PLAN), "plan", signed)),
+    })
+}
+
+async fn go(options: RunOptions) -> Result<RunOutcome, Error> {
     // Without the officers' word on the plan nothing is made, not even a transcript.
-    let plan_signers = match approvals(&folder, &plan, "plan", "plan", &plan_bytes)? {
-        Quorum::Reached(names) => names,
-        Quorum::Short(signed) => return Ok(RunOutcome::NeedsSignatures(vec![needed(&folder, &plan, folder.path(PLAN), "plan", signed)])),
+    let (plan, plan_signers) = match signed_plan(&options.plan, &options.bundle, options.previous.as_deref())? {
+        Ok(signed) => signed,
+        Err(needed) => return Ok(RunOutcome::NeedsSignatures(vec![needed])),
     };
+    let folder = Folder(options.bundle.clone());
     if peek_transcript(&folder.path(TRANSCRIPT))?.is_closed() {
         return Ok(RunOutcome::Complete(Box::new(verify(&folder.0, None)?)));
     }
     let journal = Journal::open(&folder.path(TRANSCRIPT), options.observer.clone())?;
-    let run = Run { plan, folder, journal, options };
-    run.open(plan_signers)?;
-    let keys = run.keys().await?;
-    let (policy_text, policy) = run.policy(&keys)?;
-    run.prepare(&keys).await?;
-    run.statements(&policy_text, &policy)?;
-    let missing = run.missing()?;
-    if !missing.is_empty() {
-        return Ok(RunOutcome::NeedsSignatures(missing));
+    open(&journal, &folder, &plan, options.clock.now(), plan_signers)?;
+    let scene = inputs::base_scene(&folder, plan)?;
+    let mut run = Run { scene, folder, journal, options };
+    let owed = run.enter().await?;
+    if !owed.is_empty() {
+        return Ok(RunOutcome::NeedsPeople(owed));
     }
-    run.sign(&keys).await?;
-    run.approve_policy(&policy_text)?;
+    run.requests()?;
+    run.devices().await?;
+    run.keys().await?;
+    let policy = run.policy()?;
+    let acts = Act::all(&run.scene.plan);
+    for stage in 0..=acts.iter().map(|a| a.stage()).max().unwrap_or(0) {
+        let acts: Vec<Act> = acts.iter().copied().filter(|a| a.stage() == stage).collect();
+        run.prepare(&acts).await?;
+        run.statements(&acts, policy.as_ref())?;
+        let missing = run.missing(&acts)?;
+        if !missing.is_empty() {
+            return Ok(RunOutcome::NeedsSignatures(missing));
+        }
+        for act in acts {
+            run.perform(act, policy.as_ref()).await?;
+        }
+    }
+    run.hierarchy()?;
+    let owed = run.leave()?;
+    if !owed.is_empty() {
+        return Ok(RunOutcome::NeedsPeople(owed));
+    }
     run.close()?;
     let Run { folder, journal, .. } = run;
     drop(journal);
     Ok(RunOutcome::Complete(Box::new(verify(&folder.0, None)?)))
 }
 
-/// Public keys by authority.
-pub(crate) type Keys = BTreeMap<AuthorityName, PublicKey>;
-
 enum Quorum {
     Reached(Vec<String>),
     Short(Vec<String>),
+}
+
+/// The officers' word on the plan: that of its own roster, and where the last ceremony had another roster, of that one
+/// too. So nobody puts an officer in, or out, whom M of the standing officers do not (requirement 10).
+fn plan_approvals(folder: &Folder, plan: &Plan, bytes: &[u8]) -> Result<Quorum, Error> {
+    let standing = standing_roster(folder, plan)?;
+    let Some(standing) = standing.filter(|s| *s != plan.roster) else { return approvals(folder, plan, "plan", "plan", bytes) };
+    let mut signed = [BTreeSet::new(), BTreeSet::new()];
+    for (path, armored) in folder.signatures("plan")? {
+        let found = [&plan.roster, &standing].map(|roster| signer(roster, "plan", bytes, &armored));
+        match found {
+            [Err(e @ CeremonyError::NotAnOfficer { .. }), Err(CeremonyError::NotAnOfficer { .. })] => return Err(Error::file(&path)(e)),
+            found => {
+                for (found, names) in found.into_iter().zip(&mut signed) {
+                    match found {
+                        Ok(approval) => drop(names.insert(approval.officer)),
+                        Err(CeremonyError::NotAnOfficer { .. }) => {}
+                        Err(e) => return Err(Error::file(&path)(e)),
+                    }
+                }
+            }
+        }
+    }
+    let enough = |names: &BTreeSet<String>, roster: &Roster| names.len() >= usize::try_from(roster.threshold).unwrap_or(usize::MAX);
+    let [new, old] = signed;
+    if !enough(&new, &plan.roster) {
+        return Ok(Quorum::Short(new.into_iter().collect()));
+    }
+    if !enough(&old, &standing) {
+        let (needed, signed) = (standing.threshold, old.into_iter().collect());
+        return Err(Error::file(&folder.path(PLAN))(CeremonyError::Quorum {
+            what: "plan, which changes the roster, of those who stand",
+            needed,
+            signed,
+        }));
+    }
+    Ok(Quorum::Reached(new.union(&old).cloned().collect()))
+}
+
+/// The roster of the ceremony that this one continues.
+fn standing_roster(folder: &Folder, plan: &Plan) -> Result<Option<Roster>, Error> {
+    if plan.acts.continues().is_none() {
+        return Ok(None);
+    }
+    let path = folder.path(BASE);
+    Ok(Some(Hierarchy::parse(&read(&path)?).map_err(Error::file(&path))?.roster().clone()))
+}
+
+/// Verifies that the plan was signed as it must be, and tells by whom.
+pub(crate) fn plan_signers(folder: &Folder, plan: &Plan, bytes: &[u8]) -> Result<Vec<String>, Error> {
+    match plan_approvals(folder, plan, bytes)? {
+        Quorum::Reached(names) => Ok(names),
+        Quorum::Short(signed) => {
+            let needed = plan.roster.threshold;
+            Err(Error::file(&folder.path(PLAN))(CeremonyError::Quorum { what: "plan", needed, signed }))
+        }
+    }
 }
 
 /// Verifies every signature over `subject` and tells who signed. A signature that does not count is an error that
@@ -154,65 +251,139 @@ fn needed(folder: &Folder, plan: &Plan, file: PathBuf, subject: &str, signed: Ve
     Needed { file, signature, namespace: plan.kind().namespace(), threshold: plan.roster.threshold, signed }
 }
 
-struct Run {
-    plan: Plan,
-    folder: Folder,
-    journal: Journal,
-    options: RunOptions,
+/// The ceremony is opened once, for exactly this plan.
+fn open(journal: &Journal, folder: &Folder, plan: &Plan, now: Timestamp, officers: Vec<String>) -> Result<(), Error> {
+    write_new(&folder.path(ROSTER), plan.roster.to_toml().as_bytes(), 0o644)?;
+    match journal.transcript().events().next() {
+        Some(TranscriptEvent::Opened { plan_sha256, .. }) if *plan_sha256 == plan.sha256 => Ok(()),
+        Some(_) => Err(Error::bundle(&folder.path(TRANSCRIPT), "it belongs to another plan")),
+        None => journal.append(
+            now,
+            TranscriptEvent::Opened {
+                plan_sha256: plan.sha256,
+                kind: plan.kind(),
+                software: concat!("ca-ceremony ", env!("CARGO_PKG_VERSION")).to_owned(),
+                officers,
+            },
+        ),
+    }
+}
+
+/// A policy of the ceremony's own: its text, and its meaning.
+pub(crate) type OwnPolicy = (String, Policy);
+
+pub(crate) struct Run {
+    pub(crate) scene: Scene,
+    pub(crate) folder: Folder,
+    pub(crate) journal: Journal,
+    pub(crate) options: RunOptions,
 }
 
 impl Run {
-    fn append(&self, event: TranscriptEvent) -> Result<(), Error> {
+    pub(crate) fn append(&self, event: TranscriptEvent) -> Result<(), Error> {
         self.journal.append(self.options.clock.now(), event)
     }
 
-    fn transcript(&self) -> Transcript {
+    pub(crate) fn transcript(&self) -> Transcript {
         self.journal.transcript()
     }
 
-    /// The ceremony is opened once, for exactly this plan.
-    fn open(&self, officers: Vec<String>) -> Result<(), Error> {
-        write_new(&self.folder.path(ROSTER), self.plan.roster.to_toml().as_bytes(), 0o644)?;
-        match self.transcript().events().next() {
-            Some(TranscriptEvent::Opened { plan_sha256, .. }) if *plan_sha256 == self.plan.sha256 => Ok(()),
-            Some(_) => Err(Error::bundle(&self.folder.path(TRANSCRIPT), "it belongs to another plan")),
-            None => self.append(TranscriptEvent::Opened {
-                plan_sha256: self.plan.sha256,
-                kind: self.plan.kind(),
-                software: concat!("ca-ceremony ", env!("CARGO_PKG_VERSION")).to_owned(),
-                officers,
-            }),
-        }
+    /// The device behind a place.
+    pub(crate) fn device(&self, place: KeyPlace) -> Result<&dyn KeyDevice, Error> {
+        let device = match place {
+            KeyPlace::Root => &self.options.root_keys,
+            KeyPlace::Online => &self.options.online_keys,
+            KeyPlace::Backup => &self.options.backup_keys,
+        };
+        device.as_deref().ok_or_else(|| {
+            let (kind, place) = (self.scene.plan.acts.name(), place.name());
+            Error::Missing(format!("a ceremony of the kind {kind} works with the {place} key store (hint: --{place}-keys)"))
+        })
     }
 
-    fn store(&self, key: &PlannedKey<'_>) -> &Arc<dyn KeyDevice> {
-        match key.place {
-            ca_core::ceremony::KeyPlace::Root => &self.options.root_keys,
-            ca_core::ceremony::KeyPlace::Online => &self.options.online_keys,
+    /// Takes requests in. One that was taken in stays; its time counts from then.
+    fn requests(&mut self) -> Result<(), Error> {
+        for event in inputs::take_requests(&self.folder, &self.scene.plan, &self.options.requests, self.options.clock.now())? {
+            let known = |e: &TranscriptEvent| match (e, &event) {
+                (TranscriptEvent::RequestTaken { authority: a, .. }, TranscriptEvent::RequestTaken { authority: b, .. }) => a == b,
+                _ => false,
+            };
+            if !self.transcript().events().any(known) {
+                self.append(event)?;
+            }
         }
+        inputs::join_requests(&mut self.scene, &self.folder, &self.journal.transcript())
+    }
+
+    /// The devices that the ceremony works with are there, and the root's has the root's key. What those hold whose keys
+    /// are copied or destroyed goes on record.
+    async fn devices(&self) -> Result<(), Error> {
+        let plan = &self.scene.plan;
+        for place in plan.acts.places() {
+            let device = self.device(place)?;
+            device.health().await?;
+            let listed = matches!(plan.acts, Acts::Backup { .. } | Acts::Restore { .. } | Acts::Destroy { .. });
+            if listed && scene::device(&self.transcript(), place).is_none() {
+                self.list(place).await?;
+            }
+            if let (Some(base), KeyPlace::Root, false) = (&self.scene.base, place, listed) {
+                let found = device.describe(&plan.root.key).await?;
+                if found.public_key != *base.root().public_key() {
+                    let reason = "the key store holds another key than the root's certificate says (hint: is it this root's key store?)";
+                    return Err(Error::issuance(format!("key `{}`", plan.root.key), reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts on record what a device holds.
+    pub(crate) async fn list(&self, place: KeyPlace) -> Result<(), Error> {
+        let device = self.device(place)?;
+        let (identity, objects) = (device.identity().await?, device.inventory().await?);
+        self.append(TranscriptEvent::Inventory { place, device: identity, objects })
     }
 
     /// Every key of the plan: made now, or found as it was made.
-    async fn keys(&self) -> Result<Keys, Error> {
-        let mut keys = Keys::new();
+    async fn keys(&mut self) -> Result<(), Error> {
         // All labels are looked at before the first key is made.
-        for key in planned_keys(&self.plan) {
+        for key in planned_keys(&self.scene.plan) {
             if !self.transcript().key_intended(key.label) && self.find(&key).await?.is_some() {
                 return Err(Error::ForeignKey(key.label.clone()));
             }
         }
-        for key in planned_keys(&self.plan) {
+        let mut keys = Keys::new();
+        for key in planned_keys(&self.scene.plan) {
             let public_key = self.key(&key).await?;
-            if keys.values().any(|other| *other == public_key) {
-                return Err(Error::issuance(format!("key `{}`", key.label), "it equals another key of this ceremony"));
-            }
+            let others = keys.iter().map(|(name, key)| (name.as_str(), key));
+            check_fresh(&public_key, others).map_err(|e| Error::issuance(format!("key `{}`", key.label), e))?;
+            self.key_checked(&key, &public_key).await?;
             keys.insert(key.authority.clone(), public_key);
         }
-        Ok(keys)
+        self.scene.keys.extend(keys);
+        Ok(())
+    }
+
+    /// What the device says of the key, against the plan; on record.
+    async fn key_checked(&self, key: &PlannedKey<'_>, public_key: &PublicKey) -> Result<(), Error> {
+        let known = |e: &TranscriptEvent| matches!(e, TranscriptEvent::KeyChecked { label, .. } if label == key.label);
+        if self.transcript().events().any(known) {
+            return Ok(());
+        }
+        let device = self.device(key.place)?;
+        let (identity, attributes, attestation) =
+            (device.identity().await?, device.attributes(key.label).await?, device.attest(key.label).await?);
+        let wrong = |e: CeremonyError| Error::issuance(format!("key `{}`", key.label), e);
+        check_attributes(identity.kind, &attributes, key.exportable_under.is_some()).map_err(wrong)?;
+        if let Some(attestation) = &attestation {
+            check_attestation(attestation, public_key, &identity, &self.scene.plan.attestation_roots).map_err(wrong)?;
+        }
+        let (label, place) = (key.label.clone(), key.place);
+        self.append(TranscriptEvent::KeyChecked { label, place, device: identity, attributes, attestation })
     }
 
     async fn find(&self, key: &PlannedKey<'_>) -> Result<Option<PublicKey>, Error> {
-        match self.store(key).describe(key.label).await {
+        match self.device(key.place)?.describe(key.label).await {
             Ok(info) if info.algorithm == key.algorithm => Ok(Some(info.public_key)),
             Ok(info) => {
                 Err(Error::issuance(format!("key `{}`", key.label), format!("it is a {} key, not {}", info.algorithm, key.algorithm)))
@@ -246,7 +417,8 @@ impl Run {
                 if !transcript.key_intended(key.label) {
                     self.append(TranscriptEvent::KeyIntended { label: label.clone(), place, algorithm })?;
                 }
-                self.store(key).generate(GenerateKey::new(label, algorithm)).await?.public_key
+                let exportable_under = key.exportable_under.map(str::to_owned);
+                self.device(place)?.generate(GenerateKey { exportable_under, ..GenerateKey::new(label, algorithm) }).await?.public_key
             }
         };
         let algorithm = check_key(&public_key).map_err(|e| Error::issuance(format!("key `{}`", key.label), e))?;
@@ -258,35 +430,38 @@ impl Run {
         Ok(public_key)
     }
 
-    fn policy(&self, keys: &Keys) -> Result<(String, Policy), Error> {
-        let text = policy_text(&self.plan, keys)?;
+    fn policy(&self) -> Result<Option<OwnPolicy>, Error> {
+        if !self.scene.plan.has_policy() {
+            return Ok(None);
+        }
+        let text = policy_text(&self.scene.plan, &self.scene.keys)?;
         let policy = Policy::parse(&text).map_err(CeremonyError::from)?;
         write_new(&self.folder.path(POLICY), text.as_bytes(), 0o644)?;
-        Ok((text, policy))
+        Ok(Some((text, policy)))
     }
 
     /// Lints everything that will be signed and puts it on record.
-    async fn prepare(&self, keys: &Keys) -> Result<(), Error> {
-        for act in Act::all(&self.plan) {
-            if act != Act::Policy && act.intent(&self.plan, &self.transcript()).is_none() {
+    async fn prepare(&self, acts: &[Act]) -> Result<(), Error> {
+        for act in acts {
+            match act {
+                // After the last deed, once.
+                Act::Attest if scene::inventory(&self.transcript(), self.scene.target(), 1).is_none() => {
+                    self.list(self.scene.target()).await?;
+                }
+                Act::Backup(_) | Act::Restore(_) => self.is_free(*act).await?,
+                _ => {}
+            }
+            if act.effect() == Effect::Signature && act.intent(&self.scene.plan, &self.transcript()).is_none() {
                 let now = self.options.clock.now();
                 let drawn = Drawn::fresh(now, self.options.rng.as_ref());
-                issue::record(&self.issuing(keys, now, self.actor()), act, &drawn).await?;
+                issue::record(&self.issuing(now, self.actor()), *act, &drawn).await?;
             }
         }
         Ok(())
     }
 
-    fn issuing<'a>(&'a self, keys: &'a Keys, at: ca_core::pki::Timestamp, actor: Actor) -> issue::Context<'a> {
-        issue::Context {
-            plan: &self.plan,
-            keys,
-            journal: &self.journal,
-            key_store: self.options.root_keys.as_ref(),
-            clock: self.options.clock.as_ref(),
-            at,
-            actor,
-        }
+    pub(crate) fn issuing(&self, at: Timestamp, actor: Actor) -> issue::Context<'_> {
+        issue::Context { scene: &self.scene, journal: &self.journal, clock: self.options.clock.as_ref(), at, actor }
     }
 
     /// Whoever opened the ceremony acts until the statements are signed.
@@ -300,18 +475,18 @@ impl Run {
     }
 
     /// Puts a statement for every act on record and writes it for the officers.
-    fn statements(&self, policy_text: &str, policy: &Policy) -> Result<(), Error> {
-        let policy_sha256 = sha256(policy_text.as_bytes());
-        for act in Act::all(&self.plan) {
-            let name = act.name(&self.plan);
+    fn statements(&self, acts: &[Act], policy: Option<&OwnPolicy>) -> Result<(), Error> {
+        let own = policy.map(|(text, policy)| (policy, sha256(text.as_bytes())));
+        for act in acts {
+            let name = act.name(&self.scene.plan);
             let transcript = self.transcript();
             let text = if let Some(text) = transcript.statement(&name) {
                 text.to_owned()
             } else {
-                let operation = operation(act, &self.plan, &transcript, policy, policy_sha256)?;
+                let operation = self.scene.operation(*act, &transcript, own)?;
                 let nonce = random_hex(self.options.rng.as_ref());
                 let drawn = (nonce, self.options.clock.now());
-                let bytes = statement(&self.plan, operation, policy.version, policy_sha256, drawn).to_bytes();
+                let bytes = statement(&self.scene.plan, operation, self.scene.policy_named(own), drawn).to_bytes();
                 let text = String::from_utf8(bytes).expect("JSON is UTF-8");
                 self.append(TranscriptEvent::Prepared { name: name.clone(), statement: text.clone() })?;
                 text
@@ -322,30 +497,35 @@ impl Run {
     }
 
     /// The statements that too few people signed.
-    fn missing(&self) -> Result<Vec<Needed>, Error> {
+    fn missing(&self, acts: &[Act]) -> Result<Vec<Needed>, Error> {
         let mut missing = Vec::new();
-        for (name, text) in self.transcript().statements() {
-            if let Quorum::Short(signed) = approvals(&self.folder, &self.plan, name, "statement", text.as_bytes())? {
-                missing.push(needed(&self.folder, &self.plan, self.folder.statement(name), name, signed));
+        let (plan, transcript) = (&self.scene.plan, self.transcript());
+        for act in acts {
+            let name = act.name(plan);
+            let text = transcript.statement(&name).unwrap_or_default();
+            if let Quorum::Short(signed) = approvals(&self.folder, plan, &name, "statement", text.as_bytes())? {
+                missing.push(needed(&self.folder, plan, self.folder.statement(&name), &name, signed));
             }
         }
         Ok(missing)
     }
 
     /// Spends an act's approval: verified again right here, in time, and on record before the act begins.
-    fn begin(&self, act: Act, expected: impl FnOnce(&Statement) -> bool) -> Result<Actor, Error> {
-        let name = act.name(&self.plan);
+    pub(crate) fn begin(&self, act: Act, policy: Option<&OwnPolicy>) -> Result<Actor, Error> {
+        let own = policy.map(|(text, policy)| (policy, sha256(text.as_bytes())));
+        let plan = &self.scene.plan;
+        let name = act.name(plan);
         let transcript = self.transcript();
         let path = self.folder.statement(&name);
         let text = transcript.statement(&name).ok_or_else(|| Error::bundle(&path, "the transcript has no such statement"))?;
         let parsed = Statement::parse(text.as_bytes()).map_err(Error::file(&path))?;
-        if parsed.plan_sha256 != self.plan.sha256 || !expected(&parsed) {
+        if parsed.plan_sha256 != plan.sha256 || parsed.operation != self.scene.operation(act, &transcript, own)? {
             return Err(Error::bundle(&path, "it allows something else than what is about to be done"));
         }
-        let names = match approvals(&self.folder, &self.plan, &name, "statement", text.as_bytes())? {
+        let names = match approvals(&self.folder, plan, &name, "statement", text.as_bytes())? {
             Quorum::Reached(names) => names,
             Quorum::Short(signed) => {
-                let needed = self.plan.roster.threshold;
+                let needed = plan.roster.threshold;
                 return Err(Error::file(&path)(CeremonyError::Quorum { what: "statement", needed, signed }));
             }
         };
@@ -363,46 +543,68 @@ impl Run {
         Ok(Actor::Officers { names })
     }
 
-    async fn sign(&self, keys: &Keys) -> Result<(), Error> {
-        for act in Act::all(&self.plan).into_iter().filter(|a| *a != Act::Policy) {
-            let attempt = act.attempt(&self.plan);
-            if self.transcript().completion(&attempt).is_none() {
-                let transcript = self.transcript();
-                let intent = act.intent(&self.plan, &transcript).ok_or_else(|| Error::issuance(act.name(&self.plan), "no intent"))?;
-                let tbs = intent.tbs_sha256;
-                let actor = self.begin(act, |s| match &s.operation {
-                    Operation::SignCertificate { tbs_sha256, .. } | Operation::SignCrl { tbs_sha256, .. } => *tbs_sha256 == tbs,
-                    Operation::ApprovePolicy { .. } => false,
-                })?;
-                issue::sign(&self.issuing(keys, intent.at, actor), act, intent).await?;
+    /// Does an act, or finds it done.
+    async fn perform(&self, act: Act, policy: Option<&OwnPolicy>) -> Result<(), Error> {
+        match act.effect() {
+            Effect::Signature => self.sign(act, policy).await,
+            Effect::Word if act == Act::Policy => self.approve_policy(policy),
+            Effect::Word => {
+                let name = act.name(&self.scene.plan);
+                let done = |e: &TranscriptEvent| matches!(e, TranscriptEvent::Done { name: n } if *n == name);
+                if self.transcript().events().any(done) {
+                    return Ok(());
+                }
+                if act == Act::Attest {
+                    self.still_holds().await?;
+                }
+                self.begin(act, policy)?;
+                self.append(TranscriptEvent::Done { name })
             }
-            let transcript = self.transcript();
-            let signed = transcript.completion(&attempt).ok_or_else(|| Error::issuance(act.name(&self.plan), "it was not released"))?;
-            let (path, bytes) = released_file(act, &self.plan, &signed.signed.0);
-            write_new(&self.folder.path(&path), &bytes, 0o644)?;
+            Effect::Deed => self.destroy(act, policy).await,
         }
-        Ok(())
     }
 
-    fn approve_policy(&self, policy_text: &str) -> Result<(), Error> {
-        let name = Act::Policy.name(&self.plan);
+    async fn sign(&self, act: Act, policy: Option<&OwnPolicy>) -> Result<(), Error> {
+        let plan = &self.scene.plan;
+        let attempt = act.attempt(plan);
+        if self.transcript().completion(&attempt).is_none() {
+            let transcript = self.transcript();
+            let intent = act.intent(plan, &transcript).ok_or_else(|| Error::issuance(act.name(plan), "no intent"))?;
+            let actor = self.begin(act, policy)?;
+            if matches!(act, Act::Backup(_) | Act::Restore(_)) {
+                self.bring_in(act).await?;
+            }
+            issue::sign(&self.issuing(intent.at, actor), act, intent, self.device(self.scene.target())?).await?;
+        }
+        let transcript = self.transcript();
+        let signed = transcript.completion(&attempt).ok_or_else(|| Error::issuance(act.name(plan), "it was not released"))?;
+        let (path, bytes) = released_file(act, plan, &signed.signed.0);
+        write_new(&self.folder.path(&path), &bytes, 0o644)
+    }
+
+    fn approve_policy(&self, policy: Option<&OwnPolicy>) -> Result<(), Error> {
+        let plan = &self.scene.plan;
+        let name = Act::Policy.name(plan);
         let approved = |e: &TranscriptEvent| matches!(e, TranscriptEvent::PolicyApproved { .. });
         if !self.transcript().events().any(approved) {
-            let digest = sha256(policy_text.as_bytes());
-            self.begin(
-                Act::Policy,
-                |s| matches!(&s.operation, Operation::ApprovePolicy { policy_sha256, .. } if *policy_sha256 == digest),
-            )?;
+            self.begin(Act::Policy, policy)?;
             self.append(TranscriptEvent::PolicyApproved { name: name.clone() })?;
         }
-        let bundle = policy_bundle(&self.folder, &self.transcript(), &name, policy_text)?;
-        bundle.verify(&self.plan.roster)?;
+        let text = policy.map_or("", |(text, _)| text.as_str());
+        let bundle = policy_bundle(&self.folder, &self.transcript(), &name, text)?;
+        bundle.verify(&plan.roster)?;
         let path = self.folder.path(POLICY_BUNDLE);
         if path.exists() {
             // A run before wrote it; a signature that came later changes nothing. `verify` judges it.
             return Ok(());
         }
         write_new(&path, bundle.to_json().as_bytes(), 0o644)
+    }
+
+    /// Writes what stands below the root now.
+    fn hierarchy(&self) -> Result<(), Error> {
+        let hierarchy = hierarchy_after(&self.scene, &self.transcript())?;
+        write_new(&self.folder.path(HIERARCHY), &hierarchy.to_bytes(), 0o644)
     }
 
     fn close(&self) -> Result<(), Error> {
@@ -418,13 +620,41 @@ pub(crate) fn policy_text(plan: &Plan, keys: &Keys) -> Result<String, Error> {
 }
 
 /// The file that an act's result is released to.
-pub(crate) fn released_file(act: Act, plan: &Plan, der: &[u8]) -> (String, Vec<u8>) {
-    let pem = |authority: &AuthorityName| (format!("certs/{authority}.pem"), pem_encode("CERTIFICATE", der).into_bytes());
-    match act {
-        Act::Root => pem(&plan.root.authority),
-        Act::Issuing(i) => pem(&plan.issuing[i].authority),
-        Act::RootCrl | Act::Policy => (format!("crls/{}.crl", plan.root.authority), der.to_vec()),
+pub(crate) fn released_file(act: Act, plan: &Plan, bytes: &[u8]) -> (String, Vec<u8>) {
+    let pem = |authority: &AuthorityName| (format!("certs/{authority}.pem"), pem_encode("CERTIFICATE", bytes).into_bytes());
+    match (act, &plan.acts) {
+        (Act::Root, _) => pem(&plan.root.authority),
+        (Act::Issuing(i), _) => pem(&plan.issuing[i].authority),
+        (Act::Cross(i), Acts::CrossSign { subject, .. }) => pem(&subject[i].authority),
+        (Act::RootCrl, _) => (format!("crls/{}.crl", plan.root.authority), bytes.to_vec()),
+        _ => (format!("artefacts/{}.txt", act.name(plan)), bytes.to_vec()),
     }
+}
+
+/// What stands below the root after the ceremony, from its transcript alone.
+pub(crate) fn hierarchy_after(scene: &Scene, transcript: &Transcript) -> Result<Hierarchy, Error> {
+    let plan = &scene.plan;
+    let mut issued = Vec::new();
+    let (mut root, mut crl) = (Vec::new(), None);
+    for act in Act::all(plan).into_iter().filter(|a| a.effect() == Effect::Signature) {
+        let completion = transcript.completion(&act.attempt(plan)).ok_or_else(|| Error::issuance(act.name(plan), "it was not released"))?;
+        let der = completion.signed.0.clone();
+        let mut add = |authority: &AuthorityName, key: &KeyLabel, profile: &str, certificate| {
+            issued.push(IssuedCa { authority: authority.clone(), profile: profile.to_owned(), key: key.clone(), certificate });
+        };
+        match (act, &plan.acts) {
+            (Act::Root, _) => root = der,
+            (Act::Issuing(i), _) => add(&plan.issuing[i].authority, &plan.issuing[i].key, "intermediate", der),
+            (Act::Cross(i), Acts::CrossSign { subject, .. }) => add(&subject[i].authority, &subject[i].key, "cross", der),
+            (Act::RootCrl, _) => crl = Some(der),
+            _ => {}
+        }
+    }
+    let hierarchy = match (&scene.base, plan.acts.continues()) {
+        (Some(base), Some(continues)) => base.followed_by(continues.transcript, &plan.roster, issued, crl),
+        _ => Hierarchy::begin(plan.root.authority.clone(), plan.root.key.clone(), &plan.roster, root, crl.unwrap_or_default(), issued),
+    };
+    Ok(hierarchy?)
 }
 
 /// The policy with its approval, from the bundle's files.
@@ -440,10 +670,4 @@ pub(crate) fn random_hex(rng: &dyn Rng) -> String {
     let mut bytes = [0u8; 16];
     rng.fill(&mut bytes);
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// A certificate that the transcript has as completed.
-pub(crate) fn completed_certificate(act: Act, plan: &Plan, transcript: &Transcript) -> Result<Option<Certificate>, Error> {
-    let Some(completion) = transcript.completion(&act.attempt(plan)) else { return Ok(None) };
-    Certificate::from_der(&completion.signed.0).map(Some).map_err(|e| Error::issuance(act.name(plan), e))
 }

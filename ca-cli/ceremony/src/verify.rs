@@ -4,48 +4,70 @@
 //! the statements the people. The transcript only says in which order.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ca_core::ceremony::{KeyPlace, Plan, PolicyBundle, Roster, Statement, Transcript, TranscriptEvent};
+use ca_core::ceremony::{
+    Acts, Hierarchy, Plan, PolicyBundle, Role, Roster, Statement, Transcript, TranscriptEvent, check_attestation, check_attributes,
+    inventory_digest,
+};
+use ca_core::issuance::KeyTest;
 use ca_core::log::intent_leaf;
-use ca_core::model::{Authority, AuthorityKind, CrlRecord, CrlScope, Intent, IntentContent};
-use ca_core::pki::crl::{Crl, build_crl_tbs};
-use ca_core::pki::{Certificate, Sha256Digest, Timestamp, sha256};
+use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlRecord, CrlScope, Intent, KeyLabel};
+use ca_core::pki::crl::Crl;
+use ca_core::pki::{Certificate, Sha256Digest, Timestamp, sha256, verify_signature};
 use ca_core::policy::Policy;
-use ca_core::profile::{Finding, Issuer, build_intermediate, build_root, check_key, lint_crl, lint_intermediate, lint_root};
+use ca_core::profile::{Finding, check_fresh, check_key};
 
 use crate::Error;
-use crate::design::{Act, Drawn, crl_header, issuing_request, operation, planned_keys, root_request};
-use crate::files::{Folder, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, TRANSCRIPT_SUBJECT};
+use crate::design::{Act, Drawn, Effect, planned_keys};
+use crate::evidence::{self, VerifiedException};
+use crate::files::{Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT};
+use crate::inputs::{scene, wanted};
 use crate::journal::read_transcript;
-use crate::run::{Keys, completed_certificate, policy_text, released_file, signers};
+use crate::run::{OwnPolicy, hierarchy_after, plan_signers, policy_text, released_file, signers};
+use crate::scene::{Keys, Scene, is_of};
 
 /// What a verified bundle gives: everything that an import needs.
 #[derive(Clone, Debug)]
 pub struct VerifiedBundle {
     /// What the ceremony was called.
     pub title: String,
+    /// What it did.
+    pub acts: Acts,
     /// The plan's digest.
     pub plan_sha256: Sha256Digest,
     /// The officers, and production or rehearsal.
     pub roster: Roster,
-    /// The root, then the issuing authorities; the first issuing one is the default. `imported_at` is the
-    /// ceremony's end: whoever imports sets the time.
+    /// The root, then the issuing authorities that this ceremony certified; the first issuing one of a first ceremony is
+    /// the default. `imported_at` is the ceremony's end: whoever imports sets the time.
     pub authorities: Vec<Authority>,
-    /// The root's first CRL.
+    /// Cross-certificates, DER, by the CA that they are of.
+    pub cross_certificates: Vec<(AuthorityName, Vec<u8>)>,
+    /// The root's CRL, where this ceremony made one.
     pub crls: Vec<CrlRecord>,
-    /// The policy with its approval.
-    pub policy_bundle: PolicyBundle,
+    /// The policy with its approval, where this ceremony put one in force.
+    pub policy_bundle: Option<PolicyBundle>,
     /// The policy in it, verified.
-    pub policy: Policy,
-    /// What was not in the script, each with what was done about it.
-    pub exceptions: Vec<(String, String)>,
-    /// Who signed the closed transcript.
-    pub cosigned: Vec<String>,
+    pub policy: Option<Policy>,
+    /// What stands below the root after the ceremony.
+    pub hierarchy: Hierarchy,
+    /// What was not in the script, each with what people decided about it.
+    pub exceptions: Vec<VerifiedException>,
+    /// Who signed the closed transcript, and as what.
+    pub cosigners: Vec<(String, Role)>,
     /// The transcript's last hash.
     pub transcript_head: Sha256Digest,
     /// When the ceremony ended.
     pub closed_at: Timestamp,
+}
+
+impl VerifiedBundle {
+    /// Whether the closed transcript is signed by the roster's threshold of officers and by a witness: then what was
+    /// only written down (bags, media, dispositions) stands under their names.
+    pub fn cosigned_by_enough(&self) -> bool {
+        let count = |role| self.cosigners.iter().filter(|(_, r)| *r == role).count();
+        count(Role::Officer) >= usize::try_from(self.roster.threshold).unwrap_or(usize::MAX) && count(Role::Witness) > 0
+    }
 }
 
 /// Verifies the bundle in `folder`. With `roster`, its officers must be those: without one the bundle only agrees
@@ -67,34 +89,66 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     if roster.is_some_and(|trusted| trusted.digest() != plan.roster.digest()) {
         return Err(Error::bundle(&folder.path(ROSTER), "its officers are not those of the trusted roster"));
     }
-    let bundle = Bundle { folder, transcript, plan };
+    let scene = scene(&folder, plan, &transcript)?;
+    let mut bundle = Bundle { folder, transcript, scene };
     bundle.people(&plan_bytes)?;
-    let keys = bundle.keys()?;
-    let (policy, policy_bundle) = bundle.policy(&keys)?;
-    bundle.statements(&policy, &policy_bundle)?;
-    let certificates = bundle.certificates(&keys)?;
-    let crl = bundle.crl(&certificates[0])?;
+    bundle.keys()?;
+    let policy = bundle.policy()?;
+    let own = policy.as_ref().map(|(own, _)| own);
+    bundle.statements(own)?;
+    bundle.deeds()?;
+    let exceptions = evidence::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
+    for act in bundle.acts().into_iter().filter(|a| a.effect() == Effect::Signature) {
+        bundle.result(act)?;
+    }
+    let hierarchy = hierarchy_after(&bundle.scene, &bundle.transcript)?;
+    if crate::files::read(&bundle.folder.path(HIERARCHY))? != hierarchy.to_bytes() {
+        return Err(Error::bundle(&bundle.folder.path(HIERARCHY), "it is not what the ceremony left"));
+    }
 
-    let Bundle { folder, transcript, plan } = bundle;
+    let Bundle { folder, transcript, scene } = bundle;
+    let plan = scene.plan;
     let text = folder.text(TRANSCRIPT)?;
-    let cosigned = signers(&folder, &plan, TRANSCRIPT_SUBJECT, "transcript", text.as_bytes())?;
-    let exceptions = transcript.events().filter_map(|e| match e {
-        TranscriptEvent::Exception { what, disposition } => Some((what.clone(), disposition.clone())),
-        _ => None,
-    });
+    let cosigners = evidence::cosigners(&folder, &plan, text.as_bytes())?;
+    let made: Vec<_> = hierarchy.issued().skip(scene.base.as_ref().map_or(0, |b| b.issued().count())).collect();
+    let cross = made.iter().filter(|(ca, _)| ca.profile == "cross");
+    let (policy, policy_bundle) = policy.map_or((None, None), |((_, policy), bundle)| (Some(policy), Some(bundle)));
     Ok(VerifiedBundle {
         title: plan.title.clone(),
         plan_sha256: plan.sha256,
-        authorities: authorities(&plan, &certificates, closed_at),
-        crls: vec![crl],
+        authorities: authorities(&plan, &hierarchy, closed_at),
+        cross_certificates: cross.map(|(ca, certificate)| (ca.authority.clone(), certificate.der().to_vec())).collect(),
+        crls: if plan.acts.makes_crl() { vec![crl_record(&plan, hierarchy.crl())] } else { Vec::new() },
         policy_bundle,
         policy,
-        exceptions: exceptions.collect(),
-        cosigned,
+        exceptions,
+        cosigners,
         transcript_head: transcript.head(),
         closed_at,
         roster: plan.roster,
+        acts: plan.acts,
+        hierarchy,
     })
+}
+
+/// Verifies a bundle and those before it, `previous`, oldest first: each continues the one before. The trusted roster is
+/// that of the first; where a later plan has another, enough officers of the one before signed it.
+///
+/// # Errors
+/// As [`verify`], and when one does not continue the one before.
+pub fn verify_chain(previous: &[PathBuf], folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, Error> {
+    let mut last: Option<VerifiedBundle> = None;
+    for path in previous.iter().map(PathBuf::as_path).chain([folder]) {
+        let verified = verify(path, roster.filter(|_| last.is_none()))?;
+        if let Some(before) = &last {
+            let continues = verified.acts.continues();
+            if continues.is_none_or(|c| c.transcript != before.transcript_head || c.hierarchy != before.hierarchy.digest()) {
+                return Err(Error::bundle(path, format!("it does not continue the ceremony `{}`", before.title)));
+            }
+        }
+        last = Some(verified);
+    }
+    last.ok_or_else(|| Error::bundle(folder, "there is no bundle"))
 }
 
 /// The transcript's last line names every file with its digest; nothing is missing, changed or added.
@@ -120,7 +174,7 @@ fn manifest(folder: &Folder, transcript: &Transcript) -> Result<Timestamp, Error
 struct Bundle {
     folder: Folder,
     transcript: Transcript,
-    plan: Plan,
+    scene: Scene,
 }
 
 impl Bundle {
@@ -128,9 +182,13 @@ impl Bundle {
         Err(Error::bundle(&self.folder.path(TRANSCRIPT), reason))
     }
 
+    fn acts(&self) -> Vec<Act> {
+        Act::all(&self.scene.plan)
+    }
+
     fn quorum(&self, path: &Path, subject: &str, what: &'static str, message: &[u8]) -> Result<Vec<String>, Error> {
-        let signed = signers(&self.folder, &self.plan, subject, what, message)?;
-        let needed = self.plan.roster.threshold;
+        let signed = signers(&self.folder, &self.scene.plan, subject, what, message)?;
+        let needed = self.scene.plan.roster.threshold;
         if signed.len() < usize::try_from(needed).unwrap_or(usize::MAX) {
             return Err(Error::file(path)(ca_core::ceremony::CeremonyError::Quorum { what, needed, signed }));
         }
@@ -139,77 +197,108 @@ impl Bundle {
 
     /// The plan was signed before anything happened.
     fn people(&self, plan: &str) -> Result<(), Error> {
-        self.quorum(&self.folder.path(PLAN), "plan", "plan", plan.as_bytes())?;
+        plan_signers(&self.folder, &self.scene.plan, plan.as_bytes())?;
+        let (sha256, kind) = (self.scene.plan.sha256, self.scene.plan.kind());
         match self.transcript.events().next() {
-            Some(TranscriptEvent::Opened { plan_sha256, kind, .. }) if *plan_sha256 == self.plan.sha256 && *kind == self.plan.kind() => {}
+            Some(TranscriptEvent::Opened { plan_sha256, kind: k, .. }) if *plan_sha256 == sha256 && *k == kind => {}
             _ => return self.wrong("it does not begin by opening this plan"),
         }
         let openings = self.transcript.events().filter(|e| matches!(e, TranscriptEvent::Opened { .. })).count();
-        if openings == 1 { Ok(()) } else { self.wrong("it opens a ceremony twice") }
+        if openings != 1 {
+            return self.wrong("it opens a ceremony twice");
+        }
+        let taken = self.transcript.events().filter(|e| matches!(e, TranscriptEvent::RequestTaken { .. })).count();
+        if taken == wanted(&self.scene.plan).len() { Ok(()) } else { self.wrong("it took in other requests than the plan wants") }
     }
 
-    /// Exactly the planned keys were made, each announced before.
-    fn keys(&self) -> Result<Keys, Error> {
-        let planned = planned_keys(&self.plan);
-        let mut announced = BTreeSet::new();
+    /// Exactly the planned keys were made, each announced before, and each is in its device what the plan says.
+    fn keys(&mut self) -> Result<(), Error> {
+        let planned = planned_keys(&self.scene.plan);
+        let (mut announced, mut checked) = (BTreeSet::new(), BTreeSet::new());
         let mut keys = Keys::new();
         for event in self.transcript.events() {
-            let (label, place, algorithm) = match event {
-                TranscriptEvent::KeyIntended { label, place, algorithm } => (label, place, algorithm),
-                TranscriptEvent::KeyMade { label, place, algorithm, .. } => (label, place, algorithm),
+            let (label, place) = match event {
+                TranscriptEvent::KeyIntended { label, place, .. }
+                | TranscriptEvent::KeyMade { label, place, .. }
+                | TranscriptEvent::KeyChecked { label, place, .. } => (label, place),
                 _ => continue,
             };
-            let plan = planned.iter().find(|k| k.label == label && k.place == *place && k.algorithm == *algorithm);
-            let Some(plan) = plan else { return self.wrong(format!("the key `{label}` is not in the plan")) };
+            let Some(plan) = planned.iter().find(|k| k.label == label && k.place == *place) else {
+                return self.wrong(format!("the key `{label}` is not in the plan"));
+            };
             match event {
-                TranscriptEvent::KeyMade { public_key, .. } => {
-                    let algorithm = check_key(public_key).map_err(|e| Error::issuance(format!("key `{label}`"), e))?;
-                    let fresh = announced.contains(label) && algorithm == plan.algorithm && !keys.values().any(|k| k == public_key);
+                TranscriptEvent::KeyMade { public_key, algorithm, .. } => {
+                    let judged = check_key(public_key).map_err(|e| Error::issuance(format!("key `{label}`"), e))?;
+                    let others = keys.iter().map(|(name, key)| (name.as_str(), key));
+                    check_fresh(public_key, others).map_err(|e| Error::issuance(format!("key `{label}`"), e))?;
+                    let fresh = announced.contains(label) && judged == plan.algorithm && *algorithm == plan.algorithm;
                     if !fresh || keys.insert(plan.authority.clone(), public_key.clone()).is_some() {
                         return self.wrong(format!("the key `{label}` was made twice, unannounced, or is of another kind"));
                     }
                 }
-                _ if !announced.insert(label.clone()) => return self.wrong(format!("the key `{label}` is announced twice")),
+                TranscriptEvent::KeyChecked { device, attributes, attestation, .. } => {
+                    let wrong = |e| Error::issuance(format!("key `{label}`"), e);
+                    check_attributes(device.kind, attributes, plan.exportable_under.is_some()).map_err(wrong)?;
+                    let Some(key) = keys.get(plan.authority) else {
+                        return self.wrong(format!("the key `{label}` was checked before it was made"));
+                    };
+                    if let Some(attestation) = attestation {
+                        check_attestation(attestation, key, device, &self.scene.plan.attestation_roots).map_err(wrong)?;
+                    }
+                    checked.insert(label.clone());
+                }
+                TranscriptEvent::KeyIntended { algorithm, .. } if *algorithm != plan.algorithm || !announced.insert(label.clone()) => {
+                    return self.wrong(format!("the key `{label}` is announced twice, or as another kind"));
+                }
                 _ => {}
             }
         }
-        if keys.len() == planned.len() { Ok(keys) } else { self.wrong("a key of the plan was not made") }
+        if keys.len() != planned.len() || checked.len() != planned.len() {
+            return self.wrong("a key of the plan was not made, or its device was not asked about it");
+        }
+        self.scene.keys.extend(keys);
+        Ok(())
     }
 
-    fn policy(&self, keys: &Keys) -> Result<(Policy, PolicyBundle), Error> {
+    fn policy(&self) -> Result<Option<(OwnPolicy, PolicyBundle)>, Error> {
+        let plan = &self.scene.plan;
+        if !plan.has_policy() {
+            return Ok(None);
+        }
         let text = self.folder.text(POLICY)?;
-        if text != policy_text(&self.plan, keys)? {
+        if text != policy_text(plan, &self.scene.keys)? {
             return Err(Error::bundle(&self.folder.path(POLICY), "it is not the plan's policy for these keys"));
         }
         let path = self.folder.path(POLICY_BUNDLE);
         let bundle = PolicyBundle::from_json(&self.folder.text(POLICY_BUNDLE)?).map_err(Error::file(&path))?;
-        let name = Act::Policy.name(&self.plan);
+        let name = Act::Policy.name(plan);
         if bundle.policy != text || self.transcript.statement(&name) != Some(bundle.statement.as_str()) {
             return Err(Error::bundle(&path, "its policy or its statement is not this ceremony's"));
         }
-        let (policy, _) = bundle.verify(&self.plan.roster).map_err(Error::file(&path))?;
-        Ok((policy, bundle))
+        let (policy, _) = bundle.verify(&plan.roster).map_err(Error::file(&path))?;
+        Ok(Some(((text, policy), bundle)))
     }
 
     /// Each act has one statement that says exactly what was done, signed by enough people, begun in its time.
-    fn statements(&self, policy: &Policy, bundle: &PolicyBundle) -> Result<(), Error> {
-        let acts = Act::all(&self.plan);
-        let policy_sha256 = sha256(bundle.policy.as_bytes());
+    fn statements(&self, policy: Option<&OwnPolicy>) -> Result<(), Error> {
+        let (plan, acts) = (&self.scene.plan, self.acts());
+        let own = policy.map(|(text, policy)| (policy, sha256(text.as_bytes())));
+        let (version, policy_sha256) = self.scene.policy_named(own);
         let mut nonces = BTreeSet::new();
         for act in &acts {
-            let name = act.name(&self.plan);
+            let name = act.name(plan);
             let path = self.folder.statement(&name);
             let text = self.folder.text(&format!("statements/{name}.json"))?;
             if self.transcript.statement(&name) != Some(text.as_str()) {
                 return Err(Error::bundle(&path, "the transcript has another statement of this name"));
             }
             let statement = Statement::parse(text.as_bytes()).map_err(Error::file(&path))?;
-            let expected = operation(*act, &self.plan, &self.transcript, policy, policy_sha256)?;
+            let expected = self.scene.operation(*act, &self.transcript, own)?;
             let same = statement.operation == expected
-                && statement.authority == self.plan.root.authority
-                && statement.plan_sha256 == self.plan.sha256
+                && statement.authority == plan.root.authority
+                && statement.plan_sha256 == plan.sha256
                 && statement.policy_sha256 == policy_sha256
-                && statement.policy_version == policy.version;
+                && statement.policy_version == version;
             if !same || !nonces.insert(statement.nonce.clone()) {
                 return Err(Error::bundle(&path, "it allows something else than what was done"));
             }
@@ -222,32 +311,44 @@ impl Bundle {
             TranscriptEvent::Completed { .. } => (i, c + 1),
             _ => (i, c),
         });
+        let signatures = acts.iter().filter(|a| a.effect() == Effect::Signature).count();
         // One approval, one act, one result; and no result beside those.
-        if prepared != acts.len() || intents != acts.len() - 1 || completions != acts.len() - 1 {
+        if prepared != acts.len() || intents != signatures || completions != signatures {
             return self.wrong("it has statements, intents or results beside those of the plan");
         }
         Ok(())
     }
 
+    /// Whether `event` is what `act` comes to.
+    fn ends(&self, act: Act, name: &str, event: &TranscriptEvent) -> bool {
+        match event {
+            TranscriptEvent::Completed { completion } => completion.attempt == act.attempt(&self.scene.plan),
+            TranscriptEvent::PolicyApproved { name: n } => n == name && act == Act::Policy,
+            TranscriptEvent::Done { name: n } => n == name && act.effect() == Effect::Word && act != Act::Policy,
+            TranscriptEvent::Destroyed { label, .. } => match (act, &self.scene.plan.acts) {
+                (Act::Destroy(i), Acts::Destroy { key, .. }) => key[i].key == *label,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// Intent, statement, approval, beginning and result follow in this order.
     fn order(&self, act: Act, name: &str, statement: &Statement) -> Result<(), String> {
-        let attempt = act.attempt(&self.plan);
-        let mut stage = if act == Act::Policy { 1 } else { 0 };
+        let attempt = act.attempt(&self.scene.plan);
+        let mut stage = if act.effect() == Effect::Signature { 0 } else { 1 };
         for line in self.transcript.lines() {
             stage = match (&line.entry, stage) {
-                (TranscriptEvent::Intent { intent }, 0) if intent.attempt == attempt => 1,
+                (TranscriptEvent::Intent { intent }, 0) if intent.attempt == attempt && intent.at == line.at => 1,
                 (TranscriptEvent::Prepared { name: n, .. }, 1) if n == name => 2,
                 (TranscriptEvent::Approved { name: n, .. }, 2 | 3) if n == name => {
                     statement.check_time(line.at).map_err(|e| e.to_string())?;
                     3
                 }
                 (TranscriptEvent::Began { name: n }, 3 | 4) if n == name => 4,
-                (TranscriptEvent::Completed { completion }, 4) if completion.attempt == attempt => 5,
-                (TranscriptEvent::PolicyApproved { name: n }, 4) if n == name && act == Act::Policy => 5,
+                (event, 4) if self.ends(act, name, event) => 5,
                 (TranscriptEvent::Intent { intent }, _) if intent.attempt == attempt => return Err("its intent is out of order".to_owned()),
-                (TranscriptEvent::Completed { completion }, _) if completion.attempt == attempt => {
-                    return Err("its result was on record before its approval".to_owned());
-                }
+                (event, _) if self.ends(act, name, event) => return Err("its result was on record before its approval".to_owned()),
                 (
                     TranscriptEvent::Prepared { name: n, .. }
                     | TranscriptEvent::Approved { name: n, .. }
@@ -262,111 +363,168 @@ impl Bundle {
         if stage == 5 { Ok(()) } else { Err("its act did not come to its end".to_owned()) }
     }
 
-    fn intent(&self, act: Act) -> Result<&Intent, Error> {
-        let name = act.name(&self.plan);
-        let Some(intent) = act.intent(&self.plan, &self.transcript) else { return self.wrong(format!("no intent for `{name}`")) };
-        let tbs = match &intent.content {
-            IntentContent::Certificate(c) => &c.tbs,
-            IntentContent::Crl(c) => &c.tbs,
+    /// What devices did besides signing is what the plan says, and their inventories agree.
+    fn deeds(&self) -> Result<(), Error> {
+        let target = self.scene.target();
+        let (mut imported, mut destroyed, mut wrapped) = (0, Vec::new(), 0);
+        let pinned = |label: &KeyLabel| match &self.scene.plan.acts {
+            Acts::Backup { key, .. } | Acts::Destroy { key, .. } => key.iter().find(|k| k.key == *label).map(|k| k.public_key_sha256),
+            Acts::Restore { key, .. } => key.iter().find(|k| k.key == *label).map(|k| k.public_key_sha256),
+            _ => None,
         };
-        if intent.leaf != intent_leaf(intent) || intent.tbs_sha256 != sha256(tbs) || intent.authority != self.plan.root.authority {
+        for event in self.transcript.events() {
+            match event {
+                TranscriptEvent::Imported { label, place, public_key } => {
+                    imported += 1;
+                    if *place != target || pinned(label) != Some(public_key.spki_sha256()) {
+                        return self.wrong(format!("the copy of `{label}` yields another public key, or went elsewhere"));
+                    }
+                }
+                TranscriptEvent::Wrapped { .. } => wrapped += 1,
+                TranscriptEvent::Destroyed { label, place } if *place == target && pinned(label).is_some() => {
+                    destroyed.push(label.as_str())
+                }
+                TranscriptEvent::Destroyed { label, .. } => return self.wrong(format!("the key `{label}` is not in the plan")),
+                _ => {}
+            }
+        }
+        let (imports, wraps, deaths) = match &self.scene.plan.acts {
+            Acts::Backup { key, .. } => (key.len(), key.len(), 0),
+            Acts::Restore { key, .. } => (key.len(), 0, 0),
+            Acts::Destroy { key, .. } => (0, 0, key.len()),
+            _ => (0, 0, 0),
+        };
+        if (imported, wrapped, destroyed.len()) != (imports, wraps, deaths) {
+            return self.wrong("it has copies or destructions beside those of the plan");
+        }
+        if deaths == 0 {
+            return Ok(());
+        }
+        let lists: Vec<_> = self
+            .transcript
+            .events()
+            .filter_map(|e| match e {
+                TranscriptEvent::Inventory { place, objects, .. } if *place == target => Some(objects),
+                _ => None,
+            })
+            .collect();
+        let [before, after] = lists.as_slice() else { return self.wrong("it does not list what the device held before and after") };
+        let expected: Vec<_> = before.iter().filter(|o| !destroyed.contains(&o.label.as_str())).cloned().collect();
+        if before.len() == expected.len() || inventory_digest(after) != inventory_digest(&expected) {
+            return self.wrong("what the device held afterwards is not what it held before without the destroyed keys");
+        }
+        Ok(())
+    }
+
+    fn intent(&self, act: Act) -> Result<&Intent, Error> {
+        let name = act.name(&self.scene.plan);
+        let Some(intent) = act.intent(&self.scene.plan, &self.transcript) else { return self.wrong(format!("no intent for `{name}`")) };
+        let tbs = intent.content.tbs();
+        if intent.leaf != intent_leaf(intent)
+            || intent.tbs_sha256 != sha256(tbs)
+            || intent.authority != self.scene.plan.root.authority
+            || !is_of(act, intent)
+        {
             return self.wrong(format!("the intent for `{name}` does not agree with itself"));
         }
         Ok(intent)
     }
 
-    /// The released file of an act holds exactly the transcript's result, over exactly the intent's bytes.
-    fn released(&self, act: Act, tbs: &[u8], signed_tbs: &[u8], der: &[u8]) -> Result<(), Error> {
-        let (name, bytes) = released_file(act, &self.plan, der);
-        if crate::files::read(&self.folder.path(&name))? != bytes {
-            return Err(Error::bundle(&self.folder.path(&name), "it is not the transcript's result"));
-        }
-        if tbs == signed_tbs { Ok(()) } else { Err(Error::bundle(&self.folder.path(&name), "other bytes were signed than were approved")) }
-    }
-
-    /// The root's certificate, then those of the issuing authorities.
-    fn certificates(&self, keys: &Keys) -> Result<Vec<Certificate>, Error> {
-        let mut certificates: Vec<Certificate> = Vec::new();
-        for act in Act::all(&self.plan) {
-            let path = match act {
-                Act::Root => format!("certs/{}.pem", self.plan.root.authority),
-                Act::Issuing(i) => format!("certs/{}.pem", self.plan.issuing[i].authority),
-                Act::RootCrl | Act::Policy => continue,
-            };
-            let path = self.folder.path(&path);
-            let intent = self.intent(act)?;
-            let IntentContent::Certificate(content) = &intent.content else { return self.wrong("a certificate's intent is a CRL's") };
-            let Some(certificate) = completed_certificate(act, &self.plan, &self.transcript)? else {
-                return self.wrong(format!("`{}` was not signed", act.name(&self.plan)));
-            };
-            self.released(act, &content.tbs, certificate.tbs_der(), certificate.der())?;
-            let drawn = Drawn::recorded(intent);
-            let refused = |e: &dyn std::fmt::Display| Error::bundle(&path, e.to_string());
-            let (expected, linted) = match (act, certificates.first()) {
-                (Act::Issuing(i), Some(root)) => {
-                    let issuing = &self.plan.issuing[i];
-                    let request = issuing_request(&self.plan, issuing, &keys[&issuing.authority], &drawn)?;
-                    let issuer = Issuer::new(root.clone()).map_err(|e| refused(&e))?;
-                    let expected = build_intermediate(&request, &issuer).map_err(|e| refused(&e))?;
-                    (expected, lint_intermediate(certificate.tbs_der(), &request, &issuer))
-                }
-                _ => {
-                    let request = root_request(&self.plan, &keys[&self.plan.root.authority], &drawn)?;
-                    let expected = build_root(&request).map_err(|e| refused(&e))?;
-                    (expected, lint_root(certificate.tbs_der(), &request))
-                }
-            };
-            if expected != content.tbs {
-                return Err(refused(&"it is not what the plan and the keys give"));
-            }
-            linted.map_err(|findings| refused(&list(&findings)))?;
-            certificate.is_signed_by(certificates.first().unwrap_or(&certificate)).map_err(|e| refused(&e))?;
-            certificates.push(certificate);
-        }
-        Ok(certificates)
-    }
-
-    fn crl(&self, root: &Certificate) -> Result<CrlRecord, Error> {
-        let path = self.folder.path(&format!("crls/{}.crl", self.plan.root.authority));
+    /// What an act signed: the released file holds exactly the transcript's result, over exactly the intent's bytes,
+    /// which are exactly what the plan and the keys give; the second library verifies it, and the lint passes again.
+    fn result(&self, act: Act) -> Result<(), Error> {
+        let plan = &self.scene.plan;
+        let intent = self.intent(act)?;
+        let Some(completion) = self.transcript.completion(&intent.attempt) else {
+            return self.wrong(format!("`{}` was not signed", act.name(plan)));
+        };
+        let signed = &completion.signed.0;
+        let (name, bytes) = released_file(act, plan, signed);
+        let path = self.folder.path(&name);
         let refused = |e: &dyn std::fmt::Display| Error::bundle(&path, e.to_string());
-        let intent = self.intent(Act::RootCrl)?;
-        let IntentContent::Crl(content) = &intent.content else { return self.wrong("a CRL's intent is a certificate's") };
-        let Some(completion) = self.transcript.completion(&intent.attempt) else { return self.wrong("the root's CRL was not signed") };
-        let crl = Crl::from_der(&completion.signed.0).map_err(|e| refused(&e))?;
-        self.released(Act::RootCrl, &content.tbs, crl.tbs_der(), crl.der())?;
-        let header = crl_header(&self.plan, root, &Drawn::recorded(intent));
-        if build_crl_tbs(&header, std::iter::empty()).map_err(|e| refused(&e))? != content.tbs {
+        if crate::files::read(&path)? != bytes {
+            return Err(refused(&"it is not the transcript's result"));
+        }
+        let drawn = Drawn::recorded(intent);
+        let blueprint = self.scene.blueprint(act, &self.transcript, &drawn)?;
+        if !drawn.is_dated_as(intent) || blueprint.bytes().map_err(|e| refused(&e))? != intent.content.tbs() {
             return Err(refused(&"it is not what the plan and the keys give"));
         }
-        lint_crl(crl.tbs_der(), &header).map_err(|findings| refused(&list(&findings)))?;
-        crl.is_signed_by(root).map_err(|e| refused(&e))?;
-        Ok(CrlRecord {
-            authority: self.plan.root.authority.clone(),
-            scope: CrlScope::FULL,
-            number: header.number,
-            this_update: header.this_update,
-            next_update: header.next_update,
-            ledger_number: 0,
-            der: crl.der().to_vec(),
-        })
+        blueprint.lint(intent.content.tbs()).map_err(|e| refused(&e))?;
+        let other = || refused(&"other bytes were signed than were approved");
+        match act {
+            Act::RootCrl => {
+                let crl = Crl::from_der(signed).map_err(|e| refused(&e))?;
+                if crl.tbs_der() != intent.content.tbs() {
+                    return Err(other());
+                }
+                crl.is_signed_by(&self.root()?).map_err(|e| refused(&e))
+            }
+            Act::Backup(_) | Act::Restore(_) => {
+                let (test, signature) = KeyTest::parse_signed(signed).map_err(|e| refused(&e))?;
+                if test.to_bytes() != intent.content.tbs() {
+                    return Err(other());
+                }
+                verify_signature(&test.public_key, intent.algorithm, intent.content.tbs(), &signature).map_err(|e| refused(&e))
+            }
+            _ => {
+                let certificate = Certificate::from_der(signed).map_err(|e| refused(&e))?;
+                if certificate.tbs_der() != intent.content.tbs() {
+                    return Err(other());
+                }
+                certificate.is_signed_by(&self.root()?).map_err(|e| refused(&e))
+            }
+        }
+    }
+
+    /// The root's certificate: of the ceremony itself, or of the hierarchy that it continues.
+    fn root(&self) -> Result<Certificate, Error> {
+        if let Some(base) = &self.scene.base {
+            return Ok(base.root().clone());
+        }
+        match self.transcript.completion(&Act::Root.attempt(&self.scene.plan)) {
+            Some(completion) => Certificate::from_der(&completion.signed.0).map_err(|e| Error::issuance("root certificate", e)),
+            None => self.wrong("the root was not signed"),
+        }
     }
 }
 
-fn authorities(plan: &Plan, certificates: &[Certificate], at: Timestamp) -> Vec<Authority> {
-    let planned = planned_keys(plan);
-    let made = planned.iter().zip(certificates).enumerate().map(|(i, (key, certificate))| {
-        let online = key.place == KeyPlace::Online;
-        Authority {
-            name: key.authority.clone(),
-            kind: if online { AuthorityKind::Issuing } else { AuthorityKind::Root },
+fn authorities(plan: &Plan, hierarchy: &Hierarchy, at: Timestamp) -> Vec<Authority> {
+    let root = Authority {
+        name: plan.root.authority.clone(),
+        kind: AuthorityKind::Root,
+        certificate: hierarchy.root().der().to_vec(),
+        issuer: None,
+        key: None,
+        is_default: false,
+        imported_at: at,
+    };
+    let issuing = plan.issuing.iter().enumerate().filter_map(|(i, issuing)| {
+        let (_, certificate) =
+            hierarchy.issued().filter(|(ca, _)| ca.authority == issuing.authority && ca.profile == "intermediate").last()?;
+        Some(Authority {
+            name: issuing.authority.clone(),
+            kind: AuthorityKind::Issuing,
             certificate: certificate.der().to_vec(),
-            issuer: online.then(|| plan.root.authority.clone()),
-            key: online.then(|| key.label.clone()),
-            is_default: i == 1,
+            issuer: Some(plan.root.authority.clone()),
+            key: Some(issuing.key.clone()),
+            is_default: i == 0 && plan.acts == Acts::First,
             imported_at: at,
-        }
+        })
     });
-    made.collect()
+    [root].into_iter().chain(issuing).collect()
+}
+
+fn crl_record(plan: &Plan, crl: &Crl) -> CrlRecord {
+    CrlRecord {
+        authority: plan.root.authority.clone(),
+        scope: CrlScope::FULL,
+        number: crl.number(),
+        this_update: crl.this_update(),
+        next_update: crl.next_update(),
+        ledger_number: 0,
+        der: crl.der().to_vec(),
+    }
 }
 
 pub(crate) fn list(findings: &[Finding]) -> String {

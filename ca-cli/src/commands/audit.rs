@@ -72,6 +72,8 @@ fn to_line(row: &AuditRow) -> String {
             let (action, object) = match &intent.content {
                 IntentContent::Certificate(c) => ("certificate.intent", c.serial.to_string()),
                 IntentContent::Crl(c) => ("crl.intent", format!("{}/{}", c.scope, c.number)),
+                IntentContent::Request(a) => ("request.intent", a.spki_sha256.to_string()),
+                IntentContent::KeyTest(a) => ("key-test.intent", a.spki_sha256.to_string()),
             };
             format!(
                 "{}  {action:<22} {object} at {} by {}: to be signed, SHA-256 {}",

@@ -22,7 +22,9 @@ pub(crate) async fn check(config: &Config, output: Output) -> anyhow::Result<()>
     };
     let services = open_service_keys(config).map(|keys| {
         let ocsp: Vec<&str> = keys.ocsp.iter().map(|(name, _)| name.as_str()).collect();
-        format!("master, server, OCSP for {}", if ocsp.is_empty() { "none".to_owned() } else { ocsp.join(", ") })
+        let server = if keys.server.is_some() { ", server" } else { "" };
+        let ocsp = if ocsp.is_empty() { "none".to_owned() } else { ocsp.join(", ") };
+        format!("master{server}, OCSP for {ocsp}, {} held by other processes", keys.elsewhere.len())
     });
     let folder = config.store.path.parent().is_some_and(std::path::Path::is_dir);
     let store = if folder {

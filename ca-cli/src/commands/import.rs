@@ -35,32 +35,41 @@ pub(crate) async fn import(config: &Config, bundle: &Path) -> anyhow::Result<()>
     opened.close().await;
     result?;
     let names: Vec<&str> = verified.authorities.iter().map(|a| a.name.as_str()).collect();
+    let mut with: Vec<String> = verified.policy.iter().map(|p| format!("policy version {}", p.version)).collect();
+    with.extend(verified.crls.iter().map(|c| format!("CRL number {} of {}", c.number, c.authority)));
+    with.extend(verified.cross_certificates.iter().map(|(authority, _)| format!("a cross-certificate of {authority}")));
+    let with = if with.is_empty() { String::new() } else { format!(", with {}", with.join(", ")) };
     print(&format!(
-        "Imported {} from the {} ceremony `{}`, with policy version {}. Start it: ca serve\n",
+        "Imported {} from the {} ceremony `{}` ({}){with}. Start it: ca serve\n",
         names.join(", "),
         verified.roster.kind,
         verified.title,
-        verified.policy.version
+        verified.acts.name(),
     ))
 }
 
 /// Inserts what a verified bundle has: all of it, or what of it is missing.
 pub(crate) async fn import_verified(opened: &SqliteStore, verified: &VerifiedBundle) -> anyhow::Result<()> {
     let now = SystemClock.now();
-    let (policy, names) = verified
-        .policy_bundle
-        .verify(&verified.roster)
-        .map_err(|e| failure(Exit::Refused, format!("the bundle's policy is refused: {e}")))?;
     let authorities: Vec<Authority> = verified.authorities.iter().cloned().map(|a| Authority { imported_at: now, ..a }).collect();
-    let audit = entry("ceremony.import", &verified.title, names.clone(), json!({ "plan_sha256": verified.plan_sha256 }));
+    let officers = verified.roster.officers.iter().map(|o| o.name.clone()).collect();
+    let audit = entry(
+        "ceremony.import",
+        &verified.title,
+        officers,
+        json!({ "kind": verified.acts.name(), "plan_sha256": verified.plan_sha256, "transcript": verified.transcript_head }),
+    );
     opened.import_authorities(&authorities, &verified.crls, &audit).await.map_err(store)?;
+    let Some(bundle) = &verified.policy_bundle else { return Ok(()) };
+    let (policy, names) =
+        bundle.verify(&verified.roster).map_err(|e| failure(Exit::Refused, format!("the bundle's policy is refused: {e}")))?;
     // A later policy that the officers approved since stands; the bundle's first one does not replace it.
     match opened.policy().await.map_err(store)? {
         Some((version, _)) if version > policy.version => Ok(()),
         _ => {
             // What the next start will demand: the officers who stand now, if there was a change since.
-            standing(opened, &verified.roster, &policy, &verified.policy_bundle).await?;
-            put(opened, &policy, names, &verified.policy_bundle).await
+            standing(opened, &verified.roster, &policy, bundle).await?;
+            put(opened, &policy, names, bundle).await
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) use crl::crl;
 pub(crate) use generate::{completions, man};
 pub(crate) use grant::grant;
 pub(crate) use import::{approve, import, import_verified};
-pub(crate) use keys::{keys, service_key};
+pub(crate) use keys::keys;
 pub(crate) use officer::officer;
 pub(crate) use policy::policy;
 pub(crate) use status::status;

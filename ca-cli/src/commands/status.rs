@@ -22,6 +22,7 @@ fn to_json(report: &StatusReport) -> Value {
         "anchor_trouble": report.anchor_trouble, "stopped": report.stopped,
         "responder_not_ready": report.responder_not_ready, "keystore_error": report.keystore_error,
         "policy": { "version": report.policy_version, "officers": report.policy_officers, "rehearsal": report.rehearsal },
+        "store_socket": { "refused_peers": report.refused_store_peers, "refused_commands": report.refused_store_commands },
         "backlog": { "waiting": report.backlog, "oldest": time(report.backlog_oldest) },
         "authorities": report.authorities.iter().map(|a| json!({
             "name": a.name, "default": a.is_default, "root": a.root, "not_after": time(a.not_after), "crl_number": a.crl_number,
@@ -52,6 +53,12 @@ fn to_text(report: &StatusReport) -> String {
         if report.rehearsal { " (a rehearsal: nothing of it counts in production)" } else { "" },
     );
     troubles.iter().for_each(|t| out.push_str(&format!("  {t}\n")));
+    if report.refused_store_peers + report.refused_store_commands > 0 {
+        out.push_str(&format!(
+            "ALARM: the store's socket refused {} connections and {} commands (hint: `ca audit tail`, action store.refuse; the log tells the users)\n",
+            report.refused_store_peers, report.refused_store_commands
+        ));
+    }
     if report.stopped {
         out.push_str("ISSUANCE IS STOPPED: orders wait until officers let it go on; revocations, CRLs and OCSP go on\n");
     }

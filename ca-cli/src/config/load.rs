@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ca_service::config::{check_bounds, check_listen, check_url, read_text};
+
 use super::Config;
 use crate::exit::configuration;
 
@@ -10,8 +12,6 @@ const DEFAULT_PATH: &str = "/etc/countersign/ca.toml";
 
 /// The environment variable that names the file.
 const VARIABLE: &str = "CA_CONFIG";
-
-const MAX_BYTES: u64 = 1 << 20;
 
 /// The path of the configuration: the one given, else `$CA_CONFIG`, else the usual place.
 pub(crate) fn find(given: Option<&Path>) -> PathBuf {
@@ -24,16 +24,8 @@ pub(crate) fn find(given: Option<&Path>) -> PathBuf {
 impl Config {
     /// Reads the file at `path`.
     pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
-        let shown = path.display();
-        let hint = "(hint: name it with --config FILE or $CA_CONFIG)";
-        let unreadable = |e: std::io::Error| configuration(format!("cannot read the configuration {shown}: {e} {hint}"));
-        if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
-            return Err(configuration(format!("the configuration {shown} has more than {MAX_BYTES} bytes")));
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let folder = std::path::absolute(path).map_err(unreadable)?;
-        let folder = folder.parent().unwrap_or_else(|| Path::new("/"));
-        Self::parse(&text, folder).map_err(|reason| configuration(format!("the configuration {shown}: {reason}")))
+        let (text, folder) = read_text(path, "(hint: name it with --config FILE or $CA_CONFIG)")?;
+        Self::parse(&text, &folder).map_err(|reason| configuration(format!("the configuration {}: {reason}", path.display())))
     }
 
     /// Reads its text; relative paths start at `folder`.
@@ -45,40 +37,33 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        for (key, url, schemes) in [("acme.url", &self.acme.url, &["https://"][..]), ("status.url", &self.status.url, &["http://"][..])] {
-            let host = schemes.iter().find_map(|s| url.strip_prefix(s)).map(|h| h.trim_end_matches('/'));
-            let plain = |h: &str| !h.is_empty() && h.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@\"".contains(&b));
-            if !host.is_some_and(plain) {
-                return Err(format!("{key} is `{url}`, not {}HOST[:PORT] without a path", schemes.join(" or ")));
-            }
-        }
+        check_url("acme.url", &self.acme.url, "https://")?;
+        check_url("status.url", &self.status.url, "http://")?;
+        // A worker by itself has none.
         for (key, addresses) in [("acme.listen", &self.acme.listen), ("status.listen", &self.status.listen)] {
-            if addresses.is_empty() || addresses.len() > 16 {
-                return Err(format!("{key} needs 1 to 16 addresses, for example [\"127.0.0.1:14000\"]"));
+            if !addresses.is_empty() {
+                check_listen(key, addresses)?;
             }
         }
         self.status.never_issued.parse::<ocsp_responder::NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
         let l = &self.limits;
-        let bounded = [
-            ("connections", u64::from(l.connections), 1, 100_000),
-            ("request_seconds", l.request_seconds, 1, 300),
-            ("worker_wait_seconds", l.worker_wait_seconds, 1, 60),
-            ("backlog_seconds", l.backlog_seconds, 1, 3600),
-            ("order_seconds", l.order_seconds, 60, 30 * 86_400),
-            ("ocsp_validity_seconds", l.ocsp_validity_seconds, 60, 7 * 86_400),
-            ("ocsp_cache_mib", l.ocsp_cache_mib, 1, 16 * 1024),
-            ("drain_seconds", l.drain_seconds, 1, 300),
-        ];
-        match bounded.into_iter().find(|(_, value, low, high)| !(low..=high).contains(&value)) {
-            Some((key, value, low, high)) => Err(format!("limits.{key} is {value}, not {low} to {high}")),
-            None => Ok(()),
-        }
+        check_bounds(&[
+            ("limits.connections", u64::from(l.connections), 1, 100_000),
+            ("limits.request_seconds", l.request_seconds, 1, 300),
+            ("limits.worker_wait_seconds", l.worker_wait_seconds, 1, 60),
+            ("limits.backlog_seconds", l.backlog_seconds, 1, 3600),
+            ("limits.order_seconds", l.order_seconds, 60, 30 * 86_400),
+            ("limits.ocsp_validity_seconds", l.ocsp_validity_seconds, 60, 7 * 86_400),
+            ("limits.ocsp_cache_mib", l.ocsp_cache_mib, 1, 16 * 1024),
+            ("limits.drain_seconds", l.drain_seconds, 1, 300),
+        ])
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec, SoftwareSpec, UnsealSpec};
+    use ca_core::ports::FirmwareVersion;
+    use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec, SoftwareSpec, UnsealSpec, YubiHsmKeySpec, YubiHsmSpec};
 
     use super::super::{LimitsConfig, LogConfig, LogFormat};
     use super::*;
@@ -116,6 +101,18 @@ mod tests {
             sessions: 4,
         };
         assert_eq!(config.keystore, KeyStoreSpec::Pkcs11(expected));
+
+        let yubihsm: Vec<&str> = section.lines().filter_map(|l| l.strip_prefix("#   ")).collect();
+        let text = format!("{before}[keystore]\n{}\n[{after}", yubihsm.join("\n"));
+        let config = Config::parse(&text, Path::new("/etc/countersign")).unwrap();
+        let expected = YubiHsmSpec {
+            connector: "127.0.0.1:12345".parse().unwrap(),
+            serial: "12345678".to_owned(),
+            minimum_firmware: FirmwareVersion(2, 4, 0),
+            domains: vec![1],
+            keys: vec![YubiHsmKeySpec { id: 12, credential: CredentialSpec::File("/run/credentials/ca/signer".into()) }],
+        };
+        assert_eq!(config.keystore, KeyStoreSpec::YubiHsm(expected));
     }
 
     #[test]
@@ -147,7 +144,7 @@ mod tests {
         check("format = \"text\"", "format = \"xml\"", "xml");
         let mut config = Config::parse(SAMPLE, Path::new("/")).unwrap();
         config.log.format = LogFormat::Json;
-        config.acme.listen.clear();
+        config.acme.listen = vec![config.acme.listen[0]; 17];
         assert!(config.check().unwrap_err().contains("acme.listen"));
     }
 

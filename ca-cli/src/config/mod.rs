@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use acme_server::AcmeSection;
 use ca_core::model::AuthorityName;
 use ca_keystore::{KeyStoreSpec, UnsealSpec};
 use serde::Deserialize;
 
 mod load;
+mod user;
 
+pub(crate) use ca_service::logging::{LogConfig, LogFormat};
 pub(crate) use load::find;
+pub(crate) use user::User;
 
 /// The whole file. Relative paths start at the folder that the file is in.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -30,7 +34,7 @@ pub(crate) struct Config {
     pub(crate) keystore: KeyStoreSpec,
     /// Keys of this CA's own services.
     pub(crate) service_keys: ServiceKeysConfig,
-    /// The ACME service.
+    /// The ACME service; a worker by itself does not listen, and tells its URL with each grant.
     pub(crate) acme: AcmeSection,
     /// The OCSP responder, CRLs and issuer certificates.
     pub(crate) status: StatusSection,
@@ -54,6 +58,23 @@ pub(crate) struct StoreConfig {
     /// The SQLite database. It is made where it is missing; `-wal`, `-shm` and `.lock` files stand beside it. One
     /// process owns it. Keep it on a local disk.
     pub(crate) path: PathBuf,
+    /// Where other processes send the commands of their role.
+    #[serde(default)]
+    pub(crate) socket: Option<StoreSocketConfig>,
+}
+
+/// `[store.socket]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreSocketConfig {
+    /// The Unix socket. Any user may connect; who has no role here is turned away.
+    pub(crate) path: PathBuf,
+    /// The users that the ACME server runs as.
+    #[serde(default)]
+    pub(crate) acme: Vec<User>,
+    /// The users that the OCSP responder runs as. Nobody has both roles.
+    #[serde(default)]
+    pub(crate) responder: Vec<User>,
 }
 
 /// `[trust]`
@@ -85,37 +106,24 @@ pub(crate) struct ServiceKeysConfig {
     /// bound its accounts yet.
     pub(crate) master: PathBuf,
     /// The TLS key of the ACME server. Its certificate comes from this CA, if the policy has it among the own ones.
-    pub(crate) server: PathBuf,
+    /// `ca serve` needs it.
+    #[serde(default)]
+    pub(crate) server: Option<PathBuf>,
     /// The delegated OCSP key of each authority that answers are signed for.
     #[serde(default)]
     pub(crate) ocsp: BTreeMap<AuthorityName, PathBuf>,
-}
-
-/// `[acme]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AcmeSection {
-    /// The addresses to listen on, over TLS.
-    pub(crate) listen: Vec<SocketAddr>,
-    /// The URL under which clients reach them, without a path. It stands in every ACME URL; certificates don't
-    /// have it.
-    pub(crate) url: String,
-    /// The terms of service; with this URL, new accounts must agree.
+    /// The public halves of keys that other processes hold: the worker issues their certificates too, where the
+    /// policy pins them.
     #[serde(default)]
-    pub(crate) terms_of_service: Option<String>,
-    /// The CA's web site, for the directory.
-    #[serde(default)]
-    pub(crate) website: Option<String>,
-    /// Profiles to keep off the directories, though the policy has them: a site may narrow, never widen.
-    #[serde(default)]
-    pub(crate) hide_profiles: Vec<String>,
+    pub(crate) public: Vec<PathBuf>,
 }
 
 /// `[status]`
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StatusSection {
-    /// The addresses to listen on, in plain HTTP, as the standards have it.
+    /// The addresses to listen on, in plain HTTP, as the standards have it; a worker by itself has none.
+    #[serde(default)]
     pub(crate) listen: Vec<SocketAddr>,
     /// The URL under which relying parties reach them, without a path. It is baked into every certificate: choose a
     /// name that will stay.
@@ -181,32 +189,6 @@ impl Default for LimitsConfig {
     }
 }
 
-/// `[log]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct LogConfig {
-    /// `text`, or `json`: one object a line.
-    pub(crate) format: LogFormat,
-    /// What is logged, in the syntax of tracing's filters: `info`, or `warn,acme_server=debug`.
-    pub(crate) filter: String,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
-    }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 fn default_never_issued() -> String {
     "unknown".to_owned()
 }
@@ -219,8 +201,9 @@ impl Config {
         at(&mut self.trust.roster);
         self.anchor.iter_mut().for_each(|anchor| at(&mut anchor.file));
         at(&mut self.service_keys.master);
-        at(&mut self.service_keys.server);
-        self.service_keys.ocsp.values_mut().for_each(at);
+        self.store.socket.iter_mut().for_each(|socket| at(&mut socket.path));
+        let keys = &mut self.service_keys;
+        keys.server.iter_mut().chain(keys.ocsp.values_mut()).chain(&mut keys.public).for_each(at);
         at(&mut self.control.socket);
         self.operator.key.iter_mut().for_each(at);
         self.keystore.resolve(base);

@@ -215,6 +215,10 @@ pub(crate) struct StatusReport {
     pub(crate) stopped: bool,
     /// Why authority keys cannot be used, if they cannot.
     pub(crate) keystore_error: Option<String>,
+    /// How many connections to the store's socket were refused since the start.
+    pub(crate) refused_store_peers: u64,
+    /// How many commands there were refused: no part of this product sends such.
+    pub(crate) refused_store_commands: u64,
     /// How many requests wait.
     pub(crate) backlog: u64,
     /// Since when the oldest does.

@@ -2,19 +2,20 @@
 
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ca_service::unix::UnixSocket;
 use tokio::io::BufReader;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
 use super::frame::{MAX_REQUEST, read, write};
 use super::protocol::{ControlAnswer, ControlRequest};
-use crate::exit::{Exit, failure};
+use crate::exit::{Exit, configuration};
 
 const MAX_CONNECTIONS: usize = 32;
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -29,46 +30,27 @@ pub(crate) trait Answers: Send + Sync {
 
 /// A bound control socket; its file goes away with it.
 pub(crate) struct ControlSocket {
-    listener: UnixListener,
-    path: PathBuf,
+    socket: UnixSocket,
     uid: u32,
 }
 
 impl ControlSocket {
     /// Binds `path`. A socket file that a dead process left is replaced; a live one's is not.
     pub(crate) async fn bind(path: &Path) -> anyhow::Result<Self> {
-        let shown = path.display();
-        let wrong = |e: io::Error| {
-            failure(
-                Exit::Configuration,
-                format!(
-                    "cannot make the control socket {shown}: {e} (hint: its folder must exist and belong to this user, and a path has at most 107 bytes)"
-                ),
-            )
-        };
-        if path.exists() {
-            if UnixStream::connect(path).await.is_ok() {
-                return Err(failure(
-                    Exit::Temporary,
-                    format!("another instance answers at {shown} (hint: stop it, or give this one its own control.socket)"),
-                ));
-            }
-            std::fs::remove_file(path).map_err(wrong)?;
-        }
-        let listener = UnixListener::bind(path).map_err(wrong)?;
-        // Until this line another user may connect; the peer's uid, checked for each connection, keeps it out.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(wrong)?;
+        let socket = UnixSocket::bind(path, 0o600, "control.socket").await?;
+        let wrong = |e: io::Error| configuration(format!("the control socket {} went away: {e}", path.display()));
         let uid = std::fs::metadata(path).map_err(wrong)?.uid();
-        Ok(Self { listener, path: path.to_owned(), uid })
+        Ok(Self { socket, uid })
     }
 
     /// Answers until `shutdown` is done.
     pub(crate) async fn serve(self, answers: Arc<dyn Answers>, shutdown: impl Future<Output = ()> + Send) {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let (uid, (listener, _file)) = (self.uid, self.socket.into_parts());
         let accept = async {
             loop {
                 let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-                let stream = match self.listener.accept().await {
+                let stream = match listener.accept().await {
                     Ok((stream, _)) => stream,
                     Err(error) => {
                         tracing::warn!(%error, "a control connection could not be accepted");
@@ -77,7 +59,7 @@ impl ControlSocket {
                     }
                 };
                 match stream.peer_cred() {
-                    Ok(peer) if peer.uid() == self.uid || peer.uid() == 0 => {}
+                    Ok(peer) if peer.uid() == uid || peer.uid() == 0 => {}
                     Ok(peer) => {
                         tracing::warn!(uid = peer.uid(), "a control connection of another user was refused");
                         continue;
@@ -103,13 +85,6 @@ impl ControlSocket {
     }
 }
 
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        // Whoever starts next replaces a file that stayed.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 async fn converse(stream: UnixStream, answers: &dyn Answers) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
@@ -131,6 +106,8 @@ async fn converse(stream: UnixStream, answers: &dyn Answers) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::super::client::ask;
     use super::*;

@@ -37,7 +37,7 @@ pub(crate) async fn demo(args: DemoArgs) -> anyhow::Result<()> {
         DemoLog::Info => "info",
         DemoLog::Debug => "debug,sqlx=info,h2=info,hyper=info,rustls=info",
     };
-    crate::logging::start(&LogConfig { format: LogFormat::Text, filter: filter.to_owned() })?;
+    ca_service::logging::start(&LogConfig { format: LogFormat::Text, filter: filter.to_owned() })?;
     let layout = Layout::new(&args.dir)?;
     let (config, first) = setup::prepare(&layout, args.acme_port, args.status_port).await?;
     // From here on a signal stops cleanly.

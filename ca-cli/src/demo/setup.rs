@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ca_ceremony::{RehearsalOptions, rehearse};
+use ca_ceremony::{RehearsalOptions, SystemMachine, rehearse};
 use ca_core::anchor::{AnchorOperation, ApprovedAnchor};
 use ca_core::model::{AuthorityKind, AuthorityName};
 use ca_core::pki::{Identifier, KeyAlgorithm, pem_encode};
 use ca_core::policy::{NamePattern, OwnCertificate, ProfilePolicy};
 use ca_core::ports::{Clock as _, KeyDevice, ServiceKey as _};
 use ca_keystore::{MasterKey, SoftwareKeyStore, Unsealer};
+use ca_service::service_key::open_or_new;
 use ca_store_sqlite::SqliteStore;
 
 use super::{facts, other_port};
 use crate::anchor;
-use crate::commands::service_key;
 use crate::config::Config;
 use crate::exit::{Exit, configuration, failure, store as store_failure};
 use crate::render::print;
@@ -153,7 +153,7 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
         MasterKey::create(&master, &service, &SystemRng)?;
     }
     let own = |name: &str, lifetime: u64, names: &[&str]| -> anyhow::Result<OwnCertificate> {
-        let key = service_key(&keys.join("service").join(format!("{name}.sealed")), &service)?;
+        let key = open_or_new(&keys.join("service").join(format!("{name}.sealed")), &service)?;
         Ok(OwnCertificate {
             name: name.to_owned(),
             shape: name.to_owned(),
@@ -169,6 +169,7 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
         dir: layout.rehearsal.clone(),
         root_keys: store_in("root", root)?,
         online_keys: store_in("authority", online)?,
+        machine: Arc::new(SystemMachine::default()),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
         organization: "Countersign Demo".to_owned(),

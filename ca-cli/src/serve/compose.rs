@@ -7,7 +7,8 @@ use ca_core::ceremony::Roster;
 use ca_core::model::AuthorityName;
 use ca_core::pki::PublicKey;
 use ca_core::ports::{KeyInfo, KeyStore, KeyStoreError, ServiceKey};
-use ca_keystore::{MasterKey, SealError, SoftwareServiceKey, Unsealer};
+use ca_keystore::{MasterKey, SealError, SoftwareServiceKey};
+use ca_service::service_key::{open, read_public, unsealer};
 
 use crate::config::Config;
 use crate::exit::{Exit, configuration, failure};
@@ -15,15 +16,17 @@ use crate::exit::{Exit, configuration, failure};
 /// The keys of this CA's own services.
 pub(crate) struct ServiceKeys {
     pub(crate) master: MasterKey,
-    pub(crate) server: SoftwareServiceKey,
+    pub(crate) server: Option<SoftwareServiceKey>,
     pub(crate) ocsp: Vec<(AuthorityName, Arc<SoftwareServiceKey>)>,
+    /// The public halves of those that other processes hold.
+    pub(crate) elsewhere: Vec<PublicKey>,
 }
 
 impl ServiceKeys {
     /// Every public half, for the worker: it issues own certificates for these only.
     pub(crate) fn public_keys(&self) -> Vec<PublicKey> {
-        let ocsp = self.ocsp.iter().map(|(_, key)| key.public_key().clone());
-        std::iter::once(self.server.public_key().clone()).chain(ocsp).collect()
+        let ocsp = self.ocsp.iter().map(|(_, key)| key.public_key());
+        self.server.iter().map(ServiceKey::public_key).chain(ocsp).chain(&self.elsewhere).cloned().collect()
     }
 }
 
@@ -56,37 +59,32 @@ pub(crate) fn open_key_store(config: &Config) -> anyhow::Result<Arc<dyn KeyStore
 
 /// Unseals every authority key, so that a wrong secret is found now and not at the first order.
 pub(crate) async fn list_keys(config: &Config, keys: &dyn KeyStore) -> anyhow::Result<Vec<KeyInfo>> {
-    keys.list().await.map_err(|e| {
-        let shown = &config.keystore;
-        match e {
-            KeyStoreError::Unseal(_) => {
-                configuration(format!("the key store {shown}: {e} (hint: keystore.unseal must name the secret that the ceremony used)"))
-            }
-            KeyStoreError::Unavailable(_) => failure(Exit::Temporary, format!("the key store {shown}: {e}")),
-            other => configuration(format!("the key store {shown}: {other}")),
+    keys.list().await.map_err(|e| list_error(config, e))
+}
+
+/// Why the authority keys could not be listed.
+pub(crate) fn list_error(config: &Config, error: KeyStoreError) -> anyhow::Error {
+    let shown = &config.keystore;
+    match error {
+        KeyStoreError::Unseal(_) => {
+            configuration(format!("the key store {shown}: {error} (hint: keystore.unseal must name the secret that the ceremony used)"))
         }
-    })
+        KeyStoreError::Unavailable(_) => failure(Exit::Temporary, format!("the key store {shown}: {error}")),
+        other => configuration(format!("the key store {shown}: {other}")),
+    }
 }
 
-/// What opens the keys of this CA's own services.
-pub(crate) fn service_unsealer(config: &Config) -> anyhow::Result<Unsealer> {
-    config.service_keys.unseal.unsealer("service keys").map_err(|e| configuration(format!("the secret of the service keys: {e}")))
-}
-
-/// The keys of this CA's own services.
+/// The keys of this CA's own services that this process holds.
 pub(crate) fn open_service_keys(config: &Config) -> anyhow::Result<ServiceKeys> {
     let section = &config.service_keys;
-    let unsealer = service_unsealer(config)?;
-    let wrong = |what: &'static str| {
-        move |e: SealError| configuration(format!("the {what}: {e} (hint: service_keys in the configuration names it and what opens it)"))
-    };
-    let ocsp = section.ocsp.iter().map(|(authority, path)| {
-        let key = SoftwareServiceKey::open(path, &unsealer).map_err(wrong("OCSP key"))?;
-        Ok((authority.clone(), Arc::new(key)))
-    });
+    let unsealer = unsealer(&section.unseal)?;
+    let wrong =
+        |e: SealError| configuration(format!("the master key: {e} (hint: service_keys in the configuration names it and what opens it)"));
+    let ocsp = section.ocsp.iter().map(|(authority, path)| Ok((authority.clone(), Arc::new(open(path, &unsealer)?))));
     Ok(ServiceKeys {
-        master: MasterKey::open(&section.master, &unsealer).map_err(wrong("master key"))?,
-        server: SoftwareServiceKey::open(&section.server, &unsealer).map_err(wrong("server key"))?,
+        master: MasterKey::open(&section.master, &unsealer).map_err(wrong)?,
+        server: section.server.as_ref().map(|path| open(path, &unsealer)).transpose()?,
         ocsp: ocsp.collect::<anyhow::Result<_>>()?,
+        elsewhere: section.public.iter().map(|path| read_public(path)).collect::<anyhow::Result<_>>()?,
     })
 }

@@ -12,10 +12,11 @@ use ca_core::ports::{
     AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, RequestQueue as _,
     StatusStore as _, StoreResult,
 };
+use ca_store_socket::Refusals;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
-use tokio::sync::watch;
 
+use super::key_watch::KeyWatch;
 use crate::anchor::audit_head;
 use crate::control::protocol::{AuthorityStatus, ControlAnswer, ControlRequest, OfficersReport, OwnStatus, PolicyReport, StatusReport};
 use crate::control::server::Answers;
@@ -37,9 +38,11 @@ pub(super) struct InstanceAnswers {
     pub(super) store: SqliteStore,
     pub(super) worker: Arc<Worker>,
     /// Why authority keys cannot be used, as the key store last said.
-    pub(super) keys_said: watch::Receiver<Option<String>>,
+    pub(super) keys: KeyWatch,
     /// None in `ca worker`.
     pub(super) responder: Option<Arc<Responder>>,
+    /// None without a store socket.
+    pub(super) refusals: Option<Arc<Refusals>>,
     pub(super) started_at: Timestamp,
     pub(super) rehearsal: bool,
 }
@@ -243,7 +246,9 @@ impl InstanceAnswers {
             responder_not_ready: self.responder.as_ref().map_or_else(Vec::new, |r| r.not_ready()),
             anchor_trouble: self.worker.trouble(),
             stopped: self.worker.anchor().state().is_stopped(),
-            keystore_error: self.keys_said.borrow().clone(),
+            keystore_error: self.keys.trouble(),
+            refused_store_peers: self.refusals.as_ref().map_or(0, |r| r.peers()),
+            refused_store_commands: self.refusals.as_ref().map_or(0, |r| r.commands()),
             backlog,
             backlog_oldest,
             authorities,

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::lifecycle::{Worker, WorkerError};
-use ca_core::ports::{Anchor, JobStore as _, KeyStore, RequestQueue as _};
+use ca_core::ports::{Anchor, JobStore as _, RequestQueue as _};
+use ca_store_socket::Gate;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use super::key_watch::KeyWatch;
 
 /// How long a loop waits at most without being woken.
 const REQUEST_POLL: Duration = Duration::from_millis(500);
@@ -18,19 +20,18 @@ const RECONCILE: Duration = Duration::from_secs(30);
 const ACTS: Duration = Duration::from_secs(1);
 /// How often the anchor follows the audit chain and is made durable: what a power cut may lose.
 const FOLLOW: Duration = Duration::from_secs(1);
-/// How often the key store is asked how it is.
-const HEALTH: Duration = Duration::from_secs(2);
 /// The pause after a round that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many batches of requests are worked on at once: one signs while another commits.
 const REQUEST_LOOPS: usize = 2;
 
-/// Starts every loop in `tasks`; they end with it.
-pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, tasks: &mut JoinSet<()>) {
+/// Starts every loop in `tasks`; they end with it. While the keys can't be used, nothing is leased.
+pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, keys: &KeyWatch, tasks: &mut JoinSet<()>) {
     for _ in 0..REQUEST_LOOPS {
-        let (worker, store) = (Arc::clone(worker), store.clone());
+        let (worker, store, mut keys) = (Arc::clone(worker), store.clone(), keys.clone());
         tasks.spawn(async move {
             loop {
+                keys.usable().await;
                 match worker.step_requests().await {
                     Ok(0) => store.await_requests(REQUEST_POLL).await,
                     Ok(_) => {}
@@ -39,9 +40,10 @@ pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, tasks: &mut JoinS
             }
         });
     }
-    let (jobs, store) = (Arc::clone(worker), store.clone());
+    let (jobs, store, mut keys) = (Arc::clone(worker), store.clone(), keys.clone());
     tasks.spawn(async move {
         loop {
+            keys.usable().await;
             match jobs.tick_jobs().await {
                 Ok(0) => store.await_jobs(JOB_POLL).await,
                 Ok(_) => {}
@@ -70,31 +72,14 @@ pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, tasks: &mut JoinS
     });
 }
 
-/// Asks the key store how it is, at a bounded rate whoever wants to know, and keeps what it said.
-pub(super) async fn watch_keys(keys: Arc<dyn KeyStore>, said: watch::Sender<Option<String>>) {
-    loop {
-        let trouble = keys.health().await.err().map(|e| e.to_string());
-        said.send_if_modified(|before| {
-            if *before == trouble {
-                return false;
-            }
-            match &trouble {
-                Some(error) => tracing::error!(error, "the key store can't be used; nothing is signed until it can"),
-                None => tracing::info!("the key store can be used again"),
-            }
-            before.clone_from(&trouble);
-            true
-        });
-        tokio::time::sleep(HEALTH).await;
-    }
-}
-
-/// Keeps the anchor at the record's end, and readiness and OCSP at what that and the key store show.
+/// Keeps the anchor at the record's end, and readiness, OCSP and what other processes get of the store at what that and
+/// the key store show.
 pub(super) async fn follow(
     worker: Arc<Worker>,
     anchor: Arc<dyn Anchor>,
-    keys: watch::Receiver<Option<String>>,
+    keys: KeyWatch,
     responder: Option<Arc<Responder>>,
+    gate: Option<Arc<Gate>>,
 ) {
     let mut failed = false;
     loop {
@@ -113,8 +98,11 @@ pub(super) async fn follow(
         }
         failed = lost.is_some();
         if let Some(responder) = &responder {
-            let troubles: Vec<String> = [worker.trouble().or(lost), keys.borrow().clone()].into_iter().flatten().collect();
+            let troubles: Vec<String> = [worker.trouble().or(lost), keys.trouble()].into_iter().flatten().collect();
             responder.impede((!troubles.is_empty()).then(|| troubles.join("; ")), !worker.record_is_off());
+        }
+        if let Some(gate) = &gate {
+            gate.set(worker.record_is_off().then(|| worker.trouble().unwrap_or_default()));
         }
         tokio::time::sleep(FOLLOW).await;
     }

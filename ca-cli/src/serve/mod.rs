@@ -1,17 +1,19 @@
 //! `ca serve` and `ca worker`: all the parts in one process.
 //!
 //! - `compose` opens what the configuration names and refuses what is wrong before anything listens;
-//! - `ports` holds addresses; `run` has the order of start and stop;
-//! - `loops` drives the worker; `identity` keeps the server certificate fresh; `control` answers the commands;
+//! - `run` has the order of start and stop; `fronts` puts the ACME server and the responder together;
+//! - `loops` drives the worker; `key_watch` tells it whether the keys can be used; `control` answers the commands; `store_socket` serves the store to other processes;
 //! - `halt` lets tests end the process at a named point, in builds that have the feature.
 
 pub(crate) mod compose;
 mod control;
+mod fronts;
 mod halt;
-mod identity;
+mod key_watch;
 mod loops;
-mod ports;
 mod run;
+mod store_socket;
 
-pub(crate) use ports::{Held, hold};
-pub(crate) use run::{Ready, Role, TrustedPolicy, serve, start, trusted_policy, until_signal};
+pub(crate) use ca_service::listen::{Held, hold};
+pub(crate) use ca_service::signal::until_signal;
+pub(crate) use run::{Ready, Role, TrustedPolicy, serve, start, trusted_policy};

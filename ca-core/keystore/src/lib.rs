@@ -8,6 +8,7 @@
 //!   they are asked of the process that keeps them.
 //! - [`Unsealer`] and [`sealed`]: how a file is opened.
 //! - [`CredentialSource`], [`CredentialSpec`], [`UnsealSpec`]: where the secrets come from that open files and devices.
+//! - [`yubihsm`] (feature `yubihsm`): authority keys on a YubiHSM 2.
 //! - [`KeyStoreSpec`] (feature `authority`): which key store a configuration names.
 //!
 //! Private keys are made by aws-lc-rs, live in its memory (which it clears), and are on disk only sealed. Files
@@ -35,6 +36,10 @@ mod spec;
 #[cfg(feature = "authority")]
 mod store;
 mod unsealer;
+#[cfg(feature = "yubihsm")]
+pub mod yubihsm;
+#[cfg(feature = "authority")]
+mod yubihsm_spec;
 
 pub use credential::{CredentialError, CredentialSource, CredentialSpec, Opening, UnsealSpec};
 pub use error::SealError;
@@ -47,6 +52,8 @@ pub use spec::{KeyStoreSpec, OpenError, Pkcs11Spec, SoftwareSpec};
 #[cfg(feature = "authority")]
 pub use store::SoftwareKeyStore;
 pub use unsealer::{Unsealer, file_key_text};
+#[cfg(feature = "authority")]
+pub use yubihsm_spec::{YubiHsmKeySpec, YubiHsmSpec};
 
 use ca_core::ports::Rng;
 

@@ -6,9 +6,9 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _,
-    RSA_PKCS1_SHA256, RsaKeyPair,
+    RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
-use ca_core::pki::{DigestAlgorithm, KeyAlgorithm, PublicKey};
+use ca_core::pki::{DigestAlgorithm, KeyAlgorithm, PublicKey, SignatureAlgorithm};
 use zeroize::Zeroizing;
 
 use crate::SealError;
@@ -40,6 +40,14 @@ const fn rsa_size(algorithm: KeyAlgorithm) -> Option<(KeySize, usize)> {
         KeyAlgorithm::Rsa3072 => Some((KeySize::Rsa3072, 384)),
         KeyAlgorithm::Rsa4096 => Some((KeySize::Rsa4096, 512)),
         _ => None,
+    }
+}
+
+/// aws-lc-rs' PSS salt is as long as the digest, as RFC 4055 §3.1 recommends and the identifier says.
+const fn rsa_encoding(algorithm: SignatureAlgorithm) -> &'static dyn RsaEncoding {
+    match algorithm {
+        SignatureAlgorithm::RsaPssSha256 => &RSA_PSS_SHA256,
+        _ => &RSA_PKCS1_SHA256,
     }
 }
 
@@ -86,8 +94,8 @@ impl Pair {
         &self.public_key
     }
 
-    /// Signs a message: ECDSA as DER, others raw.
-    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, &'static str> {
+    /// Signs a message: ECDSA as DER, others raw. `algorithm` is one that the key signs as.
+    pub(crate) fn sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, &'static str> {
         const FAILED: &str = "the cryptographic library could not sign";
         // aws-lc-rs draws its own randomness and ignores the argument.
         let rng = SystemRandom::new();
@@ -96,7 +104,7 @@ impl Pair {
             Inner::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
             Inner::Rsa(pair) => {
                 let mut out = vec![0u8; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &rng, message, &mut out).map_err(|_| FAILED)?;
+                pair.sign(rsa_encoding(algorithm), &rng, message, &mut out).map_err(|_| FAILED)?;
                 Ok(out)
             }
         }
@@ -104,21 +112,21 @@ impl Pair {
 
     /// Signs a digest that was worked out elsewhere.
     #[cfg_attr(not(feature = "authority"), expect(dead_code, reason = "only authorities sign streams"))]
-    pub(crate) fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, &'static str> {
+    pub(crate) fn sign_digest(&self, algorithm: SignatureAlgorithm, digest: &[u8]) -> Result<Vec<u8>, &'static str> {
         const FAILED: &str = "the cryptographic library could not sign a digest";
-        let algorithm = match self.algorithm.signature_algorithm().digest() {
+        let hash = match algorithm.digest() {
             Some(DigestAlgorithm::Sha256) => &SHA256,
             Some(DigestAlgorithm::Sha384) => &SHA384,
             // RFC 8032 §5.1.6 hashes the message twice, with a prefix from the private key.
             None => return Err("Ed25519 signs whole messages, not digests"),
         };
-        let digest = Digest::import_less_safe(digest, algorithm).map_err(|_| "the digest has another length than the algorithm's")?;
+        let digest = Digest::import_less_safe(digest, hash).map_err(|_| "the digest has another length than the algorithm's")?;
         match &self.inner {
             Inner::Ecdsa(pair) => pair.sign_digest(&digest).map(|s| s.as_ref().to_vec()).map_err(|_| FAILED),
             Inner::Ed25519(_) => Err("Ed25519 signs whole messages, not digests"),
             Inner::Rsa(pair) => {
                 let mut out = vec![0u8; pair.public_modulus_len()];
-                pair.sign_digest(&RSA_PKCS1_SHA256, &digest, &mut out).map_err(|_| FAILED)?;
+                pair.sign_digest(rsa_encoding(algorithm), &digest, &mut out).map_err(|_| FAILED)?;
                 Ok(out)
             }
         }

@@ -61,7 +61,7 @@ impl ServiceKey for SoftwareServiceKey {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, ServiceKeyError> {
-        self.pair.sign(message).map_err(|e| ServiceKeyError(e.to_owned()))
+        self.pair.sign(self.pair.algorithm().signature_algorithm(), message).map_err(|e| ServiceKeyError(e.to_owned()))
     }
 }
 

@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::{CredentialError, CredentialSpec, SoftwareKeyStore, UnsealSpec};
+use crate::{CredentialError, CredentialSpec, SoftwareKeyStore, UnsealSpec, YubiHsmSpec};
 
 /// Names a key store: its `kind`, which is `software` where it is left out, and what that kind needs. Unknown keys
 /// are refused. Every kind can be named in every build; opening one that was left out of the build is an error.
@@ -19,6 +19,8 @@ pub enum KeyStoreSpec {
     Software(SoftwareSpec),
     /// `kind = "pkcs11"`: a PKCS#11 token.
     Pkcs11(Pkcs11Spec),
+    /// `kind = "yubihsm"`: a YubiHSM 2, natively.
+    YubiHsm(YubiHsmSpec),
 }
 
 /// Sealed files in a folder.
@@ -68,7 +70,12 @@ impl<'de> Deserialize<'de> for KeyStoreSpec {
                 spec.check().map_err(D::Error::custom)?;
                 Ok(Self::Pkcs11(spec))
             }
-            Some(other) => Err(D::Error::custom(format!("the kind of key store is {other}, not \"software\" or \"pkcs11\""))),
+            Some(Value::String(kind)) if kind == "yubihsm" => {
+                let spec: YubiHsmSpec = of(map)?;
+                spec.check().map_err(D::Error::custom)?;
+                Ok(Self::YubiHsm(spec))
+            }
+            Some(other) => Err(D::Error::custom(format!("the kind of key store is {other}, not \"software\", \"pkcs11\" or \"yubihsm\""))),
         }
     }
 }
@@ -118,14 +125,16 @@ impl KeyStoreSpec {
                 spec.module = base.join(&spec.module);
                 spec.pin.resolve(base);
             }
+            Self::YubiHsm(spec) => spec.resolve(base),
         }
     }
 
-    /// The socket of the keyholder that its secret is asked of, where it is.
-    pub fn keyholder(&self) -> Option<&Path> {
+    /// The keyholder's socket and the credential that its secret is, where it is asked of one.
+    pub fn keyholder(&self) -> Option<(&Path, &str)> {
         match self {
-            Self::Software(SoftwareSpec { unseal: UnsealSpec::Keyholder { socket, .. }, .. })
-            | Self::Pkcs11(Pkcs11Spec { pin: CredentialSpec::Keyholder { socket, .. }, .. }) => Some(socket),
+            Self::Software(SoftwareSpec { unseal: UnsealSpec::Keyholder { socket, credential }, .. })
+            | Self::Pkcs11(Pkcs11Spec { pin: CredentialSpec::Keyholder { socket, credential }, .. }) => Some((socket, credential)),
+            Self::YubiHsm(spec) => spec.keyholder(),
             Self::Software(_) | Self::Pkcs11(_) => None,
         }
     }
@@ -149,6 +158,10 @@ impl KeyStoreSpec {
             }
             #[cfg(not(feature = "pkcs11"))]
             Self::Pkcs11(_) => Err(OpenError::NotBuilt("pkcs11")),
+            #[cfg(feature = "yubihsm")]
+            Self::YubiHsm(spec) => Ok(Arc::new(crate::yubihsm::YubiHsmKeyStore::open(spec.options(), spec.sources().map_err(no_secret)?)?)),
+            #[cfg(not(feature = "yubihsm"))]
+            Self::YubiHsm(_) => Err(OpenError::NotBuilt("yubihsm")),
         }
     }
 }
@@ -159,6 +172,7 @@ impl fmt::Display for KeyStoreSpec {
         match self {
             Self::Software(spec) => write!(f, "{}", spec.dir.display()),
             Self::Pkcs11(spec) => spec.fmt(f),
+            Self::YubiHsm(spec) => spec.fmt(f),
         }
     }
 }

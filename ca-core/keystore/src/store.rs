@@ -159,12 +159,12 @@ impl KeyStore for SoftwareKeyStore {
         let unsupported = |reason: &str| KeyStoreError::Unsupported { label: label.clone(), reason: reason.to_owned() };
         let held = self.held(label)?;
         let pair = &held.pair;
-        if pair.algorithm().signature_algorithm() != algorithm {
+        if !pair.algorithm().signs_as(algorithm) {
             return Err(unsupported(&format!("it is a {} key and does not sign as {algorithm:?}", pair.algorithm())));
         }
         match input {
-            SignInput::Message(message) => pair.sign(message).map_err(|e| KeyStoreError::Unavailable(e.to_owned())),
-            SignInput::Digest(digest) => pair.sign_digest(digest).map_err(unsupported),
+            SignInput::Message(message) => pair.sign(algorithm, message).map_err(|e| KeyStoreError::Unavailable(e.to_owned())),
+            SignInput::Digest(digest) => pair.sign_digest(algorithm, digest).map_err(unsupported),
         }
     }
 

@@ -21,4 +21,4 @@ mod server;
 
 pub use client::SocketStore;
 pub use command::{Command, Role};
-pub use server::{Peers, Refusals, StoreServer};
+pub use server::{Gate, Peers, Refusals, StoreServer};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ca_core::model::{Actor, AuditEntry, Outcome};
 use ca_core::pki::Timestamp;
-use ca_core::ports::{Clock, WorkerStore};
+use ca_core::ports::{Clock, StoreError, WorkerStore};
 use serde_json::json;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::command::{Answer, Command, Greeting, Role, VERSION};
-use crate::execute::{encode_answer, execute};
+use crate::execute::{encode, encode_answer, execute};
 use crate::frame::{self, MAX_COMMAND, PIECE};
 
 /// Connections of one role at a time.
@@ -30,7 +30,7 @@ const WAITS: usize = 8192;
 const FRAMES: usize = 64;
 /// How long a client may take to read what was written.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-/// Refusals of one role get one audit row in this time; the row tells how many there were.
+/// Refusals of one role get one audit row and one line in this time, which tell how many there were.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Which users have which role. A user has one at most.
@@ -83,19 +83,59 @@ impl Refusals {
     }
 }
 
+/// Whether the store is served at all. Closed, every command gets [`StoreError::Unavailable`] with the reason: a store
+/// that its owner can't believe must not decide what a responder signs.
+#[derive(Debug, Default)]
+pub struct Gate(Mutex<Option<String>>);
+
+impl Gate {
+    /// Closes it for this reason, or opens it.
+    pub fn set(&self, closed: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = closed;
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(StoreError::Unavailable(format!("its owner does not serve it: {reason}"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The bounds of one role, over all its connections: what one role does leaves the other its share.
 struct Bounds {
     connections: Arc<Semaphore>,
     commands: Arc<Semaphore>,
     waits: Arc<Semaphore>,
-    /// When a refusal was put on record last, and how many came since.
-    on_record: Mutex<(Option<Timestamp>, u64)>,
+    on_record: Occasionally,
+}
+
+/// Tells whether it is time to speak of something again, so that a flood of it makes no flood of words.
+#[derive(Default)]
+struct Occasionally(Mutex<(Option<Timestamp>, u64)>);
+
+impl Occasionally {
+    /// It happened again. Gives how often since it was last spoken of, where it is time.
+    fn happened(&self, now: Timestamp) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.1 += 1;
+        if state.0.is_some_and(|at| at <= now && now.since(at) < AUDIT_INTERVAL) {
+            return None;
+        }
+        state.0 = Some(now);
+        Some(std::mem::take(&mut state.1))
+    }
 }
 
 impl Bounds {
     fn new() -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { connections: semaphore(CONNECTIONS), commands: semaphore(COMMANDS), waits: semaphore(WAITS), on_record: Mutex::default() }
+        Self {
+            connections: semaphore(CONNECTIONS),
+            commands: semaphore(COMMANDS),
+            waits: semaphore(WAITS),
+            on_record: Occasionally::default(),
+        }
     }
 }
 
@@ -105,6 +145,8 @@ pub struct StoreServer {
     clock: Arc<dyn Clock>,
     peers: Peers,
     refusals: Arc<Refusals>,
+    gate: Arc<Gate>,
+    strangers: Occasionally,
     acme: Bounds,
     responder: Bounds,
 }
@@ -112,12 +154,26 @@ pub struct StoreServer {
 impl StoreServer {
     /// A server for `store`.
     pub fn new(store: Arc<dyn WorkerStore>, clock: Arc<dyn Clock>, peers: Peers) -> Self {
-        Self { store, clock, peers, refusals: Arc::default(), acme: Bounds::new(), responder: Bounds::new() }
+        Self {
+            store,
+            clock,
+            peers,
+            refusals: Arc::default(),
+            gate: Arc::default(),
+            strangers: Occasionally::default(),
+            acme: Bounds::new(),
+            responder: Bounds::new(),
+        }
     }
 
     /// The counters of refusals, which go on counting.
     pub fn refusals(&self) -> Arc<Refusals> {
         Arc::clone(&self.refusals)
+    }
+
+    /// The gate, open at first.
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate)
     }
 
     /// Serves until `shutdown` is done. Commands that are under way then get no answer; their senders know that they
@@ -180,8 +236,10 @@ impl StoreServer {
                 }
             }),
             Err(reason) => {
-                self.refusals.peers.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(uid, %reason, "a store connection was refused");
+                let total = self.refusals.peers.fetch_add(1, Ordering::Relaxed) + 1;
+                if self.strangers.happened(self.clock.now()).is_some() {
+                    tracing::warn!(uid, %reason, total, "a store connection was refused");
+                }
                 // A new socket's buffer takes this without waiting; where it does not, the close says enough.
                 let _ = stream.try_write(&greeting(&Greeting::Refused { reason }));
                 None
@@ -234,10 +292,13 @@ impl StoreServer {
             }
             _ => (Arc::clone(&bounds.commands).acquire_owned().await.ok(), false),
         };
-        let (store, frames) = (Arc::clone(&self.store), frames.clone());
+        let (store, gate, frames) = (Arc::clone(&self.store), Arc::clone(&self.gate), frames.clone());
         running.spawn(async move {
             let _permit = permit;
-            let answer = execute(store.as_ref(), command, may_wait).await;
+            let answer = match gate.check() {
+                Ok(()) => execute(store.as_ref(), command, may_wait).await,
+                closed => encode(closed),
+            };
             send(&frames, id, &answer).await;
         });
     }
@@ -246,15 +307,7 @@ impl StoreServer {
     async fn refuse(&self, role: Role, uid: u32, reason: &str) {
         let total = self.refusals.commands.fetch_add(1, Ordering::Relaxed) + 1;
         let now = self.clock.now();
-        let since = {
-            let mut on_record = self.bounds(role).on_record.lock().unwrap_or_else(PoisonError::into_inner);
-            on_record.1 += 1;
-            if on_record.0.is_some_and(|at| at <= now && now.since(at) < AUDIT_INTERVAL) {
-                return;
-            }
-            on_record.0 = Some(now);
-            std::mem::take(&mut on_record.1)
-        };
+        let Some(since) = self.bounds(role).on_record.happened(now) else { return };
         tracing::error!(%role, uid, reason, total, "a store command was refused (hint: no part of this product sends it; look at that process)");
         let entry = AuditEntry {
             at: now,

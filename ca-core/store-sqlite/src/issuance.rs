@@ -60,11 +60,7 @@ impl Attempt {
 
 impl Tx {
     async fn record_intent(&mut self, intent: &Intent) -> StoreResult<()> {
-        let tbs = match &intent.content {
-            IntentContent::Certificate(certificate) => &certificate.tbs,
-            IntentContent::Crl(crl) => &crl.tbs,
-        };
-        if sha256(tbs) != intent.tbs_sha256 || intent.leaf != intent_leaf(intent) {
+        if sha256(intent.content.tbs()) != intent.tbs_sha256 || intent.leaf != intent_leaf(intent) {
             return conflict("the intent's digest or leaf is not that of its own content");
         }
         let (attempt, authority) = (intent.attempt.as_str(), intent.authority.as_str());
@@ -90,6 +86,8 @@ impl Tx {
         match &intent.content {
             IntentContent::Certificate(certificate) => self.insert_certificate_intent(intent, certificate).await?,
             IntentContent::Crl(crl) => self.insert_crl_intent(intent, crl).await?,
+            // Their record is the transcript; a worker signs neither.
+            IntentContent::Request(_) | IntentContent::KeyTest(_) => return conflict("requests and key tests are a ceremony's"),
         }
         self.chain(&intent.leaf).await?;
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use ca_core::model::KeyLabel;
 use ca_core::pki::{DigestAlgorithm, KeyAlgorithm, SignatureAlgorithm};
-use ca_core::ports::{GenerateKey, KeyStore, KeyStoreError, SignInput};
+use ca_core::ports::{GenerateKey, KeyInfo, KeyStore, KeyStoreError, SignInput};
 
 fn label(text: &str) -> KeyLabel {
     text.parse().expect("a test's label is a slug")
@@ -16,7 +16,15 @@ fn label(text: &str) -> KeyLabel {
 ///
 /// # Panics
 /// When the backend breaks the contract.
-pub async fn conformance(mut open: impl FnMut() -> Arc<dyn KeyStore>, algorithms: &[KeyAlgorithm]) {
+pub async fn conformance(open: impl FnMut() -> Arc<dyn KeyStore>, algorithms: &[KeyAlgorithm]) {
+    conformance_within(open, algorithms, usize::MAX).await;
+}
+
+/// As [`conformance`], for a store that signs whole messages (Ed25519) of at most `longest` bytes and refuses longer ones.
+///
+/// # Panics
+/// When the backend breaks the contract.
+pub async fn conformance_within(mut open: impl FnMut() -> Arc<dyn KeyStore>, algorithms: &[KeyAlgorithm], longest: usize) {
     let store = open();
     store.health().await.expect("a fresh store is healthy");
     assert!(store.list().await.expect("an empty store can be listed").is_empty(), "the suite wants an empty store");
@@ -27,7 +35,7 @@ pub async fn conformance(mut open: impl FnMut() -> Arc<dyn KeyStore>, algorithms
     assert!(matches!(refused, Err(KeyStoreError::NotFound(l)) if l == missing));
 
     for &algorithm in algorithms {
-        one_algorithm(&mut open, algorithm).await;
+        one_algorithm(&mut open, algorithm, longest).await;
     }
 
     let mut expected: Vec<_> = algorithms.iter().map(|a| key_label(*a)).collect();
@@ -40,7 +48,7 @@ fn key_label(algorithm: KeyAlgorithm) -> KeyLabel {
     label(&format!("suite-{algorithm}"))
 }
 
-async fn one_algorithm(open: &mut impl FnMut() -> Arc<dyn KeyStore>, algorithm: KeyAlgorithm) {
+async fn one_algorithm(open: &mut impl FnMut() -> Arc<dyn KeyStore>, algorithm: KeyAlgorithm, longest: usize) {
     let label = key_label(algorithm);
     let store = open();
     let made = store.generate(GenerateKey::new(label.clone(), algorithm)).await.expect("a new key");
@@ -53,9 +61,15 @@ async fn one_algorithm(open: &mut impl FnMut() -> Arc<dyn KeyStore>, algorithm: 
         assert_eq!(again.describe(&label).await.expect("the key is described"), made);
     }
 
+    pss(&*store, &made).await;
     let ours = algorithm.signature_algorithm();
     for (which, store) in [("the store that made the key", store), ("another process", open())] {
         for message in [&b""[..], b"message", &[7u8; 100_000]] {
+            if ours.digest().is_none() && message.len() > longest {
+                let refused = store.sign(&label, ours, SignInput::Message(message)).await;
+                assert!(matches!(refused, Err(KeyStoreError::Unsupported { .. })), "{algorithm}: a message of {} bytes", message.len());
+                continue;
+            }
             let signature = store.sign(&label, ours, SignInput::Message(message)).await.expect("a signature");
             assert_verifies(&made.public_key, ours, message, &signature, which);
             let Some(digest_algorithm) = ours.digest() else {
@@ -76,6 +90,23 @@ async fn one_algorithm(open: &mut impl FnMut() -> Arc<dyn KeyStore>, algorithm: 
             let refused = store.sign(&label, other, SignInput::Message(b"message")).await;
             assert!(matches!(refused, Err(KeyStoreError::Unsupported { .. })), "{algorithm} does not sign as {other:?}");
         }
+    }
+}
+
+/// Every RSA key signs by RSASSA-PSS, too, and no other key does.
+async fn pss(store: &dyn KeyStore, key: &KeyInfo) {
+    const PSS: SignatureAlgorithm = SignatureAlgorithm::RsaPssSha256;
+    let signed = store.sign(&key.label, PSS, SignInput::Message(b"message")).await;
+    if !key.algorithm.signs_as(PSS) {
+        assert!(matches!(signed, Err(KeyStoreError::Unsupported { .. })), "{}: {signed:?}", key.algorithm);
+        return;
+    }
+    let digest = digest::digest(&digest::SHA256, b"message");
+    let of_digest = store.sign(&key.label, PSS, SignInput::Digest(digest.as_ref())).await.expect("a signature over a digest");
+    for signature in [signed.expect("a signature"), of_digest] {
+        assert_verifies(&key.public_key, PSS, b"message", &signature, "PSS");
+        let other = ca_core::pki::verify_signature(&key.public_key, SignatureAlgorithm::RsaPkcs1Sha256, b"message", &signature);
+        assert!(other.is_err(), "PSS is not PKCS #1 v1.5");
     }
 }
 

@@ -16,9 +16,11 @@ pub mod store;
 mod clock;
 mod faulty_keys;
 mod logging_keys;
+mod odd_device;
 mod rng;
 
 pub use clock::FakeClock;
 pub use faulty_keys::{Fault, FaultyKeys};
 pub use logging_keys::LoggingKeys;
+pub use odd_device::{Change, OddDevice};
 pub use rng::SeededRng;

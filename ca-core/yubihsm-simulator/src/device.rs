@@ -31,6 +31,7 @@ pub(crate) enum Outcome {
 
 pub(crate) struct Device {
     directory: PathBuf,
+    durable: bool,
     pub(crate) state: State,
     sessions: [Option<Session>; MAX_SESSIONS],
     clock: Clock,
@@ -38,17 +39,30 @@ pub(crate) struct Device {
     power_cut: Option<(Moment, Option<u8>, u32)>,
     http_errors: u32,
     unplugged: bool,
+    /// The state as it is on the disk.
+    saved: Vec<u8>,
     /// Commands inside sessions so far.
     pub(crate) commands: u64,
 }
 
 impl Device {
-    pub(crate) fn power_on(directory: &Path, state: State, clock: Clock) -> io::Result<Self> {
+    pub(crate) fn power_on(directory: &Path, state: State, clock: Clock, durable: bool) -> io::Result<Self> {
         let booted_at = clock.now();
         let directory = directory.to_owned();
         let sessions = std::array::from_fn(|_| None);
-        let mut device =
-            Self { directory, state, sessions, clock, booted_at, power_cut: None, http_errors: 0, unplugged: false, commands: 0 };
+        let mut device = Self {
+            directory,
+            durable,
+            state,
+            sessions,
+            clock,
+            booted_at,
+            power_cut: None,
+            http_errors: 0,
+            unplugged: false,
+            saved: Vec::new(),
+            commands: 0,
+        };
         device.boot()?;
         Ok(device)
     }
@@ -58,7 +72,17 @@ impl Device {
         self.booted_at = self.clock.now();
         let event = Event { command: command::BOOT, length: 0, session_key: NONE, target: 0, second: 0, result: 0, tick: 0 };
         self.state.log.push(&event, self.state.force_audit != 0);
-        self.state.save(&self.directory)
+        self.save()
+    }
+
+    /// Makes the state durable where it changed.
+    fn save(&mut self) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&self.state)?;
+        if bytes != self.saved {
+            State::save(&bytes, &self.directory, self.durable)?;
+            self.saved = bytes;
+        }
+        Ok(())
     }
 
     /// The device counts hundredths of a second since it started.
@@ -93,7 +117,7 @@ impl Device {
                     let event = Event { command: command::ECHO, length: 0, session_key: 1, target, second: NONE, result: 0x81, tick };
                     self.state.log.push(&event, true);
                 }
-                self.state.save(&self.directory)?;
+                self.save()?;
             }
             Fault::FillStorage => {
                 while self.state.used().0 < MAX_OBJECTS {
@@ -113,7 +137,7 @@ impl Device {
                         break;
                     }
                 }
-                self.state.save(&self.directory)?;
+                self.save()?;
             }
             Fault::CutPower { moment, command, skip } => self.power_cut = Some((moment, command, skip)),
             Fault::HttpErrors(count) => self.http_errors = count,
@@ -159,9 +183,9 @@ impl Device {
         }
     }
 
-    fn finish(&self, code: u8, result: Result<Vec<u8>, DeviceError>) -> io::Result<Outcome> {
+    fn finish(&mut self, code: u8, result: Result<Vec<u8>, DeviceError>) -> io::Result<Outcome> {
         if self.is_audited(code) {
-            self.state.save(&self.directory)?;
+            self.save()?;
         }
         Ok(Outcome::Answer(answer(code, result)))
     }
@@ -249,7 +273,7 @@ impl Device {
         }
         self.commands += 1;
         let (response, ends) = self.execute(key, &inner);
-        self.state.save(&self.directory)?;
+        self.save()?;
         if cut == Some(Moment::After) {
             self.boot()?;
             return Ok(Outcome::Nothing);

@@ -49,12 +49,14 @@ pub struct Options {
     pub clock: Clock,
     /// Whether faults can be switched on by `POST /simulator/fault`.
     pub switches: bool,
+    /// Whether the state also survives the machine's own power cut, at the price of a disk's flush for each change.
+    pub durable: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { listen, serial: None, firmware: None, clock: Clock::real(), switches: false }
+        Self { listen, serial: None, firmware: None, clock: Clock::real(), switches: false, durable: true }
     }
 }
 
@@ -81,7 +83,7 @@ impl Simulator {
         };
         state.serial = options.serial.unwrap_or(state.serial);
         state.firmware = options.firmware.unwrap_or(state.firmware);
-        let device = Device::power_on(directory, state, options.clock)?;
+        let device = Device::power_on(directory, state, options.clock, options.durable)?;
         let listener = TcpListener::bind(options.listen)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(device, options.switches, address.port()));

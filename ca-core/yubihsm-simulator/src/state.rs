@@ -197,12 +197,14 @@ impl State {
     }
 
     /// Replaces the state in one step: what a power cut leaves is the state before or after.
-    pub(crate) fn save(&self, directory: &Path) -> io::Result<()> {
+    pub(crate) fn save(bytes: &[u8], directory: &Path, durable: bool) -> io::Result<()> {
         let temporary = directory.join(".device.tmp");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
+        file.write_all(bytes)?;
+        if durable {
+            file.sync_all()?;
+        }
         fs::rename(&temporary, directory.join("device.json"))?;
-        File::open(directory)?.sync_all()
+        if durable { File::open(directory)?.sync_all() } else { Ok(()) }
     }
 }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CeremonyError, CeremonyKind, Officer, Roster};
+use super::frame::{EvidencePlan, Frame};
+use super::people::{Custodian, Person};
+use super::pins::{Cps, DevicePin, ToolPin};
+use super::{Acts, CeremonyError, CeremonyKind, EnvironmentPlan, KeyPlace, Officer, People, Roster};
 use crate::model::{AuthorityName, KeyLabel};
 use crate::pki::{KeyAlgorithm, Sha256Digest, sha256};
 use crate::policy::{NamePattern, Policy};
@@ -36,8 +39,13 @@ pub struct RootPlan {
     pub subject: CaName,
     /// How long its certificate lives.
     pub lifetime_days: u32,
-    /// How long its first CRL lasts: until after the next planned ceremony (requirement 32).
+    /// How long its CRL lasts: until after the next planned ceremony (requirement 32).
     pub crl_lifetime_days: u32,
+    /// In how many days the next ceremony that makes its CRL is planned.
+    pub next_ceremony_days: u32,
+    /// The wrapping key under which its key may leave the device for a backup; none: it never leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapping_key: Option<String>,
 }
 
 /// An issuing authority to be made below the root.
@@ -56,6 +64,9 @@ pub struct IssuingPlan {
     pub lifetime_days: u32,
     /// Names that its certificate constrains it to (RFC 5280 §4.2.1.10).
     pub permitted: Vec<NamePattern>,
+    /// The wrapping key under which its key may leave the device for a backup; none: it never leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapping_key: Option<String>,
 }
 
 /// Threshold and officers as the plan writes them; the kind stands above.
@@ -76,10 +87,23 @@ struct PlanFile {
     title: String,
     status_base_url: String,
     approval_days: u32,
+    tool: Option<ToolPin>,
+    cps: Cps,
+    #[serde(default)]
+    device: BTreeMap<KeyPlace, DevicePin>,
+    environment: EnvironmentPlan,
+    person: Vec<Person>,
+    custodian: Vec<Custodian>,
+    evidence: EvidencePlan,
     roster: PlanRoster,
     root: RootPlan,
+    #[serde(default)]
+    acts: Acts,
+    #[serde(default)]
+    attestation_roots: Vec<Sha256Digest>,
+    #[serde(default)]
     issuing: Vec<IssuingPlan>,
-    policy: toml::Table,
+    policy: Option<toml::Table>,
 }
 
 /// A plan that was read and checked.
@@ -95,16 +119,22 @@ pub struct Plan {
     pub approval_days: u32,
     /// The officers, and production or rehearsal.
     pub roster: Roster,
+    /// What surrounds the acts: pins, people, machine, evidence.
+    pub frame: Frame,
     /// The root.
     pub root: RootPlan,
-    /// The issuing authorities; the first is the default one.
+    /// What it does.
+    pub acts: Acts,
+    /// SHA-256 of the certificates of devices' makers that attestations must lead to.
+    pub attestation_roots: Vec<Sha256Digest>,
+    /// The issuing authorities to be certified; the first of a first ceremony is the default one.
     pub issuing: Vec<IssuingPlan>,
-    policy: toml::Table,
+    policy: Option<toml::Table>,
 }
 
 impl Plan {
     /// The format's name and version.
-    pub const FORMAT: &'static str = "countersign/plan/1";
+    pub const FORMAT: &'static str = "countersign/plan/2";
     /// The most bytes of a plan.
     pub const MAX_BYTES: usize = 1 << 20;
     /// How the common names of a rehearsal begin, so that nobody takes them for real (requirement 6).
@@ -131,7 +161,17 @@ impl Plan {
             status_base_url: file.status_base_url,
             approval_days: file.approval_days,
             roster: Roster { kind: file.kind, threshold: file.roster.threshold, officers: file.roster.officers },
+            frame: Frame {
+                tool: file.tool,
+                cps: file.cps,
+                devices: file.device,
+                environment: file.environment,
+                people: People { persons: file.person, custodians: file.custodian },
+                evidence: file.evidence,
+            },
             root: file.root,
+            acts: file.acts,
+            attestation_roots: file.attestation_roots,
             issuing: file.issuing,
             policy: file.policy,
         };
@@ -144,21 +184,31 @@ impl Plan {
         self.roster.kind
     }
 
-    /// The policy document once the issuing keys exist: the plan's `[policy]` with each authority's `key_sha256`
-    /// filled in. The same keys always give the same bytes.
+    /// Whether it puts a policy in force.
+    pub const fn has_policy(&self) -> bool {
+        self.policy.is_some()
+    }
+
+    /// The policy document once the issuing keys exist: the plan's `[policy]` with the `key_sha256` of each authority of
+    /// this plan filled in; those of others stand in it. The same keys always give the same bytes.
     ///
     /// # Errors
-    /// When the plan's policy does not name exactly the issuing authorities, or the result is no policy.
+    /// When the plan has no policy, it does not name the issuing authorities, or the result is no policy.
     pub fn policy(&self, keys: &BTreeMap<AuthorityName, Sha256Digest>) -> Result<String, CeremonyError> {
         let refused = |reason: String| CeremonyError::refused("plan's policy", reason);
-        let mut table = self.policy.clone();
+        let mut table = self.policy.clone().ok_or_else(|| refused("there is none".to_owned()))?;
         let mut named = BTreeSet::new();
         let authorities = table.get_mut("authority").and_then(toml::Value::as_array_mut);
         for entry in authorities.into_iter().flatten() {
             let entry = entry.as_table_mut().ok_or_else(|| refused("`authority` is an array of tables".to_owned()))?;
             let name = entry.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
             let key = keys.iter().find(|(authority, _)| authority.as_str() == name).map(|(_, key)| key);
-            let key = key.ok_or_else(|| refused(format!("`{name}` is not an issuing authority of this plan")))?;
+            let Some(key) = key else {
+                if self.acts == Acts::First || !entry.contains_key("key_sha256") {
+                    return Err(refused(format!("`{name}` is not an issuing authority of this plan, or its key_sha256 is missing")));
+                }
+                continue;
+            };
             if entry.insert("key_sha256".to_owned(), toml::Value::String(key.to_string())).is_some() {
                 return Err(refused(format!("authority `{name}`: key_sha256 is filled in once the key exists; leave it out")));
             }
@@ -175,6 +225,7 @@ impl Plan {
     fn check(&self) -> Result<(), CeremonyError> {
         let refused = |reason: String| Err(CeremonyError::refused("plan", reason));
         self.roster.check()?;
+        self.frame.check(&self.roster, &self.acts.places())?;
         if self.title.is_empty() || self.title.len() > 200 {
             return refused("its title has 1 to 200 characters".to_owned());
         }
@@ -187,14 +238,29 @@ impl Plan {
         if !(1..=365).contains(&self.approval_days) {
             return refused("approval_days is 1 to 365".to_owned());
         }
-        if self.issuing.is_empty() || self.issuing.len() > Self::MAX_ISSUING {
-            return refused(format!("1 to {} issuing authorities", Self::MAX_ISSUING));
+        self.acts.check(self.root.lifetime_days)?;
+        match self.acts {
+            Acts::First | Acts::Intermediate { .. } if self.issuing.is_empty() || self.issuing.len() > Self::MAX_ISSUING => {
+                return refused(format!("1 to {} issuing authorities", Self::MAX_ISSUING));
+            }
+            Acts::First | Acts::Policy { .. } if self.policy.is_none() => return refused("[policy] is missing".to_owned()),
+            Acts::First | Acts::Intermediate { .. } => {}
+            _ if !self.issuing.is_empty() || (self.policy.is_some() && !matches!(self.acts, Acts::Policy { .. })) => {
+                return refused(format!("a ceremony of the kind {} has no [[issuing]] or [policy]", self.acts.name()));
+            }
+            _ => {}
+        }
+        if self.attestation_roots.len() > Self::MAX_ISSUING {
+            return refused(format!("at most {} attestation_roots", Self::MAX_ISSUING));
         }
         if !(1..=Self::MAX_DAYS).contains(&self.root.lifetime_days) {
             return refused(format!("the root's lifetime_days is 1 to {}", Self::MAX_DAYS));
         }
         if self.root.crl_lifetime_days == 0 || self.root.crl_lifetime_days > self.root.lifetime_days {
             return refused("the root's crl_lifetime_days is 1 to its lifetime_days".to_owned());
+        }
+        if self.root.next_ceremony_days == 0 || self.root.next_ceremony_days >= self.root.crl_lifetime_days {
+            return refused("the root's next_ceremony_days is at least 1 and less than crl_lifetime_days: its CRL must not end before the ceremony that makes the next".to_owned());
         }
         let mut authorities = BTreeSet::from([&self.root.authority]);
         let mut keys = BTreeSet::from([&self.root.key]);
@@ -223,8 +289,14 @@ impl Plan {
                 ));
             }
         }
-        // The policy is judged now, with stand-ins for the keys that do not exist yet.
-        self.policy(&self.issuing.iter().map(|i| (i.authority.clone(), sha256(i.authority.as_str().as_bytes()))).collect())?;
+        if self.policy.is_some() {
+            // The policy is judged now, with stand-ins for the keys that do not exist yet.
+            let keys = self.issuing.iter().map(|i| (i.authority.clone(), sha256(i.authority.as_str().as_bytes()))).collect();
+            let version = Policy::parse(&self.policy(&keys)?)?.version;
+            if let Some(before) = self.acts.continues().map(|c| c.policy_version).filter(|before| version <= *before) {
+                return refused(format!("the policy's version {version} does not grow: version {before} is in force"));
+            }
+        }
         Ok(())
     }
 }
@@ -243,11 +315,44 @@ pub(crate) mod tests {
     pub(crate) fn plan() -> String {
         let officer = |name: &str, seed: u8| format!("[[roster.officer]]\nname = \"{name}\"\nkeys = [\"{}\"]\n", public(seed));
         format!(
-            r#"format = "countersign/plan/1"
+            r#"format = "countersign/plan/2"
 kind = "production"
 title = "First ceremony"
 status_base_url = "http://127.0.0.1:14002"
 approval_days = 30
+cps = {{ url = "https://cps.bank.test/", version = "1.0" }}
+tool = {{ sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }}
+evidence = {{ bags = ["root"], media = ["boot"] }}
+
+[environment]
+offline = true
+no_swap = true
+no_core_dumps = true
+
+[device.root]
+kind = "yubi-hsm2"
+serial = "1"
+lowest_firmware = "2.4.0"
+before = "new"
+
+[device.online]
+kind = "software"
+serial = "2"
+before = []
+
+[[person]]
+name = "dora"
+role = "administrator"
+keys = ["{dora}"]
+
+[[person]]
+name = "wim"
+role = "witness"
+keys = ["{wim}"]
+
+[[custodian]]
+name = "ana"
+holds = "the root key store"
 
 [roster]
 threshold = 2
@@ -259,6 +364,7 @@ algorithm = "p384"
 subject = {{ organization = "Bank", common_name = "Bank Root" }}
 lifetime_days = 3650
 crl_lifetime_days = 365
+next_ceremony_days = 330
 
 [[issuing]]
 authority = "bank"
@@ -279,7 +385,9 @@ crl_interval = 3600
 profile.client = {{ shape = "client", lifetime = 3600 }}
 "#,
             officer("ana", 1),
-            officer("bela", 2)
+            officer("bela", 2),
+            dora = public(21),
+            wim = public(22),
         )
     }
 
@@ -291,6 +399,106 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         assert_eq!(policy.authorities[0].key_sha256, sha256(b"key"));
         assert_eq!(policy.authorities[0].profiles["client"].lifetime, 3600);
         assert_eq!(plan.policy(&keys).unwrap(), plan.policy(&keys).unwrap());
+    }
+
+    #[test]
+    fn ceremony_01_an_unknown_or_duplicate_key_in_the_plan_is_fatal() {
+        let good = plan();
+        Plan::parse(&good).unwrap();
+        // Once below every table of the plan, at any depth, an unknown key and the doubled first key.
+        let lines: Vec<&str> = good.lines().collect();
+        let mut tables = 0;
+        for (i, line) in lines.iter().enumerate() {
+            let header = line.starts_with('[') || i == 0;
+            let Some(next) = lines.get(i + usize::from(i > 0)).filter(|_| header) else { continue };
+            tables += 1;
+            for (added, part) in [("unknown_key = 1", "unknown field"), (*next, "duplicate key")] {
+                let at = i + usize::from(i > 0);
+                let text = [&lines[..at], &[added], &lines[at..]].concat().join("\n");
+                let error = Plan::parse(&text).unwrap_err().to_string();
+                assert!(error.contains(part), "{line}: {added}: {error}");
+            }
+        }
+        assert_eq!(tables, 14);
+    }
+
+    /// The first plan as one that continues it, with this `[acts]`.
+    fn later(acts: &str) -> String {
+        let digest = "0".repeat(64);
+        let continues = format!(
+            "[acts.continues]\ntranscript = \"{digest}\"\nroot_certificate = \"{digest}\"\nhierarchy = \"{digest}\"\npolicy_version = 1\npolicy_sha256 = \"{digest}\"\n"
+        );
+        let first = plan();
+        // A later ceremony works with the devices that its kind says; too many pins do no harm.
+        let frame = first
+            .split("[[issuing]]")
+            .next()
+            .unwrap()
+            .replace("[device.root]", "[device.backup]\nkind = \"software\"\nserial = \"3\"\nbefore = \"new\"\n\n[device.root]");
+        let (top, rest) = acts.split_once("\n\n").unwrap_or((acts, ""));
+        format!("{frame}[acts]\n{top}\n{continues}{rest}")
+    }
+
+    #[test]
+    fn later_kinds_say_what_they_do_and_no_more() {
+        #[track_caller]
+        fn check(acts: &str, expected: Result<&str, &str>) {
+            match (Plan::parse(&later(acts)).map(|p| p.acts.name()).map_err(|e| e.to_string()), expected) {
+                (Ok(name), Ok(expected)) => assert_eq!(name, expected),
+                (Err(text), Err(part)) => assert!(text.contains(part), "{acts}: {text}"),
+                (found, _) => panic!("{acts}: {found:?}"),
+            }
+        }
+        let nonce = format!("nonce = \"{}\"", "0f".repeat(16));
+        let issuing = "[[issuing]]\nauthority = \"b\"\nkey = \"b\"\nalgorithm = \"p256\"\nsubject = { organization = \"Bank\", common_name = \"B\" }\nlifetime_days = 9\npermitted = [\"dns:b.test\"]\n";
+        let digest = "0".repeat(64);
+        check("kind = \"root-crl\"", Ok("root-crl"));
+        check("kind = \"nothing\"", Err("unknown variant"));
+        check("kind = \"root-crl\"\nforce = true", Err("unknown field"));
+        check(&format!("kind = \"root-crl\"\n\n{issuing}"), Err("has no [[issuing]]"));
+        check(&format!("kind = \"intermediate\"\n{nonce}\n\n{issuing}"), Ok("intermediate"));
+        check(&format!("kind = \"intermediate\"\n{nonce}"), Err("issuing authorities"));
+        check(&format!("kind = \"intermediate\"\nnonce = \"1\"\n\n{issuing}"), Err("32 hexadecimal digits"));
+        check(&format!("kind = \"intermediate\"\n\n{issuing}"), Err("missing field `nonce`"));
+        let cross = |rest: &str| {
+            format!(
+                "kind = \"cross-sign\"\n{nonce}\n\n[[acts.subject]]\nauthority = \"p\"\nkey = \"p\"\ncertificate_sha256 = \"{digest}\"\n{rest}"
+            )
+        };
+        check(&cross("lifetime_days = 9\npath_len = 1\npermitted = [\"dns:p.test\"]"), Ok("cross-sign"));
+        check(&cross("lifetime_days = 9\npath_len = 1\npermitted = []"), Err("permitted"));
+        check(&cross("lifetime_days = 9\npath_len = 9\npermitted = [\"dns:p.test\"]"), Err("path_len"));
+        check(&cross("lifetime_days = 9\npermitted = [\"dns:p.test\"]"), Err("missing field `path_len`"));
+        check(&cross("lifetime_days = 3650\npath_len = 1\npermitted = [\"dns:p.test\"]"), Err("less than the root's"));
+        let revoke = |reason: &str| {
+            format!(
+                "kind = \"revoke-ca\"\n\n[[acts.certificate]]\nauthority = \"bank\"\nserial = \"{}\"\nreason = \"{reason}\"\n",
+                "01".repeat(20)
+            )
+        };
+        check(&revoke("superseded"), Ok("revoke-ca"));
+        check(&revoke("certificateHold"), Err("not held"));
+        check(&revoke("removeFromCRL"), Err("unknown variant"));
+        check("kind = \"revoke-ca\"\ncertificate = []", Err("1 to 16"));
+        let key = format!("\n\n[[acts.key]]\nkey = \"k\"\npublic_key_sha256 = \"{digest}\"\n");
+        check(&format!("kind = \"backup\"\nplace = \"root\"\nwrapping_key = \"w\"{key}"), Ok("backup"));
+        check(&format!("kind = \"backup\"\nplace = \"backup\"\nwrapping_key = \"w\"{key}"), Err("where the keys are"));
+        check(&format!("kind = \"destroy\"\nplace = \"root\"{key}{key}"), Err("stands twice"));
+        check(&format!("kind = \"restore\"\nplace = \"root\"{key}"), Err("missing field `wrapped_sha256`"));
+        check("kind = \"policy\"", Err("[policy] is missing"));
+        check("kind = \"policy\"\n\n[policy]\nversion = 1\n", Err("does not grow"));
+        check("kind = \"policy\"\n\n[policy]\nversion = 2\n", Ok("policy"));
+        check("kind = \"policy\"\n\n[policy]\nversion = 2\n[[policy.authority]]\nname = \"bank\"\n", Err("key_sha256 is missing"));
+        check("kind = \"officers\"", Ok("officers"));
+    }
+
+    #[test]
+    fn ceremony_32_a_crl_outlives_the_next_planned_ceremony() {
+        let error = |days: &str| Plan::parse(&plan().replace("next_ceremony_days = 330", days)).unwrap_err().to_string();
+        assert!(error("next_ceremony_days = 365").contains("must not end before the ceremony"));
+        assert!(error("next_ceremony_days = 0").contains("next_ceremony_days"));
+        assert!(error("").contains("missing field `next_ceremony_days`"));
+        Plan::parse(&plan().replace("next_ceremony_days = 330", "next_ceremony_days = 364")).unwrap();
     }
 
     #[test]
@@ -306,7 +514,7 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         check("title =", "title = \"x\"\ntitle =", "duplicate key");
         check("threshold = 2", "threshold = 3", "can't be met");
         check("threshold = 2", "threshold = 1", "not dual control");
-        check("plan/1", "plan/2", "format");
+        check("plan/2", "plan/1", "format");
         check("http://", "https://", "status_base_url");
         check("\"production\"", "\"rehearsal\"", "begin with `REHEARSAL `");
         check("Bank Root", "REHEARSAL Bank Root", "no others do");

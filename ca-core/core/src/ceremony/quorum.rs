@@ -1,6 +1,6 @@
 //! Counting people, not signatures (requirement 9; CVE-2020-6174 and CVE-2020-15093 counted one key's many).
 
-use super::{CeremonyError, Roster};
+use super::{CeremonyError, CeremonyKind, Roster};
 use crate::evidence::sshsig::{self, SshSigError};
 
 /// The most signatures over one document: every key of the largest roster.
@@ -20,13 +20,28 @@ pub struct Approval {
 /// # Errors
 /// When it does not verify in the roster's namespace, or is by nobody on the roster.
 pub fn signer(roster: &Roster, what: &'static str, message: &[u8], armored: &str) -> Result<Approval, CeremonyError> {
+    let officers = roster.officers.iter().map(|o| (o.name.as_str(), o.keys.as_slice()));
+    signer_among(officers, roster.kind, what, message, armored)
+}
+
+/// As [`signer`], among any people, each a name with keys.
+///
+/// # Errors
+/// As [`signer`].
+pub fn signer_among<'a>(
+    people: impl IntoIterator<Item = (&'a str, &'a [String])>,
+    kind: CeremonyKind,
+    what: &'static str,
+    message: &[u8],
+    armored: &str,
+) -> Result<Approval, CeremonyError> {
     let wrong = |source: SshSigError| CeremonyError::Signature { what, source };
     let claimed = sshsig::claimed_signer(armored).map_err(wrong)?.0;
-    for officer in &roster.officers {
-        for key in &officer.keys {
+    for (name, keys) in people {
+        for key in keys {
             if sshsig::fingerprint(key).map_err(wrong)?.0 == claimed {
-                let fingerprint = sshsig::verify(key, roster.kind.namespace(), message, armored).map_err(wrong)?.0;
-                return Ok(Approval { officer: officer.name.clone(), fingerprint });
+                let fingerprint = sshsig::verify(key, kind.namespace(), message, armored).map_err(wrong)?.0;
+                return Ok(Approval { officer: name.to_owned(), fingerprint });
             }
         }
     }
@@ -67,7 +82,7 @@ pub(super) fn at_least(
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::{CeremonyKind, Officer};
+    use super::super::Officer;
     use super::*;
     use ssh_key::PrivateKey;
     use ssh_key::private::Ed25519Keypair;

@@ -67,7 +67,6 @@ impl Roster {
     /// The most bytes of a roster file.
     pub const MAX_BYTES: usize = 1 << 18;
     const MAX_OFFICERS: usize = 64;
-    const MAX_KEYS: usize = 8;
 
     /// Reads and checks a roster file.
     ///
@@ -121,29 +120,35 @@ impl Roster {
             if self.officers[..i].iter().any(|o| o.name == officer.name) {
                 return refused(format!("the officer `{}` stands twice", officer.name));
             }
-            if officer.keys.is_empty() || officer.keys.len() > Self::MAX_KEYS {
-                return refused(format!("the officer `{}` needs 1 to {} keys", officer.name, Self::MAX_KEYS));
-            }
-            for key in &officer.keys {
-                let fingerprint =
-                    sshsig::fingerprint(key).map_err(|e| CeremonyError::refused("roster", format!("a key of `{}`: {e}", officer.name)))?.0;
-                if keys.contains(&fingerprint) {
-                    return refused(format!("the key {fingerprint} stands twice: a key belongs to one person"));
-                }
-                keys.push(fingerprint);
-            }
+            check_keys("roster", &officer.name, &officer.keys, &mut keys)?;
         }
         Ok(())
     }
 }
 
+/// Checks one person's keys; `seen` are the fingerprints of everyone's before.
+pub(super) fn check_keys(what: &'static str, name: &str, keys: &[String], seen: &mut Vec<String>) -> Result<(), CeremonyError> {
+    const MOST: usize = 8;
+    if keys.is_empty() || keys.len() > MOST {
+        return Err(CeremonyError::refused(what, format!("`{name}` needs 1 to {MOST} keys")));
+    }
+    for key in keys {
+        let fingerprint = sshsig::fingerprint(key).map_err(|e| CeremonyError::refused(what, format!("a key of `{name}`: {e}")))?.0;
+        if seen.contains(&fingerprint) {
+            return Err(CeremonyError::refused(what, format!("the key {fingerprint} stands twice: a key belongs to one person")));
+        }
+        seen.push(fingerprint);
+    }
+    Ok(())
+}
+
 /// Names stand in file names, between dots.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{CeremonyError, canonical};
-use crate::model::AuthorityName;
+use crate::model::{AuthorityName, KeyLabel, RevocationReason};
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
 /// The act that a statement allows.
@@ -12,7 +12,7 @@ use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 pub enum Operation {
     /// The authority's key signs a CA certificate.
     SignCertificate {
-        /// `root` or `intermediate`.
+        /// `root`, `intermediate` or `cross`.
         profile: String,
         /// Whose certificate it is; the signing authority is the statement's.
         subject_authority: AuthorityName,
@@ -27,6 +27,65 @@ pub enum Operation {
         number: u64,
         /// SHA-256 of the to-be-signed CRL.
         tbs_sha256: Sha256Digest,
+    },
+    /// A CA certificate is revoked, on the root's next CRL.
+    RevokeCertificate {
+        /// Whose certificate.
+        subject_authority: AuthorityName,
+        /// Its serial number.
+        serial: SerialNumber,
+        /// SHA-256 of that certificate.
+        certificate_sha256: Sha256Digest,
+        /// Why.
+        reason: RevocationReason,
+        /// Since when its key is suspected.
+        invalidity_date: Option<Timestamp>,
+    },
+    /// A key leaves its device wrapped, goes into the backup device, and signs a test there.
+    BackUpKey {
+        /// Its label.
+        key: KeyLabel,
+        /// SHA-256 of its SubjectPublicKeyInfo.
+        public_key_sha256: Sha256Digest,
+        /// The serial number of the device that has it.
+        from_device: String,
+        /// That of the device that gets it.
+        to_device: String,
+        /// The wrapping key.
+        wrapping_key: String,
+        /// SHA-256 of the test that it signs.
+        test_sha256: Sha256Digest,
+    },
+    /// A wrapped key goes into a device and signs a test there.
+    RestoreKey {
+        /// Its label.
+        key: KeyLabel,
+        /// SHA-256 of its SubjectPublicKeyInfo.
+        public_key_sha256: Sha256Digest,
+        /// SHA-256 of the wrapped key's file.
+        wrapped_sha256: Sha256Digest,
+        /// The serial number of the device that gets it.
+        to_device: String,
+        /// SHA-256 of the test that it signs.
+        test_sha256: Sha256Digest,
+    },
+    /// A key is destroyed.
+    DestroyKey {
+        /// Its label.
+        key: KeyLabel,
+        /// SHA-256 of its SubjectPublicKeyInfo.
+        public_key_sha256: Sha256Digest,
+        /// The serial number of its device.
+        device: String,
+        /// The digest of the device's inventory before.
+        inventory_sha256: Sha256Digest,
+    },
+    /// The officers saw what a device holds after keys were destroyed.
+    AttestInventory {
+        /// The device's serial number.
+        device: String,
+        /// The digest of its inventory.
+        inventory_sha256: Sha256Digest,
     },
     /// The officers put a policy in force.
     ApprovePolicy {

@@ -9,17 +9,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{CeremonyError, CeremonyKind};
 use crate::log::{CHAIN_START, chain};
-use crate::model::{AttemptId, Completion, Intent, KeyLabel};
+use crate::model::{AttemptId, AuthorityName, Completion, Intent, KeyLabel};
 use crate::pki::{KeyAlgorithm, PublicKey, Sha256Digest, Timestamp};
+use crate::ports::{Attestation, DeviceIdentity, DeviceObject, KeyAttributes};
 
 /// Which key store holds a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyPlace {
     /// The root's, offline after the ceremony.
     Root,
     /// The issuing authorities', which the worker opens.
     Online,
+    /// The backup's, kept elsewhere.
+    Backup,
+}
+
+impl KeyPlace {
+    /// The name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Online => "online",
+            Self::Backup => "backup",
+        }
+    }
 }
 
 /// An event.
@@ -36,6 +50,35 @@ pub enum TranscriptEvent {
         software: String,
         /// Who signed the plan.
         officers: Vec<String>,
+    },
+    /// A run begins: what it runs with, and on which machine.
+    Started {
+        /// SHA-256 of the executable.
+        tool_sha256: Sha256Digest,
+        /// The kernel's identifier of this boot.
+        boot: String,
+        /// Seconds since that boot, by the monotonic clock.
+        uptime: u64,
+        /// In what the machine was not as the plan says; in production the run went no further.
+        findings: Vec<String>,
+    },
+    /// A device was looked at before the ceremony did anything.
+    Device {
+        /// What it holds.
+        place: KeyPlace,
+        /// Who it is.
+        identity: DeviceIdentity,
+        /// Every object in it.
+        inventory: Vec<DeviceObject>,
+        /// In what it differs from a freshly reset one.
+        deviations: Vec<String>,
+    },
+    /// Something that people say or see was written down; of several records of one name the last counts.
+    Recorded {
+        /// Its name: `records/NAME.json`, with `_2` and so on for a later one.
+        name: String,
+        /// The record, verbatim.
+        record: String,
     },
     /// A key is about to be made; its label was free.
     KeyIntended {
@@ -56,6 +99,63 @@ pub enum TranscriptEvent {
         algorithm: KeyAlgorithm,
         /// Its public half.
         public_key: PublicKey,
+    },
+    /// What the device says of a key that was made or brought in, and its proof where it has one.
+    KeyChecked {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+        /// The device.
+        device: DeviceIdentity,
+        /// What may be done with the key there.
+        attributes: KeyAttributes,
+        /// The device's proof that it made the key.
+        attestation: Option<Attestation>,
+    },
+    /// A request was taken in: `inputs/AUTHORITY.request.json`.
+    RequestTaken {
+        /// Whose.
+        authority: AuthorityName,
+        /// SHA-256 of the file.
+        sha256: Sha256Digest,
+    },
+    /// What a device holds.
+    Inventory {
+        /// Which device.
+        place: KeyPlace,
+        /// Who it is.
+        device: DeviceIdentity,
+        /// Its objects, sorted.
+        objects: Vec<DeviceObject>,
+    },
+    /// A key left its device, wrapped. The wrapped key itself is in no bundle.
+    Wrapped {
+        /// Its label.
+        label: KeyLabel,
+        /// SHA-256 of the wrapped key's file.
+        sha256: Sha256Digest,
+    },
+    /// A wrapped key was brought in and yields the same public key.
+    Imported {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+        /// Its public half.
+        public_key: PublicKey,
+    },
+    /// A key was destroyed.
+    Destroyed {
+        /// Its label.
+        label: KeyLabel,
+        /// Where.
+        place: KeyPlace,
+    },
+    /// An act whose whole effect is that enough officers approved it, such as a revocation, took effect.
+    Done {
+        /// The statement's name.
+        name: String,
     },
     /// To-be-signed bytes were linted and are on record.
     Intent {
@@ -91,12 +191,21 @@ pub enum TranscriptEvent {
         /// The statement's name.
         name: String,
     },
-    /// Something that is not in the script, with what was done about it (requirement 37).
+    /// Something that is not in the script (requirement 37). The ceremony is not closed before people dispose of it.
     Exception {
         /// What.
         what: String,
-        /// What was done about it.
+        /// What the software did about it; empty where it did nothing.
         disposition: String,
+    },
+    /// People decided about an exception.
+    Disposed {
+        /// The exception's line.
+        exception: u64,
+        /// What they decided.
+        disposition: String,
+        /// Who: an officer and a witness at least.
+        by: Vec<String>,
     },
     /// The end: every file of the bundle but this one and the signatures over it.
     Closed {
@@ -146,6 +255,21 @@ impl Line {
         out.push(b'\n');
         out
     }
+}
+
+/// An exception, as the transcript has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExceptionEntry<'a> {
+    /// Its line.
+    pub line: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: &'a str,
+    /// What the software did about it.
+    pub done: &'a str,
+    /// What people decided, and who; none while it is open.
+    pub disposed: Option<(&'a str, &'a [String])>,
 }
 
 /// The lines so far.
@@ -265,6 +389,30 @@ impl Transcript {
     pub fn statements(&self) -> impl Iterator<Item = (&str, &str)> {
         self.events().filter_map(|e| match e {
             TranscriptEvent::Prepared { name, statement } => Some((name.as_str(), statement.as_str())),
+            _ => None,
+        })
+    }
+
+    /// The records with their names, in order.
+    pub fn records(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.events().filter_map(|e| match e {
+            TranscriptEvent::Recorded { name, record } => Some((name.as_str(), record.as_str())),
+            _ => None,
+        })
+    }
+
+    /// The exceptions, in order.
+    pub fn exceptions(&self) -> impl Iterator<Item = ExceptionEntry<'_>> {
+        self.lines.iter().filter_map(|line| match &line.entry {
+            TranscriptEvent::Exception { what, disposition } => {
+                let disposed = self.events().find_map(|e| match e {
+                    TranscriptEvent::Disposed { exception, disposition, by } if *exception == line.number => {
+                        Some((disposition.as_str(), by.as_slice()))
+                    }
+                    _ => None,
+                });
+                Some(ExceptionEntry { line: line.number, at: line.at, what, done: disposition, disposed })
+            }
             _ => None,
         })
     }

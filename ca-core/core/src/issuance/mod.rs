@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: who may have what. [`crate::evidence`] and [`crate::ceremony`] decide that before.
 
+mod key_test;
 mod prepare;
 
 use std::marker::PhantomData;
@@ -15,11 +16,12 @@ use aws_lc_rs::digest;
 
 use crate::model::{Actor, AttemptId, AuthorityName, Completed, Completion, Intent, IntentContent, KeyLabel, Origin, SignedBytes};
 use crate::pki::crl::{Crl, CrlError};
-use crate::pki::{Certificate, DigestAlgorithm, PublicKey, SignatureAlgorithm, Timestamp, assemble_signed, verify_signature};
+use crate::pki::{Certificate, Csr, DigestAlgorithm, PublicKey, SignatureAlgorithm, Timestamp, assemble_signed, verify_signature};
 use crate::ports::{IssuanceStore, KeyStore, KeyStoreError, SignInput, StoreError};
 use crate::profile::{Finding, ProfileError};
 
-pub use prepare::{prepare_crl, prepare_intermediate, prepare_leaf, prepare_root};
+pub use key_test::KeyTest;
+pub use prepare::{prepare_crl, prepare_cross, prepare_intermediate, prepare_key_test, prepare_leaf, prepare_request, prepare_root};
 
 /// Marks the path of a certificate.
 #[derive(Debug)]
@@ -28,6 +30,14 @@ pub enum CertificateTbs {}
 /// Marks the path of a CRL.
 #[derive(Debug)]
 pub enum CrlTbs {}
+
+/// Marks the path of a certification request for one of this CA's own authorities.
+#[derive(Debug)]
+pub enum RequestTbs {}
+
+/// Marks the path of a key's test.
+#[derive(Debug)]
+pub enum KeyTestTbs {}
 
 /// Who signs, on whose account.
 #[derive(Clone, Debug)]
@@ -105,13 +115,6 @@ impl<T> Prepared<T> {
     }
 }
 
-fn tbs_of(content: &IntentContent) -> &[u8] {
-    match content {
-        IntentContent::Certificate(c) => &c.tbs,
-        IntentContent::Crl(c) => &c.tbs,
-    }
-}
-
 /// Puts the exact bytes on record. May be run again with what the same arguments prepare.
 ///
 /// # Errors
@@ -132,16 +135,20 @@ pub async fn sign<T>(keys: &dyn KeyStore, recorded: Recorded<Prepared<T>>) -> Re
     if keys.describe(&intent.key).await?.public_key != key {
         return Err(IssuanceError::OtherKey(intent.key));
     }
-    let tbs = tbs_of(&intent.content);
+    let tbs = intent.content.tbs();
     let signature = match (&intent.content, digest_of(intent.algorithm)) {
-        // A CRL can have megabytes: what goes to a device is its digest, where the algorithm has one.
-        (IntentContent::Crl(_), Some(algorithm)) => {
+        // A CRL can have megabytes: what goes to a device is its digest, where the algorithm has one. A key's test goes
+        // the same way as the CRLs that the key will sign (ceremony requirement 25).
+        (IntentContent::Crl(_) | IntentContent::KeyTest(_), Some(algorithm)) => {
             let digest = digest::digest(algorithm, tbs);
             keys.sign(&intent.key, intent.algorithm, SignInput::Digest(digest.as_ref())).await?
         }
         _ => keys.sign(&intent.key, intent.algorithm, SignInput::Message(tbs)).await?,
     };
-    let der = assemble_signed(tbs, intent.algorithm, &signature);
+    let der = match &intent.content {
+        IntentContent::KeyTest(_) => key_test::assemble(tbs, &signature),
+        _ => assemble_signed(tbs, intent.algorithm, &signature),
+    };
     check(&intent, &key, &der).map_err(IssuanceError::Verify)?;
     Ok(Signed { intent, der, kind: PhantomData })
 }
@@ -155,7 +162,7 @@ fn digest_of(algorithm: SignatureAlgorithm) -> Option<&'static digest::Algorithm
 
 /// Judges the bytes that will leave, from nothing but themselves (invariant 3).
 fn check(intent: &Intent, key: &PublicKey, der: &[u8]) -> Result<(), String> {
-    let recorded = tbs_of(&intent.content);
+    let recorded = intent.content.tbs();
     let verify = |tbs: &[u8], algorithm: SignatureAlgorithm, signature: &[u8]| {
         if tbs != recorded || algorithm != intent.algorithm {
             return Err("the signed bytes are not the recorded ones".to_owned());
@@ -170,6 +177,16 @@ fn check(intent: &Intent, key: &PublicKey, der: &[u8]) -> Result<(), String> {
         IntentContent::Crl(_) => {
             let read = Crl::from_der(der).map_err(|e| e.to_string())?;
             verify(read.tbs_der(), read.signature_algorithm(), read.signature())
+        }
+        IntentContent::Request(_) => {
+            // Reading it verifies the signature with the key that it names.
+            let read = Csr::from_der(der).map_err(|e| e.to_string())?;
+            let (info, own) = (read.info_der(), read.public_key());
+            if info == recorded && own == key { Ok(()) } else { Err("the request is not the recorded one".to_owned()) }
+        }
+        IntentContent::KeyTest(_) => {
+            let (tbs, signature) = key_test::read(der)?;
+            verify(tbs, intent.algorithm, &signature)
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::marker::PhantomData;
 
-use super::{Attempt, CertificateTbs, CrlTbs, IssuanceError, Prepared, tbs_of};
+use super::{Attempt, CertificateTbs, CrlTbs, IssuanceError, KeyTest, KeyTestTbs, Prepared, RequestTbs};
 use crate::log::intent_leaf;
-use crate::model::{CertificateIntent, CrlIntent, CrlScope, Intent, IntentContent, RevokedEntry};
+use crate::model::{ArtefactIntent, CertificateIntent, CrlIntent, CrlScope, Intent, IntentContent, RevokedEntry};
 use crate::pki::crl::{CrlHeader, build_crl_tbs};
-use crate::pki::{Certificate, PublicKey, SignatureAlgorithm, assemble_signed, sha256};
+use crate::pki::{Certificate, PublicKey, SignatureAlgorithm, assemble_signed, key_algorithm, request_info, sha256};
 use crate::profile::{
-    IntermediateRequest, Issuer, LeafRequest, RootRequest, build_intermediate, build_leaf, build_root, lint_crl, lint_intermediate,
-    lint_leaf, lint_root,
+    CrossRequest, IntermediateRequest, Issuer, LeafRequest, ProfileError, RootRequest, build_cross, build_intermediate, build_leaf,
+    build_root, check_key, lint_crl, lint_cross, lint_intermediate, lint_leaf, lint_root,
 };
 
 /// Prepares a root's certificate, to be signed by its own key.
@@ -34,6 +34,42 @@ pub fn prepare_intermediate(
     let tbs = build_intermediate(request, issuer)?;
     lint_intermediate(&tbs, request, issuer).map_err(IssuanceError::Lint)?;
     certificate(tbs, "intermediate", issuer.signature_algorithm(), issuer.certificate().public_key().clone(), 0, attempt)
+}
+
+/// Prepares a cross-certificate: another CA's name and key under this issuer.
+///
+/// # Errors
+/// When the request cannot be built or the lint refuses it.
+pub fn prepare_cross(request: &CrossRequest, issuer: &Issuer, attempt: Attempt) -> Result<Prepared<CertificateTbs>, IssuanceError> {
+    let tbs = build_cross(request, issuer)?;
+    lint_cross(&tbs, request, issuer).map_err(IssuanceError::Lint)?;
+    certificate(tbs, "cross", issuer.signature_algorithm(), issuer.certificate().public_key().clone(), 0, attempt)
+}
+
+/// Prepares the request by which `key` asks for a CA certificate, bound to a statement by `challenge`.
+///
+/// # Errors
+/// When the key is refused or the request cannot be built.
+pub fn prepare_request(
+    subject_der: &[u8],
+    key: &PublicKey,
+    challenge: &str,
+    attempt: Attempt,
+) -> Result<Prepared<RequestTbs>, IssuanceError> {
+    let algorithm = check_key(key).map_err(ProfileError::from)?.signature_algorithm();
+    let tbs = request_info(subject_der, key, challenge);
+    let content = ArtefactIntent { tbs, spki_sha256: key.spki_sha256() };
+    Ok(prepared(IntentContent::Request(content), algorithm, key.clone(), attempt))
+}
+
+/// Prepares a key's test signature.
+///
+/// # Errors
+/// When the key is refused.
+pub fn prepare_key_test(test: &KeyTest, attempt: Attempt) -> Result<Prepared<KeyTestTbs>, IssuanceError> {
+    let algorithm = key_algorithm(&test.public_key).map_err(ProfileError::from)?.signature_algorithm();
+    let content = ArtefactIntent { tbs: test.to_bytes(), spki_sha256: test.public_key.spki_sha256() };
+    Ok(prepared(IntentContent::KeyTest(content), algorithm, test.public_key.clone(), attempt))
 }
 
 /// Prepares an end-entity certificate of `profile` in CRL `partition`.
@@ -101,7 +137,7 @@ fn certificate(
 
 fn prepared<T>(content: IntentContent, algorithm: SignatureAlgorithm, key: PublicKey, attempt: Attempt) -> Prepared<T> {
     let Attempt { id, authority, key: label, origin, actor, at } = attempt;
-    let tbs_sha256 = sha256(tbs_of(&content));
+    let tbs_sha256 = sha256(content.tbs());
     let mut intent = Intent { attempt: id, authority, key: label, algorithm, tbs_sha256, content, leaf: Vec::new(), origin, actor, at };
     intent.leaf = intent_leaf(&intent);
     Prepared { intent, key, kind: PhantomData }

@@ -22,8 +22,8 @@ use crate::ports::{Anchor, AnchorError, AuditStore};
 /// How many rows before the anchor's place a start walks.
 pub const WINDOW: u64 = 2000;
 
-/// How many rows are read at once.
-const PAGE: u32 = 500;
+/// How many rows are read at once; few, because the leaf of a CRL has megabytes.
+const PAGE: u32 = 64;
 
 /// What is wrong between the database and the anchor.
 #[derive(Clone, Debug, Default)]

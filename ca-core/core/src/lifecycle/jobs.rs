@@ -73,11 +73,13 @@ impl Worker {
                 inventory.own.push(OwnState { authority: name.clone(), own: own.name.clone(), newest });
             }
             let (scope, head) = (CrlScope::FULL, self.store.ledger_head(name).await?);
+            let anchored = self.anchor.state().crl_number(name, scope);
             let current = self.store.current_crl(name, &scope).await?;
             inventory.crls.push(CrlState {
                 authority: name.clone(),
                 scope,
-                dirty: current.as_ref().is_none_or(|c| c.ledger_number < head),
+                // One that the anchor has seen a newer of, too: after a restore that officers accepted.
+                dirty: current.as_ref().is_none_or(|c| c.ledger_number < head || c.number < anchored),
                 current: current.map(|c| (c.this_update.plus(self.settings.skew), c.next_update)),
             });
         }

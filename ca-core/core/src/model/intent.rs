@@ -75,6 +75,16 @@ pub struct CrlIntent {
     pub ledger_number: u64,
 }
 
+/// What a ceremony has a key sign that is neither a certificate nor a CRL, and can't be taken for one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ArtefactIntent {
+    /// The exact bytes to be signed.
+    #[serde(with = "super::bytes")]
+    pub tbs: Vec<u8>,
+    /// SHA-256 of the SubjectPublicKeyInfo of the key that signs.
+    pub spki_sha256: Sha256Digest,
+}
+
 /// What is about to be signed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
@@ -83,6 +93,21 @@ pub enum IntentContent {
     Certificate(CertificateIntent),
     /// A CRL.
     Crl(CrlIntent),
+    /// A CertificationRequestInfo (RFC 2986 §4.1), by which a new authority's key proves that it is held.
+    Request(ArtefactIntent),
+    /// A key's test: a text, so that no signature over it fits anything in DER.
+    KeyTest(ArtefactIntent),
+}
+
+impl IntentContent {
+    /// The exact bytes to be signed.
+    pub fn tbs(&self) -> &[u8] {
+        match self {
+            Self::Certificate(c) => &c.tbs,
+            Self::Crl(c) => &c.tbs,
+            Self::Request(a) | Self::KeyTest(a) => &a.tbs,
+        }
+    }
 }
 
 /// The record that precedes every signature by an authority key.
@@ -122,7 +147,7 @@ pub struct Completion {
     pub attempt: AttemptId,
     /// The authority.
     pub authority: AuthorityName,
-    /// The whole certificate or CRL.
+    /// The whole certificate, CRL, request or key test.
     pub signed: SignedBytes,
     /// As in the intent.
     pub origin: Origin,

@@ -29,7 +29,8 @@ pub use id::{
     OrderId, ProposalId, RequestId, WorkerId,
 };
 pub use intent::{
-    Abandonment, CertificateIntent, Completed, Completion, CrlIntent, Intent, IntentContent, OpenIntent, Origin, SignedBytes,
+    Abandonment, ArtefactIntent, CertificateIntent, Completed, Completion, CrlIntent, Intent, IntentContent, OpenIntent, Origin,
+    SignedBytes,
 };
 pub use job::{Job, JobKind, JobRecord, LeasedJob};
 pub use order::{Authorization, AuthorizationStatus, NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};

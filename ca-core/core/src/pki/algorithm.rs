@@ -39,6 +39,18 @@ impl KeyAlgorithm {
         }
     }
 
+    /// Whether a signature of such a key may be of this algorithm.
+    pub const fn signs_as(self, algorithm: SignatureAlgorithm) -> bool {
+        match algorithm {
+            SignatureAlgorithm::EcdsaP256Sha256 => matches!(self, Self::P256),
+            SignatureAlgorithm::EcdsaP384Sha384 => matches!(self, Self::P384),
+            SignatureAlgorithm::Ed25519 => matches!(self, Self::Ed25519),
+            SignatureAlgorithm::RsaPkcs1Sha256 | SignatureAlgorithm::RsaPssSha256 => {
+                matches!(self, Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096)
+            }
+        }
+    }
+
     /// The name used in files and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
@@ -80,6 +92,9 @@ pub enum SignatureAlgorithm {
     Ed25519,
     /// sha256WithRSAEncryption (RFC 4055 §5).
     RsaPkcs1Sha256,
+    /// id-RSASSA-PSS with SHA-256, MGF1 on SHA-256 and a salt of 32 octets (RFC 4055 §3.1). No key has it as its own
+    /// algorithm: every RSA key can also sign so.
+    RsaPssSha256,
 }
 
 /// The digest that a signature algorithm signs, where it signs one.
@@ -95,7 +110,7 @@ impl SignatureAlgorithm {
     /// The digest that can be signed in place of the message; none for Ed25519, which needs the whole message.
     pub const fn digest(self) -> Option<DigestAlgorithm> {
         match self {
-            Self::EcdsaP256Sha256 | Self::RsaPkcs1Sha256 => Some(DigestAlgorithm::Sha256),
+            Self::EcdsaP256Sha256 | Self::RsaPkcs1Sha256 | Self::RsaPssSha256 => Some(DigestAlgorithm::Sha256),
             Self::EcdsaP384Sha384 => Some(DigestAlgorithm::Sha384),
             Self::Ed25519 => None,
         }

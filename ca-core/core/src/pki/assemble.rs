@@ -9,9 +9,14 @@ const ECDSA_SHA384: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x
 const ED25519: &[u8] = &[0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
 // RFC 4055 §5: the parameters are NULL.
 const RSA_SHA256: &[u8] = &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b, 0x05, 0x00];
+// RFC 4055 §3.1: what differs from the defaults, which are SHA-1's; the trailer field is the default one.
+const RSA_PSS_SHA256: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\
+    \xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\
+    \xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\
+    \xa2\x03\x02\x01\x20";
 
 impl SignatureAlgorithm {
-    const EVERY: [Self; 4] = [Self::EcdsaP256Sha256, Self::EcdsaP384Sha384, Self::Ed25519, Self::RsaPkcs1Sha256];
+    const EVERY: [Self; 5] = [Self::EcdsaP256Sha256, Self::EcdsaP384Sha384, Self::Ed25519, Self::RsaPkcs1Sha256, Self::RsaPssSha256];
 
     pub(crate) const fn identifier(self) -> &'static [u8] {
         match self {
@@ -19,6 +24,7 @@ impl SignatureAlgorithm {
             Self::EcdsaP384Sha384 => ECDSA_SHA384,
             Self::Ed25519 => ED25519,
             Self::RsaPkcs1Sha256 => RSA_SHA256,
+            Self::RsaPssSha256 => RSA_PSS_SHA256,
         }
     }
 

@@ -7,7 +7,7 @@ use super::certificate::read_general_name;
 use super::spki::{KeyError, key_material};
 use super::verify::{Scheme, Sha2, verify_scheme};
 use super::walk::{self, BIT_STRING, INTEGER, OID, ParseError, SEQUENCE, SET, Tlv, Walker};
-use super::{Identifier, PublicKey, VerifyError, oid};
+use super::{Identifier, PublicKey, VerifyError, encode, oid};
 
 /// Most bytes of a request.
 const MAX_CSR: usize = 16 * 1024;
@@ -46,6 +46,8 @@ pub struct Csr {
     public_key: PublicKey,
     identifiers: Vec<Identifier>,
     common_name: Option<String>,
+    challenge: Option<String>,
+    info: Vec<u8>,
 }
 
 impl Csr {
@@ -83,7 +85,18 @@ impl Csr {
         let mut identifiers = attributes.map_or(Ok(Vec::new()), |a| requested_names(&a))?;
         identifiers.sort();
         identifiers.dedup();
-        Ok(Self { identifiers, common_name: read_common_name(&subject)?, public_key })
+        let challenge = attributes.map_or(Ok(None), |a| read_challenge(&a))?;
+        Ok(Self { identifiers, common_name: read_common_name(&subject)?, challenge, info: info.whole.to_vec(), public_key })
+    }
+
+    /// The CertificationRequestInfo: what the signature covers.
+    pub fn info_der(&self) -> &[u8] {
+        &self.info
+    }
+
+    /// Its challengePassword (RFC 2985 §5.4.1): here the digest of the statement that it goes with.
+    pub fn challenge(&self) -> Option<&str> {
+        self.challenge.as_deref()
     }
 
     /// The key that the requester holds.
@@ -148,6 +161,35 @@ fn requested_names(attributes: &Tlv<'_>) -> Result<Vec<Identifier>, CsrError> {
         });
     }
     Ok(names.unwrap_or_default())
+}
+
+/// The challenge; one that stands twice or is no text could say two things.
+fn read_challenge(attributes: &Tlv<'_>) -> Result<Option<String>, CsrError> {
+    let mut walker = attributes.walk();
+    let mut found = None;
+    while !walker.is_empty() {
+        let mut attribute = walker.expect(SEQUENCE, "attribute")?.walk();
+        let kind = attribute.expect(OID, "attribute type")?;
+        let values = attribute.expect(SET, "attribute values")?;
+        if kind.content != oid::CHALLENGE_PASSWORD.as_bytes() {
+            continue;
+        }
+        let mut values = values.walk();
+        let value = values.next()?;
+        values.finish("challengePassword")?;
+        let is_text = matches!(value.tag, walk::UTF8_STRING | walk::PRINTABLE_STRING);
+        let text = std::str::from_utf8(value.content).ok().filter(|_| is_text && found.is_none());
+        found = Some(text.ok_or(ParseError::Value("challengePassword"))?.to_owned());
+    }
+    Ok(found)
+}
+
+/// A CertificationRequestInfo (RFC 2986 §4.1) with one attribute, the challenge. Its first element is the INTEGER 0 and
+/// its third the key, so it reads as no TBSCertificate (whose first is `[0]` or a serial number) and no TBSCertList.
+pub(crate) fn request_info(subject_der: &[u8], key: &PublicKey, challenge: &str) -> Vec<u8> {
+    let value = encode::tlv(SET, &encode::tlv(walk::PRINTABLE_STRING, challenge.as_bytes()));
+    let attribute = encode::sequence(&[&encode::oid(oid::CHALLENGE_PASSWORD), &value]);
+    encode::sequence(&[&encode::integer(0), subject_der, key.spki_der(), &encode::tlv(0xa0, &attribute)])
 }
 
 fn read_names(value: &[u8]) -> Result<Vec<Identifier>, CsrError> {

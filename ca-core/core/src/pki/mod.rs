@@ -5,6 +5,7 @@
 
 mod algorithm;
 mod assemble;
+mod attestation;
 mod certificate;
 pub mod crl;
 mod csr;
@@ -23,8 +24,10 @@ pub(crate) mod walk;
 
 pub use algorithm::{DigestAlgorithm, KeyAlgorithm, SignatureAlgorithm};
 pub use assemble::{algorithm_identifier_der, assemble_signed};
+pub use attestation::{AttestationError, YubiHsmClaims, check_yubihsm_attestation};
 pub use certificate::Certificate;
 pub(crate) use certificate::{TbsFields, read_general_name};
+pub(crate) use csr::request_info;
 pub use csr::{Csr, CsrError};
 pub use digest::{Sha256Digest, sha256};
 pub use identifier::{DnsName, Identifier, IdentifierError};

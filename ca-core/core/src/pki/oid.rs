@@ -45,4 +45,6 @@ oids! {
     OCSP_NOCHECK = "1.3.6.1.5.5.7.48.1.5";
     // RFC 2985 §5.4.2.
     EXTENSION_REQUEST = "1.2.840.113549.1.9.14";
+    // RFC 2985 §5.4.1.
+    CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7";
 }

@@ -17,6 +17,12 @@ pub enum KeyError {
     /// A key of a handled kind that nobody should use.
     #[error("the public key is weak or invalid: {0}")]
     Weak(&'static str),
+    /// A key that is in use already.
+    #[error("the public key is that of {0} already (hint: each certificate has a key of its own)")]
+    Reused(String),
+    /// An RSA key with a prime that another has too.
+    #[error("the RSA modulus shares a prime with that of {0}: both keys are broken")]
+    SharedPrime(String),
 }
 
 /// Most bytes of a SubjectPublicKeyInfo: RSA-4096 has 550.

@@ -46,8 +46,13 @@ pub(crate) enum Sha2 {
 pub(crate) enum Scheme {
     Ecdsa(Sha2),
     RsaPkcs1(Sha2),
+    /// With a salt of 32 octets.
+    RsaPssSha256,
     Ed25519,
 }
+
+/// Octets of a PSS salt: as many as the digest has (RFC 8017 §9.1).
+const PSS_SALT: usize = 32;
 
 /// Verifies `signature` over `message`.
 ///
@@ -55,7 +60,7 @@ pub(crate) enum Scheme {
 /// When the key is malformed, the algorithm is not that key's, or the signature does not verify.
 pub fn verify_signature(key: &PublicKey, alg: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
     let material = key_material(key)?;
-    if material.algorithm().signature_algorithm() != alg {
+    if !material.algorithm().signs_as(alg) {
         return Err(VerifyError::AlgorithmMismatch);
     }
     let scheme = match alg {
@@ -63,6 +68,7 @@ pub fn verify_signature(key: &PublicKey, alg: SignatureAlgorithm, message: &[u8]
         SignatureAlgorithm::EcdsaP384Sha384 => Scheme::Ecdsa(Sha2::Sha384),
         SignatureAlgorithm::Ed25519 => Scheme::Ed25519,
         SignatureAlgorithm::RsaPkcs1Sha256 => Scheme::RsaPkcs1(Sha2::Sha256),
+        SignatureAlgorithm::RsaPssSha256 => Scheme::RsaPssSha256,
     };
     verify_scheme(&material, scheme, message, signature)
 }
@@ -96,6 +102,12 @@ pub(crate) fn verify_scheme(key: &KeyMaterial<'_>, scheme: Scheme, message: &[u8
                 Sha2::Sha512 => rsa::pkcs1v15::VerifyingKey::<Sha512>::new(key).verify(message, &signature),
             }
             .map_err(bad)
+        }
+        (KeyMaterial::Rsa(modulus, exponent, _), Scheme::RsaPssSha256) => {
+            let key = rsa_key(modulus, exponent)?;
+            let signature = rsa::pss::Signature::try_from(signature).map_err(bad)?;
+            // Only the salt length of the AlgorithmIdentifier is taken.
+            rsa::pss::VerifyingKey::<Sha256>::new_with_salt_len(key, PSS_SALT).verify(message, &signature).map_err(bad)
         }
         _ => Err(VerifyError::AlgorithmMismatch),
     }

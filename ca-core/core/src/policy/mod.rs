@@ -49,12 +49,25 @@ pub struct AuthorityPolicy {
     /// The CA's own certificates, issued unprompted for exactly these names and keys.
     #[serde(rename = "own", default)]
     pub own: Vec<OwnCertificate>,
+    /// How its key must be unlocked where a worker runs; none: as the site chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlock: Option<Unlock>,
     /// The most certificates that orders may get in an hour.
     pub max_per_hour: u32,
     /// How long a CRL is valid, in seconds.
     pub crl_validity: u64,
     /// How often a CRL is made when nothing is revoked, in seconds; well below `crl_validity`.
     pub crl_interval: u64,
+}
+
+/// How the credential of a key store comes to be unlocked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unlock {
+    /// A threshold of holders gives shares, after each start of the keyholder. In a policy: nothing less will do.
+    Attended,
+    /// A file on the host has it: whoever is root there has the key. In a policy: either will do.
+    HostSealed,
 }
 
 /// A profile's bounds at an authority.

@@ -38,6 +38,43 @@ pub fn check_key(key: &PublicKey) -> Result<KeyAlgorithm, KeyError> {
     Ok(material.algorithm())
 }
 
+/// Judges a key against every other that is known: certified before, or about to be. A key that stands for two things,
+/// or an RSA modulus that shares a prime with another, makes both worthless.
+///
+/// # Errors
+/// With the one that it collides with.
+pub fn check_fresh<'a>(key: &PublicKey, known: impl IntoIterator<Item = (&'a str, &'a PublicKey)>) -> Result<(), KeyError> {
+    let own = key_material(key)?;
+    for (whose, other) in known {
+        let same = match (own, key_material(other)) {
+            (KeyMaterial::Rsa(a, _, _), Ok(KeyMaterial::Rsa(b, _, _))) if a != b => {
+                if shares_a_prime(a, b) {
+                    return Err(KeyError::SharedPrime(whose.to_owned()));
+                }
+                false
+            }
+            (KeyMaterial::Rsa(a, _, _), Ok(KeyMaterial::Rsa(b, _, _))) => a == b,
+            _ => key == other,
+        };
+        if same {
+            return Err(KeyError::Reused(whose.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Heninger and others 2012: keys made with too little randomness share primes, and anyone can divide them out.
+fn shares_a_prime(a: &[u8], b: &[u8]) -> bool {
+    let bits = 8 * u32::try_from(a.len().max(b.len())).unwrap_or(u32::MAX / 8);
+    let (Ok(mut a), Ok(mut b)) = (BoxedUint::from_be_slice(a, bits), BoxedUint::from_be_slice(b, bits)) else { return true };
+    // Euclid's algorithm.
+    while let Some(divisor) = b.as_nz_vartime() {
+        let rest = a.rem_vartime(divisor);
+        a = std::mem::replace(&mut b, rest);
+    }
+    a != BoxedUint::one_with_precision(bits)
+}
+
 fn check_modulus(modulus: &[u8]) -> Result<(), KeyError> {
     let residue = |prime: u32| modulus.iter().fold(0, |r, b| (r << 8 | u32::from(*b)) % prime);
     // NIST SP 800-89 §5.3.3: no factor smaller than 752.

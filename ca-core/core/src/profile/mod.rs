@@ -17,12 +17,12 @@ mod lint_crl;
 #[cfg(test)]
 mod tests;
 
-pub use ca::{CaSubject, IntermediateRequest, RootRequest, build_intermediate, build_root};
+pub use ca::{CaSubject, CrossRequest, IntermediateRequest, RootRequest, build_cross, build_intermediate, build_root};
 pub use finding::Finding;
 pub use issuer::Issuer;
-pub use keys::check_key;
+pub use keys::{check_fresh, check_key};
 pub use leaf::{LeafRequest, LeafShape, build_leaf};
-pub use lint::{lint_intermediate, lint_leaf, lint_root};
+pub use lint::{lint_cross, lint_intermediate, lint_leaf, lint_root};
 pub use lint_crl::lint_crl;
 
 use crate::pki::{KeyError, Timestamp};

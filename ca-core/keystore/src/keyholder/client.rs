@@ -13,7 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use ca_core::model::CredentialName;
 use zeroize::Zeroizing;
 
-use super::protocol::{Answer, CredentialStatus, MAX_ANSWER, MAX_REQUEST, Refusal, Request, Unlock, read_line, write_line};
+use super::Unlock;
+use super::protocol::{Answer, CredentialStatus, MAX_ANSWER, MAX_REQUEST, Refusal, Request, read_line, write_line};
 use crate::shares::{Credential, Share, ShareError};
 use crate::{CredentialError, CredentialSource};
 

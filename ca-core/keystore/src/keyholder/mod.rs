@@ -9,8 +9,9 @@
 mod client;
 mod protocol;
 
+pub use ca_core::policy::Unlock;
 pub use client::{Keyholder, KeyholderError};
-pub use protocol::{Answer, CredentialStatus, GivenShare, MAX_ANSWER, MAX_REQUEST, Refusal, Request, Unlock, read_line, write_line};
+pub use protocol::{Answer, CredentialStatus, GivenShare, MAX_ANSWER, MAX_REQUEST, Refusal, Request, read_line, write_line};
 
 /// Where the keyholder listens when nothing else is said.
 pub const DEFAULT_SOCKET: &str = "/run/countersign-keyholder/keyholder.sock";

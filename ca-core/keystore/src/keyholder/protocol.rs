@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use ca_core::model::{CredentialName, HolderName};
 use ca_core::pki::{Sha256Digest, Timestamp};
+use ca_core::policy::Unlock;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -91,16 +92,6 @@ pub enum Refusal {
     Later,
     /// The request was not understood, or the keyholder could not do its part.
     Failed,
-}
-
-/// How a credential comes to be unsealed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unlock {
-    /// A threshold of holders gives shares, after each start of the keyholder.
-    Attended,
-    /// A file on this host has it: whoever is root there has it too.
-    HostSealed,
 }
 
 /// A share that was given.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use ca_core::model::KeyLabel;
 use ca_core::pki::{KeyAlgorithm, PublicKey, SignatureAlgorithm};
 use ca_core::ports::{GenerateKey, KeyAttributes, KeyInfo, KeyStoreError};
-use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::types::Ulong;
 
 use super::encode;
 use super::fault::Fault;
@@ -15,6 +17,9 @@ use super::pool::Link;
 
 /// The most objects that are looked at.
 pub(super) const MAX_OBJECTS: usize = 4096;
+
+/// RSASSA-PSS over a SHA-256 digest that was made here, with a salt as long (RFC 4055 §3.1).
+const PSS: PkcsPssParams = PkcsPssParams { hash_alg: MechanismType::SHA256, mgf: PkcsMgfType::MGF1_SHA256, s_len: Ulong::new(32) };
 
 /// What a private key must not be used for, in the standard's terms.
 const OTHER_USES: [(AttributeType, &str); 4] = [
@@ -359,7 +364,7 @@ pub(super) fn sign(link: &mut Link, signing: &Signing) -> Result<Vec<u8>, Fault>
             (handle, info)
         }
     };
-    if info.algorithm.signature_algorithm() != *algorithm {
+    if !info.algorithm.signs_as(*algorithm) {
         return Err(Fault::Refused(format!("it is a {} key and does not sign as {algorithm:?}", info.algorithm)));
     }
     let signed = match algorithm {
@@ -368,6 +373,7 @@ pub(super) fn sign(link: &mut Link, signing: &Signing) -> Result<Vec<u8>, Fault>
             return encode::ecdsa_signature(&raw).ok_or_else(|| Fault::unavailable("the token gave no ECDSA signature"));
         }
         SignatureAlgorithm::Ed25519 => link.session.sign(&Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)), handle, input),
+        SignatureAlgorithm::RsaPssSha256 => link.session.sign(&Mechanism::RsaPkcsPss(PSS), handle, input),
         SignatureAlgorithm::RsaPkcs1Sha256 => link.session.sign(&Mechanism::RsaPkcs, handle, &encode::digest_info(input)),
     };
     signed.map_err(Fault::of("sign"))

@@ -94,7 +94,7 @@ impl Line {
         let module = Arc::clone(&self.module);
         let mut restarted = false;
         loop {
-            let pass = module.enter()?;
+            let pass = module.enter().map_err(|fault| self.token.name(fault))?;
             let generation = pass.generation;
             // A session from before a restart is gone; it must not be closed, for its handle may be another's now.
             let link = match self.link.take().filter(|link| link.generation == generation) {
@@ -115,7 +115,7 @@ impl Line {
                 }
                 Err(Fault::Lost(_)) if !restarted && self.token.may_restart() => {
                     drop(pass);
-                    module.restart(generation)?;
+                    module.restart(generation).map_err(|fault| self.token.name(fault))?;
                     restarted = true;
                 }
                 Err(fault) => {

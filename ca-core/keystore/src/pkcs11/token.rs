@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use ca_core::ports::KeyStoreError;
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
@@ -44,6 +45,14 @@ impl Token {
         *lock(&self.in_vain) = Some(now());
     }
 
+    /// Says of which token a fault of the module keeps us.
+    pub(super) fn name(&self, fault: Fault) -> Fault {
+        match fault {
+            Fault::Store(KeyStoreError::Unavailable(reason)) => Fault::unavailable(format!("the {}: {reason}", self.spec)),
+            other => other,
+        }
+    }
+
     /// The slot that the token is in now.
     pub(super) fn find(&self, context: &Pkcs11) -> Result<(Slot, TokenInfo), Fault> {
         let mut found = None;
@@ -61,12 +70,10 @@ impl Token {
             }
         }
         found.ok_or_else(|| {
+            others.sort();
             others.truncate(8);
             let there = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
-            Fault::Lost(format!(
-                "the {} is not there; tokens there: {there} (hint: connect the device, or check `token` and `serial`)",
-                self.spec
-            ))
+            Fault::Lost(format!("it is not there; tokens there: {there} (hint: connect the device, or check `token` and `serial`)"))
         })
     }
 

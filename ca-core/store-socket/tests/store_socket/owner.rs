@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ca_core::ports::WorkerStore;
-use ca_store_socket::{Peers, Refusals, Role, StoreServer};
+use ca_store_socket::{Gate, Peers, Refusals, Role, StoreServer};
 use ca_testkit::FakeClock;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 /// A server on a socket, for as long as this lives.
 pub(crate) struct Owner {
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) path: PathBuf,
     stop: oneshot::Sender<()>,
@@ -43,12 +44,12 @@ impl Owner {
         let listener = UnixListener::bind(&path).unwrap();
         let clock = Arc::new(FakeClock::default());
         let server = StoreServer::new(store, clock.clone(), peers);
-        let refusals = server.refusals();
+        let (refusals, gate) = (server.refusals(), server.gate());
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(server.serve(listener, async {
             let _ = stopped.await;
         }));
-        Self { refusals, clock, path, stop, serving }
+        Self { refusals, gate, clock, path, stop, serving }
     }
 
     /// Ends it with everything that it holds of the store.

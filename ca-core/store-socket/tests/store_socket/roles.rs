@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ca_core::log::{Leaf, read_leaf};
 use ca_core::model::{Actor, AuthorityName, CrlScope, OrderId, RevocationReason, RevocationRequest};
 use ca_core::pki::{SerialNumber, sha256};
-use ca_core::ports::AuditStore as _;
+use ca_core::ports::{AuditStore as _, CertificateStore as _, StoreError};
 use ca_store_socket::{Command, Peers, Role, SocketStore};
 use ca_store_sqlite::SqliteStore;
 use ca_testkit::SeededRng;
@@ -282,5 +282,19 @@ async fn a_role_has_a_few_connections_and_leaves_the_other_its_own() {
     held.pop();
     let client = SocketStore::connect(owner.path.clone(), Role::Acme);
     client.policy().await.unwrap();
+    owner.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_believed_is_not_served() {
+    let folder = TempDir::new().unwrap();
+    let owner = Owner::start(folder.path().join("s.sock"), store(&folder).await, alone(folder.path(), Role::Responder));
+    let client = SocketStore::connect(owner.path.clone(), Role::Responder);
+    assert_eq!(client.authorities().await.unwrap(), []);
+    owner.gate.set(Some("the record went back".to_owned()));
+    let error = client.authorities().await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("the record went back")), "{error}");
+    owner.gate.set(None);
+    assert_eq!(client.authorities().await.unwrap(), []);
     owner.stop().await;
 }

@@ -244,10 +244,7 @@ impl World {
     }
 
     fn any_intent(&self, origin: &Origin, content: IntentContent) -> Intent {
-        let tbs = match &content {
-            IntentContent::Certificate(certificate) => &certificate.tbs,
-            IntentContent::Crl(crl) => &crl.tbs,
-        };
+        let tbs = content.tbs();
         let attempt: AttemptId = format!("attempt-{}", self.next()).parse().unwrap();
         let mut intent = Intent {
             attempt,

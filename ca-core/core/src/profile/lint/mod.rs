@@ -8,9 +8,9 @@ mod values;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{CaSubject, Finding, IntermediateRequest, Issuer, LeafRequest, LeafShape, RootRequest, check_key};
+use super::{CaSubject, CrossRequest, Finding, IntermediateRequest, Issuer, LeafRequest, LeafShape, RootRequest, check_key};
 use crate::pki::walk::{self, PRINTABLE_STRING, ParseError, RawExtension, SEQUENCE, Tlv, UTF8_STRING, Walker};
-use crate::pki::{PublicKey, SerialNumber, SignatureAlgorithm, TbsFields, Timestamp, oid};
+use crate::pki::{PublicKey, SerialNumber, SignatureAlgorithm, TbsFields, Timestamp, algorithm_identifier_der, oid};
 use const_oid::ObjectIdentifier;
 
 /// Compares a leaf's to-be-signed bytes with the request, and its names with the issuer's name constraints.
@@ -25,6 +25,7 @@ pub fn lint_leaf(tbs: &[u8], expected: &LeafRequest, issuer: &Issuer) -> Result<
         algorithm: issuer.signature_algorithm(),
         issuer: Some(issuer),
         subject,
+        subject_der: None,
         validity: (expected.not_before, expected.not_after),
         public_key: &expected.public_key,
     };
@@ -77,6 +78,7 @@ pub fn lint_root(tbs: &[u8], expected: &RootRequest) -> Result<(), Vec<Finding>>
         algorithm: expected.algorithm,
         issuer: None,
         subject: ca_subject(&expected.subject),
+        subject_der: None,
         validity: (expected.not_before, expected.not_after),
         public_key: &expected.public_key,
     };
@@ -99,6 +101,7 @@ pub fn lint_intermediate(tbs: &[u8], expected: &IntermediateRequest, issuer: &Is
         algorithm: issuer.signature_algorithm(),
         issuer: Some(issuer),
         subject: ca_subject(&expected.subject),
+        subject_der: None,
         validity: (expected.not_before, expected.not_after),
         public_key: &expected.public_key,
     };
@@ -107,6 +110,49 @@ pub fn lint_intermediate(tbs: &[u8], expected: &IntermediateRequest, issuer: &Is
             Rule::basic_constraints(&[1, 1, 0xff, 2, 1, 0]),
             Rule::key_usage(1, 0x06),
             Rule::subject_key_identifier(&expected.public_key),
+            Rule::authority_key_identifier(issuer),
+            Rule::information_access(&[(oid::ACCESS_CA_ISSUERS, &expected.urls.issuer)]),
+            Rule::distribution_point(&expected.urls.crl),
+            Rule::new(
+                oid::NAME_CONSTRAINTS,
+                true,
+                "name-constraints",
+                "RFC 5280 §4.2.1.10",
+                Value::Constraints(expected.permitted.clone()),
+            ),
+        ];
+        compare_extensions(&extensions, &shape, &mut report);
+    }
+    report.result()
+}
+
+/// Compares a cross-certificate's to-be-signed bytes with the request.
+///
+/// # Errors
+/// Every rule that they break.
+pub fn lint_cross(tbs: &[u8], expected: &CrossRequest, issuer: &Issuer) -> Result<(), Vec<Finding>> {
+    let mut report = Report::default();
+    let fields = Expected {
+        serial: expected.serial,
+        algorithm: issuer.signature_algorithm(),
+        issuer: Some(issuer),
+        subject: Vec::new(),
+        subject_der: Some(expected.subject.subject_der()),
+        validity: (expected.not_before, expected.not_after),
+        public_key: expected.subject.public_key(),
+    };
+    if let Some(extensions) = fields.compare(tbs, &mut report) {
+        let own = expected.subject.key_identifier().unwrap_or_default().to_vec();
+        let shape = [
+            Rule::basic_constraints(&[1, 1, 0xff, 2, 1, expected.path_len & 0x7f]),
+            Rule::key_usage(1, 0x06),
+            Rule::new(
+                oid::SUBJECT_KEY_IDENTIFIER,
+                false,
+                "subject-key-identifier",
+                "RFC 5280 §4.2.1.2: that of the CA's own certificate",
+                Value::KeyIdentifier(own),
+            ),
             Rule::authority_key_identifier(issuer),
             Rule::information_access(&[(oid::ACCESS_CA_ISSUERS, &expected.urls.issuer)]),
             Rule::distribution_point(&expected.urls.crl),
@@ -160,6 +206,8 @@ struct Expected<'a> {
     /// None for a root.
     issuer: Option<&'a Issuer>,
     subject: Subject<'a>,
+    /// Of a cross-certificate: the other CA's name, byte for byte, in place of `subject`.
+    subject_der: Option<&'a [u8]>,
     validity: (Timestamp, Timestamp),
     public_key: &'a PublicKey,
 }
@@ -192,10 +240,15 @@ impl Expected<'_> {
             });
         }
         report.check(not_before < not_after, "validity", "RFC 5280 §4.1.2.5", || "it ends before it begins".to_owned());
-        let subject =
-            report.read(read_name(&fields.subject), "subject", "RFC 5280 §4.1.2.6: one attribute in each RDN").unwrap_or_default();
-        let expected: Vec<_> = self.subject.iter().map(|(oid, tag, text)| (oid.as_bytes(), *tag, text.as_bytes())).collect();
-        report.check(subject == expected, "subject", "profiles; RFC 5280 §4.1.2.6", || "the subject is not the one requested".to_owned());
+        let same = if let Some(der) = self.subject_der {
+            fields.subject.whole == der
+        } else {
+            let subject =
+                report.read(read_name(&fields.subject), "subject", "RFC 5280 §4.1.2.6: one attribute in each RDN").unwrap_or_default();
+            let expected: Vec<_> = self.subject.iter().map(|(oid, tag, text)| (oid.as_bytes(), *tag, text.as_bytes())).collect();
+            subject == expected
+        };
+        report.check(same, "subject", "profiles; RFC 5280 §4.1.2.6", || "the subject is not the one requested".to_owned());
 
         report.check(
             fields.public_key.whole == self.public_key.spki_der(),
@@ -226,6 +279,8 @@ fn is_algorithm(identifier: &Tlv<'_>, algorithm: SignatureAlgorithm) -> bool {
         SignatureAlgorithm::EcdsaP384Sha384 => (oid::ECDSA_WITH_SHA384, &[]),
         SignatureAlgorithm::Ed25519 => (oid::ED25519, &[]),
         SignatureAlgorithm::RsaPkcs1Sha256 => (oid::SHA256_WITH_RSA, &[5, 0]),
+        // Its parameters are a structure, of which there is one encoding here.
+        SignatureAlgorithm::RsaPssSha256 => return identifier.whole == algorithm_identifier_der(algorithm),
     };
     let mut fields = identifier.walk();
     fields

@@ -115,3 +115,32 @@ fn other_kinds_are_refused() {
     }
     assert!(matches!(check_key(&PublicKey::from_spki_der(vec![0; 5000])), Err(KeyError::Malformed(_))));
 }
+
+#[test]
+fn ceremony_22_a_key_in_use_or_with_a_shared_prime_is_refused() {
+    let keys: Vec<Key> = KeyAlgorithm::ALL.into_iter().map(Key::generate).collect();
+    let known = || keys.iter().map(|k| (k.algorithm.name(), &k.public));
+    for algorithm in KeyAlgorithm::ALL {
+        check_fresh(&Key::generate(algorithm).public, known()).unwrap();
+    }
+    for key in &keys {
+        let error = check_fresh(&key.public, known()).unwrap_err();
+        assert_eq!(error, KeyError::Reused(key.algorithm.name().to_owned()));
+    }
+    // Two moduli of the same two sizes that have the prime 2^1024 − 105 in common: anyone divides it out.
+    let number = |bytes: &[u8], bits| rsa::BoxedUint::from_be_slice(bytes, bits).unwrap();
+    let mut shared = vec![0xff; 128];
+    shared[127] = 0x97;
+    let times = |other: u8| {
+        let mut factor = vec![0xee; 128];
+        factor[127] = other;
+        let product = number(&shared, 2048).wrapping_mul(&number(&factor, 2048));
+        rsa(&product.to_be_bytes()[..], &[1, 0, 1])
+    };
+    let (a, b) = (times(0x01), times(0x03));
+    assert_eq!(check_fresh(&a, [("b", &b)]), Err(KeyError::SharedPrime("b".to_owned())));
+    assert_eq!(check_fresh(&a, [("a", &a)]), Err(KeyError::Reused("a".to_owned())));
+    // Another exponent does not make another key of it.
+    let other_exponent = rsa(&modulus(&keys[3]), &[3]);
+    assert_eq!(check_fresh(&other_exponent, [("a", &keys[3].public)]), Err(KeyError::Reused("a".to_owned())));
+}

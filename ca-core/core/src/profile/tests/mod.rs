@@ -1,5 +1,6 @@
 //! The profiles tested: chains judged by other implementations, and a counter-example to each rule of the lints.
 
+mod ceremony;
 mod chains;
 mod counterexamples;
 mod fixtures;

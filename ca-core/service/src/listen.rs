@@ -10,14 +10,17 @@ use crate::exit::{Exit, failure};
 const BACKLOG: u32 = 1024;
 
 /// An address that is ours; nobody can connect yet.
-pub(crate) struct Held {
+pub struct Held {
     socket: TcpSocket,
     address: SocketAddr,
     key: &'static str,
 }
 
-/// Takes every address, or none.
-pub(crate) fn hold(addresses: &[SocketAddr], key: &'static str) -> anyhow::Result<Vec<Held>> {
+/// Takes every address, or none. `key` is the configuration's name for them.
+///
+/// # Errors
+/// When one is taken, is not this host's, or needs a capability.
+pub fn hold(addresses: &[SocketAddr], key: &'static str) -> anyhow::Result<Vec<Held>> {
     addresses.iter().map(|address| one(*address, key).map_err(|e| refused(*address, key, &e))).collect()
 }
 
@@ -45,7 +48,10 @@ fn refused(address: SocketAddr, key: &str, error: &io::Error) -> anyhow::Error {
 
 impl Held {
     /// Listens from now on.
-    pub(super) fn listen(self) -> anyhow::Result<TcpListener> {
+    ///
+    /// # Errors
+    /// When another process was quicker.
+    pub fn listen(self) -> anyhow::Result<TcpListener> {
         self.socket.listen(BACKLOG).map_err(|e| refused(self.address, self.key, &e))
     }
 }

@@ -1,14 +1,14 @@
-//! The ACME server's own certificate: found in the store by its key, swapped in memory when a newer one is there.
+//! The server's own certificate: found in the store by its key, swapped in memory when a newer one is there.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use acme_server::TlsIdentity;
 use ca_core::model::{Authority, AuthorityName};
 use ca_core::pki::{SerialNumber, Sha256Digest};
 use ca_core::ports::{CertificateStore, ServiceKey as _, StoreResult};
 use ca_keystore::SoftwareServiceKey;
-use ca_store_sqlite::SqliteStore;
+
+use crate::tls::TlsIdentity;
 
 /// How often a newer certificate is looked for: far below the life of the shortest one.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -17,23 +17,33 @@ const REFRESH: Duration = Duration::from_secs(2);
 const PROFILE: &str = "server";
 
 /// Keeps a [`TlsIdentity`] up to date.
-pub(super) struct ServerCertificate {
-    pub(super) identity: Arc<TlsIdentity>,
+pub struct ServerCertificate {
+    /// What handshakes use; nothing until the first certificate is found.
+    pub identity: Arc<TlsIdentity>,
     key: SoftwareServiceKey,
     authority: AuthorityName,
     spki: Sha256Digest,
-    store: SqliteStore,
+    store: Arc<dyn CertificateStore>,
     current: Option<SerialNumber>,
 }
 
 impl ServerCertificate {
-    pub(super) fn new(key: SoftwareServiceKey, authority: AuthorityName, store: SqliteStore) -> Self {
+    /// Looks in `store` for certificates of `authority` for `key`.
+    pub fn new(key: SoftwareServiceKey, authority: AuthorityName, store: Arc<dyn CertificateStore>) -> Self {
         let spki = key.public_key().spki_sha256();
         Self { identity: TlsIdentity::new(), key, authority, spki, store, current: None }
     }
 
+    /// The authority whose certificates are looked for.
+    pub const fn authority(&self) -> &AuthorityName {
+        &self.authority
+    }
+
     /// Takes the newest certificate into use. Tells whether there is one.
-    pub(super) async fn refresh(&mut self) -> StoreResult<bool> {
+    ///
+    /// # Errors
+    /// When the store does not answer; the certificate in use stays.
+    pub async fn refresh(&mut self) -> StoreResult<bool> {
         let Some(record) = self.store.newest_for_key(&self.authority, PROFILE, &self.spki).await? else {
             return Ok(self.current.is_some());
         };
@@ -54,7 +64,7 @@ impl ServerCertificate {
     }
 
     /// Looks for newer ones for ever.
-    pub(super) async fn follow(mut self) {
+    pub async fn follow(mut self) {
         loop {
             tokio::time::sleep(REFRESH).await;
             if let Err(error) = self.refresh().await {

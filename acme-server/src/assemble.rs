@@ -1,0 +1,67 @@
+//! Puts a server together from the site's file and what the policy offers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ca_core::model::{Authority, AuthorityKind, AuthorityName};
+use ca_core::policy::{Policy, ProfilePolicy};
+use ca_core::ports::{Clock, FrontStore, Rng};
+
+use crate::config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
+use crate::front::AcmeServer;
+use crate::settings::{AcmeLimits, AcmeSection};
+
+/// What a server is made of, besides its store.
+pub struct Assembly<'a> {
+    /// The service.
+    pub section: &'a AcmeSection,
+    /// Its bounds.
+    pub limits: &'a AcmeLimits,
+    /// The URL of the status service.
+    pub status_url: &'a str,
+    /// What is on offer. It is shown, not believed: the worker holds every order against the policy that it verified.
+    pub policy: &'a Policy,
+    /// The authorities on record.
+    pub authorities: &'a [Authority],
+    /// Which of them `/acme/directory` shows.
+    pub default: AuthorityName,
+}
+
+impl Assembly<'_> {
+    /// Puts the server together.
+    ///
+    /// # Errors
+    /// When the URL is not one, or the default authority is not on offer.
+    pub fn server(self, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Arc<AcmeServer>, ConfigError> {
+        let offers = offers(&self.section.hide_profiles, self.policy, self.authorities);
+        let Self { section, limits, status_url, default, .. } = self;
+        let config = AcmeConfig {
+            status_base_url: Some(status_url.trim_end_matches('/').to_owned()),
+            terms_of_service: section.terms_of_service.clone(),
+            website: section.website.clone(),
+            order_lifetime: Duration::from_secs(limits.order_seconds),
+            worker_wait: Duration::from_secs(limits.worker_wait_seconds),
+            backlog_limit: Duration::from_secs(limits.backlog_seconds),
+            body_timeout: Duration::from_secs(limits.request_seconds),
+            ..AcmeConfig::new(section.url.clone(), default, offers)
+        };
+        AcmeServer::new(config, store, clock, rng).map(Arc::new)
+    }
+}
+
+/// The profiles that orders may ask for at each authority: the policy's, but for those that the site hides.
+pub fn offers(hidden: &[String], policy: &Policy, authorities: &[Authority]) -> Vec<AuthorityOffer> {
+    let issuing = authorities.iter().filter(|a| a.kind == AuthorityKind::Issuing);
+    issuing
+        .filter_map(|authority| {
+            let rules = policy.authority(&authority.name)?;
+            let shown = rules.profiles.iter().filter(|(name, _)| !hidden.contains(name));
+            let profiles = shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p) }).collect();
+            Some(AuthorityOffer { name: authority.name.clone(), profiles })
+        })
+        .collect()
+}
+
+fn describe(profile: &ProfilePolicy) -> String {
+    format!("{} certificates that live {}", profile.shape, ca_service::span(Duration::from_secs(profile.lifetime)))
+}

@@ -1,0 +1,176 @@
+//! What the site's file says, for the server as a process of its own and for `ca serve`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ca_keystore::UnsealSpec;
+use ca_service::config::{Settings, check_bounds, check_listen, check_url};
+use ca_service::logging::LogConfig;
+use serde::Deserialize;
+
+use crate::server::Limits;
+
+/// The whole file of a server that runs by itself. Relative paths start at the folder that the file is in.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// The store, which the worker owns.
+    pub store: StoreSection,
+    /// The service.
+    pub acme: AcmeSection,
+    /// The status service, for links.
+    pub status: StatusSection,
+    /// The server's TLS key.
+    pub key: KeySection,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: AcmeLimits,
+    /// What is logged, and how.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// `[store]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSection {
+    /// The worker's store socket.
+    pub socket: PathBuf,
+}
+
+/// `[acme]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcmeSection {
+    /// The addresses to listen on, over TLS.
+    #[serde(default)]
+    pub listen: Vec<SocketAddr>,
+    /// The URL under which clients reach them, without a path. It stands in every ACME URL; certificates don't
+    /// have it.
+    pub url: String,
+    /// The terms of service; with this URL, new accounts must agree.
+    #[serde(default)]
+    pub terms_of_service: Option<String>,
+    /// The CA's web site, for the directory.
+    #[serde(default)]
+    pub website: Option<String>,
+    /// Profiles to keep off the directories, though the policy has them: a site may narrow, never widen.
+    #[serde(default)]
+    pub hide_profiles: Vec<String>,
+}
+
+/// `[status]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusSection {
+    /// The URL under which relying parties reach OCSP, CRLs and issuer certificates, without a path.
+    pub url: String,
+}
+
+/// `[key]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeySection {
+    /// The sealed TLS key; its public half stands beside it (`.pub`) for the worker.
+    pub file: PathBuf,
+    /// What opens it.
+    pub unseal: UnsealSpec,
+}
+
+/// `[limits]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AcmeLimits {
+    /// Open connections of each listener; more wait in the kernel's queue.
+    pub connections: u32,
+    /// How many seconds a request's header, or its body, may take.
+    pub request_seconds: u64,
+    /// How many seconds newAccount and finalize wait for the worker before the client is told to come back.
+    pub worker_wait_seconds: u64,
+    /// From which wait of the oldest request on, in seconds, new orders are turned away.
+    pub backlog_seconds: u64,
+    /// How many seconds an order may wait to be finalized.
+    pub order_seconds: u64,
+    /// How many seconds open requests may take once the program is told to stop.
+    pub drain_seconds: u64,
+}
+
+impl Default for AcmeLimits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            request_seconds: 15,
+            worker_wait_seconds: 10,
+            backlog_seconds: 20,
+            order_seconds: 86_400,
+            drain_seconds: 10,
+        }
+    }
+}
+
+impl AcmeLimits {
+    /// The limits of a listener.
+    pub fn of_listeners(&self) -> Limits {
+        Limits {
+            max_connections: self.connections,
+            header_timeout: Duration::from_secs(self.request_seconds),
+            drain: Duration::from_secs(self.drain_seconds),
+            ..Limits::default()
+        }
+    }
+}
+
+impl Settings for ServerSettings {
+    fn check(&self) -> Result<(), String> {
+        check_url("acme.url", &self.acme.url, "https://")?;
+        check_listen("acme.listen", &self.acme.listen)?;
+        check_url("status.url", &self.status.url, "http://")?;
+        let l = &self.limits;
+        check_bounds(&[
+            ("limits.connections", u64::from(l.connections), 1, 100_000),
+            ("limits.request_seconds", l.request_seconds, 1, 300),
+            ("limits.worker_wait_seconds", l.worker_wait_seconds, 1, 60),
+            ("limits.backlog_seconds", l.backlog_seconds, 1, 3600),
+            ("limits.order_seconds", l.order_seconds, 60, 30 * 86_400),
+            ("limits.drain_seconds", l.drain_seconds, 1, 300),
+        ])
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        self.store.socket = folder.join(&self.store.socket);
+        self.key.file = folder.join(&self.key.file);
+        self.key.unseal.resolve(folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../deploy/acme.toml");
+
+    #[test]
+    fn the_sample_parses_and_shows_the_defaults() {
+        let settings = ServerSettings::parse(SAMPLE, Path::new("/etc/countersign")).unwrap();
+        assert_eq!(settings.limits, AcmeLimits::default());
+        assert_eq!(settings.log, LogConfig::default());
+        assert_eq!(settings.store.socket, Path::new("/run/countersign/store.sock"));
+    }
+
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(SAMPLE.contains(from), "{from}");
+        let error = ServerSettings::parse(&SAMPLE.replacen(from, to, 1), Path::new("/")).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        check("[store]", "[store]\npath = \"ca.db\"", "path");
+        check("[key]", "[keystore]\ndir = \"keys\"\n[key]", "keystore");
+        check("url = \"https://", "url = \"http://", "acme.url");
+        check("connections = 1024", "connections = 0", "limits.connections is 0");
+        check("listen = [\"[::]:14000\"]", "listen = []", "acme.listen");
+    }
+}

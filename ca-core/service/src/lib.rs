@@ -1,0 +1,30 @@
+//! What every process of the product needs to run, in one place for `ca`, `acme-server` and `ocsp-responder`.
+//!
+//! - [`system`]: the one implementation of clock and randomness;
+//! - [`exit`]: exit codes and errors that carry one; [`logging`]: lines on standard error;
+//! - [`config`]: a TOML file, bounded, from the text to a value;
+//! - [`listen`]: addresses; [`unix`]: sockets in the file system; [`signal`]: when to stop, and telling that it is ready;
+//! - [`service_key`]: the sealed key of a service of this CA's own, and its public half for the worker.
+//!
+//! It deliberately lacks any store and any authority key.
+
+pub mod config;
+pub mod exit;
+pub mod listen;
+pub mod logging;
+pub mod service_key;
+pub mod signal;
+pub mod system;
+pub mod unix;
+
+use std::time::Duration;
+
+/// A span as people say it: `45 s`, `12 min`, `5 h`, `29 days`.
+pub fn span(span: Duration) -> String {
+    match span.as_secs() {
+        s @ 0..120 => format!("{s} s"),
+        s @ 120..7200 => format!("{} min", s / 60),
+        s @ 7200..172_800 => format!("{} h", s / 3600),
+        s => format!("{} days", s / 86_400),
+    }
+}

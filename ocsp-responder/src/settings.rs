@@ -1,0 +1,165 @@
+//! What the site's file says, for the responder as a process of its own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ca_core::model::AuthorityName;
+use ca_keystore::UnsealSpec;
+use ca_service::config::{Settings, check_bounds, check_listen};
+use ca_service::logging::LogConfig;
+use serde::Deserialize;
+
+use crate::config::{NeverIssued, ResponderConfig};
+use crate::serve::Limits;
+
+/// The whole file. Relative paths start at the folder that the file is in.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResponderSettings {
+    /// The store, which the worker owns.
+    pub store: StoreSection,
+    /// The service.
+    pub status: StatusSection,
+    /// The delegated keys.
+    pub keys: KeysSection,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: ResponderLimits,
+    /// What is logged, and how.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// `[store]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSection {
+    /// The worker's store socket.
+    pub socket: PathBuf,
+}
+
+/// `[status]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusSection {
+    /// The addresses to listen on, in plain HTTP, as the standards have it.
+    pub listen: Vec<SocketAddr>,
+    /// What is said of a serial number that was never issued: `unknown` or `revoked`.
+    #[serde(default = "default_never_issued")]
+    pub never_issued: String,
+}
+
+fn default_never_issued() -> String {
+    "unknown".to_owned()
+}
+
+/// `[keys]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysSection {
+    /// What opens the keys.
+    pub unseal: UnsealSpec,
+    /// The delegated OCSP key of each authority that answers are signed for.
+    #[serde(default)]
+    pub ocsp: BTreeMap<AuthorityName, PathBuf>,
+}
+
+/// `[limits]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResponderLimits {
+    /// Open connections of each listener; more wait in the kernel's queue.
+    pub connections: u32,
+    /// How many seconds a request's header may take.
+    pub request_seconds: u64,
+    /// How many seconds an OCSP answer is valid.
+    pub ocsp_validity_seconds: u64,
+    /// How many MiB of signed OCSP answers are kept.
+    pub ocsp_cache_mib: u64,
+    /// How many seconds open requests may take once the program is told to stop.
+    pub drain_seconds: u64,
+}
+
+impl Default for ResponderLimits {
+    fn default() -> Self {
+        Self { connections: 1024, request_seconds: 15, ocsp_validity_seconds: 3600, ocsp_cache_mib: 64, drain_seconds: 10 }
+    }
+}
+
+impl ResponderSettings {
+    /// The times and bounds of the responder.
+    pub fn responder(&self) -> ResponderConfig {
+        ResponderConfig {
+            validity: Duration::from_secs(self.limits.ocsp_validity_seconds),
+            cache_bytes: self.limits.ocsp_cache_mib * 1024 * 1024,
+            // Checked when it was read.
+            never_issued: self.status.never_issued.parse().unwrap_or_default(),
+            ..ResponderConfig::default()
+        }
+    }
+
+    /// The limits of a listener.
+    pub fn of_listeners(&self) -> Limits {
+        Limits {
+            connections: self.limits.connections as usize,
+            header_timeout: Duration::from_secs(self.limits.request_seconds),
+            drain: Duration::from_secs(self.limits.drain_seconds),
+            ..Limits::default()
+        }
+    }
+}
+
+impl Settings for ResponderSettings {
+    fn check(&self) -> Result<(), String> {
+        check_listen("status.listen", &self.status.listen)?;
+        self.status.never_issued.parse::<NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
+        let l = &self.limits;
+        check_bounds(&[
+            ("limits.connections", u64::from(l.connections), 1, 100_000),
+            ("limits.request_seconds", l.request_seconds, 1, 300),
+            ("limits.ocsp_validity_seconds", l.ocsp_validity_seconds, 60, 7 * 86_400),
+            ("limits.ocsp_cache_mib", l.ocsp_cache_mib, 1, 16 * 1024),
+            ("limits.drain_seconds", l.drain_seconds, 1, 300),
+        ])
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        self.store.socket = folder.join(&self.store.socket);
+        self.keys.unseal.resolve(folder);
+        self.keys.ocsp.values_mut().for_each(|path| *path = folder.join(&*path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../deploy/ocsp.toml");
+
+    #[test]
+    fn the_sample_parses_and_shows_the_defaults() {
+        let settings = ResponderSettings::parse(SAMPLE, Path::new("/etc/countersign")).unwrap();
+        assert_eq!(settings.limits, ResponderLimits::default());
+        assert_eq!(settings.log, LogConfig::default());
+        assert_eq!(settings.store.socket, Path::new("/run/countersign/store.sock"));
+        assert_eq!(settings.keys.ocsp.len(), 1);
+    }
+
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(SAMPLE.contains(from), "{from}");
+        let error = ResponderSettings::parse(&SAMPLE.replacen(from, to, 1), Path::new("/")).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        check("[store]", "[store]\npath = \"ca.db\"", "path");
+        check("[keys]", "[keystore]\ndir = \"keys\"\n[keys]", "keystore");
+        check("never_issued = \"unknown\"", "never_issued = \"good\"", "never_issued");
+        check("ocsp_cache_mib = 64", "ocsp_cache_mib = 0", "limits.ocsp_cache_mib is 0");
+        check("listen = [\"[::]:14002\"]", "listen = []", "status.listen");
+    }
+}
