@@ -33,8 +33,8 @@ impl Assembly<'_> {
     /// # Errors
     /// When the URL is not one, or the default authority is not on offer.
     pub fn server(self, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Arc<AcmeServer>, ConfigError> {
-        let offers = offers(&self.section.hide_profiles, self.policy, self.authorities);
-        let Self { section, limits, status_url, default, .. } = self;
+        let Self { section, limits, status_url, policy, authorities, default } = self;
+        let offers = offers(policy, authorities, &section.hide_profiles);
         let config = AcmeConfig {
             status_base_url: Some(status_url.trim_end_matches('/').to_owned()),
             terms_of_service: section.terms_of_service.clone(),
@@ -50,7 +50,7 @@ impl Assembly<'_> {
 }
 
 /// The profiles that orders may ask for at each authority: the policy's, but for those that the site hides.
-pub fn offers(hidden: &[String], policy: &Policy, authorities: &[Authority]) -> Vec<AuthorityOffer> {
+pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> Vec<AuthorityOffer> {
     let issuing = authorities.iter().filter(|a| a.kind == AuthorityKind::Issuing);
     issuing
         .filter_map(|authority| {

@@ -24,8 +24,8 @@ use crate::settings::ServerSettings;
 
 /// How often it is looked whether what the start waits for is there.
 const STEP: Duration = Duration::from_millis(250);
-/// How often it is looked whether officers put a policy in force.
-const FOLLOW_OFFER: Duration = Duration::from_secs(5);
+/// How often it is looked whether officers put another policy in force.
+const POLICY_POLL: Duration = Duration::from_secs(2);
 /// After how many looks without success the log says again what is awaited.
 const REMIND: u32 = 40;
 
@@ -80,7 +80,7 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
             });
         }
         tokio::spawn(certificate.follow());
-        tokio::spawn(follow_offer(server, store.clone(), settings.acme.hide_profiles.clone(), policy.version));
+        tokio::spawn(follow_policy(store, server, policy.version, settings.acme.hide_profiles.clone()));
         tracing::info!(version = env!("CARGO_PKG_VERSION"), acme = settings.acme.url, "ready");
         notify_ready();
         match tasks.join_next().await {
@@ -101,22 +101,6 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
     result
 }
 
-/// Tells clients what a policy offers that officers put in force while serving.
-async fn follow_offer(server: Arc<AcmeServer>, store: SocketStore, hidden: Vec<String>, mut told: u64) {
-    loop {
-        tokio::time::sleep(FOLLOW_OFFER).await;
-        // A store that is away says so elsewhere; what was on offer stays.
-        let Ok(Some((policy, authorities, _))) = offer(&store).await else { continue };
-        if policy.version != told {
-            told = policy.version;
-            match server.offer(offers(&hidden, &policy, &authorities)) {
-                Ok(()) => tracing::info!(version = told, "the directories offer what the new policy has"),
-                Err(error) => tracing::error!(%error, version = told, "the directories stay as they were"),
-            }
-        }
-    }
-}
-
 /// What the store has on offer; none: nothing was imported yet.
 async fn offer(store: &SocketStore) -> StoreResult<Option<(Policy, Vec<Authority>, AuthorityName)>> {
     let Some((version, text)) = store.policy().await? else { return Ok(None) };
@@ -126,6 +110,24 @@ async fn offer(store: &SocketStore) -> StoreResult<Option<(Policy, Vec<Authority
     let bundle = PolicyBundle::from_json(&text).map_err(|e| damaged(&e))?;
     let policy = Policy::parse(&bundle.policy).map_err(|e| damaged(&e))?;
     Ok(Some((policy, authorities, default)))
+}
+
+/// Shows clients what a policy offers that officers put in force while serving.
+async fn follow_policy(store: SocketStore, server: Arc<AcmeServer>, mut shown: u64, hidden: Vec<String>) {
+    loop {
+        tokio::time::sleep(POLICY_POLL).await;
+        match offer(&store).await {
+            Ok(Some((policy, authorities, _))) if policy.version != shown => {
+                shown = policy.version;
+                match server.offer(offers(&policy, &authorities, &hidden)) {
+                    Ok(()) => tracing::info!(version = shown, "the directories offer what the new policy has"),
+                    Err(error) => tracing::error!(%error, version = shown, "the directories stay as they were"),
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the policy could not be looked up; the directories stay as they are"),
+        }
+    }
 }
 
 /// Looks until it is there. Whatever is missing may still come: the worker may start later than this, or be set right.

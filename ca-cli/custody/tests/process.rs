@@ -330,3 +330,43 @@ fn a_source_tells_what_may_come_from_what_will_not() {
     assert!(matches!(source.seal(None), Ok(names) if names.is_empty()));
     assert!(matches!(source.seal(Some("other".parse().unwrap())), Err(KeyholderError::Refused { why: Refusal::Unknown, .. })));
 }
+
+#[test]
+fn shares_are_verified_and_dealt_again_by_command() {
+    let site = Site::new();
+    for holder in ["dina", "ewa"] {
+        let file = site.path("passphrases").join(holder);
+        fs::write(&file, format!("the long passphrase of {holder}\n")).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    }
+    let run = |arguments: &str| {
+        let script = format!("\"$0\" credential {arguments} 3>&1");
+        Command::new("sh").args(["-c", &script]).arg(BINARY).current_dir(site.folder.path()).output().unwrap()
+    };
+    let set = "shares/token.set.json";
+    check(&run(&format!("verify {set}")), 0, "`token` (pkcs11-pin): 2 of ana, bela, cora open it");
+    let one = run(&format!("verify {set} shares/token.ana.share --passphrase-dir passphrases"));
+    check(&one, 0, "the share of ana is good");
+    assert!(!text(&one.stdout).contains("together"), "{one:?}");
+    let both = format!("{set} shares/token.ana.share shares/token.cora.share");
+    check(&run(&format!("verify {both} --passphrase-dir passphrases")), 0, "together they give the credential that was dealt");
+    check(&run(&format!("verify {both} --passphrase-dir passphrases --json")), 0, "\"recombined\": true");
+
+    let to = "--holders bela,dina,ewa --threshold 2 --passphrase-dir passphrases --old-passphrase-dir passphrases";
+    let few = format!("reshare {set} shares/token.ana.share {to} --out none");
+    check(&run(&few), 4, "needs 2 shares and has 1, of ana: 1 more (hint: any of bela, cora)");
+    check(&run(&format!("reshare {both} {to} --out again")), 0, "The old shares still open it: destroy them");
+    let again = "again/token.set.json again/token.dina.share again/token.ewa.share";
+    check(&run(&format!("verify {again} --passphrase-dir passphrases")), 0, "together they give");
+    let stale = run("verify again/token.set.json shares/token.bela.share --passphrase-dir passphrases");
+    check(&stale, 4, "the share of `bela` is of another set");
+
+    check(&run(&format!("reshare {both} {to} --out third --rotate")), 2, "--rotate needs --hand-to");
+    let rotated = run(&format!("reshare {both} {to} --out third --rotate --hand-to /dev/fd/3"));
+    check(&rotated, 0, "The old shares open nothing any more");
+    let handed: Vec<String> = text(&rotated.stdout).lines().take(2).map(str::to_owned).collect();
+    assert_eq!(handed[0], site.pin, "first the one that the device has");
+    assert!(handed[1].len() == 32 && handed[1] != site.pin, "then the one that it gets");
+    let alone = run("create --for pkcs11-pin:x --holders ana,bela --threshold 1 --out x --passphrase-dir passphrases");
+    check(&alone, 2, "1 is not in 2..=16");
+}

@@ -1,5 +1,4 @@
 //! The keyholder's systemd unit: hardened, with a user of its own, and agreeing with what the program wants.
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -170,35 +170,35 @@ fn serve_acme(
     let server = assembly
         .server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))
         .map_err(|e| configuration(format!("[acme]: {e}")))?;
-    let follow = follow_policy(Arc::clone(worker), Arc::clone(&server), config.acme.hide_profiles.clone(), authorities.to_vec());
-    let until = wait(stopped.clone());
-    listeners.spawn(async move {
-        tokio::select! {
-            () = follow => {}
-            () = until => {}
-        }
-        Ok(())
-    });
-    let (router, bounds) = (server.router(), limits.of_listeners());
+    let (router, bounds) = (Arc::clone(&server).router(), limits.of_listeners());
     for held in held {
         let (listener, router, identity) = (held.listen()?, router.clone(), Arc::clone(&certificate.identity));
         let stopping = wait(stopped.clone());
         listeners.spawn(async move { Ok(acme_server::serve_tls(listener, router, identity, bounds, stopping).await?) });
     }
+    let following = follow_policy(Arc::clone(worker), server, config.acme.hide_profiles.clone(), authorities.to_vec());
+    let stopping = wait(stopped.clone());
+    listeners.spawn(async move {
+        tokio::select! {
+            () = following => {}
+            () = stopping => {}
+        }
+        Ok(())
+    });
     Ok(())
 }
 
-/// Tells clients what a policy offers that officers put in force while serving.
+/// Shows clients what a policy offers that officers put in force while serving.
 async fn follow_policy(worker: Arc<Worker>, server: Arc<AcmeServer>, hidden: Vec<String>, authorities: Vec<Authority>) {
-    let mut told = worker.policy().version;
+    let mut shown = worker.policy().version;
     loop {
         tokio::time::sleep(POLICY_POLL).await;
         let policy = worker.policy();
-        if policy.version != told {
-            told = policy.version;
-            match server.offer(offers(&hidden, &policy, &authorities)) {
-                Ok(()) => tracing::info!(version = told, "the directories offer what the new policy has"),
-                Err(error) => tracing::error!(%error, version = told, "the directories stay as they were; the worker follows the policy"),
+        if policy.version != shown {
+            shown = policy.version;
+            match server.offer(offers(&policy, &authorities, &hidden)) {
+                Ok(()) => tracing::info!(version = shown, "the directories offer what the new policy has"),
+                Err(error) => tracing::error!(%error, version = shown, "the directories stay as they were; the worker follows the policy"),
             }
         }
     }

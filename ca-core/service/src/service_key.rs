@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use ca_core::pki::{KeyAlgorithm, PublicKey, pem_decode_all, pem_encode};
 use ca_core::profile::check_key;
-use ca_keystore::{SoftwareServiceKey, UnsealSpec, Unsealer};
+use ca_keystore::{CredentialError, SoftwareServiceKey, UnsealSpec, Unsealer};
 
-use crate::exit::configuration;
+use crate::exit::{Exit, configuration, failure};
 use crate::system::SystemRng;
 
 const PUBLIC_KEY: &str = "PUBLIC KEY";
@@ -38,7 +38,11 @@ pub fn unsealer_or_new(spec: &UnsealSpec) -> anyhow::Result<Unsealer> {
 /// # Errors
 /// When the secret cannot be had.
 pub fn unsealer(spec: &UnsealSpec) -> anyhow::Result<Unsealer> {
-    spec.unsealer("service keys").map_err(|e| configuration(format!("the secret of the service keys: {e}")))
+    spec.unsealer("service keys").map_err(|e| {
+        // A keyholder may have it sealed, or be away: the next start may find it.
+        let exit = if matches!(e, CredentialError::Unavailable(_)) { Exit::Temporary } else { Exit::Configuration };
+        failure(exit, format!("the secret of the service keys: {e}"))
+    })
 }
 
 /// The key at `path`, made where it is missing.
