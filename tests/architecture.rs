@@ -57,6 +57,13 @@ fn the_offline_ceremony_has_no_network() {
 }
 
 #[test]
+fn no_product_holds_a_simulated_device() {
+    for package in ["ca-cli", "ca-ceremony", "ca-keystore", "acme-server", "ocsp-responder"] {
+        check_never_depends(package, &["ca-yubihsm-simulator", "ca-testkit"]);
+    }
+}
+
+#[test]
 fn the_keyholder_has_neither_network_nor_database_nor_vendors_modules() {
     let forbidden =
         ["tokio", "axum", "hyper", "rustls", "sqlx", "libsqlite3-sys", "cryptoki", "yubihsm", "ca-store-sqlite", "ca-ceremony", "ring"];

@@ -33,8 +33,8 @@ impl Assembly<'_> {
     /// # Errors
     /// When the URL is not one, or the default authority is not on offer.
     pub fn server(self, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Arc<AcmeServer>, ConfigError> {
-        let offers = self.offers();
-        let Self { section, limits, status_url, default, .. } = self;
+        let Self { section, limits, status_url, policy, authorities, default } = self;
+        let offers = offers(policy, authorities, &section.hide_profiles);
         let config = AcmeConfig {
             status_base_url: Some(status_url.trim_end_matches('/').to_owned()),
             terms_of_service: section.terms_of_service.clone(),
@@ -47,19 +47,19 @@ impl Assembly<'_> {
         };
         AcmeServer::new(config, store, clock, rng).map(Arc::new)
     }
+}
 
-    /// The profiles that orders may ask for at an authority: the policy's, but for those that the site hides.
-    fn offers(&self) -> Vec<AuthorityOffer> {
-        let issuing = self.authorities.iter().filter(|a| a.kind == AuthorityKind::Issuing);
-        issuing
-            .filter_map(|authority| {
-                let rules = self.policy.authority(&authority.name)?;
-                let shown = rules.profiles.iter().filter(|(name, _)| !self.section.hide_profiles.contains(name));
-                let profiles = shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p) }).collect();
-                Some(AuthorityOffer { name: authority.name.clone(), profiles })
-            })
-            .collect()
-    }
+/// The profiles that orders may ask for at each authority: the policy's, but for those that the site hides.
+pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> Vec<AuthorityOffer> {
+    let issuing = authorities.iter().filter(|a| a.kind == AuthorityKind::Issuing);
+    issuing
+        .filter_map(|authority| {
+            let rules = policy.authority(&authority.name)?;
+            let shown = rules.profiles.iter().filter(|(name, _)| !hidden.contains(name));
+            let profiles = shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p) }).collect();
+            Some(AuthorityOffer { name: authority.name.clone(), profiles })
+        })
+        .collect()
 }
 
 fn describe(profile: &ProfilePolicy) -> String {

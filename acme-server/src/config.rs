@@ -29,7 +29,7 @@ pub struct AcmeConfig {
     pub public_base_url: String,
     /// The URL below which the responder serves issuer files; without it certificates have no `up` link.
     pub status_base_url: Option<String>,
-    /// The authorities on offer.
+    /// The authorities on offer at first; [`crate::AcmeServer::offer`] changes them.
     pub authorities: Vec<AuthorityOffer>,
     /// Which of them `/acme/directory` shows.
     pub default_authority: AuthorityName,
@@ -86,14 +86,17 @@ impl AcmeConfig {
             return Err(ConfigError::BaseUrl(self.public_base_url));
         }
         self.public_base_url.truncate(base.len());
-        if !self.authorities.iter().any(|a| a.name == self.default_authority) {
-            return Err(ConfigError::DefaultAuthority(self.default_authority));
-        }
+        self.has_default(&self.authorities)?;
         Ok(self)
     }
 
-    pub(crate) fn profile(&self, authority: &AuthorityName, profile: &str) -> Option<&ProfileOffer> {
-        self.authorities.iter().find(|a| a.name == *authority)?.profiles.iter().find(|p| p.name == profile)
+    /// Whether the default authority is among those on offer.
+    pub(crate) fn has_default(&self, authorities: &[AuthorityOffer]) -> Result<(), ConfigError> {
+        if authorities.iter().any(|a| a.name == self.default_authority) {
+            Ok(())
+        } else {
+            Err(ConfigError::DefaultAuthority(self.default_authority.clone()))
+        }
     }
 }
 

@@ -9,28 +9,36 @@ use ca_core::model::AuthorityName;
 use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
-use crate::config::{AcmeConfig, ProfileOffer};
+use crate::config::{AcmeConfig, AuthorityOffer, ProfileOffer};
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
 use crate::request::Ids;
 
-/// All directories, made once.
+/// What is on offer, and all directories of it, made once for each policy.
 pub(crate) struct Directories {
+    authorities: Vec<AuthorityOffer>,
     default: Bytes,
     scoped: Vec<(AuthorityName, String, Bytes)>,
 }
 
 impl Directories {
-    pub(crate) fn new(config: &AcmeConfig) -> Self {
-        let offered = config.authorities.iter().find(|a| a.name == config.default_authority);
+    pub(crate) fn new(config: &AcmeConfig, authorities: Vec<AuthorityOffer>) -> Self {
+        let offered = authorities.iter().find(|a| a.name == config.default_authority);
         let profiles = offered.map_or(&[][..], |a| &a.profiles);
-        let scoped = config.authorities.iter().flat_map(|authority| {
+        let scoped = authorities.iter().flat_map(|authority| {
             authority.profiles.iter().map(|profile| {
                 let new_order = format!("/a/{}/acme/p/{}/new-order", authority.name, profile.name);
                 (authority.name.clone(), profile.name.clone(), render(config, &new_order, std::slice::from_ref(profile)))
             })
         });
-        Self { default: render(config, "/acme/new-order", profiles), scoped: scoped.collect() }
+        let scoped = scoped.collect();
+        let default = render(config, "/acme/new-order", profiles);
+        Self { default, scoped, authorities }
+    }
+
+    /// Whether an authority has this profile on offer.
+    pub(crate) fn offers(&self, authority: &AuthorityName, profile: &str) -> bool {
+        self.authorities.iter().any(|a| a.name == *authority && a.profiles.iter().any(|p| p.name == profile))
     }
 }
 
@@ -67,7 +75,7 @@ fn answer(directory: &Bytes) -> Response {
 
 /// GET /acme/directory
 pub(crate) async fn default(State(server): State<Arc<AcmeServer>>) -> Response {
-    answer(&server.directories.default)
+    answer(&server.directories().default)
 }
 
 /// GET /a/{authority}/acme/p/{profile}/directory
@@ -75,6 +83,7 @@ pub(crate) async fn scoped(
     State(server): State<Arc<AcmeServer>>,
     Ids(authority, profile): Ids<AuthorityName, String>,
 ) -> Result<Response, Refusal> {
-    let found = server.directories.scoped.iter().find(|(a, p, _)| *a == authority && *p == profile);
+    let directories = server.directories();
+    let found = directories.scoped.iter().find(|(a, p, _)| *a == authority && *p == profile);
     found.map(|(_, _, directory)| answer(directory)).ok_or_else(Refusal::not_found)
 }

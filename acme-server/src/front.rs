@@ -1,6 +1,6 @@
 //! The server's state, and what all resources need of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ca_core::model::{
     AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, GrantRecord, GrantStatus, Order, OrderId, Outcome,
@@ -10,7 +10,7 @@ use ca_core::ports::{Clock, FrontStore, Rng};
 use http::HeaderValue;
 use serde_json::Value;
 
-use crate::config::{AcmeConfig, ConfigError};
+use crate::config::{AcmeConfig, AuthorityOffer, ConfigError};
 use crate::directory::Directories;
 use crate::issuers::Issuers;
 use crate::nonce::Nonces;
@@ -25,7 +25,7 @@ pub struct AcmeServer {
     rng: Arc<dyn Rng>,
     pub(crate) nonces: Nonces,
     pub(crate) issuers: Issuers,
-    pub(crate) directories: Directories,
+    directories: RwLock<Arc<Directories>>,
     pub(crate) index_link: HeaderValue,
 }
 
@@ -38,7 +38,7 @@ impl AcmeServer {
         let config = config.check()?;
         let index = format!("<{}/acme/directory>;rel=\"index\"", config.public_base_url);
         Ok(Self {
-            directories: Directories::new(&config),
+            directories: RwLock::new(Arc::new(Directories::new(&config, config.authorities.clone()))),
             index_link: HeaderValue::try_from(index).expect("the base URL was checked to be printable ASCII"),
             nonces: Nonces::new(&*rng),
             issuers: Issuers::default(),
@@ -47,6 +47,21 @@ impl AcmeServer {
             clock,
             rng,
         })
+    }
+
+    /// Offers other authorities and profiles from now on, as a new policy has them. What the worker issues is decided
+    /// there; this is what clients are told.
+    ///
+    /// # Errors
+    /// When the default authority is not among them; then the offer stays as it was.
+    pub fn offer(&self, authorities: Vec<AuthorityOffer>) -> Result<(), ConfigError> {
+        self.config.has_default(&authorities)?;
+        *self.directories.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Directories::new(&self.config, authorities));
+        Ok(())
+    }
+
+    pub(crate) fn directories(&self) -> Arc<Directories> {
+        Arc::clone(&self.directories.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

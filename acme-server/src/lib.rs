@@ -40,7 +40,7 @@ mod server;
 mod settings;
 mod tls;
 
-pub use assemble::Assembly;
+pub use assemble::{Assembly, offers};
 pub use config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
 pub use front::AcmeServer;
 pub use identity::ServerCertificate;

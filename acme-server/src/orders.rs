@@ -40,7 +40,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
         return Err(Refusal::unauthorized(format!("this account's enrolment grant is for the authority `{}`", grant.authority)));
     }
     let profile = request.profile(&scope, grant)?.to_owned();
-    if server.config.profile(&grant.authority, &profile).is_none() {
+    if !server.directories().offers(&grant.authority, &profile) {
         return Err(Refusal::new(ProblemType::InvalidProfile, "this profile is not on offer (hint: see `meta.profiles` in the directory)"));
     }
     all_covered(grant, &request.identifiers)?;

@@ -16,13 +16,16 @@ use ca_store_socket::{Role, SocketStore};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::assemble::Assembly;
+use crate::assemble::{Assembly, offers};
+use crate::front::AcmeServer;
 use crate::identity::ServerCertificate;
 use crate::server::serve_tls;
 use crate::settings::ServerSettings;
 
 /// How often it is looked whether what the start waits for is there.
 const STEP: Duration = Duration::from_millis(250);
+/// How often it is looked whether officers put another policy in force.
+const POLICY_POLL: Duration = Duration::from_secs(2);
 /// After how many looks without success the log says again what is awaited.
 const REMIND: u32 = 40;
 
@@ -66,7 +69,7 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
         let mut certificate = ServerCertificate::new(key, default, Arc::new(store.clone()));
         let what = format!("a certificate for the key {digest} (the policy must pin it, and the worker have its public half)");
         until_there(&what, async || Ok(certificate.refresh().await?.then_some(()))).await;
-        let router = server.router();
+        let router = Arc::clone(&server).router();
         for held in held {
             let (listener, router, identity) = (held.listen()?, router.clone(), Arc::clone(&certificate.identity));
             let (limits, mut stopped) = (settings.limits.of_listeners(), stopped.clone());
@@ -77,6 +80,7 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
             });
         }
         tokio::spawn(certificate.follow());
+        tokio::spawn(follow_policy(store, server, policy.version, settings.acme.hide_profiles.clone()));
         tracing::info!(version = env!("CARGO_PKG_VERSION"), acme = settings.acme.url, "ready");
         notify_ready();
         match tasks.join_next().await {
@@ -106,6 +110,24 @@ async fn offer(store: &SocketStore) -> StoreResult<Option<(Policy, Vec<Authority
     let bundle = PolicyBundle::from_json(&text).map_err(|e| damaged(&e))?;
     let policy = Policy::parse(&bundle.policy).map_err(|e| damaged(&e))?;
     Ok(Some((policy, authorities, default)))
+}
+
+/// Shows clients what a policy offers that officers put in force while serving.
+async fn follow_policy(store: SocketStore, server: Arc<AcmeServer>, mut shown: u64, hidden: Vec<String>) {
+    loop {
+        tokio::time::sleep(POLICY_POLL).await;
+        match offer(&store).await {
+            Ok(Some((policy, authorities, _))) if policy.version != shown => {
+                shown = policy.version;
+                match server.offer(offers(&policy, &authorities, &hidden)) {
+                    Ok(()) => tracing::info!(version = shown, "the directories offer what the new policy has"),
+                    Err(error) => tracing::error!(%error, version = shown, "the directories stay as they were"),
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the policy could not be looked up; the directories stay as they are"),
+        }
+    }
 }
 
 /// Looks until it is there. Whatever is missing may still come: the worker may start later than this, or be set right.

@@ -56,6 +56,9 @@ pub(crate) enum Command {
     Import {
         /// The bundle's folder
         bundle: PathBuf,
+        /// A bundle before it, oldest first: where the officers changed since, the trusted roster is that of the first
+        #[arg(long, value_name = "DIR")]
+        previous: Vec<PathBuf>,
     },
     /// Key ceremonies under dual control, offline
     #[command(subcommand)]

@@ -56,7 +56,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Unseal(args) => return Ok(ExitCode::from(ca_custody::unseal_command(&args, keyholder().as_deref()))),
         Command::Seal(args) => return Ok(ExitCode::from(ca_custody::seal_command(&args, keyholder().as_deref()))),
         Command::Ceremony(command) => return Ok(ExitCode::from(ca_ceremony::execute(command).await)),
-        Command::Import { bundle } => commands::import(&config()?, &bundle).await?,
+        Command::Import { bundle, previous } => commands::import(&config()?, &previous, &bundle).await?,
         Command::Rehearsal(RehearsalCommand::Approve { policy, dir }) => {
             let dir = dir.unwrap_or_else(|| path.with_file_name("rehearsal"));
             commands::approve(&config()?, &policy, &dir).await?;

@@ -9,7 +9,7 @@ use instant_acme::{Identifier, NewOrder, OrderStatus};
 use crate::harness::{Demo, block_on, expect_success, succeeds, wait_for};
 
 /// Copies the stopped instance's database, with what SQLite keeps beside it, into `name`.
-fn copy_out(demo: &Demo, name: &str) -> PathBuf {
+pub(crate) fn copy_out(demo: &Demo, name: &str) -> PathBuf {
     let folder = demo.path(name);
     std::fs::create_dir(&folder).unwrap();
     for file in ["ca.db", "ca.db-wal", "ca.db-shm"] {
@@ -21,7 +21,7 @@ fn copy_out(demo: &Demo, name: &str) -> PathBuf {
 }
 
 /// Puts a copy in the database's place.
-fn copy_in(demo: &Demo, folder: &Path) {
+pub(crate) fn copy_in(demo: &Demo, folder: &Path) {
     for file in ["ca.db", "ca.db-wal", "ca.db-shm"] {
         let (from, to) = (folder.join(file), demo.var().join(file));
         let _ = std::fs::remove_file(&to);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use crate::anchor::{copy_in, copy_out};
 use crate::harness::{Demo, block_on, expect_success, wait_for};
 
 /// A demonstration whose officers' keys are at hand.
@@ -127,6 +128,14 @@ fn a_policy_is_in_force_once_enough_officers_signed() {
     check_refused("replayed", &board.demo.ca(&["approve", "submit", &id, &signature]), 4, "one approval allows one act");
     let trail = board.trail();
     assert!(trail.contains("policy.put") && trail.contains("approval.submit") && trail.contains("none of the officers"), "{trail}");
+
+    // Clients are told without a restart.
+    let directory = || {
+        let url = board.demo.fact("ACME_DIRECTORY").to_owned();
+        let fetched = Command::new("curl").args(["-sf", "--cacert", board.demo.fact("CA_BUNDLE"), &url]).output().expect("curl runs");
+        String::from_utf8_lossy(&fetched.stdout).into_owned()
+    };
+    wait_for("the directory to offer the new policy", || directory().contains("live 90 s"));
 
     board.demo.stop();
     board.demo.launch(&[]);
@@ -291,4 +300,78 @@ fn an_edited_proposal_or_a_forged_approval_changes_nothing() {
     wait_for("the act to be ended", || board.demo.ca_json(&["approve", "show", &id])["state"] == "ended");
     assert_eq!(board.demo.ca_json(&["status"])["policy"]["version"], 1);
     unchanged(&board, "one that has ended", &submit(&board), "one approval allows one act");
+}
+
+#[test]
+fn an_older_copy_knows_neither_the_officers_nor_the_stop_nor_what_was_spent() {
+    let mut board = Board::start();
+    let account = block_on(board.demo.account());
+    let name = board.demo.fact("DEMO_NAME").to_owned();
+    let issued = block_on(board.demo.issue(&account, &name)).expect("a certificate");
+    expect_success("ca cert hold", &board.demo.ca(&["cert", "hold", &issued.serial]));
+    // Signed once, before the copy: it is spent after it.
+    let unhold = board.propose(&["cert", "unhold", &issued.serial]);
+    board.sign(&unhold, "ana");
+    board.demo.stop();
+    let older = copy_out(&board.demo, "older");
+    board.demo.launch(&[]);
+
+    assert_eq!(board.sign(&unhold, "bela")["state"], "done");
+    expect_success("ca cert hold", &board.demo.ca(&["cert", "hold", &issued.serial]));
+    let policy = board.propose(&["policy", "propose", &edited_policy(&board, 2)]);
+    board.approve(&policy);
+    let dora = board.new_key("dora");
+    let enrol = board.propose(&["officer", "enrol", "dora", "--key", &format!("{}.pub", dora.display())]);
+    board.approve(&enrol);
+    let remove = board.propose(&["officer", "remove", "bela"]);
+    board.approve(&remove);
+    expect_success("ca stop", &board.demo.ca(&["stop", "--reason", "drill", "--yes"]));
+    // The copies that the officers keep.
+    let keep = |what: &[&str], name: &str| {
+        let file = board.demo.path(name);
+        std::fs::write(&file, expect_success("a copy", &board.demo.ca(what))).unwrap();
+        file.display().to_string()
+    };
+    let roster = keep(&["officer", "list", "--json"], "officers.json");
+    let policy = keep(&["policy", "show", "--json"], "policy.json");
+    board.demo.stop();
+
+    copy_in(&board.demo, &older);
+    check_refused("an older copy", &board.demo.ca(&["serve"]), 4, "hint:");
+    // The newest database is lost. The officers who stand now accept the older one; bela is none of them.
+    let statement = board.demo.path("restore.json");
+    let shown = statement.display().to_string();
+    let write = ["anchor", "statement", "--restore", &shown];
+    check_refused("without the roster", &board.demo.ca(&write), 4, "ca officer import");
+    // Someone's idea of the officers is not the chain.
+    let forged = board.demo.path("forged.json").display().to_string();
+    std::fs::write(&forged, std::fs::read_to_string(&roster).unwrap().replace("name = \\\\\\\"dora", "name = \\\\\\\"mallory")).unwrap();
+    assert_ne!(std::fs::read_to_string(&forged).unwrap(), std::fs::read_to_string(&roster).unwrap());
+    check_refused("a forged roster", &board.demo.ca(&["officer", "import", &forged]), 4, "not the one that the officers signed");
+    expect_success("ca officer import", &board.demo.ca(&["officer", "import", &roster]));
+    expect_success("ca policy import", &board.demo.ca(&["policy", "import", &policy]));
+    expect_success("ca anchor statement", &board.demo.ca(&write));
+    let sign = |key: &std::path::Path, name: &str| {
+        let signed = Command::new("ssh-keygen")
+            .args(["-q", "-Y", "sign", "-n", "rehearsal@countersign", "-f"])
+            .arg(key)
+            .stdin(std::fs::File::open(&statement).unwrap())
+            .output()
+            .expect("ssh-keygen runs");
+        let file = board.demo.path(name);
+        std::fs::write(&file, expect_success("ssh-keygen -Y sign", &signed)).unwrap();
+        file.display().to_string()
+    };
+    let (ana, bela, dora) = (sign(&board.key("ana"), "a.sig"), sign(&board.key("bela"), "b.sig"), sign(&dora, "d.sig"));
+    let accept = |by: &str| board.demo.ca(&["anchor", "accept-restore", &shown, "--yes", "--signature", &ana, "--signature", by]);
+    check_refused("a removed officer", &accept(&bela), 4, "none of the officers");
+    expect_success("ca anchor accept-restore", &accept(&dora));
+
+    board.demo.launch(&[]);
+    let status = board.demo.ca_json(&["status"]);
+    assert_eq!((&status["policy"]["version"], &status["stopped"]), (&2.into(), &true.into()), "neither goes back: {status}");
+    assert_eq!(board.demo.ca_json(&["officer", "list"])["number"], 2);
+    // The copy has the un-hold pending with ana's signature; it stands on what is gone, and it is spent.
+    check_refused("a spent approval", &board.sign_with(&unhold, &board.key("cora")), 4, "void");
+    assert_eq!(board.demo.ocsp(&issued.path), "revoked");
 }

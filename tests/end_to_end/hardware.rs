@@ -110,6 +110,7 @@ filter = "trace"
             dir: self.path("rehearsal"),
             root_keys: open_key_store(&self.path("root.toml"), "root").unwrap(),
             online_keys: open_key_store(&self.path("online.toml"), "online").unwrap(),
+            machine: Arc::new(ca_ceremony::SystemMachine::default()),
             clock: Arc::new(SystemClock),
             rng: Arc::new(SystemRng),
             organization: "Demo".to_owned(),

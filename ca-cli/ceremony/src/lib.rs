@@ -48,7 +48,7 @@ pub use journal::{Moment, Observer};
 pub use key_store::open_key_store;
 pub use machine::{Machine, SystemMachine};
 pub use notes::{Noted, add_exception, dispose_exception, note};
-pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse, sign_rehearsal};
+pub use rehearsal::{Rehearsal, RehearsalOptions, approve_policy_rehearsal, rehearse, rehearse_with, sign_rehearsal};
 pub use request::{RequestOptions, make_request};
 pub use run::{Needed, RunOptions, RunOutcome, run};
 pub use secret::{SecretSource, unsealer};

@@ -108,30 +108,40 @@ pub async fn rehearse(options: RehearsalOptions) -> Result<Rehearsal, Error> {
         write_new(&plan, plan_text(&options)?.as_bytes(), 0o644)?;
     }
     let bundle = dir.join("bundle");
-    // Plan, attendance and its signatures, statements, records and theirs, dispositions, the end.
-    for _ in 0..12 {
-        let outcome = run(RunOptions {
-            plan: plan.clone(),
-            bundle: bundle.clone(),
-            root_keys: Some(Arc::clone(&options.root_keys)),
-            online_keys: Some(Arc::clone(&options.online_keys)),
-            backup_keys: None,
-            wrapped: None,
-            previous: None,
-            requests: Vec::new(),
-            machine: Arc::clone(&options.machine),
-            clock: Arc::clone(&options.clock),
-            rng: Arc::clone(&options.rng),
-            observer: None,
-        });
-        match outcome.await? {
+    let verified = rehearse_with(dir, || RunOptions {
+        plan: plan.clone(),
+        bundle: bundle.clone(),
+        root_keys: Some(Arc::clone(&options.root_keys)),
+        online_keys: Some(Arc::clone(&options.online_keys)),
+        backup_keys: None,
+        wrapped: None,
+        previous: None,
+        requests: Vec::new(),
+        machine: Arc::clone(&options.machine),
+        clock: Arc::clone(&options.clock),
+        rng: Arc::clone(&options.rng),
+        observer: None,
+    });
+    Ok(Rehearsal { verified: verified.await?, bundle, operator_key, operator: OPERATOR.to_owned() })
+}
+
+/// Runs a ceremony to its end with the throwaway people of the rehearsal in `dir`: the first one, or one that continues
+/// it. `options` gives the same each time.
+///
+/// # Errors
+/// As [`run`].
+pub async fn rehearse_with(dir: &Path, options: impl Fn() -> RunOptions) -> Result<VerifiedBundle, Error> {
+    // Plan, attendance and its signatures, statements in two stages, records and theirs, dispositions, the end.
+    for _ in 0..14 {
+        let options = options();
+        let (bundle, clock) = (options.bundle.clone(), Arc::clone(&options.clock));
+        match run(options).await? {
             RunOutcome::Complete(_) => {
                 let folder = Folder(bundle.clone());
                 for person in SIGNING.into_iter().chain([PERSONS[1].0]) {
                     sign_as(dir, person, &folder.path(TRANSCRIPT), &folder, TRANSCRIPT_SUBJECT)?;
                 }
-                let verified = verify(&bundle, None)?;
-                return Ok(Rehearsal { bundle, verified, operator_key, operator: OPERATOR.to_owned() });
+                return verify(&bundle, None);
             }
             RunOutcome::NeedsSignatures(needed) => {
                 for needed in needed {
@@ -140,7 +150,7 @@ pub async fn rehearse(options: RehearsalOptions) -> Result<Rehearsal, Error> {
             }
             RunOutcome::NeedsPeople(duties) => {
                 for duty in duties {
-                    fulfil(dir, &bundle, duty, options.clock.as_ref())?;
+                    fulfil(dir, &bundle, duty, clock.as_ref())?;
                 }
             }
         }

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ca_core::ceremony::{
-    Acts, Hierarchy, Plan, PolicyBundle, Role, Roster, Statement, Transcript, TranscriptEvent, check_attestation, check_attributes,
-    inventory_digest,
+    Acts, Hierarchy, IssuedCa, Plan, PolicyBundle, Role, Roster, Statement, Transcript, TranscriptEvent, check_attestation,
+    check_attributes, inventory_digest,
 };
 use ca_core::issuance::KeyTest;
 use ca_core::log::intent_leaf;
@@ -38,8 +38,8 @@ pub struct VerifiedBundle {
     pub plan_sha256: Sha256Digest,
     /// The officers, and production or rehearsal.
     pub roster: Roster,
-    /// The root, then the issuing authorities that this ceremony certified; the first issuing one of a first ceremony is
-    /// the default. `imported_at` is the ceremony's end: whoever imports sets the time.
+    /// The root, then the issuing authorities that this ceremony certified, then other CAs that it cross-signed, whose
+    /// keys are elsewhere; the first issuing one of a first ceremony is the default. `imported_at` is the ceremony's end: whoever imports sets the time.
     pub authorities: Vec<Authority>,
     /// Cross-certificates, DER, by the CA that they are of.
     pub cross_certificates: Vec<(AuthorityName, Vec<u8>)>,
@@ -499,20 +499,29 @@ fn authorities(plan: &Plan, hierarchy: &Hierarchy, at: Timestamp) -> Vec<Authori
         is_default: false,
         imported_at: at,
     };
+    let last = |name: &AuthorityName, profile: &str| {
+        let of = |(ca, _): &(&IssuedCa, &Certificate)| ca.authority == *name && ca.profile == profile;
+        hierarchy.issued().filter(of).last().map(|(_, certificate)| certificate.der().to_vec())
+    };
+    let below = |name: &AuthorityName, key: Option<&KeyLabel>, certificate: Vec<u8>, is_default: bool| Authority {
+        name: name.clone(),
+        kind: AuthorityKind::Issuing,
+        certificate,
+        issuer: Some(plan.root.authority.clone()),
+        key: key.cloned(),
+        is_default,
+        imported_at: at,
+    };
     let issuing = plan.issuing.iter().enumerate().filter_map(|(i, issuing)| {
-        let (_, certificate) =
-            hierarchy.issued().filter(|(ca, _)| ca.authority == issuing.authority && ca.profile == "intermediate").last()?;
-        Some(Authority {
-            name: issuing.authority.clone(),
-            kind: AuthorityKind::Issuing,
-            certificate: certificate.der().to_vec(),
-            issuer: Some(plan.root.authority.clone()),
-            key: Some(issuing.key.clone()),
-            is_default: i == 0 && plan.acts == Acts::First,
-            imported_at: at,
-        })
+        let certificate = last(&issuing.authority, "intermediate")?;
+        Some(below(&issuing.authority, Some(&issuing.key), certificate, i == 0 && plan.acts == Acts::First))
     });
-    [root].into_iter().chain(issuing).collect()
+    let subjects = match &plan.acts {
+        Acts::CrossSign { subject, .. } => subject.as_slice(),
+        _ => &[],
+    };
+    let cross = subjects.iter().filter_map(|s| Some(below(&s.authority, None, last(&s.authority, "cross")?, false)));
+    [root].into_iter().chain(issuing).chain(cross).collect()
 }
 
 fn crl_record(plan: &Plan, crl: &Crl) -> CrlRecord {

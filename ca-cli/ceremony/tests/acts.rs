@@ -811,3 +811,18 @@ async fn ceremony_38_a_request_that_was_cut_off_goes_on_with_the_same_key() {
     let done = ceremony.request_observed("bank-b", "online-keys", None, Some(dies_at(lines + 1, Moment::Before))).await;
     done.expect("it has no more lines");
 }
+
+#[test]
+fn every_kind_has_a_template_that_is_a_plan_and_a_page() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ceremony-docs/kinds");
+    let index = std::fs::read_to_string(docs.join("README.md")).unwrap();
+    for kind in ca_core::ceremony::Acts::KINDS {
+        let plan = ca_core::ceremony::Plan::parse(&ca_ceremony::plan_template(kind)).unwrap_or_else(|e| panic!("{kind}: {e}"));
+        assert_eq!(plan.acts.name(), kind);
+        assert!(index.contains(&format!("`{kind}`")), "{kind} is in the index");
+        if kind != "first" {
+            let page = std::fs::read_to_string(docs.join(format!("{kind}.md"))).unwrap();
+            assert!(page.contains(&format!("ca ceremony template --kind {kind}")) && page.contains("ca ceremony show"), "{kind}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use ca_ceremony::{RunOutcome, add_exception, dispose_exception, note, verify};
 use ca_core::ceremony::{Duty, Fact, Role, Transcript, TranscriptEvent, spoken};
 use ca_core::model::KeyLabel;
-use ca_core::pki::{SignatureAlgorithm, Timestamp, sha256};
+use ca_core::pki::{Certificate, SignatureAlgorithm, Timestamp, sha256};
 use ca_core::ports::{
     Attestation, Clock as _, DeviceIdentity, DeviceKind, DeviceLog, DeviceObject, FirmwareVersion, GenerateKey, KeyAttributes, KeyDevice,
     KeyInfo, KeyStore, KeyStoreError, SignInput, WrappedKey,
@@ -79,6 +79,49 @@ async fn ceremony_04_another_tool_aborts() {
     rehearsal.sign_plan(&["ana", "bela"]);
     *rehearsal.machine.tool.lock().unwrap() = sha256(b"another build");
     refused(rehearsal.bare().await);
+}
+
+#[tokio::test]
+async fn ceremony_06_nothing_of_a_rehearsal_chains_to_or_counts_in_production() {
+    let (production, rehearsal) = (Ceremony::new(), Ceremony::of("rehearsal"));
+    let (real, exercise) = (production.complete().await, rehearsal.complete().await);
+    let officers = |b: &ca_ceremony::VerifiedBundle| b.roster.officers.iter().map(|o| o.keys.clone()).collect::<Vec<_>>();
+    assert_eq!(officers(&real), officers(&exercise), "the same people with the same keys: only the kind differs");
+    let certificates = |b: &ca_ceremony::VerifiedBundle| -> Vec<Certificate> {
+        b.authorities.iter().map(|a| Certificate::from_der(&a.certificate).unwrap()).collect()
+    };
+    // Each is marked, has another trust anchor, and no signature of the one verifies under the other.
+    for marked in certificates(&exercise) {
+        assert!(marked.subject_text().contains("CN=REHEARSAL "), "{}", marked.subject_text());
+        for real in certificates(&real) {
+            assert!(
+                !real.subject_text().contains("REHEARSAL") && marked.is_signed_by(&real).is_err() && real.is_signed_by(&marked).is_err()
+            );
+        }
+    }
+    let (root, leaf) = (production.bundle().join("certs/bank-root.pem"), rehearsal.bundle().join("certs/bank.pem"));
+    let openssl = std::process::Command::new("openssl")
+        .args(["verify", "-attime", "1800000100", "-CAfile"])
+        .args([&root, &leaf])
+        .output()
+        .expect("openssl is installed");
+    assert!(!openssl.status.success(), "{}", common::text(&openssl));
+    // Whoever trusts the production's roster takes neither the bundle nor its policy.
+    let error = verify(&rehearsal.bundle(), Some(&real.roster)).unwrap_err().to_string();
+    assert!(error.contains("not those of the trusted roster"), "{error}");
+    let error = exercise.policy_bundle.unwrap().verify(&real.roster).unwrap_err().to_string();
+    assert!(error.contains("rehearsal@countersign"), "{error}");
+    // Nor does what was signed for it count when it is carried over: not on the plan, not under the transcript.
+    let again = Ceremony::new();
+    missing(again.bare().await);
+    again.sign_in("rehearsal@countersign", &again.bundle().join("plan.toml"), "plan", "ana");
+    assert!(refused(again.bare().await).contains("rehearsal@countersign"));
+    production.sign_in("rehearsal@countersign", &production.bundle().join("transcript.jsonl"), "transcript", "ana");
+    assert!(verify(&production.bundle(), None).unwrap_err().to_string().contains("rehearsal@countersign"));
+    // And a plan cannot pass as the other kind.
+    let posing = Ceremony::of("rehearsal");
+    posing.edit_plan("kind = \"rehearsal\"", "kind = \"production\"");
+    assert!(refused(posing.bare().await).contains("begin with `REHEARSAL `"));
 }
 
 /// A folder of sealed files that says it is another device: what a plan checks is what a device says of itself.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use ca_testkit::softhsm::{self, PIN, SoftHsm};
-use common::Ceremony;
+use common::{ANY_MACHINE, Ceremony};
 
 fn key_store_file(dir: &Path, hsm: &SoftHsm, token: &str, pin: &Path) {
     let module = softhsm::module();
@@ -38,6 +38,25 @@ impl Run<'_> {
         (output.status.code(), text)
     }
 
+    /// The binary, with the exit code that is expected.
+    fn expect(&self, arguments: &[&str], code: i32) {
+        let (got, text) = self.tool(arguments);
+        assert_eq!(got, Some(code), "{arguments:?}: {text}");
+    }
+
+    /// The plan pins the tokens as the tool prints them.
+    fn pin_tokens(&self, ceremony: &Ceremony) {
+        for place in ["root", "online"] {
+            let (code, table) = self.tool(&["device", place, "--keystore", &format!("{place}.toml")]);
+            assert_eq!(code, Some(0), "{table}");
+            assert!(table.contains("kind = \"pkcs11\"") && table.contains("before = \"new\""), "{table}");
+            let plan = std::fs::read_to_string(ceremony.plan()).unwrap();
+            let start = plan.find(&format!("[device.{place}]")).unwrap();
+            let end = start + plan[start..].find("\n\n").unwrap();
+            std::fs::write(ceremony.plan(), format!("{}{}{}", &plan[..start], table.trim_end(), &plan[end..])).unwrap();
+        }
+    }
+
     fn run(&self) -> (Option<i32>, String) {
         self.tool(&["run", "plan.toml", "--out", "bundle", "--root-keystore", "root.toml", "--online-keystore", "online.toml"])
     }
@@ -48,11 +67,13 @@ fn a_ceremony_makes_its_keys_on_tokens() {
     let hsm = SoftHsm::new();
     hsm.add_token("root");
     hsm.add_token("online");
-    let ceremony = Ceremony::new();
+    let ceremony = Ceremony::for_binary("production", ANY_MACHINE);
     let dir = ceremony.dir.path();
     key_store_file(dir, &hsm, "root", &hsm.pin_file());
-    key_store_file(dir, &hsm, "online", &hsm.secret_file("wrong", "canary-wrong"));
+    key_store_file(dir, &hsm, "online", &hsm.pin_file());
     let run = Run { dir, hsm: &hsm };
+    run.pin_tokens(&ceremony);
+    key_store_file(dir, &hsm, "online", &hsm.secret_file("wrong", "canary-wrong"));
 
     assert_eq!(run.run().0, Some(5), "the plan waits for signatures");
     ceremony.sign_plan(&["ana", "bela"]);
@@ -60,6 +81,8 @@ fn a_ceremony_makes_its_keys_on_tokens() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("CKR_PIN_INCORRECT") && !text.contains("canary"), "{text}");
     key_store_file(dir, &hsm, "online", &hsm.pin_file());
+    assert_eq!(run.run().0, Some(5), "people come in");
+    ceremony.attend_by_binary(&mut |arguments, code| run.expect(arguments, code));
     assert_eq!(run.run().0, Some(5), "the statements wait for signatures");
     let shown = hsm.pkcs11_tool("root", &["--list-objects", "--type", "privkey"]);
     assert!(shown.contains("bank-root-2026") && shown.contains("never extractable, local") && !shown.contains("bank-2026\n"), "{shown}");
@@ -71,13 +94,22 @@ fn a_ceremony_makes_its_keys_on_tokens() {
     assert_eq!(code, Some(5), "try again: {text}");
     assert!(text.contains("hint:"), "{text}");
     std::fs::rename(hsm.folder().join("away"), hsm.tokens()).unwrap();
+    ceremony.note_by_binary(&mut |arguments, code| run.expect(arguments, code));
+    let (_, list) = run.tool(&["exception", "list", "bundle"]);
+    let lines: Vec<&str> = list.lines().filter_map(|l| l.strip_prefix("line ")?.split(' ').next()).collect();
+    assert_eq!(lines.len(), 2, "the wrong PIN and the token that was away: {list}");
+    for line in lines {
+        run.expect(&["exception", "dispose", "bundle", line, "nothing was done with it", "--by", "ana,wim"], 0);
+    }
     let (code, text) = run.run();
     assert_eq!(code, Some(0), "{text}");
     let (code, report) = run.tool(&["verify", "bundle", "--roster", "bundle/roster.toml"]);
     assert_eq!(code, Some(0), "{report}");
 
     // Only the token has the keys.
-    assert!(!dir.join("root-keys").exists() && !dir.join("online-keys").exists());
+    for folder in ["root-keys", "online-keys"] {
+        assert!(std::fs::read_dir(dir.join(folder)).unwrap().all(|e| e.unwrap().file_name() == "serial"), "{folder} holds no key");
+    }
     let transcript = std::fs::read_to_string(dir.join("bundle/transcript.jsonl")).unwrap();
     assert!(!transcript.contains(PIN));
 }
@@ -87,13 +119,17 @@ fn ceremony_20_a_foreign_key_on_the_token_stops_it() {
     let hsm = SoftHsm::new();
     hsm.add_token("root");
     hsm.add_token("online");
-    let ceremony = Ceremony::new();
+    let ceremony = Ceremony::for_binary("production", ANY_MACHINE);
     let dir = ceremony.dir.path();
     key_store_file(dir, &hsm, "root", &hsm.pin_file());
     key_store_file(dir, &hsm, "online", &hsm.pin_file());
     let run = Run { dir, hsm: &hsm };
+    run.pin_tokens(&ceremony);
     assert_eq!(run.run().0, Some(5));
     ceremony.sign_plan(&["ana", "bela"]);
+    // Once the tokens are on record as the plan wants them, somebody makes a key.
+    assert_eq!(run.run().0, Some(5));
+    ceremony.attend_by_binary(&mut |arguments, code| run.expect(arguments, code));
     hsm.pkcs11_tool("root", &["--keypairgen", "--key-type", "EC:secp384r1", "--label", "bank-root-2026"]);
     let (code, text) = run.run();
     assert_eq!(code, Some(4), "{text}");
@@ -103,8 +139,13 @@ fn ceremony_20_a_foreign_key_on_the_token_stops_it() {
 #[test]
 fn key_store_files_are_checked() {
     let hsm = SoftHsm::new();
-    let ceremony = Ceremony::new();
+    let ceremony = Ceremony::for_binary("production", ANY_MACHINE);
     let run = Run { dir: ceremony.dir.path(), hsm: &hsm };
+    // No key store is opened before the plan is signed: only then its file is read.
+    std::fs::write(ceremony.dir.path().join("root.toml"), "kind = \"tpm\"\n").unwrap();
+    let (code, text) = run.run();
+    assert!(code == Some(5) && text.contains("0 of 2 officers signed"), "{text}");
+    ceremony.sign_plan(&["ana", "bela"]);
     let check = |root: &str, code: i32, expected: &str| {
         std::fs::write(ceremony.dir.path().join("root.toml"), root).unwrap();
         let (got, text) = run.run();
@@ -120,6 +161,6 @@ fn key_store_files_are_checked() {
         5,
         "hint: `module` names",
     );
-    let (code, text) = run.tool(&["run", "plan.toml", "--out", "bundle", "--root-keystore", "root.toml"]);
+    let (code, text) = run.tool(&["run", "plan.toml", "--out", "bundle", "--root-keystore", "root.toml", "--root-keys", "r"]);
     assert_eq!(code, Some(2), "{text}");
 }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use ca_core::anchor::{AnchorState, Beginning, LogHead, MemoryAnchor};
 use ca_core::ceremony::{CeremonyKind, Roster, RosterChain};
-use ca_core::lifecycle::{Officers, WorkerError, catch_up};
+use ca_core::lifecycle::{Trusted, WorkerError};
 use ca_core::pki::{Sha256Digest, Timestamp};
-use ca_core::policy::Policy;
 use ca_core::ports::{Anchor, AnchorError};
 use ca_store_sqlite::SqliteStore;
 
@@ -20,12 +19,15 @@ pub(crate) struct Verified {
     pub(crate) sha256: Sha256Digest,
     /// The officers' rosters, from the first one on.
     pub(crate) chain: RosterChain,
+    /// What of it an anchor has not taken yet.
+    trusted: Trusted,
 }
 
 impl Verified {
     /// Of what was verified at the start.
-    pub(crate) fn of(policy: &Policy, officers: &Officers) -> Self {
-        Self { version: policy.version, sha256: officers.policy_sha256, chain: officers.chain.clone() }
+    pub(crate) fn of(trusted: &Trusted) -> Self {
+        let (policy, officers) = (&trusted.policy, &trusted.officers);
+        Self { version: policy.version, sha256: officers.policy_sha256, chain: officers.chain.clone(), trusted: trusted.clone() }
     }
 }
 
@@ -53,7 +55,7 @@ pub(crate) async fn open(
         ));
     }
     // Older ones are for the worker's check, which raises the alarm.
-    let steps = catch_up(&policy.chain, (policy.version, policy.sha256), &state);
+    let steps = policy.trusted.catch_up(&state, now).map_err(failed)?;
     if !steps.is_empty() {
         anchor.take(&steps, now).map_err(failed)?;
         let (version, roster) = (policy.version, policy.chain.number());

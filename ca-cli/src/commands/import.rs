@@ -2,7 +2,7 @@
 //! the officers' signatures first; the worker verifies them again at each start.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ca_ceremony::VerifiedBundle;
@@ -26,9 +26,9 @@ use crate::system::{SystemClock, SystemRng};
 const MAX_COPY: u64 = 64 * 1024 * 1024;
 
 /// `ca import BUNDLE`
-pub(crate) async fn import(config: &Config, bundle: &Path) -> anyhow::Result<()> {
+pub(crate) async fn import(config: &Config, previous: &[PathBuf], bundle: &Path) -> anyhow::Result<()> {
     let roster = read_roster(config)?;
-    let verified = ca_ceremony::verify(bundle, Some(&roster))
+    let verified = ca_ceremony::verify_chain(previous, bundle, Some(&roster))
         .map_err(|e| failure(Exit::from_code(e.exit_code()), format!("the bundle is refused: {e}")))?;
     let opened = open(config).await?;
     let result = import_verified(&opened, &verified).await;
@@ -207,5 +207,180 @@ fn entry(action: &str, object: &str, officers: Vec<String>, detail: serde_json::
         outcome: Outcome::Done,
         correlation: format!("{action} {object}"),
         detail,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use ca_ceremony::{RehearsalOptions, RequestOptions, RunOptions, SystemMachine, make_request, rehearse, rehearse_with};
+    use ca_core::model::CrlScope;
+    use ca_core::pki::{KeyAlgorithm, pem_encode, sha256};
+    use ca_core::policy::ProfilePolicy;
+    use ca_core::ports::{AuditStore as _, CertificateStore as _, StatusStore as _};
+    use ca_keystore::{SoftwareKeyStore, Unsealer};
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    struct World(tempfile::TempDir);
+
+    impl World {
+        fn keys(&self, name: &str) -> Arc<SoftwareKeyStore> {
+            Arc::new(SoftwareKeyStore::open(self.0.path().join(name), Unsealer::FileKey(Zeroizing::new([7; 32]))).unwrap())
+        }
+
+        async fn first(&self, name: &str) -> VerifiedBundle {
+            let rehearsal = rehearse(RehearsalOptions {
+                dir: self.0.path().join("rehearsal"),
+                root_keys: self.keys("root"),
+                online_keys: self.keys("online"),
+                clock: Arc::new(SystemClock),
+                machine: Arc::new(SystemMachine::default()),
+                rng: Arc::new(SystemRng),
+                organization: name.to_owned(),
+                authority: "bank".parse().unwrap(),
+                algorithm: KeyAlgorithm::P256,
+                status_base_url: "http://127.0.0.1:14002".to_owned(),
+                permitted: vec!["dns:bank.test".parse().unwrap()],
+                names: vec!["dns:*.bank.test".parse().unwrap()],
+                profiles: BTreeMap::from([(
+                    "client".to_owned(),
+                    ProfilePolicy { shape: "client".to_owned(), lifetime: 3600, subject_cn: false },
+                )]),
+                own: vec![],
+                max_per_hour: 10,
+                crl_validity: 3600,
+                crl_interval: 600,
+            });
+            rehearsal.await.unwrap().verified
+        }
+
+        /// A plan that continues `before`.
+        fn plan(&self, name: &str, before: &VerifiedBundle, acts: &str) -> PathBuf {
+            let text = std::fs::read_to_string(self.0.path().join("rehearsal/plan.toml")).unwrap();
+            let mut plan: toml::Table = text.parse().unwrap();
+            for own in ["issuing", "policy", "device"] {
+                plan.remove(own);
+            }
+            let mut own: toml::Table = acts.parse().unwrap();
+            let digest = |digest: ca_core::pki::Sha256Digest| toml::Value::String(digest.to_string());
+            let continues = toml::Table::from_iter([
+                ("transcript".to_owned(), digest(before.transcript_head)),
+                ("root_certificate".to_owned(), digest(sha256(before.hierarchy.root().der()))),
+                ("hierarchy".to_owned(), digest(before.hierarchy.digest())),
+                ("policy_version".to_owned(), toml::Value::Integer(1)),
+                ("policy_sha256".to_owned(), digest(sha256(b"policy"))),
+            ]);
+            own["acts"].as_table_mut().unwrap().insert("continues".to_owned(), toml::Value::Table(continues));
+            plan.extend(own);
+            let path = self.0.path().join(format!("{name}.toml"));
+            std::fs::write(&path, toml::to_string(&plan).unwrap()).unwrap();
+            path
+        }
+
+        async fn later(&self, name: &str, previous: &str, requests: Vec<PathBuf>) -> VerifiedBundle {
+            let dir = self.0.path();
+            let options = || RunOptions {
+                plan: dir.join(format!("{name}.toml")),
+                bundle: dir.join(name),
+                root_keys: Some(self.keys("root")),
+                online_keys: None,
+                backup_keys: None,
+                wrapped: None,
+                previous: Some(dir.join(previous)),
+                requests: requests.clone(),
+                machine: Arc::new(SystemMachine::default()),
+                clock: Arc::new(SystemClock),
+                rng: Arc::new(SystemRng),
+                observer: None,
+            };
+            rehearse_with(&dir.join("rehearsal"), options).await.unwrap()
+        }
+
+        async fn request(&self, plan: PathBuf, authority: &str, keys: Arc<SoftwareKeyStore>, certificate: Option<PathBuf>) -> PathBuf {
+            let options = RequestOptions {
+                plan,
+                authority: authority.parse().unwrap(),
+                keys,
+                certificate,
+                life: Duration::from_secs(3600),
+                folder: self.0.path().join(format!("request-{authority}")),
+                clock: Arc::new(SystemClock),
+                rng: Arc::new(SystemRng),
+                observer: None,
+            };
+            make_request(options).await.unwrap().0
+        }
+    }
+
+    const NONCE: &str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f";
+
+    #[tokio::test]
+    async fn later_bundles_add_and_never_go_back() {
+        let world = World(tempfile::tempdir().unwrap());
+        let first = world.first("Bank").await;
+        let opened = SqliteStore::open(world.0.path().join("ca.db"), Arc::new(SystemRng)).await.unwrap();
+        let root = first.authorities[0].name.clone();
+        let number = async || opened.current_crl(&root, &CrlScope::FULL).await.unwrap().unwrap().number;
+        let names = async || opened.authorities().await.unwrap().iter().map(|a| a.name.to_string()).collect::<Vec<_>>();
+        import_verified(&opened, &first).await.unwrap();
+
+        // The next root CRL, twice; then the first bundle again: the number never goes back.
+        world.plan("crl", &first, "[acts]\nkind = \"root-crl\"\n");
+        let crl = world.later("crl", "rehearsal/bundle", vec![]).await;
+        assert!(crl.crls[0].number > number().await);
+        for bundle in [&crl, &crl, &first] {
+            import_verified(&opened, bundle).await.unwrap();
+            assert_eq!(number().await, crl.crls[0].number);
+        }
+
+        // A new issuing authority; the default one stays.
+        let issuing = format!(
+            "[acts]\nkind = \"intermediate\"\nnonce = \"{NONCE}\"\n[[issuing]]\nauthority = \"bank-b\"\nkey = \"bank-b\"\nalgorithm = \"p256\"\nsubject = {{ organization = \"Bank\", common_name = \"REHEARSAL Bank B\" }}\nlifetime_days = 100\npermitted = [\"dns:b.bank.test\"]\n"
+        );
+        let plan = world.plan("b", &crl, &issuing);
+        let request = world.request(plan, "bank-b", world.keys("online"), None).await;
+        let intermediate = world.later("b", "crl", vec![request]).await;
+        // A cross-certificate of another root.
+        let other = World(tempfile::tempdir().unwrap());
+        let theirs = other.first("Partner").await;
+        let own = theirs.authorities[0].certificate.clone();
+        let path = world.0.path().join("partner.pem");
+        std::fs::write(&path, pem_encode("CERTIFICATE", &own)).unwrap();
+        let cross = format!(
+            "[acts]\nkind = \"cross-sign\"\nnonce = \"{NONCE}\"\n[[acts.subject]]\nauthority = \"partner\"\nkey = \"bank-root\"\ncertificate_sha256 = \"{}\"\nlifetime_days = 100\npath_len = 1\npermitted = [\"dns:partner.test\"]\n",
+            sha256(&own)
+        );
+        let plan = world.plan("cross", &intermediate, &cross);
+        let request = world.request(plan, "partner", other.keys("root"), Some(path)).await;
+        let cross = world.later("cross", "b", vec![request]).await;
+
+        for _ in 0..2 {
+            import_verified(&opened, &intermediate).await.unwrap();
+            import_verified(&opened, &cross).await.unwrap();
+            assert_eq!(names().await, ["bank", "bank-root", "bank-b", "partner"]);
+        }
+        let stored = opened.authorities().await.unwrap();
+        assert_eq!(
+            stored.iter().map(|a| (a.is_default, a.key.is_some())).collect::<Vec<_>>(),
+            [(true, true), (false, false), (false, true), (false, false)]
+        );
+        assert_eq!(stored[3].certificate, cross.cross_certificates[0].1);
+        let imports = opened
+            .audit_after(0, 100)
+            .await
+            .unwrap()
+            .into_iter()
+            .filter(|row| String::from_utf8_lossy(&row.leaf).contains("\"ceremony.import\""))
+            .count();
+        assert_eq!(imports, 4, "importing again changes nothing");
+        // Another root under the same name is a conflict.
+        let error = import_verified(&opened, &theirs).await.unwrap_err().to_string();
+        assert!(error.contains("has another certificate here"), "{error}");
+        opened.close().await;
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use acme_server::{AcmeLimits, Assembly, ServerCertificate};
+use acme_server::{AcmeLimits, AcmeServer, Assembly, ServerCertificate, offers};
 use anyhow::Context as _;
 use ca_core::lifecycle::Worker;
 use ca_core::model::{Authority, AuthorityName};
@@ -25,6 +25,8 @@ use crate::system::{SystemClock, SystemRng};
 /// How long the worker may take to issue the CA's own certificates at the start.
 const FIRST_CERTIFICATES: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(50);
+/// How often the directories look for a new policy.
+const POLICY_POLL: Duration = Duration::from_millis(500);
 
 /// Issues the CA's own certificates, then listens. Where the keys can't be used yet, status is served at once, and ACME
 /// as soon as the server has a certificate: from an earlier run, or once the keys can be used.
@@ -141,7 +143,7 @@ fn responder(config: &Config, store: &SqliteStore, keys: Vec<(AuthorityName, Arc
 fn serve_acme(
     config: &Config,
     store: &SqliteStore,
-    worker: &Worker,
+    worker: &Arc<Worker>,
     authorities: &[Authority],
     certificate: &ServerCertificate,
     held: Vec<Held>,
@@ -168,13 +170,38 @@ fn serve_acme(
     let server = assembly
         .server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))
         .map_err(|e| configuration(format!("[acme]: {e}")))?;
-    let (router, bounds) = (server.router(), limits.of_listeners());
+    let (router, bounds) = (Arc::clone(&server).router(), limits.of_listeners());
     for held in held {
         let (listener, router, identity) = (held.listen()?, router.clone(), Arc::clone(&certificate.identity));
         let stopping = wait(stopped.clone());
         listeners.spawn(async move { Ok(acme_server::serve_tls(listener, router, identity, bounds, stopping).await?) });
     }
+    let following = follow_policy(Arc::clone(worker), server, config.acme.hide_profiles.clone(), authorities.to_vec());
+    let stopping = wait(stopped.clone());
+    listeners.spawn(async move {
+        tokio::select! {
+            () = following => {}
+            () = stopping => {}
+        }
+        Ok(())
+    });
     Ok(())
+}
+
+/// Shows clients what a policy offers that officers put in force while serving.
+async fn follow_policy(worker: Arc<Worker>, server: Arc<AcmeServer>, hidden: Vec<String>, authorities: Vec<Authority>) {
+    let mut shown = worker.policy().version;
+    loop {
+        tokio::time::sleep(POLICY_POLL).await;
+        let policy = worker.policy();
+        if policy.version != shown {
+            shown = policy.version;
+            match server.offer(offers(&policy, &authorities, &hidden)) {
+                Ok(()) => tracing::info!(version = shown, "the directories offer what the new policy has"),
+                Err(error) => tracing::error!(%error, version = shown, "the directories stay as they were; the worker follows the policy"),
+            }
+        }
+    }
 }
 
 fn serve_status(

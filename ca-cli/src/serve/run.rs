@@ -91,8 +91,8 @@ pub(crate) async fn trusted_policy(config: &Config, roster: &Roster, store: &Sql
             failure(Exit::Refused, format!("{error}; the officers are those that {} begins with", config.trust.roster.display()))
         }
     })?;
-    let Trusted { policy, officers } = trusted;
-    let verified = Verified::of(&policy, &officers);
+    let verified = Verified::of(&trusted);
+    let Trusted { policy, officers, .. } = trusted;
     Ok(TrustedPolicy { policy, officers, verified })
 }
 

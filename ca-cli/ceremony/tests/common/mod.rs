@@ -369,6 +369,24 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         [&["run", "plan.toml", "--out", "bundle"], stores.as_slice(), &["--online-key-file", "file-key"]].concat()
     }
 
+    /// Everyone comes in. `run` runs the binary with arguments and the exit code that is expected.
+    pub fn attend_by_binary(&self, run: &mut dyn FnMut(&[&str], i32)) {
+        let time = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let time = Timestamp::from_unix(i64::try_from(time).unwrap()).to_rfc3339();
+        for name in ["dora", "ana", "bela", "wim"] {
+            run(&["note", "bundle", "attendance", name, "--own-clock", &time], 0);
+            self.sign(&self.bundle().join(format!("records/attendance-{name}.json")), &format!("record-attendance-{name}"), name);
+        }
+    }
+
+    /// Bags, media, custody.
+    pub fn note_by_binary(&self, run: &mut dyn FnMut(&[&str], i32)) {
+        run(&["note", "bundle", "bag", "root-keys", "TB-0001"], 0);
+        run(&["note", "bundle", "media", "bundle-copy", "--file", "plan.toml"], 0);
+        run(&["note", "bundle", "custody", "ana", "--bag", "TB-0001"], 0);
+        self.sign(&self.bundle().join("records/custody-ana.json"), "record-custody-ana", "ana");
+    }
+
     /// The whole ceremony by the binary, as people type it; gives everything that was printed.
     pub fn complete_by_binary(&self) -> String {
         let mut printed = String::new();
@@ -381,20 +399,12 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         run(&self.run_args(), 5);
         self.sign_plan(&["ana", "bela"]);
         run(&self.run_args(), 5);
-        let time = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-        let time = Timestamp::from_unix(i64::try_from(time).unwrap()).to_rfc3339();
-        for name in ["dora", "ana", "bela", "wim"] {
-            run(&["note", "bundle", "attendance", name, "--own-clock", &time], 0);
-            self.sign(&self.bundle().join(format!("records/attendance-{name}.json")), &format!("record-attendance-{name}"), name);
-        }
+        self.attend_by_binary(&mut run);
         run(&self.run_args(), 5);
         run(&["show", "bundle"], 0);
         self.sign_statements(&["ana", "bela"]);
         run(&self.run_args(), 5);
-        run(&["note", "bundle", "bag", "root-keys", "TB-0001"], 0);
-        run(&["note", "bundle", "media", "bundle-copy", "--file", "plan.toml"], 0);
-        run(&["note", "bundle", "custody", "ana", "--bag", "TB-0001"], 0);
-        self.sign(&self.bundle().join("records/custody-ana.json"), "record-custody-ana", "ana");
+        self.note_by_binary(&mut run);
         run(&["exception", "list", "bundle"], 0);
         run(&self.run_args(), 0);
         self.cosign(&["ana", "bela", "wim"]);

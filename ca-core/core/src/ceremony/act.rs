@@ -194,7 +194,11 @@ impl ActStatement {
         let text = match &statement.act {
             OfficerAct::Stop { reason } => reason,
             OfficerAct::RevokeBulk { selection, .. } => selection,
-            _ => return Ok(statement),
+            OfficerAct::PutPolicy { .. }
+            | OfficerAct::ChangeRoster { .. }
+            | OfficerAct::RevokeAuthority { .. }
+            | OfficerAct::Unhold { .. }
+            | OfficerAct::Resume => return Ok(statement),
         };
         if text.chars().count() > OfficerAct::MAX_TEXT || text.chars().any(char::is_control) {
             return refused("its text is too long or has control characters");

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ActStatement, CeremonyError, OfficerAct, Operation, Roster, Statement, quorum};
-use crate::pki::{Sha256Digest, sha256};
+use crate::pki::{Sha256Digest, Timestamp, sha256};
 use crate::policy::Policy;
 
 /// A policy document, the statement over it, and the signatures. Its JSON form is kept by the worker.
@@ -51,6 +51,19 @@ impl PolicyBundle {
     /// The digest of the policy document.
     pub fn policy_sha256(&self) -> Sha256Digest {
         sha256(self.policy.as_bytes())
+    }
+
+    /// The nonce of its approval, until when the approval counts, and whether it is one of an act on the running CA.
+    ///
+    /// # Errors
+    /// When the statement does not parse.
+    pub fn approval(&self) -> Result<(String, Timestamp, bool), CeremonyError> {
+        if self.statement_format() == Some(ActStatement::FORMAT) {
+            let statement = ActStatement::parse(self.statement.as_bytes())?;
+            return Ok((statement.nonce, statement.expires_at, true));
+        }
+        let statement = Statement::parse(self.statement.as_bytes())?;
+        Ok((statement.nonce, statement.expires_at, false))
     }
 
     /// Which of the two formats the statement says it has; the parser of that one judges the rest.
@@ -107,7 +120,6 @@ impl PolicyBundle {
 mod tests {
     use super::super::quorum::tests::{roster, signed};
     use super::*;
-    use crate::pki::Timestamp;
 
     fn bundle(seeds: &[u8]) -> PolicyBundle {
         let policy = "version = 3\n".to_owned();

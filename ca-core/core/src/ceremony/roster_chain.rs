@@ -52,6 +52,7 @@ struct Link {
     head: Sha256Digest,
     ca_sha256: Sha256Digest,
     policy_version: u64,
+    nonce: String,
 }
 
 /// The rosters, verified from the first one on.
@@ -130,6 +131,7 @@ impl RosterChain {
             head: sha256(change.statement.as_bytes()),
             ca_sha256: said.ca_sha256,
             policy_version: said.policy_version,
+            nonce: statement.nonce.clone(),
         });
         Ok((self, names))
     }
@@ -155,6 +157,12 @@ impl RosterChain {
             0 => Some(&self.genesis),
             n => self.links.get(n - 1).map(|link| &link.roster),
         }
+    }
+
+    /// The nonce of the approval behind change `number`; none: there is no such change.
+    pub fn nonce(&self, number: u64) -> Option<&str> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.links.get(index).map(|link| link.nonce.as_str())
     }
 
     /// What the next change must name: the genesis roster's digest, or that of the last change's statement.

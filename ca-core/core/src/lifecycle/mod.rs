@@ -36,7 +36,7 @@ use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
 use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
 
-pub use acts::{BulkChoice, Officers, ProposalRequest, ProposalView, TrustError, Trusted, catch_up, roster_chain};
+pub use acts::{BulkChoice, Officers, PolicyApproval, ProposalRequest, ProposalView, TrustError, Trusted, roster_chain};
 pub use device_log::{FollowedLog, reconcile};
 pub use guard::{WINDOW, walk};
 pub use operator::{EabKey, OperatorReply};

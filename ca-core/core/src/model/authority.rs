@@ -11,7 +11,7 @@ use crate::pki::Timestamp;
 pub enum AuthorityKind {
     /// A root: its key is offline; its CRL comes from a ceremony.
     Root,
-    /// An issuing authority with an online key.
+    /// An issuing authority with an online key; without a key here, another CA that the root cross-signed.
     Issuing,
 }
 

@@ -1,7 +1,5 @@
 //! The device behind the keys: what it is, holds, proves and remembers.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use ca_core::model::KeyLabel;
 use ca_core::pki::{YubiHsmClaims, check_yubihsm_attestation};
@@ -288,15 +286,14 @@ impl Device {
     fn log(&mut self) -> Result<DeviceLog, KeyStoreError> {
         let mut log = ask(self, Capability::GET_LOG_ENTRIES, read_log)??;
         let keys = ask(self, Capability::empty(), |client| client.list_objects(&[Filter::Type(Type::AsymmetricKey)]))?;
-        let mut labels = HashMap::new();
         for key in keys {
             let info = ask(self, Capability::empty(), |client| client.get_object_info(key.object_id, Type::AsymmetricKey))?;
             if let Some(label) = info.label.try_as_str().ok().and_then(|text| text.parse::<KeyLabel>().ok()) {
-                labels.insert(key.object_id, label);
+                self.labels.insert(key.object_id, label);
             }
         }
         for entry in log.entries.iter_mut().filter(|e| e.is_signature) {
-            entry.key = labels.get(&u16::from_be_bytes([entry.raw[7], entry.raw[8]])).cloned();
+            entry.key = self.labels.get(&u16::from_be_bytes([entry.raw[7], entry.raw[8]])).cloned();
         }
         Ok(log)
     }

@@ -73,6 +73,7 @@ impl Device {
             public_key(&public).ok_or_else(|| KeyStoreError::Unsupported { label: label.clone(), reason: OTHER_ALGORITHM.to_owned() })?;
         let known = Known { id, info: KeyInfo { label: label.clone(), algorithm, public_key } };
         self.known.insert(label.clone(), known.clone());
+        self.labels.insert(id, label.clone());
         Ok(known)
     }
 

@@ -8,6 +8,7 @@ use std::thread;
 use ca_core::model::KeyLabel;
 use ca_core::ports::KeyStoreError;
 use tokio::sync::{mpsc, oneshot};
+use yubihsm::object;
 
 use super::keys::Known;
 use super::sessions::{AuthenticationKey, Sessions, Trouble, YubiHsmOptions};
@@ -22,6 +23,8 @@ pub(crate) struct Device {
     pub(crate) sessions: Sessions,
     /// Keys found so far; forgotten whenever the device may have been another meanwhile.
     pub(crate) known: HashMap<KeyLabel, Known>,
+    /// Labels by id, of keys that were destroyed too: the log names keys by their ids.
+    pub(crate) labels: HashMap<object::Id, KeyLabel>,
     /// The device refused a command for the sake of its log.
     pub(crate) log_is_full: bool,
 }
@@ -46,7 +49,7 @@ impl YubiHsmKeyStore {
         let name = format!("YubiHSM 2 with serial number {} at {}", options.serial, options.connector);
         let mut sessions = Sessions::new(options, keys)?;
         sessions.login_all()?;
-        let mut device = Device { sessions, known: HashMap::new(), log_is_full: false };
+        let mut device = Device { sessions, known: HashMap::new(), labels: HashMap::new(), log_is_full: false };
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let serve = move || {
             while let Some(job) = queue.blocking_recv() {

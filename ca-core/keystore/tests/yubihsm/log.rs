@@ -57,6 +57,19 @@ async fn ceremony_35_every_use_of_a_key_is_drained_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn ceremony_35_a_signature_by_a_key_that_was_destroyed_since_names_it() {
+    let bench = Bench::provisioned();
+    let store = bench.store(&[Role::Ceremony, Role::Signer, Role::Auditor]);
+    make(&store, "root", KeyAlgorithm::P256).await;
+    drain(&bench, &store).await.unwrap();
+    sign(&store, "root").await.unwrap();
+    store.destroy(&label("root")).await.unwrap();
+    let drained = drain(&bench, &store).await.unwrap();
+    assert_eq!(commands(&drained), ["sign-ecdsa", "delete-object"]);
+    assert_eq!(drained.entries[0].key, Some(label("root")));
+}
+
+#[tokio::test]
 async fn ceremony_35_entries_are_durable_here_before_the_device_forgets_them() {
     for moment in [Moment::Before, Moment::After] {
         let bench = Bench::provisioned();

@@ -8,7 +8,7 @@ use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest, ProposalVie
 use ca_core::model::{CertificateFilter, LedgerEvent, OrderStatus, Problem, ProblemType, ProposalState, RevocationReason, SerialStatus};
 use ca_core::pki::SerialNumber;
 use ca_core::policy::Policy;
-use ca_core::ports::{AdminStore as _, Anchor as _, Clock as _, StatusStore as _};
+use ca_core::ports::{AdminStore as _, Anchor as _, ApprovalStore as _, Clock as _, StatusStore as _};
 use ca_testkit::officers::{officer, roster, signatures};
 use serde_json::json;
 
@@ -428,4 +428,67 @@ async fn proposals_are_bounded() {
     assert_eq!(views.iter().filter(|v| v.void.is_none()).count(), 1);
     let long = ProposalRequest::Stop { reason: "x".repeat(501) };
     assert!(desk.worker.propose(long, DAY).await.is_err());
+}
+
+#[tokio::test]
+async fn ceremony_33_what_no_worker_let_in_does_not_count_though_enough_people_signed_it() {
+    // Officers signed, and thought better of it; their signatures lie around. Someone writes the rows.
+    let mut desk = Desk::open().await;
+    let text = desk.policy_text(2);
+    let policy = desk.propose(ProposalRequest::PutPolicy { policy: text }).await.proposal;
+    desk.worker.withdraw(&policy.id).await.unwrap();
+    let bundle =
+        json!({ "policy": policy.subject, "statement": policy.statement, "signatures": signatures(&[101, 104], &policy.statement) });
+    desk.store.put_policy(2, &bundle.to_string(), &ca_testkit::store::audit("policy.forged")).await.unwrap();
+    let trusted = Trusted::read(&*desk.store, roster()).await.unwrap();
+    let refused = trusted.catch_up(&desk.anchor.state(), desk.clock.now()).unwrap_err().to_string();
+    assert!(refused.contains("policy version 2") && refused.contains("not used here"), "{refused}");
+    desk.edit("DELETE FROM policies").await;
+
+    desk.put_in_force(&desk.policy_text(3), &[101, 104]).await;
+    let change = desk.propose(ProposalRequest::ChangeRoster { roster: second_roster() }).await.proposal;
+    desk.clock.advance(DAY);
+    let document =
+        json!({ "roster": change.subject, "statement": change.statement, "signatures": signatures(&[101, 103], &change.statement) });
+    desk.store.put_roster_change(1, &document.to_string(), &ca_testkit::store::audit("roster.forged")).await.unwrap();
+    let trusted = Trusted::read(&*desk.store, roster()).await.unwrap();
+    let refused = trusted.catch_up(&desk.anchor.state(), desk.clock.now()).unwrap_err().to_string();
+    assert!(refused.contains("roster number 1") && refused.contains("not used here"), "{refused}");
+    desk.edit("DELETE FROM roster_changes").await;
+    assert_eq!(desk.restart_from_record().await.policy.version, 3);
+}
+
+#[tokio::test]
+async fn a_death_between_the_store_and_the_anchor_is_made_good() {
+    let mut desk = Desk::open().await;
+    let before = desk.anchor.state();
+    let policy = desk.put_in_force(&desk.policy_text(2), &[101, 104]).await;
+    let change = desk.change_roster(&second_roster(), &[101, 103]).await;
+    // An anchor as it was then: the approvals spent, the policy and the roster not taken yet.
+    let spent = [policy, change].map(|view| {
+        let statement = ActStatement::parse(view.proposal.statement.as_bytes()).unwrap();
+        ca_core::anchor::AnchorStep::Spend { nonce: statement.nonce, expires_at: statement.expires_at }
+    });
+    desk.anchor = std::sync::Arc::new(ca_core::anchor::MemoryAnchor::new(before.after(&spent, desk.clock.now()).unwrap()));
+    let trusted = desk.restart_from_record().await;
+    assert_eq!((trusted.policy.version, trusted.officers.chain.number()), (2, 1));
+    assert_eq!(desk.anchor.state().policy(), (2, trusted.officers.policy_sha256));
+    assert_eq!(desk.anchor.state().roster(), (1, second_roster().digest()));
+}
+
+#[tokio::test]
+async fn ceremony_08_an_officer_is_no_operator() {
+    let desk = Desk::open().await;
+    let both = |text: String, key: &str| {
+        let operator = format!("[[operator]]\nname = \"x\"\nkey = \"{key}\"\nmay = [\"grant\"]\n");
+        text + &operator
+    };
+    let ana = roster().officers[0].keys[1].clone();
+    let policy = ProposalRequest::PutPolicy { policy: both(desk.policy_text(2), &ana) };
+    let problem = desk.worker.propose(policy, DAY).await.unwrap_err();
+    assert!(problem.detail.contains("two people's"), "{problem:?}");
+    let mut next = roster();
+    next.officers.push(officer("ops", &[1]));
+    let problem = desk.worker.propose(ProposalRequest::ChangeRoster { roster: next }, DAY).await.unwrap_err();
+    assert!(problem.detail.contains("operator `ops`"), "{problem:?}");
 }

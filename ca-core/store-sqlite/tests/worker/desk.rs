@@ -9,7 +9,7 @@ use ca_core::ceremony::RosterChain;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::statement::Operation;
 use ca_core::issuance::{self, Attempt, prepare_root};
-use ca_core::lifecycle::{HaltPoint, Officers, OperatorReply, Probe, Trusted, Worker, WorkerParts, WorkerSettings, catch_up};
+use ca_core::lifecycle::{HaltPoint, Officers, OperatorReply, PolicyApproval, Probe, Trusted, Worker, WorkerParts, WorkerSettings};
 use ca_core::model::{
     Abandonment, Account, AccountId, AccountStatus, Actor, AttemptId, AuditRow, Authority, AuthorityKind, AuthorityName, CertificateFilter,
     CertificateRecord, Completed, Completion, CrlScope, Grant, GrantId, Intent, NewAccount, NewOrder, OpenIntent, Order, OrderId,
@@ -130,15 +130,15 @@ impl Desk {
     /// Another process on the same store.
     pub(crate) fn restart(&mut self) {
         let seed = 100 + self.next();
-        let trusted = Trusted { policy: self.policy.clone(), officers: Officers::clone(&self.worker.officers()) };
+        let mut trusted = first_officers(self.policy.clone());
+        trusted.officers = Officers::clone(&self.worker.officers());
         self.begin(trusted, seed);
     }
 
     /// Another process on the same store, which begins with what it can verify there.
     pub(crate) async fn restart_from_record(&mut self) -> Trusted {
         let trusted = Trusted::read(&*self.store, officers::roster()).await.unwrap();
-        let policy = (trusted.policy.version, trusted.officers.policy_sha256);
-        let steps = catch_up(&trusted.officers.chain, policy, &self.anchor.state());
+        let steps = trusted.catch_up(&self.anchor.state(), self.clock.now()).unwrap();
         self.anchor.take(&steps, self.clock.now()).unwrap();
         let seed = 100 + self.next();
         self.begin(trusted.clone(), seed);
@@ -326,7 +326,8 @@ fn first_officers(policy: Policy) -> Trusted {
         policy_sha256: sha256(&policy.version.to_be_bytes()),
         policy_approved_by: vec!["ana".to_owned(), "cora".to_owned()],
     };
-    Trusted { policy, officers }
+    let approval = PolicyApproval { nonce: String::new(), expires_at: Timestamp::from_unix(0), on_running_ca: false };
+    Trusted { policy, officers, approval }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of a worker")]

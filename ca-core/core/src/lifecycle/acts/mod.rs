@@ -23,7 +23,7 @@ use crate::pki::Sha256Digest;
 use crate::ports::{AnchorError, StoreError};
 
 pub use propose::{BulkChoice, ProposalRequest};
-pub use trust::{TrustError, Trusted, catch_up, roster_chain};
+pub use trust::{PolicyApproval, TrustError, Trusted, roster_chain};
 
 /// Who approves on this CA, and which policy they put in force.
 #[derive(Clone, PartialEq, Eq, Debug)]

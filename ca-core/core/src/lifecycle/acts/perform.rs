@@ -11,6 +11,7 @@ use crate::model::{
     Actor, AuditEntry, Outcome, Problem, ProblemType, Proposal, ProposalId, ProposalState, RevokedAuthority, Unheld, UnholdRequest,
 };
 use crate::policy::Policy;
+use crate::ports::StoreError;
 
 /// What became of an act.
 enum Performed {
@@ -48,7 +49,7 @@ impl Worker {
         match self.store.begin_act(id, &statement.nonce, statement.expires_at, &begun).await {
             Ok(()) => {}
             // A store that is away does not keep an officer from stopping.
-            Err(error) if matches!(statement.act, OfficerAct::Stop { .. }) => {
+            Err(error @ StoreError::Unavailable(_)) if matches!(statement.act, OfficerAct::Stop { .. }) => {
                 self.anchor.take(&[AnchorStep::Stop], self.clock.now()).map_err(|e| by_anchor(&e))?;
                 return Err(unavailable(&error));
             }

@@ -3,9 +3,9 @@
 use super::Officers;
 use crate::anchor::{AnchorState, AnchorStep};
 use crate::ceremony::{CaIdentity, CeremonyError, PolicyBundle, Roster, RosterChain, RosterChange};
-use crate::pki::Sha256Digest;
+use crate::pki::Timestamp;
 use crate::policy::Policy;
-use crate::ports::{StoreError, WorkerStore};
+use crate::ports::{AnchorError, StoreError, WorkerStore};
 
 /// What a worker may start under.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,6 +14,19 @@ pub struct Trusted {
     pub policy: Policy,
     /// The officers.
     pub officers: Officers,
+    /// The approval of the policy.
+    pub approval: PolicyApproval,
+}
+
+/// The approval behind the newest policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicyApproval {
+    /// Its statement's nonce.
+    pub nonce: String,
+    /// Until when the policy could be put in force with it.
+    pub expires_at: Timestamp,
+    /// Whether it is of an act on the running CA; else of a ceremony.
+    pub on_running_ca: bool,
 }
 
 /// Why a worker may not start.
@@ -61,17 +74,47 @@ impl Trusted {
             let ca = CaIdentity::of(&store.authorities().await?, &policy);
             chain.check_ca(&ca.map(|ca| ca.roots).unwrap_or_default()).map_err(TrustError::Roster)?;
         }
-        Ok(Self { policy, officers: Officers { chain, policy_sha256: bundle.policy_sha256(), policy_approved_by } })
+        let (nonce, expires_at, on_running_ca) = bundle.approval().map_err(refused)?;
+        let officers = Officers { chain, policy_sha256: bundle.policy_sha256(), policy_approved_by };
+        Ok(Self { policy, officers, approval: PolicyApproval { nonce, expires_at, on_running_ca } })
     }
 }
 
-/// The steps that bring an anchor up to what was verified in the store, where that is ahead: a death came between the
-/// store and the anchor. Where it is behind there are none, and [`crate::lifecycle::Worker::check_record`] says so.
-pub fn catch_up(chain: &RosterChain, policy: (u64, Sha256Digest), anchor: &AnchorState) -> Vec<AnchorStep> {
-    let numbers = anchor.roster().0.saturating_add(1)..=chain.number();
-    let rosters = numbers.filter_map(|number| Some(AnchorStep::Roster { number, roster: chain.at(number)?.digest() }));
-    let policies = Some(policy).filter(|(version, _)| *version > anchor.policy().0);
-    rosters.chain(policies.map(|(version, policy)| AnchorStep::Policy { version, policy })).collect()
+impl Trusted {
+    /// The steps that bring an anchor up to what was verified in the store, where that is ahead: a death came between
+    /// the store and the anchor, or a ceremony's policy was imported. Where the store is behind there are none, and
+    /// [`crate::lifecycle::Worker::check_record`] says so.
+    ///
+    /// # Errors
+    /// [`AnchorError::Refused`] for what no worker let in: the approval of an act on the running CA is spent in the
+    /// anchor first, so a row whose approval is not was put there by someone else, be it signed by enough people once.
+    /// A ceremony's policy must come within the time of its approval.
+    pub fn catch_up(&self, anchor: &AnchorState, now: Timestamp) -> Result<Vec<AnchorStep>, AnchorError> {
+        let never = |what: String| {
+            Err(AnchorError::Refused(format!(
+                "the database has {what}, whose approval was not used here, or has expired since (hint: someone wrote it into the database; bring the last good copy back)"
+            )))
+        };
+        let chain = &self.officers.chain;
+        let mut steps = Vec::new();
+        for number in anchor.roster().0.saturating_add(1)..=chain.number() {
+            let Some((roster, nonce)) = chain.at(number).zip(chain.nonce(number)) else { break };
+            if !anchor.is_spent(nonce) {
+                return never(format!("the officers' roster number {number}"));
+            }
+            steps.push(AnchorStep::Roster { number, roster: roster.digest() });
+        }
+        let version = self.policy.version;
+        if version > anchor.policy().0 {
+            let PolicyApproval { nonce, expires_at, on_running_ca } = &self.approval;
+            let counts = if *on_running_ca { anchor.is_spent(nonce) } else { now < *expires_at };
+            if !counts {
+                return never(format!("policy version {version}"));
+            }
+            steps.push(AnchorStep::Policy { version, policy: self.officers.policy_sha256 });
+        }
+        Ok(steps)
+    }
 }
 
 /// The officers' rosters, verified from `genesis` on.

@@ -2,6 +2,7 @@
 
 use super::{not_so, refused, unavailable};
 use crate::ceremony::{ActStatement, CaIdentity, CeremonyError, OfficerAct, Roster, RosterChange, Standing, parse_serial_list};
+use crate::evidence::sshsig;
 use crate::lifecycle::Worker;
 use crate::model::{AuthorityKind, Problem, Proposal, ProposalId, RevocationReason};
 use crate::pki::{Certificate, SerialNumber, sha256};
@@ -44,6 +45,11 @@ impl Worker {
         let (_, standing) = self.standing().await?;
         statement.check(&standing, self.clock.now()).map_err(|e| refused(&e))?;
         self.possible(&statement.act).await?;
+        match &subject {
+            Subject::Policy(policy) => apart(self.officers().chain.standing(), policy)?,
+            Subject::Roster(roster) => apart(&Roster::parse(roster).map_err(|e| refused(&e))?, &self.policy())?,
+            Subject::Serials(_) | Subject::None => {}
+        }
         Ok((statement, subject))
     }
 
@@ -104,6 +110,23 @@ impl Worker {
         let (chain, _) = self.officers().chain.clone().followed_by(&change)?;
         Ok((chain, change))
     }
+}
+
+/// Requirement 8: whoever decides what an operator may do is no operator.
+fn apart(roster: &Roster, policy: &Policy) -> Result<(), Problem> {
+    let operators: Vec<_> = policy.operators.iter().filter_map(|o| Some((o, sshsig::fingerprint(&o.key).ok()?))).collect();
+    for officer in &roster.officers {
+        for key in &officer.keys {
+            let found = sshsig::fingerprint(key).ok().and_then(|key| operators.iter().find(|(_, operator)| *operator == key));
+            if let Some((operator, key)) = found {
+                return Err(not_so(format!(
+                    "the key {key} is both the officer `{}`'s and the operator `{}`'s: the two roles are two people's",
+                    officer.name, operator.name
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads a proposal's row: its statement is the one that its id names, and its subject the one of the statement.
