@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 #![cfg(feature = "yubihsm")]
 
-#[allow(dead_code, reason = "each test file uses a part of it")]
 mod common;
 
 use std::fmt::Write as _;
