@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 #![cfg(feature = "yubihsm")]
 
-#[allow(dead_code, reason = "each test file uses a part of it")]
 mod common;
 
 use std::fmt::Write as _;
@@ -12,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use ca_yubihsm_simulator::{Fault, Moment, Options, Simulator};
-use common::Ceremony;
+use common::{ANY_MACHINE, Ceremony};
 
 const CANARY: &str = "ca9a4100";
 
@@ -58,7 +57,7 @@ fn check(dir: &Path, arguments: &[&str], code: i32, expected: &str) -> String {
 
 #[test]
 fn a_ceremony_on_devices_from_the_factory_to_retired_ceremony_keys() {
-    let ceremony = Ceremony::new();
+    let ceremony = Ceremony::for_binary("production", ANY_MACHINE);
     let dir = ceremony.dir.path();
     let devices = [("root", device(dir, "root", 1_000_001)), ("online", device(dir, "online", 1_000_002))];
     let run = ["run", "plan.toml", "--out", "bundle", "--root-keystore", "root.toml", "--online-keystore", "online.toml"];
@@ -74,10 +73,17 @@ fn a_ceremony_on_devices_from_the_factory_to_retired_ceremony_keys() {
         check(dir, &["yubihsm", "log", &plan, "--journal", &format!("{name}.log")], 0, "put-authentication-key");
     }
 
-    check(dir, &run, 5, "");
+    ceremony.pin_devices(&mut |arguments| check(dir, arguments, 0, "kind = \"yubi-hsm2\""));
+    let roots: Vec<String> = devices.iter().map(|(_, d)| format!("\"{}\"", ca_core::pki::sha256(&d.device_certificate()))).collect();
+    ceremony.edit_plan("approval_days = 30", &format!("approval_days = 30\nattestation_roots = [{}]", roots.join(", ")));
+    let mut note = |arguments: &[&str], code: i32| drop(check(dir, arguments, code, ""));
+    check(dir, &run, 5, "STEP 1");
     ceremony.sign_plan(&["ana", "bela"]);
-    check(dir, &run, 5, "");
+    check(dir, &run, 5, "STEP 2");
+    ceremony.attend_by_binary(&mut note);
+    check(dir, &run, 5, "STEP 4");
     ceremony.sign_statements(&["ana", "bela"]);
+    ceremony.note_by_binary(&mut note);
     devices[1].1.inject(Fault::DropSessions).unwrap();
     check(dir, &run, 0, "Verified: production ceremony");
     check(dir, &["verify", "bundle", "--roster", "bundle/roster.toml"], 0, "Verified");
@@ -87,6 +93,8 @@ fn a_ceremony_on_devices_from_the_factory_to_retired_ceremony_keys() {
     assert!(log.contains("sign-ecdsa bank-root-2026") && !log.contains("refused"), "{log}");
     for (name, simulator) in &devices {
         let plan = format!("{name}.device.toml");
+        // The sessions of the commands before end after 30 idle seconds; the test does not wait for that.
+        simulator.inject(Fault::DropSessions).unwrap();
         check(dir, &["yubihsm", "retire", &plan], 0, "The ceremony key is gone");
         check(dir, &["yubihsm", "retire", &plan], 0, "The ceremony key is gone");
         check(dir, &["yubihsm", "log", &plan, "--journal", &format!("{name}.log")], 0, "delete-object");
