@@ -2,7 +2,7 @@
 CARGO ?= cargo
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help run test tour bench lint fmt deps
+.PHONY: help run test tour bench ceremony-rehearsal lint fmt deps
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
@@ -15,8 +15,14 @@ tour: deps ## A walk of a minute through the whole chain, told step by step
 	tests/tour.sh target/release/ca
 
 bench: deps ## Speed and size, each beside its peer on this machine
-	$(CARGO) build --release --locked -p ca-cli
+	$(CARGO) build --release --locked -p ca-cli -p acme-server -p ocsp-responder
 	$(CARGO) bench --locked -p ca-cli --bench load
+	$(CARGO) bench --locked -p ca-keystore --features pkcs11 --bench pkcs11
+
+ceremony-rehearsal: deps ## A whole 2-of-3 ceremony as people hold it, on SoftHSM tokens; the bundle goes to ceremony-docs/rehearsal
+	$(CARGO) build --locked -p ca-ceremony
+	rm -rf ceremony-docs/rehearsal ceremony-docs/rehearsal-*
+	ceremony-docs/rehearse.sh target/debug/ca-ceremony ceremony-docs/rehearsal
 
 deps: ## Install the real programs that the tests drive, where that is allowed
 	@tests/tools/install.sh
@@ -26,7 +32,7 @@ fmt: ## Format the code
 
 lint: ## Formatting and clippy, both without findings
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --locked --features ca-cli/test-halt --lib --bins --tests -- -D warnings
+	$(CARGO) clippy --workspace --locked --features ca-cli/test-halt --lib --bins --tests --benches -- -D warnings
 
 test: deps lint ## Everything that must hold before a change lands
 	$(CARGO) test --workspace --locked --features ca-cli/test-halt

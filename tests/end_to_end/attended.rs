@@ -67,6 +67,9 @@ impl Site {
             (Unsealer::file_key_from(keys.join("authority.key")).unwrap(), Unsealer::file_key_from(self.demo.path("new.key")).unwrap());
         for entry in fs::read_dir(keys.join("authority")).unwrap() {
             let path = entry.unwrap().path();
+            if path.extension().is_none_or(|e| e != "sealed") {
+                continue;
+            }
             let label = path.file_stem().unwrap().to_str().unwrap().to_owned();
             let (description, secret) = sealed::open(&path, Kind::AuthorityKey, Some(&label), &old).unwrap();
             fs::remove_file(&path).unwrap();

@@ -12,7 +12,7 @@ use crate::design::{Act, Effect, planned_keys};
 use crate::files::{Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, read, write_new};
 use crate::inputs::scene;
 use crate::journal::read_transcript;
-use crate::run::{hierarchy_after, policy_bundle, policy_text, released_file};
+use crate::results::{hierarchy_after, policy_bundle, policy_text, released_file};
 
 /// Assembles the bundle in `from` anew in `to`, and compares every file with the digest that the transcript has of it.
 ///

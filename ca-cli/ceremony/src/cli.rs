@@ -32,7 +32,7 @@ const AGAIN: u8 = 5;
 pub enum CeremonyCommand {
     /// Goes as far as the officers' signatures allow, then says what is missing (exit code 5); run it again after
     /// signing.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Writes down what people say and see: attendance, custody, the numbers of tamper bags, the digests of media.
     Note(NoteArgs),
     /// What is not in the script, and what people decide about it.
@@ -183,7 +183,7 @@ pub struct VerifyArgs {
 /// Runs a command, prints its report, and gives the process's exit code.
 pub async fn execute(command: CeremonyCommand) -> u8 {
     let done = match command {
-        CeremonyCommand::Run(args) => run_command(args).await,
+        CeremonyCommand::Run(args) => run_command(*args).await,
         CeremonyCommand::Note(args) => note_command(args).map(|text| print(&text, 0)),
         CeremonyCommand::Exception(command) => exception_command(command).map(|text| print(&text, 0)),
         CeremonyCommand::Words { what } => words_command(&what).map(|text| print(&text, 0)),

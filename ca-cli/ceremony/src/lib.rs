@@ -6,6 +6,7 @@
 //! Deliberately absent: networks and databases. Devices are `ca_keystore`'s.
 
 mod acts_cli;
+mod approval;
 mod assemble;
 mod cli;
 mod design;
@@ -19,6 +20,7 @@ mod inputs;
 mod issue;
 mod journal;
 mod key_store;
+mod keys;
 mod machine;
 mod note_cli;
 mod notes;
@@ -27,6 +29,7 @@ mod perform;
 mod rehearsal;
 mod report;
 mod request;
+mod results;
 mod room;
 mod run;
 mod scene;

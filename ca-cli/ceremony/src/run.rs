@@ -3,24 +3,21 @@
 //! Every run goes through the same steps. A step that the transcript has is found done; so a run that was cut off
 //! at any moment, or that waited for signatures, is resumed by running again.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ca_core::ceremony::{
-    Acts, CeremonyError, Duty, Hierarchy, IssuedCa, KeyPlace, Plan, PolicyBundle, Roster, Statement, Transcript, TranscriptEvent,
-    check_attestation, check_attributes, signer,
-};
-use ca_core::model::{Actor, AuthorityName, KeyLabel};
-use ca_core::pki::{PublicKey, Timestamp, pem_encode, sha256};
+use ca_core::ceremony::{CeremonyError, Duty, KeyPlace, Plan, Statement, Transcript, TranscriptEvent};
+use ca_core::model::Actor;
+use ca_core::pki::{Timestamp, sha256};
 use ca_core::policy::Policy;
-use ca_core::ports::{Clock, GenerateKey, KeyDevice, KeyStoreError, Rng};
-use ca_core::profile::{check_fresh, check_key};
+use ca_core::ports::{Clock, KeyDevice, Rng};
 
-use crate::design::{Act, Drawn, Effect, PlannedKey, planned_keys, statement};
-use crate::files::{BASE, Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, read, write_new};
+use crate::approval::{Quorum, approvals, needed, plan_approvals};
+use crate::design::{Act, Drawn, Effect, statement};
+use crate::files::{Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, read, write_new};
 use crate::journal::{Journal, Observer, peek_transcript};
-use crate::scene::{self, Keys, Scene};
+use crate::results::{hierarchy_after, policy_bundle, policy_text, released_file};
+use crate::scene::{self, Scene};
 use crate::{Error, Machine, VerifiedBundle, inputs, issue, notes, verify};
 
 /// What a run works with. Key stores are options of the run, not part of the plan.
@@ -167,90 +164,6 @@ async fn go(options: RunOptions) -> Result<RunOutcome, Error> {
     Ok(RunOutcome::Complete(Box::new(verify(&folder.0, None)?)))
 }
 
-enum Quorum {
-    Reached(Vec<String>),
-    Short(Vec<String>),
-}
-
-/// The officers' word on the plan: that of its own roster, and where the last ceremony had another roster, of that one
-/// too. So nobody puts an officer in, or out, whom M of the standing officers do not (requirement 10).
-fn plan_approvals(folder: &Folder, plan: &Plan, bytes: &[u8]) -> Result<Quorum, Error> {
-    let standing = standing_roster(folder, plan)?;
-    let Some(standing) = standing.filter(|s| *s != plan.roster) else { return approvals(folder, plan, "plan", "plan", bytes) };
-    let mut signed = [BTreeSet::new(), BTreeSet::new()];
-    for (path, armored) in folder.signatures("plan")? {
-        let found = [&plan.roster, &standing].map(|roster| signer(roster, "plan", bytes, &armored));
-        match found {
-            [Err(e @ CeremonyError::NotAnOfficer { .. }), Err(CeremonyError::NotAnOfficer { .. })] => return Err(Error::file(&path)(e)),
-            found => {
-                for (found, names) in found.into_iter().zip(&mut signed) {
-                    match found {
-                        Ok(approval) => drop(names.insert(approval.officer)),
-                        Err(CeremonyError::NotAnOfficer { .. }) => {}
-                        Err(e) => return Err(Error::file(&path)(e)),
-                    }
-                }
-            }
-        }
-    }
-    let enough = |names: &BTreeSet<String>, roster: &Roster| names.len() >= usize::try_from(roster.threshold).unwrap_or(usize::MAX);
-    let [new, old] = signed;
-    if !enough(&new, &plan.roster) {
-        return Ok(Quorum::Short(new.into_iter().collect()));
-    }
-    if !enough(&old, &standing) {
-        let (needed, signed) = (standing.threshold, old.into_iter().collect());
-        return Err(Error::file(&folder.path(PLAN))(CeremonyError::Quorum {
-            what: "plan, which changes the roster, of those who stand",
-            needed,
-            signed,
-        }));
-    }
-    Ok(Quorum::Reached(new.union(&old).cloned().collect()))
-}
-
-/// The roster of the ceremony that this one continues.
-fn standing_roster(folder: &Folder, plan: &Plan) -> Result<Option<Roster>, Error> {
-    if plan.acts.continues().is_none() {
-        return Ok(None);
-    }
-    let path = folder.path(BASE);
-    Ok(Some(Hierarchy::parse(&read(&path)?).map_err(Error::file(&path))?.roster().clone()))
-}
-
-/// Verifies that the plan was signed as it must be, and tells by whom.
-pub(crate) fn plan_signers(folder: &Folder, plan: &Plan, bytes: &[u8]) -> Result<Vec<String>, Error> {
-    match plan_approvals(folder, plan, bytes)? {
-        Quorum::Reached(names) => Ok(names),
-        Quorum::Short(signed) => {
-            let needed = plan.roster.threshold;
-            Err(Error::file(&folder.path(PLAN))(CeremonyError::Quorum { what: "plan", needed, signed }))
-        }
-    }
-}
-
-/// Verifies every signature over `subject` and tells who signed. A signature that does not count is an error that
-/// names its file: it is there by mistake or by attack, and somebody should look.
-fn approvals(folder: &Folder, plan: &Plan, subject: &str, what: &'static str, message: &[u8]) -> Result<Quorum, Error> {
-    let names = signers(folder, plan, subject, what, message)?;
-    let enough = names.len() >= usize::try_from(plan.roster.threshold).unwrap_or(usize::MAX);
-    Ok(if enough { Quorum::Reached(names) } else { Quorum::Short(names) })
-}
-
-/// The distinct people whose signatures over `subject` verify.
-pub(crate) fn signers(folder: &Folder, plan: &Plan, subject: &str, what: &'static str, message: &[u8]) -> Result<Vec<String>, Error> {
-    let mut names = std::collections::BTreeSet::new();
-    for (path, armored) in folder.signatures(subject)? {
-        names.insert(signer(&plan.roster, what, message, &armored).map_err(Error::file(&path))?.officer);
-    }
-    Ok(names.into_iter().collect())
-}
-
-fn needed(folder: &Folder, plan: &Plan, file: PathBuf, subject: &str, signed: Vec<String>) -> Needed {
-    let signature = folder.path("sigs").join(format!("{subject}.OFFICER.sig"));
-    Needed { file, signature, namespace: plan.kind().namespace(), threshold: plan.roster.threshold, signed }
-}
-
 /// The ceremony is opened once, for exactly this plan.
 fn open(journal: &Journal, folder: &Folder, plan: &Plan, now: Timestamp, officers: Vec<String>) -> Result<(), Error> {
     write_new(&folder.path(ROSTER), plan.roster.to_toml().as_bytes(), 0o644)?;
@@ -299,135 +212,6 @@ impl Run {
             let (kind, place) = (self.scene.plan.acts.name(), place.name());
             Error::Missing(format!("a ceremony of the kind {kind} works with the {place} key store (hint: --{place}-keys)"))
         })
-    }
-
-    /// Takes requests in. One that was taken in stays; its time counts from then.
-    fn requests(&mut self) -> Result<(), Error> {
-        for event in inputs::take_requests(&self.folder, &self.scene.plan, &self.options.requests, self.options.clock.now())? {
-            let known = |e: &TranscriptEvent| match (e, &event) {
-                (TranscriptEvent::RequestTaken { authority: a, .. }, TranscriptEvent::RequestTaken { authority: b, .. }) => a == b,
-                _ => false,
-            };
-            if !self.transcript().events().any(known) {
-                self.append(event)?;
-            }
-        }
-        inputs::join_requests(&mut self.scene, &self.folder, &self.journal.transcript())
-    }
-
-    /// The devices that the ceremony works with are there, and the root's has the root's key. What those hold whose keys
-    /// are copied or destroyed goes on record.
-    async fn devices(&self) -> Result<(), Error> {
-        let plan = &self.scene.plan;
-        for place in plan.acts.places() {
-            let device = self.device(place)?;
-            device.health().await?;
-            let listed = matches!(plan.acts, Acts::Backup { .. } | Acts::Restore { .. } | Acts::Destroy { .. });
-            if listed && scene::device(&self.transcript(), place).is_none() {
-                self.list(place).await?;
-            }
-            if let (Some(base), KeyPlace::Root, false) = (&self.scene.base, place, listed) {
-                let found = device.describe(&plan.root.key).await?;
-                if found.public_key != *base.root().public_key() {
-                    let reason = "the key store holds another key than the root's certificate says (hint: is it this root's key store?)";
-                    return Err(Error::issuance(format!("key `{}`", plan.root.key), reason));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts on record what a device holds.
-    pub(crate) async fn list(&self, place: KeyPlace) -> Result<(), Error> {
-        let device = self.device(place)?;
-        let (identity, objects) = (device.identity().await?, device.inventory().await?);
-        self.append(TranscriptEvent::Inventory { place, device: identity, objects })
-    }
-
-    /// Every key of the plan: made now, or found as it was made.
-    async fn keys(&mut self) -> Result<(), Error> {
-        // All labels are looked at before the first key is made.
-        for key in planned_keys(&self.scene.plan) {
-            if !self.transcript().key_intended(key.label) && self.find(&key).await?.is_some() {
-                return Err(Error::ForeignKey(key.label.clone()));
-            }
-        }
-        let mut keys = Keys::new();
-        for key in planned_keys(&self.scene.plan) {
-            let public_key = self.key(&key).await?;
-            let others = keys.iter().map(|(name, key)| (name.as_str(), key));
-            check_fresh(&public_key, others).map_err(|e| Error::issuance(format!("key `{}`", key.label), e))?;
-            self.key_checked(&key, &public_key).await?;
-            keys.insert(key.authority.clone(), public_key);
-        }
-        self.scene.keys.extend(keys);
-        Ok(())
-    }
-
-    /// What the device says of the key, against the plan; on record.
-    async fn key_checked(&self, key: &PlannedKey<'_>, public_key: &PublicKey) -> Result<(), Error> {
-        let known = |e: &TranscriptEvent| matches!(e, TranscriptEvent::KeyChecked { label, .. } if label == key.label);
-        if self.transcript().events().any(known) {
-            return Ok(());
-        }
-        let device = self.device(key.place)?;
-        let (identity, attributes, attestation) =
-            (device.identity().await?, device.attributes(key.label).await?, device.attest(key.label).await?);
-        let wrong = |e: CeremonyError| Error::issuance(format!("key `{}`", key.label), e);
-        check_attributes(identity.kind, &attributes, key.exportable_under.is_some()).map_err(wrong)?;
-        if let Some(attestation) = &attestation {
-            check_attestation(attestation, public_key, &identity, &self.scene.plan.attestation_roots).map_err(wrong)?;
-        }
-        let (label, place) = (key.label.clone(), key.place);
-        self.append(TranscriptEvent::KeyChecked { label, place, device: identity, attributes, attestation })
-    }
-
-    async fn find(&self, key: &PlannedKey<'_>) -> Result<Option<PublicKey>, Error> {
-        match self.device(key.place)?.describe(key.label).await {
-            Ok(info) if info.algorithm == key.algorithm => Ok(Some(info.public_key)),
-            Ok(info) => {
-                Err(Error::issuance(format!("key `{}`", key.label), format!("it is a {} key, not {}", info.algorithm, key.algorithm)))
-            }
-            Err(KeyStoreError::NotFound(_)) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    async fn key(&self, key: &PlannedKey<'_>) -> Result<PublicKey, Error> {
-        let transcript = self.transcript();
-        let found = self.find(key).await?;
-        if let Some(made) = transcript.key(key.label) {
-            return match found {
-                Some(found) if found == *made => Ok(found),
-                Some(_) => Err(Error::issuance(format!("key `{}`", key.label), "the key store holds another key than the transcript says")),
-                None => Err(KeyStoreError::NotFound(key.label.clone()).into()),
-            };
-        }
-        let public_key = match found {
-            // Announced, and there: a run was cut off between the two.
-            Some(found) => {
-                self.append(TranscriptEvent::Exception {
-                    what: format!("the run that made the key `{}` was cut off before it was on record", key.label),
-                    disposition: "the key is used: its label was free when it was announced".to_owned(),
-                })?;
-                found
-            }
-            None => {
-                let (label, place, algorithm) = (key.label.clone(), key.place, key.algorithm);
-                if !transcript.key_intended(key.label) {
-                    self.append(TranscriptEvent::KeyIntended { label: label.clone(), place, algorithm })?;
-                }
-                let exportable_under = key.exportable_under.map(str::to_owned);
-                self.device(place)?.generate(GenerateKey { exportable_under, ..GenerateKey::new(label, algorithm) }).await?.public_key
-            }
-        };
-        let algorithm = check_key(&public_key).map_err(|e| Error::issuance(format!("key `{}`", key.label), e))?;
-        if algorithm != key.algorithm {
-            return Err(Error::issuance(format!("key `{}`", key.label), format!("it is a {algorithm} key, not {}", key.algorithm)));
-        }
-        let (label, place) = (key.label.clone(), key.place);
-        self.append(TranscriptEvent::KeyMade { label, place, algorithm, public_key: public_key.clone() })?;
-        Ok(public_key)
     }
 
     fn policy(&self) -> Result<Option<OwnPolicy>, Error> {
@@ -611,58 +395,6 @@ impl Run {
         let files = self.folder.digests()?;
         self.append(TranscriptEvent::Closed { files })
     }
-}
-
-/// The policy of a plan whose keys exist.
-pub(crate) fn policy_text(plan: &Plan, keys: &Keys) -> Result<String, Error> {
-    let issuing = keys.iter().filter(|(authority, _)| **authority != plan.root.authority);
-    Ok(plan.policy(&issuing.map(|(authority, key)| (authority.clone(), key.spki_sha256())).collect())?)
-}
-
-/// The file that an act's result is released to.
-pub(crate) fn released_file(act: Act, plan: &Plan, bytes: &[u8]) -> (String, Vec<u8>) {
-    let pem = |authority: &AuthorityName| (format!("certs/{authority}.pem"), pem_encode("CERTIFICATE", bytes).into_bytes());
-    match (act, &plan.acts) {
-        (Act::Root, _) => pem(&plan.root.authority),
-        (Act::Issuing(i), _) => pem(&plan.issuing[i].authority),
-        (Act::Cross(i), Acts::CrossSign { subject, .. }) => pem(&subject[i].authority),
-        (Act::RootCrl, _) => (format!("crls/{}.crl", plan.root.authority), bytes.to_vec()),
-        _ => (format!("artefacts/{}.txt", act.name(plan)), bytes.to_vec()),
-    }
-}
-
-/// What stands below the root after the ceremony, from its transcript alone.
-pub(crate) fn hierarchy_after(scene: &Scene, transcript: &Transcript) -> Result<Hierarchy, Error> {
-    let plan = &scene.plan;
-    let mut issued = Vec::new();
-    let (mut root, mut crl) = (Vec::new(), None);
-    for act in Act::all(plan).into_iter().filter(|a| a.effect() == Effect::Signature) {
-        let completion = transcript.completion(&act.attempt(plan)).ok_or_else(|| Error::issuance(act.name(plan), "it was not released"))?;
-        let der = completion.signed.0.clone();
-        let mut add = |authority: &AuthorityName, key: &KeyLabel, profile: &str, certificate| {
-            issued.push(IssuedCa { authority: authority.clone(), profile: profile.to_owned(), key: key.clone(), certificate });
-        };
-        match (act, &plan.acts) {
-            (Act::Root, _) => root = der,
-            (Act::Issuing(i), _) => add(&plan.issuing[i].authority, &plan.issuing[i].key, "intermediate", der),
-            (Act::Cross(i), Acts::CrossSign { subject, .. }) => add(&subject[i].authority, &subject[i].key, "cross", der),
-            (Act::RootCrl, _) => crl = Some(der),
-            _ => {}
-        }
-    }
-    let hierarchy = match (&scene.base, plan.acts.continues()) {
-        (Some(base), Some(continues)) => base.followed_by(continues.transcript, &plan.roster, issued, crl),
-        _ => Hierarchy::begin(plan.root.authority.clone(), plan.root.key.clone(), &plan.roster, root, crl.unwrap_or_default(), issued),
-    };
-    Ok(hierarchy?)
-}
-
-/// The policy with its approval, from the bundle's files.
-pub(crate) fn policy_bundle(folder: &Folder, transcript: &Transcript, name: &str, policy: &str) -> Result<PolicyBundle, Error> {
-    let statement =
-        transcript.statement(name).ok_or_else(|| Error::bundle(&folder.statement(name), "the transcript has no such statement"))?;
-    let signatures = folder.signatures(name)?.into_iter().map(|(_, text)| text).collect();
-    Ok(PolicyBundle { policy: policy.to_owned(), statement: statement.to_owned(), signatures })
 }
 
 /// 128 random bits in hexadecimal.

@@ -19,12 +19,14 @@ use ca_core::policy::Policy;
 use ca_core::profile::{Finding, check_fresh, check_key};
 
 use crate::Error;
+use crate::approval::{plan_signers, signers};
 use crate::design::{Act, Drawn, Effect, planned_keys};
 use crate::evidence::{self, VerifiedException};
 use crate::files::{Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT};
 use crate::inputs::{scene, wanted};
 use crate::journal::read_transcript;
-use crate::run::{OwnPolicy, hierarchy_after, plan_signers, policy_text, released_file, signers};
+use crate::results::{hierarchy_after, policy_text, released_file};
+use crate::run::OwnPolicy;
 use crate::scene::{Keys, Scene, is_of};
 
 /// What a verified bundle gives: everything that an import needs.

@@ -236,10 +236,9 @@ async fn a_plan_for_another_device_makes_nothing() {
     owed(run(ceremony.yubihsm("0007550000", FIRMWARE, &[])).await);
     // From here on it stays that one, whatever the plan would accept.
     let other = Ceremony::of("rehearsal");
-    other.edit_plan(
-        &std::fs::read_to_string(other.plan()).unwrap().split("[device.root]").nth(1).unwrap().split("\n\n").next().unwrap().to_owned(),
-        "",
-    );
+    let plan = std::fs::read_to_string(other.plan()).unwrap();
+    let pin = plan.split("[device.root]").nth(1).unwrap().split("\n\n").next().unwrap();
+    other.edit_plan(pin, "");
     other.edit_plan("[device.root]", "");
     missing(other.run().await);
     other.sign_plan(&["ana", "bela"]);

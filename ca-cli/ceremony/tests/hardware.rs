@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 #![cfg(feature = "pkcs11")]
 
-#[allow(dead_code, reason = "each test file uses a part of it")]
 mod common;
 
 use std::path::Path;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ca_core::ceremony::Roster;
 use ca_core::model::AuthorityName;
 use ca_core::pki::PublicKey;
-use ca_core::ports::{KeyInfo, KeyStore, KeyStoreError, ServiceKey};
+use ca_core::ports::{KeyDevice, KeyInfo, KeyStore, KeyStoreError, ServiceKey};
 use ca_keystore::{MasterKey, SealError, SoftwareServiceKey};
 use ca_service::service_key::{open, read_public, unsealer};
 
@@ -52,7 +52,7 @@ pub(crate) fn read_bounded(path: &Path, max: usize) -> std::io::Result<String> {
 }
 
 /// The authority keys; none is used yet.
-pub(crate) fn open_key_store(config: &Config) -> anyhow::Result<Arc<dyn KeyStore>> {
+pub(crate) fn open_key_store(config: &Config) -> anyhow::Result<Arc<dyn KeyDevice>> {
     let opened = config.keystore.open("authority keys");
     Ok(opened.map_err(|e| configuration(format!("the key store {}: {e}", config.keystore)))?)
 }

@@ -2,14 +2,16 @@
 //!
 //! A key store may be sealed until holders unseal its credential, or its device may be away. Nothing is recorded and no
 //! serial is spent meanwhile: the loops wait here, and go on by themselves. What a start checks of a key store is checked
-//! as soon as it can be, before the first signature.
+//! as soon as it can be, before the first signature. A device's own log is followed here too: while it can't be put on
+//! record, nothing is signed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use ca_core::lifecycle::{FollowedLog, Worker};
 use ca_core::model::{Authority, AuthorityName};
 use ca_core::policy::{Policy, Unlock};
-use ca_core::ports::{KeyInfo, KeyStore, KeyStoreError};
+use ca_core::ports::{KeyDevice, KeyInfo, KeyStoreError};
 use ca_keystore::keyholder::Keyholder;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -18,8 +20,9 @@ use super::compose::list_error;
 use crate::config::Config;
 use crate::exit::{Exit, configuration, failure};
 
-/// How often it is asked: while it can be used, and while it cannot.
-const USABLE: Duration = Duration::from_secs(2);
+/// How often it is asked, while it can be used and while it cannot: a YubiHSM 2 signs about ten times a second, and its
+/// log has 62 places.
+const USABLE: Duration = Duration::from_secs(1);
 const WAITING: Duration = Duration::from_millis(500);
 
 /// What is known of the key store.
@@ -43,10 +46,11 @@ impl KeyWatch {
 
 /// Asks the key store.
 pub(super) struct KeyWatcher {
-    keys: Arc<dyn KeyStore>,
+    keys: Arc<dyn KeyDevice>,
     said: watch::Sender<Option<String>>,
     /// What must hold before the first signature; none once it does.
     demands: Option<Demands>,
+    log: FollowedLog,
 }
 
 impl KeyWatcher {
@@ -57,7 +61,7 @@ impl KeyWatcher {
     /// attended.
     pub(super) async fn begin(
         config: &Config,
-        keys: Arc<dyn KeyStore>,
+        keys: Arc<dyn KeyDevice>,
         policy: &Policy,
         authorities: &[Authority],
     ) -> anyhow::Result<(Self, KeyWatch)> {
@@ -75,15 +79,29 @@ impl KeyWatcher {
             Err(error) => return Err(list_error(config, error)),
         };
         let (said, receiver) = watch::channel(trouble);
-        Ok((Self { keys, said, demands }, KeyWatch(receiver)))
+        Ok((Self { keys, said, demands, log: FollowedLog::default() }, KeyWatch(receiver)))
+    }
+
+    /// Puts on record what the device logged before this process began. Call it before anything is signed.
+    ///
+    /// # Errors
+    /// When the device or the store does not answer.
+    pub(super) async fn begin_log(&mut self, worker: &Worker) -> anyhow::Result<()> {
+        if self.said.borrow().is_none() {
+            worker.drain_device_log(&*self.keys, &mut self.log).await.map_err(|e| failure(Exit::Temporary, e.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Asks for ever.
-    pub(super) async fn follow(mut self) {
+    pub(super) async fn follow(mut self, worker: Arc<Worker>) {
         loop {
             let waiting = self.said.borrow().is_some();
             tokio::time::sleep(if waiting { WAITING } else { USABLE }).await;
-            let trouble = self.ask().await;
+            let trouble = match self.ask().await {
+                Some(trouble) => Some(trouble),
+                None => worker.drain_device_log(&*self.keys, &mut self.log).await.err().map(|e| e.to_string()),
+            };
             self.said.send_if_modified(|before| {
                 if *before == trouble {
                     return false;

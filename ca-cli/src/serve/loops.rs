@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::lifecycle::{Worker, WorkerError};
-use ca_core::ports::{Anchor, JobStore as _, RequestQueue as _};
+use ca_core::ports::{Anchor, JobStore as _, KeyDevice, RequestQueue as _};
 use ca_store_socket::Gate;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
@@ -20,6 +20,8 @@ const RECONCILE: Duration = Duration::from_secs(30);
 const ACTS: Duration = Duration::from_secs(1);
 /// How often the anchor follows the audit chain and is made durable: what a power cut may lose.
 const FOLLOW: Duration = Duration::from_secs(1);
+/// How often the whole audit trail is reconciled with the device's log that is in it.
+const RECONCILE_TRAIL: Duration = Duration::from_secs(6 * 3600);
 /// The pause after a round that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many batches of requests are worked on at once: one signs while another commits.
@@ -105,6 +107,24 @@ pub(super) async fn follow(
             gate.set(worker.record_is_off().then(|| worker.trouble().unwrap_or_default()));
         }
         tokio::time::sleep(FOLLOW).await;
+    }
+}
+
+/// Reconciles the whole trail at the start and now and then, beside the work. A device without a log has nothing to
+/// reconcile.
+pub(super) async fn reconcile_device_logs(worker: Arc<Worker>, device: Arc<dyn KeyDevice>, mut keys: KeyWatch) {
+    keys.usable().await;
+    let mut known = 0;
+    loop {
+        match device.log().await {
+            Ok(None) => std::future::pending().await,
+            Ok(Some(_)) => match worker.reconcile_device_logs(known).await {
+                Ok(findings) => known = findings,
+                Err(error) => pause("the device log's reconciliation", &error).await,
+            },
+            Err(error) => tracing::warn!(%error, "the device's log could not be read; it is tried again"),
+        }
+        tokio::time::sleep(RECONCILE_TRAIL).await;
     }
 }
 

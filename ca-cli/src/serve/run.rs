@@ -13,7 +13,7 @@ use ca_core::ceremony::{CeremonyKind, Roster};
 use ca_core::lifecycle::{Officers, TrustError, Trusted, Worker, WorkerParts, WorkerSettings};
 use ca_core::model::Authority;
 use ca_core::policy::Policy;
-use ca_core::ports::{Anchor, CertificateStore as _, Clock as _};
+use ca_core::ports::{Anchor, CertificateStore as _, Clock as _, KeyStore};
 use ca_service::config::check_listen;
 use ca_service::listen::hold;
 use ca_service::signal::{notify_ready, until_signal};
@@ -116,7 +116,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     let TrustedPolicy { policy, officers, verified } = trusted_policy(config, &roster, &store).await?;
     let anchor = anchor::open(config, &roster, &verified, &store, SystemClock.now()).await?;
     let authorities = store.authorities().await.map_err(store_failure)?;
-    let (watcher, watched) = KeyWatcher::begin(config, Arc::clone(&keys), &policy, &authorities).await?;
+    let (mut watcher, watched) = KeyWatcher::begin(config, Arc::clone(&keys), &policy, &authorities).await?;
     let socket = ControlSocket::bind(&config.control.socket).await?;
     let store_socket = StoreSocket::bind(config).await?;
 
@@ -126,7 +126,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     let worker = Arc::new(Worker::new(WorkerParts {
         store: Arc::new(store.clone()),
         anchor: Arc::clone(&anchor),
-        keys,
+        keys: Arc::clone(&keys) as Arc<dyn KeyStore>,
         publisher: None,
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
@@ -146,6 +146,8 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     if closed > 0 {
         tracing::warn!(closed, "intents that an earlier process left open were abandoned and their serials revoked");
     }
+
+    watcher.begin_log(&worker).await?;
 
     let (stop, stopped) = watch::channel(false);
     let mut ready = Ready {
@@ -178,7 +180,8 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         Role::Worker => None,
     };
     loops::spawn(&worker, &store, &watched, &mut ready.background);
-    ready.background.spawn(watcher.follow());
+    ready.background.spawn(watcher.follow(Arc::clone(&worker)));
+    ready.background.spawn(loops::reconcile_device_logs(Arc::clone(&worker), keys, watched.clone()));
     let served = store_socket.map(|socket| socket.serve(&store, &stopped, &mut ready.listeners));
     let (refusals, gate) = served.unzip();
     ready.background.spawn(loops::follow(Arc::clone(&worker), anchor, watched.clone(), responder.clone(), gate));

@@ -33,8 +33,6 @@ pub struct FollowedLog {
     told: HashMap<KeyLabel, u64>,
     /// The last alarm of each key, so that one cause raises one.
     alarmed: HashMap<KeyLabel, i128>,
-    /// How many findings the last reconciliation of the whole trail had.
-    findings: u64,
 }
 
 impl Worker {
@@ -153,23 +151,25 @@ impl Worker {
         }
     }
 
-    /// Reconciles the whole audit trail and raises an alarm where something in it was not found before. Reads every
-    /// row: run it beside the work, not before it.
+    /// Reconciles the whole audit trail and raises an alarm for each finding beyond the `known` first ones. Tells how
+    /// many there are. Reads every row: run it beside the work, not before it.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn reconcile_device_logs(&self, followed: &mut FollowedLog) -> Result<(), WorkerError> {
+    pub async fn reconcile_device_logs(&self, known: u64) -> Result<u64, WorkerError> {
         match reconcile(&*self.store).await? {
             Ok(result) => {
-                let news = result.finding_count.saturating_sub(followed.findings);
-                followed.findings = result.finding_count;
-                for finding in result.findings.iter().rev().take(usize::try_from(news).unwrap_or(usize::MAX)) {
+                let news = usize::try_from(result.finding_count.saturating_sub(known)).unwrap_or(usize::MAX);
+                for finding in result.findings.iter().rev().take(news).rev() {
                     self.alarm(None, "device.log", &self.correlation(), finding).await;
                 }
+                Ok(result.finding_count)
             }
-            Err(broken) => self.alarm(None, "audit", &self.correlation(), &broken.to_string()).await,
+            Err(broken) => {
+                self.alarm(None, "audit", &self.correlation(), &broken.to_string()).await;
+                Ok(known)
+            }
         }
-        Ok(())
     }
 }
 

@@ -96,11 +96,16 @@ pub(crate) struct Desk {
 impl Desk {
     pub(crate) async fn open() -> Self {
         let folder = TempDir::new().unwrap();
+        let unsealer = || Unsealer::FileKey(Zeroizing::new([7; 32]));
+        let software = Arc::new(SoftwareKeyStore::open(folder.path().join("keys"), unsealer()).unwrap());
+        Self::over(folder, software).await
+    }
+
+    /// A desk whose keys are made in this store.
+    pub(crate) async fn over(folder: TempDir, keys: Arc<dyn KeyStore>) -> Self {
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(3));
         let store = Arc::new(SqliteStore::open(folder.path().join("store.db"), Arc::clone(&rng)).await.unwrap());
-        let unsealer = || Unsealer::FileKey(Zeroizing::new([7; 32]));
-        let software: Arc<dyn KeyStore> = Arc::new(SoftwareKeyStore::open(folder.path().join("keys"), unsealer()).unwrap());
-        let device = Arc::new(LoggingKeys::new(software));
+        let device = Arc::new(LoggingKeys::new(keys));
         let keys = Arc::new(FaultyKeys::new(Arc::clone(&device) as Arc<dyn KeyStore>));
         let clock = Arc::new(FakeClock::default());
         let mut own_keys = Vec::new();

@@ -10,3 +10,4 @@ mod device_log;
 mod jobs;
 mod operator;
 mod orders;
+mod yubihsm;
