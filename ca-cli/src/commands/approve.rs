@@ -11,7 +11,7 @@ use ca_core::ports::Clock as _;
 use serde_json::json;
 
 use super::confirm;
-use super::proposal::{details, namespace, officers, one, state, title, to_json};
+use super::proposal::{details, is_intact, officers, one, state, title, to_json};
 use crate::cli::{ApproveCommand, Output};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
@@ -91,7 +91,13 @@ async fn sign(config: &Config, id: &ProposalId, key: Option<&Path>, submit: bool
     if view.proposal.state != ProposalState::Pending {
         return Err(failure(Exit::Refused, format!("proposal {id} is {}; there is nothing to sign", state(&view))));
     }
-    let namespace = namespace(officers(config).await?.roster.kind);
+    if !is_intact(&view) {
+        return Err(failure(
+            Exit::Refused,
+            format!("proposal {id} is not what was proposed: the database was changed (hint: `ca approve show {id}`; propose it again)"),
+        ));
+    }
+    let namespace = officers(config).await?.roster.kind.namespace();
     let Some(key) = key else {
         let file = dir.join(format!("{id}.statement"));
         write(&file, view.proposal.statement.as_bytes())?;
