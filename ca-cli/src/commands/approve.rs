@@ -44,7 +44,7 @@ pub(crate) async fn approve(config: &Config, command: ApproveCommand) -> anyhow:
         }
         ApproveCommand::Sign { id, key, submit, dir, output } => sign(config, &id, key.as_deref(), submit, &dir, output).await,
         ApproveCommand::Submit { id, signatures, output } => {
-            let signatures = signatures.iter().map(|path| read_signature(path)).collect::<anyhow::Result<_>>()?;
+            let signatures = signatures.iter().map(read_signature).collect::<anyhow::Result<_>>()?;
             hand_in(config, &id, signatures, output).await
         }
         ApproveCommand::Withdraw { id, yes, output } => {
