@@ -111,7 +111,7 @@ fn provision_command(path: &Path) -> Result<String, Failure> {
 
 fn retire_command(path: &Path) -> Result<String, Failure> {
     let plan = device_plan(path)?;
-    retire_ceremony_key(plan.connector, &plan.value(Role::Ceremony)?)?;
+    retire_ceremony_key(&plan.options(), &plan.value(Role::Ceremony)?)?;
     Ok("The ceremony key is gone; no key that stays can make keys, export them, or change the device.".to_owned())
 }
 

@@ -74,9 +74,8 @@ fn a_ceremony_on_devices_from_the_factory_to_retired_ceremony_keys() {
     }
 
     ceremony.pin_devices(&mut |arguments| check(dir, arguments, 0, "kind = \"yubi-hsm2\""));
-    // As a TOML string, with its line breaks escaped.
-    let roots = devices.iter().map(|(_, d)| format!("{:?}", ca_core::pki::pem_encode("CERTIFICATE", &d.attestation_root())));
-    let roots: Vec<String> = roots.collect();
+    let pem = |device: &Simulator| ca_core::pki::pem_encode("CERTIFICATE", &device.attestation_root());
+    let roots: Vec<String> = devices.iter().map(|(_, device)| format!("\"\"\"{}\"\"\"", pem(device))).collect();
     ceremony.edit_plan("approval_days = 30", &format!("approval_days = 30\nattestation_roots = [{}]", roots.join(", ")));
     let mut note = |arguments: &[&str], code: i32| drop(check(dir, arguments, code, ""));
     check(dir, &run, 5, "STEP 1");

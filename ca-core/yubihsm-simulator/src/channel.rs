@@ -81,7 +81,7 @@ impl Channel {
             return Err(DeviceError::SessionFailed);
         }
         self.chain = chain;
-        Ok(&body[1..at])
+        body.get(1..at).ok_or(DeviceError::WrongLength)
     }
 
     /// Takes the host's cryptogram (the body after code and length, session id first).

@@ -1,8 +1,6 @@
 //! From the factory's state to split capabilities, so that a power cut at any step leaves nothing half-made: every step can
 //! be taken again, and the default authentication key goes last, once the new ones have opened sessions.
 
-use std::net::SocketAddr;
-
 use ca_core::ports::{DeviceObject, FirmwareVersion, KeyStoreError};
 use yubihsm::device::ErrorKind as DeviceErrorKind;
 use yubihsm::object::{self, Label, Origin, Type};
@@ -347,13 +345,15 @@ fn verify(plan: &Provisioning, client: &Client, domains: Domain) -> Result<(), P
 ///
 /// # Errors
 /// When a key that stays may do more, or the device refuses.
-pub fn retire_ceremony_key(connector: SocketAddr, key: &NewKey) -> Result<(), ProvisionError> {
+pub fn retire_ceremony_key(options: &YubiHsmOptions, key: &NewKey) -> Result<(), ProvisionError> {
+    let connector = options.connector;
     let client = match open_session(connector, key.id, &key.value) {
         Ok(client) => client,
         // It is gone already.
         Err(Trouble::Credential(reason)) if reason.contains("not found") => return Ok(()),
         Err(other) => return Err(at("open a session as ceremony")(other)),
     };
+    check_device(&step("read the device's serial number", client.device_info())?, options).map_err(at("check the device"))?;
     for (described, info) in step("list the device's objects", objects(&client))? {
         let stays = info.object_type == Type::AuthenticationKey && info.object_id != key.id;
         let beyond = (info.capabilities | info.delegated_capabilities).difference(resident_capabilities());

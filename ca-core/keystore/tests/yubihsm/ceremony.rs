@@ -2,7 +2,7 @@
 
 use ca_core::pki::{AttestationError, KeyAlgorithm, check_yubihsm_attestation};
 use ca_core::ports::{Attestation, DeviceKind, GenerateKey, KeyAttributes, KeyDevice as _, KeyStore as _, KeyStoreError};
-use ca_keystore::yubihsm::{ProvisionError, Role, provision, retire_ceremony_key};
+use ca_keystore::yubihsm::{ProvisionError, Role, YubiHsmOptions, provision, retire_ceremony_key};
 use ca_yubihsm_simulator::{Fault, Moment};
 use yubihsm::object::Type;
 use yubihsm::{Capability, Domain};
@@ -205,9 +205,11 @@ async fn ceremony_40_destruction_shows_in_the_object_lists() {
 #[test]
 fn the_ceremony_key_is_deleted_at_the_end() {
     let bench = Bench::provisioned();
-    let address = bench.simulator.address();
-    retire_ceremony_key(address, &new_key(Role::Ceremony)).unwrap();
-    retire_ceremony_key(address, &new_key(Role::Ceremony)).expect("again is no error");
+    let other = YubiHsmOptions { serial: "87654321".to_owned(), ..bench.options() };
+    let error = retire_ceremony_key(&other, &new_key(Role::Ceremony)).unwrap_err().to_string();
+    assert!(error.contains("87654321 is pinned"), "{error}");
+    retire_ceremony_key(&bench.options(), &new_key(Role::Ceremony)).unwrap();
+    retire_ceremony_key(&bench.options(), &new_key(Role::Ceremony)).expect("again is no error");
     assert!(bench.client(id(Role::Ceremony)).is_err(), "it is gone");
     let left = bench.client(id(Role::Signer)).unwrap().list_objects(&[]).unwrap();
     let keys: Vec<_> = left.iter().filter(|o| o.object_type == Type::AuthenticationKey).map(|o| o.object_id).collect();
@@ -228,6 +230,6 @@ fn the_ceremony_does_not_end_while_a_key_may_do_more_than_its_role() {
     put(bench.client(DEFAULT_KEY).unwrap()).unwrap();
     let error = provision(&bench.plan()).unwrap_err().to_string();
     assert!(error.contains("it holds the authentication-key 0x0063 `back door`"), "{error}");
-    let error = retire_ceremony_key(bench.simulator.address(), &new_key(Role::Ceremony)).unwrap_err().to_string();
+    let error = retire_ceremony_key(&bench.options(), &new_key(Role::Ceremony)).unwrap_err().to_string();
     assert!(error.contains("it may"), "{error}");
 }

@@ -51,7 +51,7 @@ async fn no_officer_alone_can_use_bring_in_or_take_out_a_key() {
     let making = bench.store(&[Role::Ceremony]);
     making.generate(exportable("root", KeyAlgorithm::P256)).await.unwrap();
     let wrapped = making.export_wrapped(&label("root"), "backup").await.unwrap();
-    retire_ceremony_key(bench.simulator.address(), &new_key(Role::Ceremony)).unwrap();
+    retire_ceremony_key(&bench.options(), &new_key(Role::Ceremony)).unwrap();
     bench.free_sessions();
 
     let find = |client: &Client| client.list_objects(&[yubihsm::object::Filter::Type(Type::AsymmetricKey)]).unwrap()[0].object_id;
@@ -84,7 +84,7 @@ async fn two_officers_together_use_a_key_that_is_absent_at_rest() {
     making.generate(exportable("root", KeyAlgorithm::P256)).await.unwrap();
     let wrapped = making.export_wrapped(&label("root"), "backup").await.unwrap();
     making.destroy(&label("root")).await.unwrap();
-    retire_ceremony_key(bench.simulator.address(), &new_key(Role::Ceremony)).unwrap();
+    retire_ceremony_key(&bench.options(), &new_key(Role::Ceremony)).unwrap();
     bench.free_sessions();
 
     let (a, b) = (bench.store(&[Role::Custodian]), bench.store(&[Role::Signer]));
