@@ -2,6 +2,8 @@
 //!
 //! Needs `wrk` and `nginx` for the comparisons; what is missing is said and left out, never guessed.
 
+#![expect(clippy::unwrap_used, reason = "a measurement that meets an error has failed")]
+
 #[path = "../end_to_end/harness.rs"]
 #[allow(dead_code, reason = "the tests use more of the harness than the benchmark does")]
 mod harness;
