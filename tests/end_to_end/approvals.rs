@@ -287,6 +287,7 @@ fn an_edited_proposal_or_a_forged_approval_changes_nothing() {
     edit(&mut board, "UPDATE proposals SET subject = replace(subject, 'lifetime = 90', 'lifetime = 9000000')");
     let shown = expect_success("ca approve show", &board.demo.ca(&["approve", "show", &id]));
     assert!(shown.contains("Do not sign"), "{shown}");
+    check_refused("signing an edited policy", &board.sign_with(&id, &board.key("bela")), 4, "not what was proposed");
     unchanged(&board, "an edited policy", &submit(&board), "not what was proposed");
     edit(&mut board, "UPDATE proposals SET subject = replace(subject, 'lifetime = 9000000', 'lifetime = 90')");
     edit(&mut board, "UPDATE proposals SET statement = replace(statement, '\"version\": 2', '\"version\": 9')");

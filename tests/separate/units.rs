@@ -64,7 +64,7 @@ fn every_unit_is_hardened_and_has_a_user_of_its_own() {
             assert!(unit.get(key).is_some_and(|values| values.iter().any(|v| v == value)), "{name}: no {key}={value}");
         }
         let user = &unit["User"][0];
-        assert_eq!(unit["Group"], [user.clone()], "{name}");
+        assert_eq!(unit["Group"], std::slice::from_ref(user), "{name}");
         assert!(sysusers.contains(&format!("u {user} - ")), "{name}: sysusers does not make {user}");
         users.push(user.clone());
     }

@@ -45,15 +45,11 @@ impl Run<'_> {
 
     /// The plan pins the tokens as the tool prints them.
     fn pin_tokens(&self, ceremony: &Ceremony) {
-        for place in ["root", "online"] {
-            let (code, table) = self.tool(&["device", place, "--keystore", &format!("{place}.toml")]);
-            assert_eq!(code, Some(0), "{table}");
-            assert!(table.contains("kind = \"pkcs11\"") && table.contains("before = \"new\""), "{table}");
-            let plan = std::fs::read_to_string(ceremony.plan()).unwrap();
-            let start = plan.find(&format!("[device.{place}]")).unwrap();
-            let end = start + plan[start..].find("\n\n").unwrap();
-            std::fs::write(ceremony.plan(), format!("{}{}{}", &plan[..start], table.trim_end(), &plan[end..])).unwrap();
-        }
+        ceremony.pin_devices(&mut |arguments| {
+            let (code, table) = self.tool(arguments);
+            assert!(code == Some(0) && table.contains("kind = \"pkcs11\"") && table.contains("before = \"new\""), "{table}");
+            table
+        });
     }
 
     fn run(&self) -> (Option<i32>, String) {

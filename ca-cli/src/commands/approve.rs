@@ -11,7 +11,7 @@ use ca_core::ports::Clock as _;
 use serde_json::json;
 
 use super::confirm;
-use super::proposal::{details, namespace, officers, one, state, title, to_json};
+use super::proposal::{details, is_intact, officers, one, state, title, to_json};
 use crate::cli::{ApproveCommand, Output};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
@@ -44,7 +44,7 @@ pub(crate) async fn approve(config: &Config, command: ApproveCommand) -> anyhow:
         }
         ApproveCommand::Sign { id, key, submit, dir, output } => sign(config, &id, key.as_deref(), submit, &dir, output).await,
         ApproveCommand::Submit { id, signatures, output } => {
-            let signatures = signatures.iter().map(|path| read_signature(path)).collect::<anyhow::Result<_>>()?;
+            let signatures = signatures.iter().map(read_signature).collect::<anyhow::Result<_>>()?;
             hand_in(config, &id, signatures, output).await
         }
         ApproveCommand::Withdraw { id, yes, output } => {
@@ -91,7 +91,13 @@ async fn sign(config: &Config, id: &ProposalId, key: Option<&Path>, submit: bool
     if view.proposal.state != ProposalState::Pending {
         return Err(failure(Exit::Refused, format!("proposal {id} is {}; there is nothing to sign", state(&view))));
     }
-    let namespace = namespace(officers(config).await?.roster.kind);
+    if !is_intact(&view) {
+        return Err(failure(
+            Exit::Refused,
+            format!("proposal {id} is not what was proposed: the database was changed (hint: `ca approve show {id}`; propose it again)"),
+        ));
+    }
+    let namespace = officers(config).await?.roster.kind.namespace();
     let Some(key) = key else {
         let file = dir.join(format!("{id}.statement"));
         write(&file, view.proposal.statement.as_bytes())?;

@@ -1,6 +1,6 @@
 //! Proposals as people read them, and how they are made.
 
-use ca_core::ceremony::{ActStatement, CeremonyKind, OfficerAct, Roster};
+use ca_core::ceremony::{ActStatement, OfficerAct, Roster, spoken, words};
 use ca_core::evidence::sshsig;
 use ca_core::lifecycle::{ProposalRequest, ProposalView};
 use ca_core::model::{ProposalId, ProposalState};
@@ -97,6 +97,7 @@ pub(super) async fn details(config: &Config, view: &ProposalView) -> anyhow::Res
         .map_err(|e| failure(Exit::Failed, format!("the proposal's statement can't be read: {e}")))?;
     let now = SystemClock.now();
     let standing = &statement.standing;
+    let digest = ca_core::pki::sha256(view.proposal.statement.as_bytes());
     let mut lines = vec![
         ("proposal", view.proposal.id.to_string()),
         ("act", plain(&act_title(&statement.act))),
@@ -106,43 +107,53 @@ pub(super) async fn details(config: &Config, view: &ProposalView) -> anyhow::Res
         ("this CA", format!("root certificate SHA-256 {}", standing.ca_sha256)),
         ("roster", format!("number {}, SHA-256 {}", standing.roster_number, standing.roster_sha256)),
         ("policy", format!("version {}, SHA-256 {}", standing.policy_version, standing.policy_sha256)),
-        ("statement", format!("SHA-256 {}", ca_core::pki::sha256(view.proposal.statement.as_bytes()))),
+        ("statement", format!("SHA-256 {digest}")),
     ];
     if let Some(why) = view.void.as_ref().or(view.proposal.reason.as_ref()) {
         lines.push(("because", plain(why)));
     }
     let mut out: String = lines.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect();
+    out.push_str("in words, to read to each other:\n");
+    spoken(&digest).iter().for_each(|row| out.push_str(&format!("  {row}\n")));
     out.push('\n');
+    if !is_intact(view) {
+        out.push_str("THE DATABASE WAS CHANGED: this is not what was proposed. Do not sign.\n");
+    }
     out.push_str(&subject(config, view, &statement.act).await?);
     Ok(out)
+}
+
+/// Whether the row still has the statement that its id names, and the subject that the statement names.
+pub(super) fn is_intact(view: &ProposalView) -> bool {
+    let digest = ca_core::pki::sha256(view.proposal.subject.as_bytes());
+    let named = ActStatement::parse(view.proposal.statement.as_bytes()).is_ok_and(|statement| match statement.act {
+        OfficerAct::PutPolicy { policy_sha256, .. } => policy_sha256 == digest,
+        OfficerAct::ChangeRoster { roster_sha256, .. } => roster_sha256 == digest,
+        OfficerAct::RevokeBulk { serials_sha256, .. } => serials_sha256 == digest,
+        OfficerAct::RevokeAuthority { .. } | OfficerAct::Unhold { .. } | OfficerAct::Stop { .. } | OfficerAct::Resume => {
+            view.proposal.subject.is_empty()
+        }
+    });
+    named && ProposalId::of(&view.proposal.statement) == view.proposal.id
 }
 
 async fn subject(config: &Config, view: &ProposalView, act: &OfficerAct) -> anyhow::Result<String> {
     let text = &view.proposal.subject;
     let digest = ca_core::pki::sha256(text.as_bytes());
-    // What is shown is what is signed, or it says so.
-    let same = |expected: &ca_core::pki::Sha256Digest| {
-        if digest == *expected {
-            String::new()
-        } else {
-            "THE DATABASE WAS CHANGED: what follows is not what the statement is about. Do not sign.\n".to_owned()
-        }
-    };
     Ok(match act {
-        OfficerAct::PutPolicy { policy_sha256, .. } => {
+        OfficerAct::PutPolicy { .. } => {
             let before = Policy::parse(&in_force(config).await?.bundle.policy).map_err(|e| failure(Exit::Failed, e.to_string()))?;
             let changes = Policy::parse(text).map(|after| policy_changes(&before, &after));
             let shown = changes.map_or_else(|e| format!("{e}\n"), |changes| changes_text(&changes));
-            format!("{}The policy, SHA-256 {digest}, changes:\n{shown}", same(policy_sha256))
+            format!("The policy, SHA-256 {digest}, changes:\n{shown}")
         }
-        OfficerAct::ChangeRoster { roster_sha256, .. } => {
+        OfficerAct::ChangeRoster { .. } => {
             let before = officers(config).await?.roster;
             let shown = Roster::parse(text).map_or_else(|e| format!("{e}\n"), |after| roster_changes(&before, &after));
-            format!("{}The roster, SHA-256 {digest}, changes:\n{shown}", same(roster_sha256))
+            format!("The roster, SHA-256 {digest}, changes:\n{shown}")
         }
-        OfficerAct::RevokeBulk { count, serials_sha256, .. } => format!(
-            "{}The list: {count} serial numbers, SHA-256 {digest}. This can't be undone.\n`ca approve show {} --subject` prints it.\n",
-            same(serials_sha256),
+        OfficerAct::RevokeBulk { count, .. } => format!(
+            "The list: {count} serial numbers, SHA-256 {digest}. This can't be undone.\n`ca approve show {} --subject` prints it.\n",
             view.proposal.id
         ),
         OfficerAct::RevokeAuthority { authority, serial, certificate_sha256, .. } => format!(
@@ -188,18 +199,14 @@ fn roster_changes(before: &Roster, after: &Roster) -> String {
     out
 }
 
-/// The namespace that officers sign in.
-pub(super) const fn namespace(kind: CeremonyKind) -> &'static str {
-    kind.namespace()
-}
-
 pub(super) fn to_json(view: &ProposalView) -> Value {
     let p = &view.proposal;
     let statement = ActStatement::parse(p.statement.as_bytes()).ok();
+    let digest = ca_core::pki::sha256(p.statement.as_bytes());
     json!({
         "id": p.id, "state": p.state, "act": statement.as_ref().map(|s| s.act.action()), "title": title(view),
         "needed": view.needed, "signed_by": view.signed_by, "void": view.void, "reason": p.reason, "progress": p.progress,
         "proposed_at": p.proposed_at.to_rfc3339(), "expires_at": p.expires_at.to_rfc3339(),
-        "statement_sha256": ca_core::pki::sha256(p.statement.as_bytes()), "detail": statement.map(|s| s.act),
+        "statement_sha256": digest, "statement_words": words(&digest).join(" "), "detail": statement.map(|s| s.act),
     })
 }

@@ -54,7 +54,7 @@ pub(crate) fn read_bounded(path: &Path, max: usize) -> std::io::Result<String> {
 /// The authority keys; none is used yet.
 pub(crate) fn open_key_store(config: &Config) -> anyhow::Result<Arc<dyn KeyDevice>> {
     let opened = config.keystore.open("authority keys");
-    Ok(opened.map_err(|e| configuration(format!("the key store {}: {e}", config.keystore)))?)
+    opened.map_err(|e| configuration(format!("the key store {}: {e}", config.keystore)))
 }
 
 /// Unseals every authority key, so that a wrong secret is found now and not at the first order.

@@ -4,20 +4,22 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Returns at SIGINT or SIGTERM.
-pub async fn until_signal() {
+/// Ends at SIGINT or SIGTERM. Both are caught from the call on: one that comes before the future is awaited is not lost,
+/// and does not end the process halfway. Must be called within a tokio runtime.
+pub fn until_signal() -> impl Future<Output = ()> + Send {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(signal) => signal,
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM can't be awaited");
-            let _ = tokio::signal::ctrl_c().await;
-            return;
+    let caught = signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
+    async move {
+        match caught {
+            Ok((mut terminate, mut interrupt)) => tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            },
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM can't be awaited");
+                let _ = tokio::signal::ctrl_c().await;
+            }
         }
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

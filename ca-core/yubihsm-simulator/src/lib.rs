@@ -106,6 +106,11 @@ impl Simulator {
         self.device().state.maker.root.clone()
     }
 
+    /// The device's own certificate (DER), by which it attests its keys and which the maker's root signed.
+    pub fn device_certificate(&self) -> Vec<u8> {
+        self.device().state.maker.certificate.clone()
+    }
+
     /// Makes something go wrong.
     ///
     /// # Errors

@@ -369,6 +369,17 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         [&["run", "plan.toml", "--out", "bundle"], stores.as_slice(), &["--online-key-file", "file-key"]].concat()
     }
 
+    /// The plan pins the devices as `device PLACE --keystore PLACE.toml` prints them; `tool` runs that.
+    pub fn pin_devices(&self, tool: &mut dyn FnMut(&[&str]) -> String) {
+        for place in ["root", "online"] {
+            let table = tool(&["device", place, "--keystore", &format!("{place}.toml")]);
+            let plan = std::fs::read_to_string(self.plan()).unwrap();
+            let start = plan.find(&format!("[device.{place}]")).unwrap();
+            let end = start + plan[start..].find("\n\n").unwrap();
+            std::fs::write(self.plan(), format!("{}{}{}", &plan[..start], table.trim_end(), &plan[end..])).unwrap();
+        }
+    }
+
     /// Everyone comes in. `run` runs the binary with arguments and the exit code that is expected.
     pub fn attend_by_binary(&self, run: &mut dyn FnMut(&[&str], i32)) {
         let time = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();

@@ -1,11 +1,8 @@
 //! What a device says of a key, against what the plan says (requirements 19 and 21).
 
 use super::CeremonyError;
-use crate::pki::{Certificate, PublicKey, Sha256Digest, sha256};
+use crate::pki::{PublicKey, check_yubihsm_attestation};
 use crate::ports::{Attestation, DeviceIdentity, DeviceKind, KeyAttributes};
-
-/// The most certificates of an attestation.
-const MAX_CHAIN: usize = 8;
 
 /// Judges the attributes that were read back: made inside, not readable in the clear, and leaving only if the plan says
 /// so, and then only under a trusted wrapping key.
@@ -29,73 +26,37 @@ pub fn check_attributes(kind: DeviceKind, found: &KeyAttributes, exportable: boo
     }
 }
 
-/// Judges a device's proof that it made a key: the first certificate is for exactly that key and, in the terms of its
-/// kind, says that the key was generated in the device of this serial number; each is signed by the next; and the chain
-/// ends in or below one of the maker's certificates in `anchors`, by digest.
+/// Judges a device's proof that it made a key: it is about exactly that key, says that the key was made in the device of
+/// this serial number, and the chain ends below one of the maker's certificates (DER) that the plan carries.
 ///
 /// # Errors
-/// With the link that does not hold.
+/// With the link that does not hold, and for devices of a kind that attests nothing.
 pub fn check_attestation(
     attestation: &Attestation,
     key: &PublicKey,
     device: &DeviceIdentity,
-    anchors: &[Sha256Digest],
+    roots: &[Vec<u8>],
 ) -> Result<(), CeremonyError> {
     let refused = |reason: String| Err(CeremonyError::refused("attestation", reason));
-    if attestation.chain.is_empty() || attestation.chain.len() > MAX_CHAIN {
-        return refused(format!("its chain has 1 to {MAX_CHAIN} certificates"));
-    }
-    if anchors.is_empty() {
-        return refused("the plan pins no certificate of the device's maker (hint: attestation_roots)".to_owned());
-    }
-    let mut chain = Vec::new();
-    for der in &attestation.chain {
-        match Certificate::from_der(der) {
-            Ok(certificate) => chain.push(certificate),
-            Err(e) => return refused(format!("certificate {}: {e}", chain.len() + 1)),
-        }
-    }
-    if chain[0].public_key() != key {
-        return refused("it is for another key".to_owned());
-    }
-    for (i, pair) in chain.windows(2).enumerate() {
-        // The device's own certificate need not be a CA's in every maker's eyes: name and signature decide.
-        let signed =
-            crate::pki::verify_signature(pair[1].public_key(), pair[0].signature_algorithm(), pair[0].tbs_der(), pair[0].signature());
-        if pair[0].issuer_der() != pair[1].subject_der() || signed.is_err() {
-            return refused(format!("certificate {} is not signed by the next", i + 1));
-        }
-    }
-    if !chain.iter().skip(1).any(|c| anchors.contains(&sha256(c.der()))) {
-        return refused("its chain does not lead to a maker's certificate that the plan pins".to_owned());
-    }
     match device.kind {
-        DeviceKind::YubiHsm2 => yubihsm(&chain[0], device).or_else(refused),
-        // Neither has a form of attestation of its own that this product knows.
-        DeviceKind::Pkcs11 | DeviceKind::Software => refused("this kind of device attests nothing".to_owned()),
-    }
-}
-
-/// Yubico's extensions (YubiHSM 2 documentation, "Attestation"): 1.3.6.1.4.1.41482.4.2 is the serial number, an INTEGER;
-/// .3 the origin, a BIT STRING, of which 0x01 says generated.
-fn yubihsm(certificate: &Certificate, device: &DeviceIdentity) -> Result<(), String> {
-    const SERIAL: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0xc4, 0x0a, 0x04, 0x02];
-    const ORIGIN: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0xc4, 0x0a, 0x04, 0x03];
-    let find =
-        |oid: &[u8]| certificate.extension(oid).ok_or_else(|| "it does not say the device's serial number or the key's origin".to_owned());
-    let serial = match find(SERIAL)? {
-        [0x02, length, number @ ..] if usize::from(*length) == number.len() && number.len() <= 8 => {
-            number.iter().fold(0u64, |n, b| n << 8 | u64::from(*b))
+        DeviceKind::YubiHsm2 => {
+            // Without the maker's certificate the claims would be the device's word only.
+            if roots.is_empty() {
+                return refused("the plan carries no certificate of the device's maker (hint: attestation_roots)".to_owned());
+            }
+            let claims = match check_yubihsm_attestation(attestation, key, roots) {
+                Ok(claims) => claims,
+                Err(e) => return refused(e.to_string()),
+            };
+            if claims.serial != device.serial.trim_start_matches('0') {
+                return refused(format!("it is from the device {}, not {}", claims.serial, device.serial));
+            }
+            if claims.came_wrapped {
+                return refused("the key came in wrapped: this device did not make it".to_owned());
+            }
+            Ok(())
         }
-        _ => return Err("its serial number has another form".to_owned()),
-    };
-    if device.serial.trim_start_matches('0') != serial.to_string() {
-        return Err(format!("it is from the device {serial}, not {}", device.serial));
-    }
-    match find(ORIGIN)? {
-        [0x03, 2, _, 0x01] => Ok(()),
-        [0x03, 2, _, other] => Err(format!("the key was not generated in the device (origin {other:#04x})")),
-        _ => Err("its origin has another form".to_owned()),
+        DeviceKind::Pkcs11 | DeviceKind::Software => refused("this kind of device attests nothing".to_owned()),
     }
 }
 
@@ -145,8 +106,8 @@ mod tests {
 
     const YUBICO: [u64; 9] = [1, 3, 6, 1, 4, 1, 41482, 4, 0];
 
-    /// A chain of a key, its device and the maker, as a YubiHSM 2 makes it.
-    fn attested(serial: &[u8], origin: u8) -> (PublicKey, Attestation) {
+    /// What a YubiHSM 2 gives for a key, and its maker's certificate.
+    fn attested(serial: &[u8], origin: u8) -> (PublicKey, Attestation, Vec<u8>) {
         let (maker_key, device_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let named = |name: &str| {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -154,20 +115,25 @@ mod tests {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             params
         };
-        let extension = |last: u64, value: Vec<u8>| {
+        let (maker, device, mut leaf) = (named("Maker"), named("Device"), named("Key"));
+        let element = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
+        for (last, value) in [
+            (1, element(0x04, &[2, 4, 0])),
+            (2, element(0x02, serial)),
+            (3, element(0x03, &[0, origin])),
+            (4, element(0x03, &[0, 0, 1])),
+            (5, element(0x03, &[0, 0, 0, 0, 0, 0, 0, 0, 0x80])),
+            (6, element(0x02, &[1])),
+            (9, element(0x0c, b"root")),
+        ] {
             let oid = [&YUBICO[..8], &[last]].concat();
-            CustomExtension::from_oid_content(&oid, value)
-        };
-        let maker = named("Maker");
-        let device = named("Device");
-        let mut leaf = named("Key");
-        leaf.custom_extensions.push(extension(2, [&[0x02, u8::try_from(serial.len()).unwrap()], serial].concat()));
-        leaf.custom_extensions.push(extension(3, vec![0x03, 2, 0, origin]));
+            leaf.custom_extensions.push(CustomExtension::from_oid_content(&oid, value));
+        }
         let maker_certificate = maker.self_signed(&maker_key).unwrap();
         let device_certificate = device.signed_by(&device_key, &Issuer::from_params(&maker, &maker_key)).unwrap();
         let leaf = leaf.signed_by(&key, &Issuer::from_params(&device, &device_key)).unwrap();
-        let chain = [leaf.der(), device_certificate.der(), maker_certificate.der()].map(|c| c.to_vec()).to_vec();
-        (PublicKey::from_spki_der(key.subject_public_key_info()), Attestation { chain })
+        let chain = [leaf.der(), device_certificate.der()].map(|c| c.to_vec()).to_vec();
+        (PublicKey::from_spki_der(key.subject_public_key_info()), Attestation { chain }, maker_certificate.der().to_vec())
     }
 
     #[test]
@@ -179,42 +145,33 @@ mod tests {
             firmware: None,
         };
         #[track_caller]
-        fn check(
-            attestation: &Attestation,
-            key: &PublicKey,
-            device: &DeviceIdentity,
-            anchors: &[Sha256Digest],
-            expected: Result<(), &str>,
-        ) {
-            match (check_attestation(attestation, key, device, anchors).map_err(|e| e.to_string()), expected) {
+        fn check(attestation: &Attestation, key: &PublicKey, device: &DeviceIdentity, roots: &[Vec<u8>], expected: Result<(), &str>) {
+            match (check_attestation(attestation, key, device, roots).map_err(|e| e.to_string()), expected) {
                 (Ok(()), Ok(())) => {}
                 (Err(text), Err(part)) => assert!(text.contains(part), "{text}"),
                 (found, _) => panic!("{found:?}"),
             }
         }
-        let (key, good) = attested(&[0x01, 0x00, 0x02], 0x01);
-        let anchors = [sha256(&good.chain[2])];
-        check(&good, &key, &device("65538"), &anchors, Ok(()));
-        check(&good, &key, &device("0065538"), &anchors, Ok(()));
-        check(&good, &key, &device("65539"), &anchors, Err("from the device 65538"));
+        let (key, good, maker) = attested(&[0x01, 0x00, 0x02], 0x01);
+        let roots = [maker];
+        check(&good, &key, &device("65538"), &roots, Ok(()));
+        check(&good, &key, &device("0065538"), &roots, Ok(()));
+        check(&good, &key, &device("65539"), &roots, Err("from the device 65538"));
         check(&good, &key, &device("65538"), &[], Err("attestation_roots"));
-        check(&good, &key, &device("65538"), &[sha256(b"another maker")], Err("does not lead to"));
-        check(&good, &attested(&[1], 1).0, &device("65538"), &anchors, Err("another key"));
-        let mut broken = good.clone();
-        broken.chain.remove(1);
-        check(&broken, &key, &device("65538"), &anchors, Err("not signed by the next"));
+        let (other_key, other, other_maker) = attested(&[1], 1);
+        check(&good, &key, &device("65538"), &[other_maker], Err("none of the maker's certificates"));
+        check(&good, &other_key, &device("65538"), &roots, Err("another public key"));
+        check(&Attestation { chain: vec![good.chain[0].clone(), other.chain[1].clone()] }, &key, &device("65538"), &roots, Err("verify"));
         let mut changed = good.clone();
         let last = changed.chain[0].len() - 1;
         changed.chain[0][last] ^= 1;
-        check(&changed, &key, &device("65538"), &anchors, Err("not signed by the next"));
-        check(&Attestation { chain: vec![] }, &key, &device("65538"), &anchors, Err("1 to 8"));
-        check(&Attestation { chain: vec![vec![0x30, 0]] }, &key, &device("65538"), &anchors, Err("certificate 1"));
+        check(&changed, &key, &device("65538"), &roots, Err("does not verify it"));
+        check(&Attestation { chain: vec![] }, &key, &device("65538"), &roots, Err("not two certificates"));
         let pkcs11 = DeviceIdentity { kind: DeviceKind::Pkcs11, ..device("65538") };
-        check(&good, &key, &pkcs11, &anchors, Err("attests nothing"));
-        // 0x02 is imported, 0x10 imported under a wrapping key.
-        for origin in [0x02, 0x10, 0x11] {
-            let (key, attestation) = attested(&[7], origin);
-            check(&attestation, &key, &device("7"), &[sha256(&attestation.chain[2])], Err("not generated in the device"));
-        }
+        check(&good, &key, &pkcs11, &roots, Err("attests nothing"));
+        let (key, wrapped, maker) = attested(&[7], 0x11);
+        check(&wrapped, &key, &device("7"), &[maker], Err("came in wrapped"));
+        let (key, imported, maker) = attested(&[7], 0x02);
+        check(&imported, &key, &device("7"), &[maker], Err("not made inside"));
     }
 }

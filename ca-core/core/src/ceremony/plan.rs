@@ -9,7 +9,7 @@ use super::people::{Custodian, Person};
 use super::pins::{Cps, DevicePin, ToolPin};
 use super::{Acts, CeremonyError, CeremonyKind, EnvironmentPlan, KeyPlace, Officer, People, Roster};
 use crate::model::{AuthorityName, KeyLabel};
-use crate::pki::{KeyAlgorithm, Sha256Digest, sha256};
+use crate::pki::{Certificate, KeyAlgorithm, Sha256Digest, pem_decode_all, sha256};
 use crate::policy::{NamePattern, Policy};
 
 /// How a CA is named in its certificate.
@@ -100,7 +100,7 @@ struct PlanFile {
     #[serde(default)]
     acts: Acts,
     #[serde(default)]
-    attestation_roots: Vec<Sha256Digest>,
+    attestation_roots: Vec<String>,
     #[serde(default)]
     issuing: Vec<IssuingPlan>,
     policy: Option<toml::Table>,
@@ -125,8 +125,8 @@ pub struct Plan {
     pub root: RootPlan,
     /// What it does.
     pub acts: Acts,
-    /// SHA-256 of the certificates of devices' makers that attestations must lead to.
-    pub attestation_roots: Vec<Sha256Digest>,
+    /// The certificates (DER; PEM in the file) of devices' makers that attestations must lead to.
+    pub attestation_roots: Vec<Vec<u8>>,
     /// The issuing authorities to be certified; the first of a first ceremony is the default one.
     pub issuing: Vec<IssuingPlan>,
     policy: Option<toml::Table>,
@@ -171,7 +171,7 @@ impl Plan {
             },
             root: file.root,
             acts: file.acts,
-            attestation_roots: file.attestation_roots,
+            attestation_roots: maker_certificates(&file.attestation_roots)?,
             issuing: file.issuing,
             policy: file.policy,
         };
@@ -250,9 +250,6 @@ impl Plan {
             }
             _ => {}
         }
-        if self.attestation_roots.len() > Self::MAX_ISSUING {
-            return refused(format!("at most {} attestation_roots", Self::MAX_ISSUING));
-        }
         if !(1..=Self::MAX_DAYS).contains(&self.root.lifetime_days) {
             return refused(format!("the root's lifetime_days is 1 to {}", Self::MAX_DAYS));
         }
@@ -299,6 +296,20 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+fn maker_certificates(texts: &[String]) -> Result<Vec<Vec<u8>>, CeremonyError> {
+    const MOST: usize = 16;
+    let refused = |reason: String| CeremonyError::refused("plan", format!("attestation_roots: {reason}"));
+    let mut found = Vec::new();
+    for text in texts {
+        found.extend(pem_decode_all(text, "CERTIFICATE").map_err(|e| refused(e.to_string()))?);
+    }
+    if found.len() > MOST {
+        return Err(refused(format!("at most {MOST} certificates")));
+    }
+    found.iter().try_for_each(|der| Certificate::from_der(der).map(drop).map_err(|e| refused(e.to_string())))?;
+    Ok(found)
 }
 
 fn is_base_url(text: &str) -> bool {

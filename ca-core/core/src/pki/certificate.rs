@@ -145,13 +145,6 @@ impl Certificate {
         self.name_constraints.as_deref()
     }
 
-    /// The value of an extension, by its OID's content octets, as it stands. For extensions that nothing else here knows.
-    pub(crate) fn extension(&self, oid: &[u8]) -> Option<&[u8]> {
-        let tbs = Walker::single(self.tbs_der(), SEQUENCE, "tbsCertificate").ok()?;
-        let extensions = walk::read_extensions(&TbsFields::read(&tbs).ok()?.extensions?).ok()?;
-        extensions.iter().find(|e| e.oid == oid).map(|e| e.value)
-    }
-
     /// Whether it may sign certificates: cA is true, and the key usage, where there is one, has keyCertSign.
     pub const fn is_ca(&self) -> bool {
         self.is_ca

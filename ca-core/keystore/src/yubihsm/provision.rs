@@ -84,8 +84,7 @@ pub struct Provisioned {
     pub firmware: FirmwareVersion,
     /// Every object in it.
     pub objects: Vec<DeviceObject>,
-    /// The maker's certificate (DER) for the device's own key: what its attestations lead to. Check it against what the
-    /// maker publishes before a plan pins it.
+    /// The maker's certificate (DER) for the device's own key, which signs its attestations.
     pub certificate: Vec<u8>,
 }
 

@@ -134,7 +134,7 @@ fn ceremony_22_a_key_in_use_or_with_a_shared_prime_is_refused() {
     let times = |other: u8| {
         let mut factor = vec![0xee; 128];
         factor[127] = other;
-        let product = number(&shared, 2048).wrapping_mul(&number(&factor, 2048));
+        let product = number(&shared, 2048).wrapping_mul(number(&factor, 2048));
         rsa(&product.to_be_bytes()[..], &[1, 0, 1])
     };
     let (a, b) = (times(0x01), times(0x03));
