@@ -105,6 +105,8 @@ fn provision_command(path: &Path) -> Result<String, Failure> {
     let mut lines =
         vec![format!("The YubiHSM 2 with serial number {}, firmware {}, is provisioned. It holds:", done.serial, done.firmware)];
     lines.extend(done.objects.iter().map(|o| format!("  {:<18} {} {}", o.kind, o.id, o.label)));
+    lines.push(format!("The maker's certificate for it has SHA-256 {}", ca_core::pki::sha256(&done.certificate)));
+    lines.push("  (Yubico's certificate that it verifies under belongs in the ceremony's plan: attestation_roots)".to_owned());
     lines.push("The default authentication key is gone. Next: the ceremony; then `yubihsm retire` with this plan.".to_owned());
     Ok(lines.join("\n"))
 }

@@ -18,7 +18,7 @@ use super::sessions::{Again, Trouble, domain_numbers, firmware, names, serial_te
 /// The default authentication key's label after a reset.
 const DEFAULT_LABEL: &str = "DEFAULT AUTHKEY CHANGE THIS ASAP";
 /// The maker's certificate for the device's own key lies in this opaque object.
-const DEVICE_CERTIFICATE: object::Id = 0;
+pub(crate) const DEVICE_CERTIFICATE: object::Id = 0;
 
 /// Runs a reading command on behalf of no key in particular.
 fn ask<T>(

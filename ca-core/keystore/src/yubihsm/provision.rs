@@ -7,7 +7,7 @@ use yubihsm::object::{self, Label, Origin, Type};
 use yubihsm::{AuditOption, Capability, Client, Domain, authentication, command, wrap};
 use zeroize::Zeroizing;
 
-use super::device::{deviations, objects};
+use super::device::{DEVICE_CERTIFICATE, deviations, objects};
 use super::roles::{Role, key_capabilities, resident_capabilities};
 use super::sessions::{Trouble, YubiHsmOptions, check_device, firmware, names, open_session, serial_text, trouble};
 
@@ -84,6 +84,8 @@ pub struct Provisioned {
     pub firmware: FirmwareVersion,
     /// Every object in it.
     pub objects: Vec<DeviceObject>,
+    /// The maker's certificate (DER) for the device's own key, which signs its attestations.
+    pub certificate: Vec<u8>,
 }
 
 /// Why a device is not what it should become. What was done so far can be done again.
@@ -221,6 +223,7 @@ pub fn provision(plan: &Provisioning) -> Result<Provisioned, ProvisionError> {
         serial: serial_text(&info),
         firmware: firmware(&info),
         objects: objects.into_iter().map(|(object, _)| object).collect(),
+        certificate: step("read the device's certificate", ceremony.get_opaque(DEVICE_CERTIFICATE))?,
     })
 }
 
