@@ -69,6 +69,10 @@ pub(crate) enum Command {
     /// together (`ca unseal`).
     #[command(subcommand)]
     Credential(ca_custody::CredentialCommand),
+    /// A YubiHSM 2: provision it, end its ceremony, read its log
+    #[cfg(feature = "yubihsm")]
+    #[command(subcommand)]
+    Yubihsm(ca_ceremony::YubiHsmCommand),
     /// Run the keyholder: the process that has unsealed credentials in memory
     ///
     /// The binary `ca-keyholder` is the same and links nothing else; a production host runs that one.

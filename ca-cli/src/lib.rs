@@ -55,6 +55,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keyholder(args) => return Ok(ExitCode::from(ca_custody::keyholder_command(&args))),
         Command::Unseal(args) => return Ok(ExitCode::from(ca_custody::unseal_command(&args, keyholder().as_deref()))),
         Command::Seal(args) => return Ok(ExitCode::from(ca_custody::seal_command(&args, keyholder().as_deref()))),
+        #[cfg(feature = "yubihsm")]
+        Command::Yubihsm(command) => return Ok(ExitCode::from(ca_ceremony::yubihsm_command(command).await)),
         Command::Ceremony(command) => return Ok(ExitCode::from(ca_ceremony::execute(command).await)),
         Command::Import { bundle, previous } => commands::import(&config()?, &previous, &bundle).await?,
         Command::Rehearsal(RehearsalCommand::Approve { policy, dir }) => {

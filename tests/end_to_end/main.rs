@@ -14,8 +14,12 @@ mod clients;
 #[cfg(feature = "pkcs11")]
 mod hardware;
 mod harness;
+#[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
+mod key_site;
 mod operations;
 mod production;
 mod recovery;
 mod tampering;
 mod terminators;
+#[cfg(feature = "yubihsm")]
+mod yubihsm;

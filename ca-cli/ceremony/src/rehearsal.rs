@@ -63,6 +63,8 @@ pub struct RehearsalOptions {
     pub permitted: Vec<NamePattern>,
     /// What the policy lets be granted.
     pub names: Vec<NamePattern>,
+    /// The certificates of devices' makers, PEM, that attestations must lead to; none where no device attests.
+    pub attestation_roots: Vec<String>,
     /// Profiles on offer.
     pub profiles: BTreeMap<String, ProfilePolicy>,
     /// The CA's own certificates, with their keys' digests.
@@ -360,6 +362,7 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
         ("title", Value::String(format!("Rehearsal of {authority}"))),
         ("status_base_url", text(options.status_base_url.trim_end_matches('/'))),
         ("approval_days", Value::Integer(30)),
+        ("attestation_roots", Value::Array(options.attestation_roots.iter().map(|pem| text(pem)).collect())),
         // What is asked of the machine is recorded, not enforced: this is anybody's.
         ("environment", table(["offline", "no_swap", "no_core_dumps"].map(|what| (what, Value::Boolean(true))).to_vec())),
         ("cps", table(vec![("url", text("http://localhost/cps")), ("version", text("rehearsal"))])),

@@ -7,16 +7,11 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use ca_ceremony::{RunOutcome, add_exception, dispose_exception, note, verify};
 use ca_core::ceremony::{Duty, Fact, Role, Transcript, TranscriptEvent, spoken};
-use ca_core::model::KeyLabel;
-use ca_core::pki::{Certificate, SignatureAlgorithm, Timestamp, sha256};
-use ca_core::ports::{
-    Attestation, Clock as _, DeviceIdentity, DeviceKind, DeviceLog, DeviceObject, FirmwareVersion, GenerateKey, KeyAttributes, KeyDevice,
-    KeyInfo, KeyStore, KeyStoreError, SignInput, WrappedKey,
-};
-use ca_keystore::SoftwareKeyStore;
+use ca_core::pki::{Certificate, Timestamp, sha256};
+use ca_core::ports::{Clock as _, DeviceIdentity, DeviceKind, FirmwareVersion, KeyDevice as _, KeyStore as _};
+use ca_testkit::OddDevice;
 use common::{Ceremony, missing, owed, refused};
 
 fn transcript(ceremony: &Ceremony) -> Transcript {
@@ -124,85 +119,15 @@ async fn ceremony_06_nothing_of_a_rehearsal_chains_to_or_counts_in_production() 
     assert!(refused(posing.bare().await).contains("begin with `REHEARSAL `"));
 }
 
-/// A folder of sealed files that says it is another device: what a plan checks is what a device says of itself.
-struct Disguised {
-    keys: Arc<SoftwareKeyStore>,
-    identity: DeviceIdentity,
-    deviations: Vec<String>,
-}
-
-#[async_trait]
-impl KeyStore for Disguised {
-    async fn generate(&self, request: GenerateKey) -> Result<KeyInfo, KeyStoreError> {
-        self.keys.generate(request).await
-    }
-
-    async fn describe(&self, label: &KeyLabel) -> Result<KeyInfo, KeyStoreError> {
-        self.keys.describe(label).await
-    }
-
-    async fn list(&self) -> Result<Vec<KeyInfo>, KeyStoreError> {
-        self.keys.list().await
-    }
-
-    async fn sign(&self, label: &KeyLabel, algorithm: SignatureAlgorithm, input: SignInput<'_>) -> Result<Vec<u8>, KeyStoreError> {
-        self.keys.sign(label, algorithm, input).await
-    }
-
-    async fn health(&self) -> Result<(), KeyStoreError> {
-        self.keys.health().await
-    }
-}
-
-#[async_trait]
-impl KeyDevice for Disguised {
-    async fn identity(&self) -> Result<DeviceIdentity, KeyStoreError> {
-        Ok(self.identity.clone())
-    }
-
-    async fn inventory(&self) -> Result<Vec<DeviceObject>, KeyStoreError> {
-        self.keys.inventory().await
-    }
-
-    async fn deviations_from_reset(&self) -> Result<Vec<String>, KeyStoreError> {
-        Ok(self.deviations.clone())
-    }
-
-    async fn attributes(&self, label: &KeyLabel) -> Result<KeyAttributes, KeyStoreError> {
-        self.keys.attributes(label).await
-    }
-
-    async fn attest(&self, label: &KeyLabel) -> Result<Option<Attestation>, KeyStoreError> {
-        self.keys.attest(label).await
-    }
-
-    async fn export_wrapped(&self, label: &KeyLabel, wrapping_key: &str) -> Result<WrappedKey, KeyStoreError> {
-        self.keys.export_wrapped(label, wrapping_key).await
-    }
-
-    async fn import_wrapped(&self, wrapped: &WrappedKey) -> Result<KeyInfo, KeyStoreError> {
-        self.keys.import_wrapped(wrapped).await
-    }
-
-    async fn destroy(&self, label: &KeyLabel) -> Result<(), KeyStoreError> {
-        self.keys.destroy(label).await
-    }
-
-    async fn log(&self) -> Result<Option<DeviceLog>, KeyStoreError> {
-        self.keys.log().await
-    }
-
-    async fn acknowledge_log(&self, number: u64) -> Result<(), KeyStoreError> {
-        self.keys.acknowledge_log(number).await
-    }
-}
-
 impl Ceremony {
-    fn yubihsm(&self, serial: &str, firmware: FirmwareVersion, deviations: &[&str]) -> Arc<Disguised> {
+    fn yubihsm(&self, serial: &str, firmware: FirmwareVersion, deviations: &[&str]) -> Arc<OddDevice> {
         let (model, serial) = ("YubiHSM".to_owned(), serial.to_owned());
         let identity = DeviceIdentity { kind: DeviceKind::YubiHsm2, model, serial, firmware: Some(firmware) };
-        let deviations = deviations.iter().map(|d| (*d).to_owned()).collect();
-        Arc::new(Disguised { keys: self.keys("root-keys"), identity, deviations })
+        // A folder of sealed files that says it is another device: what a plan checks is what a device says of itself.
+        let mut device = OddDevice::new(self.keys("root-keys"));
+        device.identity = Some(identity);
+        device.deviations = Some(deviations.iter().map(|d| (*d).to_owned()).collect());
+        Arc::new(device)
     }
 
     /// A plan for a YubiHSM, signed.
@@ -223,7 +148,7 @@ const FIRMWARE: FirmwareVersion = FirmwareVersion(2, 4, 1);
 async fn a_plan_for_another_device_makes_nothing() {
     let ceremony = Ceremony::for_yubihsm().await;
     let online = || ceremony.keys("online-keys");
-    let run = |root: Arc<Disguised>| ceremony.with_devices(root, online(), None);
+    let run = |root: Arc<OddDevice>| ceremony.with_devices(root, online(), None);
     for (device, part) in [
         (ceremony.yubihsm("0007559999", FIRMWARE, &[]), "serial number `0007559999`"),
         (ceremony.yubihsm("0007550000", FirmwareVersion(2, 3, 2), &[]), "none below 2.4.0"),

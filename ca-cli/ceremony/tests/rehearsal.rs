@@ -38,6 +38,7 @@ async fn rehearsed(dir: &Path) -> Rehearsal {
         status_base_url: "http://127.0.0.1:14002".to_owned(),
         permitted: vec!["dns:demo.test".parse().unwrap(), "ip:127.0.0.0/8".parse().unwrap()],
         names: vec!["dns:*.demo.test".parse().unwrap()],
+        attestation_roots: Vec::new(),
         profiles: BTreeMap::from([("client".to_owned(), client)]),
         own: vec![own],
         max_per_hour: 1000,

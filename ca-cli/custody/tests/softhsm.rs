@@ -7,12 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use ca_core::pki::{KeyAlgorithm, SignatureAlgorithm, verify_signature};
-use ca_core::ports::{GenerateKey, KeyInfo, KeyStore, KeyStoreError, SignInput};
+use ca_core::ports::{GenerateKey, KeyInfo, KeyStore, KeyStoreError};
 use ca_custody::credential::{Made, Recipients, create};
 use ca_custody::{SystemClock, SystemRng};
 use ca_keystore::keyholder::Keyholder;
 use ca_keystore::shares::{Purpose, ShareFile};
 use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec, Unsealer};
+use ca_testkit::sign_off_the_record;
 use ca_testkit::softhsm::{self, SO_PIN, SoftHsm};
 use zeroize::Zeroizing;
 
@@ -40,7 +41,7 @@ fn token_with(hsm: &SoftHsm, pin: &[u8]) -> Result<(), String> {
 }
 
 async fn sign(store: &dyn KeyStore, key: &KeyInfo) -> Result<(), KeyStoreError> {
-    let signature = store.sign(&key.label, SignatureAlgorithm::EcdsaP256Sha256, SignInput::Message(b"message")).await?;
+    let signature = sign_off_the_record(store, &key.label, SignatureAlgorithm::EcdsaP256Sha256, b"message").await?;
     verify_signature(&key.public_key, SignatureAlgorithm::EcdsaP256Sha256, b"message", &signature).unwrap();
     Ok(())
 }

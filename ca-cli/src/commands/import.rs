@@ -247,6 +247,7 @@ mod tests {
                 status_base_url: "http://127.0.0.1:14002".to_owned(),
                 permitted: vec!["dns:bank.test".parse().unwrap()],
                 names: vec!["dns:*.bank.test".parse().unwrap()],
+                attestation_roots: Vec::new(),
                 profiles: BTreeMap::from([(
                     "client".to_owned(),
                     ProfilePolicy { shape: "client".to_owned(), lifetime: 3600, subject_cn: false },

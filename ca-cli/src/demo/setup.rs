@@ -178,6 +178,7 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
         status_base_url: status_url(status_port),
         permitted: patterns(&["dns:demo.test", "dns:localhost", "ip:127.0.0.1", "ip:::1"]),
         names: granted_names(),
+        attestation_roots: Vec::new(),
         profiles: profiles(),
         own: vec![own("ocsp", 7 * DAY, &[])?, own("server", 30 * DAY, &["localhost", "127.0.0.1", "::1"])?],
         max_per_hour: 1_000_000,

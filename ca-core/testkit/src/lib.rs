@@ -22,5 +22,5 @@ mod rng;
 pub use clock::FakeClock;
 pub use faulty_keys::{Fault, FaultyKeys};
 pub use logging_keys::LoggingKeys;
-pub use odd_device::{Change, OddDevice};
+pub use odd_device::{Change, OddDevice, sign_off_the_record};
 pub use rng::SeededRng;

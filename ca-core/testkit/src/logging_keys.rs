@@ -24,7 +24,7 @@ impl LoggingKeys {
 
     /// Signs as somebody would who has the device's credential: the CA knows nothing of it.
     pub async fn sign_behind_the_back(&self, label: &KeyLabel, algorithm: SignatureAlgorithm) {
-        self.sign(label, algorithm, SignInput::Message(b"not on record")).await.unwrap();
+        crate::sign_off_the_record(self, label, algorithm, b"not on record").await.unwrap();
     }
 
     /// Loses its newest entry, as a manipulated device would.

@@ -24,12 +24,14 @@ pub struct OddDevice {
     pub attestation: Option<Attestation>,
     /// It signs this in place of what it is asked to.
     pub signs_instead: Option<Vec<u8>>,
+    /// In what it says that it differs from a freshly reset one.
+    pub deviations: Option<Vec<String>>,
 }
 
 impl OddDevice {
     /// A wrapper that changes nothing yet.
     pub fn new(inner: Arc<dyn KeyDevice>) -> Self {
-        Self { inner, identity: None, attributes: None, attestation: None, signs_instead: None }
+        Self { inner, identity: None, attributes: None, attestation: None, signs_instead: None, deviations: None }
     }
 }
 
@@ -73,7 +75,10 @@ impl KeyDevice for OddDevice {
     }
 
     async fn deviations_from_reset(&self) -> Result<Vec<String>, KeyStoreError> {
-        self.inner.deviations_from_reset().await
+        match &self.deviations {
+            Some(deviations) => Ok(deviations.clone()),
+            None => self.inner.deviations_from_reset().await,
+        }
     }
 
     async fn attributes(&self, label: &KeyLabel) -> Result<KeyAttributes, KeyStoreError> {
@@ -110,4 +115,17 @@ impl KeyDevice for OddDevice {
     async fn acknowledge_log(&self, number: u64) -> Result<(), KeyStoreError> {
         self.inner.acknowledge_log(number).await
     }
+}
+
+/// A signature off the record, as somebody makes it who has the key store's credential.
+///
+/// # Errors
+/// Those of the key store.
+pub async fn sign_off_the_record(
+    keys: &(impl KeyStore + ?Sized),
+    label: &KeyLabel,
+    algorithm: SignatureAlgorithm,
+    message: &[u8],
+) -> Result<Vec<u8>, KeyStoreError> {
+    keys.sign(label, algorithm, SignInput::Message(message)).await
 }
