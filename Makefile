@@ -19,10 +19,11 @@ bench: deps ## Speed and size, each beside its peer on this machine
 	$(CARGO) bench --locked -p ca-cli --bench load
 	$(CARGO) bench --locked -p ca-keystore --features pkcs11 --bench pkcs11
 
-ceremony-rehearsal: deps ## A whole 2-of-3 ceremony as people hold it, on SoftHSM tokens; the bundle goes to ceremony-docs/rehearsal
-	$(CARGO) build --locked -p ca-ceremony
+ceremony-rehearsal: deps ## Whole 2-of-3 ceremonies as people hold them, on SoftHSM tokens and on simulated YubiHSMs; the bundles go to ceremony-docs/rehearsal*
+	$(CARGO) build --locked -p ca-ceremony -p ca-yubihsm-simulator
 	rm -rf ceremony-docs/rehearsal ceremony-docs/rehearsal-*
 	ceremony-docs/rehearse.sh target/debug/ca-ceremony ceremony-docs/rehearsal
+	ceremony-docs/rehearse.sh target/debug/ca-ceremony ceremony-docs/rehearsal-yubihsm target/debug/yubihsm-simulator
 
 deps: ## Install the real programs that the tests drive, where that is allowed
 	@tests/tools/install.sh

@@ -1,28 +1,34 @@
 #!/bin/sh
 # Rehearses the first ceremony as people would hold it: two of three officers, an administrator, a witness and an
-# auditor, each with an own OpenSSH key; the root and the online keys on two SoftHSM tokens. Every step is a command
-# that the script of the plan names. It leaves the bundle in OUT, the roster beside it (OUT-roster.toml), the script and
+# auditor, each with an own OpenSSH key; the root and the online keys on two SoftHSM tokens or, where a simulator is
+# named, in two simulated YubiHSM 2. Every step is a command that the script of the plan names. It leaves the bundle in OUT, the roster beside it (OUT-roster.toml), the script and
 # the report (OUT-script.md, OUT-report.md), and verifies the bundle as another user with nothing but bundle and roster.
 #
-#   ceremony-docs/rehearse.sh CA-CEREMONY OUT
+#   ceremony-docs/rehearse.sh CA-CEREMONY OUT [YUBIHSM-SIMULATOR]
 #
-# It needs ssh-keygen (openssh-client), softhsm2-util (softhsm2), and unshare and setpriv (util-linux). As root it works
-# in a network namespace without interfaces, as the plan asks, and verifies as `nobody`; otherwise the rehearsal records
-# the interfaces that are up, and the same user verifies.
+# It needs ssh-keygen (openssh-client), softhsm2-util (softhsm2), unshare and setpriv (util-linux), and ip (iproute2). As
+# root it works in a network namespace with nothing but loopback, as the plan asks, and verifies as `nobody`; otherwise
+# the rehearsal records the interfaces that are up, and the same user verifies.
 set -eu
 
-if [ $# -ne 2 ]; then
-    echo "usage: $0 CA-CEREMONY OUT" >&2
+if [ $# -lt 2 ] || [ $# -gt 3 ]; then
+    echo "usage: $0 CA-CEREMONY OUT [YUBIHSM-SIMULATOR]" >&2
     exit 2
+fi
+if [ "$(id -u)" = 0 ] && [ -z "${COUNTERSIGN_REHEARSAL_ROOM:-}" ] && unshare --net true 2> /dev/null; then
+    # The whole room, simulated devices included, is away from every network.
+    export COUNTERSIGN_REHEARSAL_ROOM=1
+    exec unshare --net sh -c 'ip link set lo up && exec "$@"' sh "$0" "$@"
 fi
 tool=$(realpath "$1")
 out=$2
+simulator=${3:+$(realpath "$3")}
 if [ -e "$out" ]; then
     echo "$out exists already; nothing is overwritten (hint: move it away)" >&2
     exit 1
 fi
-for program in ssh-keygen softhsm2-util; do
-    command -v "$program" > /dev/null || { echo "$program is missing (hint: apt-get install openssh-client softhsm2)" >&2; exit 1; }
+for program in ssh-keygen softhsm2-util ip; do
+    command -v "$program" > /dev/null || { echo "$program is missing (hint: apt-get install openssh-client softhsm2 iproute2)" >&2; exit 1; }
 done
 module=${SOFTHSM2_MODULE:-}
 for candidate in /usr/lib/softhsm/libsofthsm2.so /usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so /usr/lib64/softhsm/libsofthsm.so; do
@@ -31,9 +37,13 @@ done
 [ -n "$module" ] || { echo "libsofthsm2.so is not found (hint: SOFTHSM2_MODULE=FILE)" >&2; exit 1; }
 
 room=$(mktemp -d)
-trap 'rm -rf "$room"' EXIT
-offline=
-if [ "$(id -u)" = 0 ] && unshare --net true 2> /dev/null; then offline="unshare --net"; fi
+elsewhere=$(mktemp -d)
+devices=
+end() {
+    [ -z "$devices" ] || kill $devices 2> /dev/null || true
+    rm -rf "$room" "$elsewhere"
+}
+trap end EXIT
 
 say() { printf '\n== %s\n' "$*"; }
 # What the administrator types. $1 is the exit code that the script expects.
@@ -42,7 +52,7 @@ types() {
     shift
     printf '$ ca-ceremony %s\n' "$*"
     code=0
-    (cd "$room" && $offline "$tool" "$@") || code=$?
+    (cd "$room" && "$tool" "$@") || code=$?
     [ "$code" = "$expected" ] || { echo "exit code $code, and the script says $expected" >&2; exit 1; }
 }
 # A person signs a file of the bundle.
@@ -51,23 +61,55 @@ signs() {
     echo "$1 signed $2"
 }
 
-say "Before: each person makes a key, each token gets its PIN"
+say "Before: each person makes a key, each device gets its credentials"
 for name in ana bela cora dora wim adam; do ssh-keygen -q -t ed25519 -N '' -C "rehearsal $name" -f "$room/$name"; done
-mkdir -m 700 "$room/tokens"
-printf 'directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n' "$room/tokens" > "$room/softhsm2.conf"
-export SOFTHSM2_CONF="$room/softhsm2.conf"
-random() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
 umask 077
-for place in root online; do
-    pin=$(random)
-    # A SoftHSM token is a file, and this one is thrown away: its PIN may be seen on the command line.
-    softhsm2-util --init-token --free --label "$place" --pin "$pin" --so-pin "$(random)" > /dev/null
-    printf '%s\n' "$pin" > "$room/$place.pin"
-    printf 'kind = "pkcs11"\nmodule = "%s"\ntoken = "%s"\npin = { file = "%s.pin" }\n' "$module" "$place" "$place" > "$room/$place.toml"
-done
+random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
+softhsm_tokens() {
+    mkdir -m 700 "$room/tokens"
+    printf 'directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n' "$room/tokens" > "$room/softhsm2.conf"
+    export SOFTHSM2_CONF="$room/softhsm2.conf"
+    for place in root online; do
+        pin=$(random 16)
+        # A SoftHSM token is a file, and this one is thrown away: its PIN may be seen on the command line.
+        softhsm2-util --init-token --free --label "$place" --pin "$pin" --so-pin "$(random 16)" > /dev/null
+        printf '%s\n' "$pin" > "$room/$place.pin"
+        printf 'kind = "pkcs11"\nmodule = "%s"\ntoken = "%s"\npin = { file = "%s.pin" }\n' "$module" "$place" "$place" > "$room/$place.toml"
+    done
+}
+# Two devices from the factory, each provisioned with split capabilities.
+simulated_devices() {
+    serial=1000000
+    for place in root online; do
+        serial=$((serial + 1))
+        "$simulator" --listen 127.0.0.1:0 --state "$room/$place.device" --serial "$serial" --root "$room/$place.maker.der" \
+            > "$room/$place.listening" &
+        devices="$devices $!"
+        until grep -q listening "$room/$place.listening"; do sleep 0.1; done
+        printf 'connector = "%s"\nserial = "%s"\n' "$(sed -n 's|.*http://||p' "$room/$place.listening")" "$serial" > "$room/$place.toml"
+        cp "$room/$place.toml" "$room/$place.device.toml"
+        id=10
+        for role in ceremony custodian signer auditor; do
+            random 32 > "$room/$place.$role"
+            printf '%s = { id = %s, credential = { file = "%s" } }\n' "$role" "$id" "$place.$role" >> "$room/$place.device.toml"
+            id=$((id + 1))
+        done
+        printf 'kind = "yubihsm"\nkeys = [{ id = 10, credential = { file = "%s" } }, { id = 12, credential = { file = "%s" } }]\n' \
+            "$place.ceremony" "$place.signer" >> "$room/$place.toml"
+        types 0 yubihsm provision "$place.device.toml"
+    done
+}
+if [ -n "$simulator" ]; then simulated_devices; else softhsm_tokens; fi
 
 say "Before: the administrator writes the plan, and everyone reads it"
 key() { cut -d' ' -f1,2 "$room/$1.pub"; }
+# The certificates of the devices' makers, where the devices attest what they made.
+makers() {
+    [ -n "$simulator" ] || return 0
+    for place in root online; do
+        printf '"""-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n""", ' "$(base64 -w 64 "$room/$place.maker.der")"
+    done
+}
 {
     cat << PLAN
 format = "countersign/plan/2"
@@ -75,6 +117,7 @@ kind = "rehearsal"
 title = "Rehearsal of the first ceremony"
 status_base_url = "http://status.example.test"
 approval_days = 7
+attestation_roots = [$(makers)]
 cps = { url = "https://example.test/cps", version = "1.0" }
 tool = { sha256 = "$("$tool" words "$tool" | sed -n 's/^SHA-256 //p')" }
 evidence = { bags = ["root-token", "root-pin"], media = ["bundle-copy"] }
@@ -197,8 +240,6 @@ for name in ana bela wim dora; do signs "$name" transcript.jsonl transcript; don
 
 say "Step 9: the auditor verifies the bundle elsewhere"
 umask 022
-elsewhere=$(mktemp -d)
-trap 'rm -rf "$room" "$elsewhere"' EXIT
 chmod 755 "$elsewhere"
 cp "$tool" "$elsewhere/ca-ceremony"
 cp -r "$room/bundle" "$elsewhere/bundle"
@@ -206,7 +247,14 @@ cp "$room/bundle/roster.toml" "$elsewhere/roster.toml"
 chmod -R a+rX "$elsewhere"
 other=
 [ "$(id -u)" != 0 ] || other="setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs"
-(cd "$elsewhere" && env -i PATH=/usr/bin:/bin $offline $other ./ca-ceremony verify bundle --roster roster.toml --require-cosigned)
+(cd "$elsewhere" && env -i PATH=/usr/bin:/bin $other ./ca-ceremony verify bundle --roster roster.toml --require-cosigned)
+
+if [ -n "$simulator" ]; then
+    say "Step 10: the ceremony's keys leave the devices; what stays can sign, or bring keys in, or read the log: never two of them"
+    # A device ends the sessions of earlier commands after 30 idle seconds, and has room for sixteen.
+    sleep 31
+    for place in root online; do types 0 yubihsm retire "$place.device.toml"; done
+fi
 
 mkdir -p "$(dirname "$out")"
 cp -r "$elsewhere/bundle" "$out"

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -255,9 +256,16 @@ pub(crate) fn serial_of(certificate: &Path) -> String {
     text.trim().trim_start_matches("serial=").to_lowercase()
 }
 
-/// A port that nothing listens on.
+/// A port that nothing listens on, and that no other test of this process gets. It lies below those that the kernel gives
+/// to outgoing connections, which would take it before it is listened on.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 16_384;
+    const COUNT: u32 = 16_000;
+    let free = |port: &u16| ["127.0.0.1", "::1"].iter().all(|address| TcpListener::bind((*address, *port)).is_ok());
+    let start = std::process::id().wrapping_mul(97);
+    let ports = (0..COUNT).map(|_| FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
+    ports.filter_map(|port| u16::try_from(port).ok()).find(free).expect("a free port")
 }
 
 /// Whether a command ends with success.
