@@ -262,7 +262,8 @@ pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const FIRST: u32 = 16_384;
     const COUNT: u32 = 16_000;
-    let free = |port: &u16| ["127.0.0.1", "::1"].iter().all(|address| TcpListener::bind((*address, *port)).is_ok());
+    let taken = |address: &str, port: u16| TcpListener::bind((address, port)).is_err_and(|e| e.kind() == std::io::ErrorKind::AddrInUse);
+    let free = |port: &u16| !taken("127.0.0.1", *port) && !taken("::1", *port);
     let start = std::process::id().wrapping_mul(97);
     let ports = (0..COUNT).map(|_| FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
     ports.filter_map(|port| u16::try_from(port).ok()).find(free).expect("a free port")
