@@ -1,0 +1,161 @@
+//! The devices' own logs in a transcript (ceremony requirement 35): whole, and one signature for each act on record.
+//!
+//! A device logs that it signed and with which key, not what. So signatures are counted, per device and key: at no
+//! line more than acts that began by then (one that was cut off begins again, with an exception entry), and none fewer
+//! than results by then. A `run` and `verify` use the same code. Deliberately absent: devices that keep no log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{KeyPlace, Line, TranscriptEvent};
+use crate::log::{MAX_ENTRIES, follows, reads_as_written};
+use crate::model::{AttemptId, KeyLabel};
+use crate::ports::{DeviceIdentity, DeviceKind, DeviceLogEntry};
+
+/// The signatures that a ceremony's acts end in: by the statement's name the attempt and its key.
+pub type PlannedSignatures = BTreeMap<String, (AttemptId, KeyLabel)>;
+
+/// What people must decide about entries that were drained at `place` after the lines `before`: what the device could not
+/// log, and signatures since the ceremony began with keys that are not its own. None: nothing.
+pub fn log_exception(before: &[Line], place: KeyPlace, entries: &[DeviceLogEntry], unlogged: (u64, u64)) -> Option<String> {
+    let mut found = Vec::new();
+    if unlogged != (0, 0) {
+        let (boots, logins) = unlogged;
+        found.push(format!("it started {boots} times and was opened {logins} times without logging it, because its log was full"));
+    }
+    if before.iter().any(|l| matches!(&l.entry, TranscriptEvent::Device { place: p, .. } if *p == place)) {
+        let own = own_keys(before);
+        let foreign = |e: &&DeviceLogEntry| e.is_signature && e.succeeded && !e.key.as_ref().is_some_and(|k| own.contains(k));
+        let mut signed = entries.iter().filter(foreign);
+        if let Some(first) = signed.next() {
+            let count = 1 + signed.count();
+            found.push(format!("it signed {count} times with keys that are not this ceremony's, first in its entry {}", first.number));
+        }
+    }
+    if found.is_empty() { None } else { Some(format!("the log of the device of the {} keys: {}", place.name(), found.join("; "))) }
+}
+
+/// The keys that were announced, used or brought in so far.
+fn own_keys(lines: &[Line]) -> BTreeSet<&KeyLabel> {
+    let own = lines.iter().filter_map(|line| match &line.entry {
+        TranscriptEvent::KeyIntended { label, .. } | TranscriptEvent::Imported { label, .. } => Some(label),
+        TranscriptEvent::Intent { intent } => Some(&intent.key),
+        _ => None,
+    });
+    own.collect()
+}
+
+/// A device's account.
+#[derive(Default)]
+struct Account {
+    /// The lines are past the device's own: what comes is the ceremony's.
+    counted: bool,
+    drained: bool,
+    last: Option<DeviceLogEntry>,
+    signed: BTreeMap<KeyLabel, u64>,
+}
+
+/// Checks every device's log in the transcript. The ceremony's own signatures are made at `target`.
+///
+/// # Errors
+/// With the line and what does not hold.
+pub fn check_device_logs(lines: &[Line], target: KeyPlace, planned: &PlannedSignatures) -> Result<(), String> {
+    let devices: BTreeMap<KeyPlace, &DeviceIdentity> = lines
+        .iter()
+        .filter_map(|l| match &l.entry {
+            TranscriptEvent::Device { place, identity, .. } => Some((*place, identity)),
+            _ => None,
+        })
+        .collect();
+    let made: BTreeSet<&KeyLabel> =
+        lines.iter().filter_map(|l| if let TranscriptEvent::KeyIntended { label, .. } = &l.entry { Some(label) } else { None }).collect();
+    let own = own_keys(lines);
+    // Two places may be one device, which has one log.
+    let mut accounts: BTreeMap<&str, Account> = BTreeMap::new();
+    let (mut begun, mut completed) = (BTreeMap::new(), BTreeMap::new());
+    for (i, line) in lines.iter().enumerate() {
+        match &line.entry {
+            TranscriptEvent::Device { identity, .. } => accounts.entry(&identity.serial).or_default().counted = true,
+            TranscriptEvent::Began { name } => {
+                if let Some((_, key)) = planned.get(name) {
+                    *begun.entry(key).or_insert(0u64) += 1;
+                }
+            }
+            TranscriptEvent::Completed { completion } => {
+                if let Some((_, key)) = planned.values().find(|(attempt, _)| *attempt == completion.attempt) {
+                    *completed.entry(key).or_insert(0u64) += 1;
+                }
+            }
+            TranscriptEvent::DeviceLog { place, entries, unlogged_boots, unlogged_authentications } => {
+                let wrong = |what: String| Err(format!("line {}: the log of the device of the {} keys: {what}", line.number, place.name()));
+                let Some(device) = devices.get(place) else { return wrong("no such device was looked at".to_owned()) };
+                if entries.len() > MAX_ENTRIES {
+                    return wrong(format!("more than {MAX_ENTRIES} entries in one line"));
+                }
+                let unlogged = (*unlogged_boots, *unlogged_authentications);
+                if let Some(what) = log_exception(&lines[..i], *place, entries, unlogged)
+                    && !matches!(i.checked_sub(1).map(|i| &lines[i].entry), Some(TranscriptEvent::Exception { what: w, .. }) if *w == what)
+                {
+                    return wrong(format!("{what}, and that is no exception"));
+                }
+                let account = accounts.entry(&device.serial).or_default();
+                account.drained = true;
+                account.take(device.kind, entries, &made, &own).or_else(wrong)?;
+                let at_target = devices.get(&target).is_some_and(|d| d.serial == device.serial);
+                for (key, signed) in &account.signed {
+                    let begun = if at_target { begun.get(key).copied().unwrap_or(0) } else { 0 };
+                    if *signed > begun {
+                        return wrong(format!("a signature that is not on record: {signed} with the key `{key}`, and {begun} acts"));
+                    }
+                }
+                if at_target {
+                    account.lacks(&completed).map_or(Ok(()), wrong)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(device) = devices.get(&target)
+        && let Some(account) = accounts.get(device.serial.as_str())
+        && (account.drained || device.kind == DeviceKind::YubiHsm2)
+        && let Some(what) = account.lacks(&completed)
+    {
+        return Err(format!("the log of the device of the {} keys: {what}", target.name()));
+    }
+    Ok(())
+}
+
+impl Account {
+    fn take(
+        &mut self,
+        kind: DeviceKind,
+        entries: &[DeviceLogEntry],
+        made: &BTreeSet<&KeyLabel>,
+        own: &BTreeSet<&KeyLabel>,
+    ) -> Result<(), String> {
+        for entry in entries {
+            let number = entry.number;
+            if self.last.as_ref().is_some_and(|last| !follows(kind, last, entry)) {
+                return Err(format!("entry {number} does not follow the one before: entries are missing, doubled or changed"));
+            }
+            if !reads_as_written(kind, entry) {
+                return Err(format!("entry {number} says something else than the device wrote"));
+            }
+            self.last = Some(entry.clone());
+            let Some(key) = entry.key.as_ref().filter(|key| entry.is_signature && entry.succeeded && own.contains(key)) else { continue };
+            if self.counted {
+                *self.signed.entry(key.clone()).or_default() += 1;
+            } else if made.contains(key) {
+                return Err(format!("entry {number} is a signature with the key `{key}`, from before this ceremony made it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a device that signed for each result has not in its log.
+    fn lacks(&self, completed: &BTreeMap<&KeyLabel, u64>) -> Option<String> {
+        completed.iter().find_map(|(key, completed)| {
+            let signed = self.signed.get(*key).copied().unwrap_or(0);
+            (signed < *completed).then(|| format!("the log lacks {} signatures with the key `{key}`", completed - signed))
+        })
+    }
+}
