@@ -116,9 +116,18 @@ pub fn check_device_logs(lines: &[Line], target: KeyPlace, planned: &PlannedSign
             _ => {}
         }
     }
+    // What was done is in a log, at the least the login before it.
+    let begun = |l: &Line| matches!(l.entry, TranscriptEvent::KeyMade { .. } | TranscriptEvent::Began { .. });
+    let silent = |d: &DeviceIdentity| d.kind == DeviceKind::YubiHsm2 && !accounts.get(d.serial.as_str()).is_some_and(|a| a.drained);
+    if lines.iter().any(begun)
+        && let Some((place, _)) = devices.iter().find(|(_, device)| silent(device))
+    {
+        let hint = "(hint: audit must be forced on it; see `ca-ceremony yubihsm provision`)";
+        return Err(format!("the device of the {} keys logged nothing {hint}", place.name()));
+    }
     if let Some(device) = devices.get(&target)
         && let Some(account) = accounts.get(device.serial.as_str())
-        && (account.drained || device.kind == DeviceKind::YubiHsm2)
+        && account.drained
         && let Some(what) = account.lacks(&completed)
     {
         return Err(format!("the log of the device of the {} keys: {what}", target.name()));
@@ -264,7 +273,12 @@ mod tests {
     #[test]
     fn one_signature_for_one_act() {
         let mut ceremony = done();
+        ceremony.refused("the device of the root keys logged nothing");
+        let signed = std::mem::take(&mut ceremony.log);
+        ceremony.drain();
         ceremony.refused("the log lacks 1 signatures with the key `root`");
+        let mut ceremony = done();
+        assert_eq!(ceremony.log, signed);
         ceremony.drain();
         assert_eq!(ceremony.judge(), Ok(()));
         ceremony.device_signs(Some("root"));
