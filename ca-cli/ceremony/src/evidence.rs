@@ -120,6 +120,7 @@ const fn is_done(event: &TranscriptEvent) -> bool {
             | TranscriptEvent::RequestTaken { .. }
             | TranscriptEvent::Started { .. }
             | TranscriptEvent::Device { .. }
+            | TranscriptEvent::DeviceLog { .. }
             | TranscriptEvent::Recorded { .. }
             | TranscriptEvent::Exception { .. }
             | TranscriptEvent::Disposed { .. }

@@ -10,6 +10,7 @@ mod approval;
 mod assemble;
 mod cli;
 mod design;
+mod device_log;
 mod document;
 mod dump;
 mod error;

@@ -20,6 +20,7 @@ pub(crate) fn report(folder: &Path) -> Result<Document, Error> {
     let plan = Plan::parse(&folder.text(PLAN)?).map_err(Error::file(&folder.path(PLAN)))?;
     let transcript = peek_transcript(&folder.path(TRANSCRIPT))?;
     let mut sections = vec![plan_section(&plan), attendance(&plan, &transcript)?, exceptions(&transcript)];
+    sections.extend(device_logs(&transcript));
     let note = if transcript.is_closed() {
         let verified = verify(&folder.0, None)?;
         let signed: Vec<String> = verified.cosigners.iter().map(|(name, role)| format!("{name} ({role})")).collect();
@@ -78,6 +79,25 @@ fn exceptions(transcript: &Transcript) -> Section {
     Section { heading: "Exceptions".to_owned(), columns, rows: rows.collect() }
 }
 
+/// What the devices logged themselves; none where no device keeps a log.
+fn device_logs(transcript: &Transcript) -> Option<Section> {
+    let mut rows = Vec::new();
+    for line in transcript.lines() {
+        let TranscriptEvent::DeviceLog { place, entries, unlogged_boots, unlogged_authentications } = &line.entry else { continue };
+        let signed = entries.iter().filter(|e| e.is_signature && e.succeeded);
+        let keys: Vec<&str> = signed.map(|e| e.key.as_ref().map_or("a key without a known label", |k| k.as_str())).collect();
+        let numbers = match (entries.first(), entries.last()) {
+            (Some(first), Some(last)) => format!("{} to {}", first.number, last.number),
+            _ => "none".to_owned(),
+        };
+        let (signed, unlogged) = (keys.join(", "), format!("{unlogged_boots} starts, {unlogged_authentications} logins"));
+        let cells = [line.number.to_string(), place.name().to_owned(), numbers, entries.len().to_string(), signed, unlogged];
+        rows.push(cells.map(Cell::text).to_vec());
+    }
+    let columns = vec!["line", "device", "numbers", "entries", "signatures with", "not logged"];
+    (!rows.is_empty()).then(|| Section { heading: "Device logs".to_owned(), columns, rows })
+}
+
 fn line_row(line: &Line) -> Vec<Cell> {
     let value = serde_json::to_value(&line.entry).unwrap_or_default();
     let what = value.get("event").and_then(serde_json::Value::as_str).unwrap_or_default().replace('-', " ");
@@ -96,6 +116,10 @@ fn detail(event: &TranscriptEvent, value: serde_json::Value) -> Cell {
         }
         TranscriptEvent::Device { place, identity, inventory, .. } => {
             Cell::text(format!("{} keys: {} {}, {} objects before", place.name(), identity.model, identity.serial, inventory.len()))
+        }
+        TranscriptEvent::DeviceLog { place, entries, .. } => {
+            let signed = entries.iter().filter(|e| e.is_signature && e.succeeded).count();
+            Cell::text(format!("{} keys: {} entries, {signed} signatures", place.name(), entries.len()))
         }
         TranscriptEvent::Recorded { name, .. } => Cell::text(name),
         TranscriptEvent::Exception { what, disposition } => Cell::text(format!("{what}\n{disposition}")),

@@ -19,6 +19,7 @@ impl Run {
         for place in self.scene.plan.acts.places() {
             self.check_device(place).await?;
         }
+        self.logs_fit()?;
         self.write_records()?;
         let (records, signed) = self.records()?;
         Ok(records.owed_before_keys(&self.scene.plan, &signed))
@@ -79,7 +80,7 @@ impl Run {
         if let Some(before) = recorded_device(&self.transcript(), place) {
             let same = before.kind == identity.kind && before.serial == identity.serial;
             return if same {
-                Ok(())
+                self.drain_device(place).await
             } else {
                 Err(wrong(format!("it is `{}`, and this ceremony began with `{}`", identity.serial, before.serial)))
             };
@@ -91,6 +92,8 @@ impl Run {
         if let Some(pin) = pin {
             pin.judge_inventory(&inventory, &deviations).map_err(wrong)?;
         }
+        // What the device logged before this line is not the ceremony's.
+        self.drain_device(place).await?;
         self.append(TranscriptEvent::Device { place, identity, inventory, deviations })
     }
 }

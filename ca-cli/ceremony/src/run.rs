@@ -139,6 +139,7 @@ async fn go(options: RunOptions) -> Result<RunOutcome, Error> {
     run.requests()?;
     run.devices().await?;
     run.keys().await?;
+    run.drain().await?;
     let policy = run.policy()?;
     let acts = Act::all(&run.scene.plan);
     for stage in 0..=acts.iter().map(|a| a.stage()).max().unwrap_or(0) {
@@ -149,11 +150,16 @@ async fn go(options: RunOptions) -> Result<RunOutcome, Error> {
         if !missing.is_empty() {
             return Ok(RunOutcome::NeedsSignatures(missing));
         }
+        // What was logged before the act is no trace of the act.
+        run.drain().await?;
         for act in acts {
             run.perform(act, policy.as_ref()).await?;
+            run.drain().await?;
         }
     }
     run.hierarchy()?;
+    // An exception in it is people's to decide before the end.
+    run.drain().await?;
     let owed = run.leave()?;
     if !owed.is_empty() {
         return Ok(RunOutcome::NeedsPeople(owed));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ca_core::ceremony::{
     Acts, Hierarchy, IssuedCa, Plan, PolicyBundle, Role, Roster, Statement, Transcript, TranscriptEvent, check_attestation,
-    check_attributes, inventory_digest,
+    check_attributes, check_device_logs, inventory_digest,
 };
 use ca_core::issuance::KeyTest;
 use ca_core::log::intent_leaf;
@@ -99,6 +99,7 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     let own = policy.as_ref().map(|(own, _)| own);
     bundle.statements(own)?;
     bundle.deeds()?;
+    bundle.device_logs()?;
     let exceptions = evidence::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
     for act in bundle.acts().into_iter().filter(|a| a.effect() == Effect::Signature) {
         bundle.result(act)?;
@@ -363,6 +364,12 @@ impl Bundle {
             };
         }
         if stage == 5 { Ok(()) } else { Err("its act did not come to its end".to_owned()) }
+    }
+
+    /// The devices' own logs are whole, and hold one signature for each that is on record.
+    fn device_logs(&self) -> Result<(), Error> {
+        let planned = crate::device_log::planned(&self.scene.plan, &self.transcript);
+        check_device_logs(self.transcript.lines(), self.scene.target(), &planned).or_else(|what| self.wrong(what))
     }
 
     /// What devices did besides signing is what the plan says, and their inventories agree.

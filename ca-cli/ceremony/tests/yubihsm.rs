@@ -5,11 +5,17 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use ca_ceremony::open_key_store;
+use ca_core::ceremony::{KeyPlace, Transcript, TranscriptEvent};
+use ca_core::pki::SignatureAlgorithm;
+use ca_core::ports::DeviceLogEntry;
+use ca_testkit::sign_off_the_record;
 use ca_yubihsm_simulator::{Fault, Moment, Options, Simulator};
 use common::{ANY_MACHINE, Ceremony};
 
@@ -55,53 +61,204 @@ fn check(dir: &Path, arguments: &[&str], code: i32, expected: &str) -> String {
     text
 }
 
-#[test]
-fn a_ceremony_on_devices_from_the_factory_to_retired_ceremony_keys() {
-    let ceremony = Ceremony::for_binary("production", ANY_MACHINE);
-    let dir = ceremony.dir.path();
-    let devices = [("root", device(dir, "root", 1_000_001)), ("online", device(dir, "online", 1_000_002))];
-    let run = ["run", "plan.toml", "--out", "bundle", "--root-keystore", "root.toml", "--online-keystore", "online.toml"];
+type Devices = [(&'static str, Simulator); 2];
 
-    // Nobody has a key in it yet but the factory's.
-    check(dir, &["yubihsm", "log", "root.device.toml", "--journal", "root.log"], 1, "the device refuses the credential");
-    devices[0].1.inject(Fault::CutPower { moment: Moment::After, command: Some(0x44), skip: 1 }).unwrap();
-    check(dir, &["yubihsm", "provision", "root.device.toml"], 5, "cannot put the custodian key");
+const RUN: [&str; 8] = ["run", "plan.toml", "--out", "bundle", "--root-keystore", "root.toml", "--online-keystore", "online.toml"];
+
+fn provision(dir: &Path) {
     for name in ["root", "online"] {
         let plan = format!("{name}.device.toml");
         let text = check(dir, &["yubihsm", "provision", &plan], 0, "is provisioned");
         assert!(text.contains("0x000c countersign-signer") && !text.contains("DEFAULT AUTHKEY"), "{text}");
         check(dir, &["yubihsm", "log", &plan, "--journal", &format!("{name}.log")], 0, "put-authentication-key");
     }
+}
 
+/// Up to the last run: the statements are signed, and what is written down is.
+fn until_the_last_run(ceremony: &Ceremony, devices: &Devices) {
+    let dir = ceremony.dir.path();
     ceremony.pin_devices(&mut |arguments| check(dir, arguments, 0, "kind = \"yubi-hsm2\""));
     let pem = |device: &Simulator| ca_core::pki::pem_encode("CERTIFICATE", &device.attestation_root());
     let roots: Vec<String> = devices.iter().map(|(_, device)| format!("\"\"\"{}\"\"\"", pem(device))).collect();
     ceremony.edit_plan("approval_days = 30", &format!("approval_days = 30\nattestation_roots = [{}]", roots.join(", ")));
     let mut note = |arguments: &[&str], code: i32| drop(check(dir, arguments, code, ""));
-    check(dir, &run, 5, "STEP 1");
+    check(dir, &RUN, 5, "STEP 1");
     ceremony.sign_plan(&["ana", "bela"]);
-    check(dir, &run, 5, "STEP 2");
+    check(dir, &RUN, 5, "STEP 2");
     ceremony.attend_by_binary(&mut note);
-    check(dir, &run, 5, "STEP 4");
+    check(dir, &RUN, 5, "STEP 4");
     ceremony.sign_statements(&["ana", "bela"]);
     ceremony.note_by_binary(&mut note);
-    devices[1].1.inject(Fault::DropSessions).unwrap();
-    check(dir, &run, 0, "Verified: production ceremony");
+    for (_, device) in devices {
+        // The sessions of the commands before end after 30 idle seconds; the test does not wait for that.
+        device.inject(Fault::DropSessions).unwrap();
+    }
+}
+
+/// A ceremony right before its last run, on provisioned devices.
+fn before_the_last_run() -> (Ceremony, Devices) {
+    let ceremony = Ceremony::for_binary("production", ANY_MACHINE);
+    let dir = ceremony.dir.path();
+    let devices = [("root", device(dir, "root", 1_000_001)), ("online", device(dir, "online", 1_000_002))];
+    provision(dir);
+    until_the_last_run(&ceremony, &devices);
+    (ceremony, devices)
+}
+
+fn transcript(dir: &Path) -> Transcript {
+    Transcript::parse(&std::fs::read_to_string(dir.join("bundle/transcript.jsonl")).unwrap()).unwrap()
+}
+
+/// The root device's entries in the transcript.
+fn logged(transcript: &Transcript) -> Vec<DeviceLogEntry> {
+    let logs = transcript.events().filter_map(|e| match e {
+        TranscriptEvent::DeviceLog { place: KeyPlace::Root, entries, .. } => Some(entries.clone()),
+        _ => None,
+    });
+    logs.flatten().collect()
+}
+
+/// The transcript again with changed events, each line in its chain.
+fn rewritten(transcript: &Transcript, change: impl Fn(&mut TranscriptEvent)) -> String {
+    let mut other = Transcript::default();
+    for line in transcript.lines() {
+        let mut event = line.entry.clone();
+        change(&mut event);
+        let line = other.next(line.at, event);
+        other.push(line);
+    }
+    other.lines().iter().map(|l| String::from_utf8(l.to_bytes()).unwrap()).collect()
+}
+
+#[test]
+fn a_ceremony_on_devices_from_the_factory_to_retired_ceremony_keys() {
+    let ceremony = Ceremony::for_binary("production", ANY_MACHINE);
+    let dir = ceremony.dir.path();
+    let devices = [("root", device(dir, "root", 1_000_001)), ("online", device(dir, "online", 1_000_002))];
+
+    // Nobody has a key in it yet but the factory's.
+    check(dir, &["yubihsm", "log", "root.device.toml", "--journal", "root.log"], 1, "the device refuses the credential");
+    devices[0].1.inject(Fault::CutPower { moment: Moment::After, command: Some(0x44), skip: 1 }).unwrap();
+    check(dir, &["yubihsm", "provision", "root.device.toml"], 5, "cannot put the custodian key");
+    provision(dir);
+    until_the_last_run(&ceremony, &devices);
+    check(dir, &RUN, 0, "Verified: production ceremony");
     check(dir, &["verify", "bundle", "--roster", "bundle/roster.toml"], 0, "Verified");
 
-    // What the ceremony did is in the devices' own logs, and nothing else.
-    let log = check(dir, &["yubihsm", "log", "root.device.toml", "--journal", "root.log"], 0, "generate-asymmetric-key");
-    assert!(log.contains("sign-ecdsa bank-root-2026") && !log.contains("refused"), "{log}");
     for (name, simulator) in &devices {
         let plan = format!("{name}.device.toml");
-        // The sessions of the commands before end after 30 idle seconds; the test does not wait for that.
         simulator.inject(Fault::DropSessions).unwrap();
         check(dir, &["yubihsm", "retire", &plan], 0, "The ceremony key is gone");
         check(dir, &["yubihsm", "retire", &plan], 0, "The ceremony key is gone");
-        check(dir, &["yubihsm", "log", &plan, "--journal", &format!("{name}.log")], 0, "delete-object");
+        // What the ceremony did is in its transcript; a journal of what comes after begins where that ends.
+        check(dir, &["yubihsm", "log", &plan, "--journal", &format!("{name}.log")], 4, "the journal ends with the entry");
+        let after = format!("{name}-after.log");
+        check(dir, &["yubihsm", "log", &plan, "--journal", &after, "--begin-anywhere"], 0, "delete-object");
         simulator.inject(Fault::Unplug).unwrap();
-        check(dir, &["yubihsm", "log", &plan, "--journal", &format!("{name}.log")], 5, "is yubihsm-connector running");
+        check(dir, &["yubihsm", "log", &plan, "--journal", &after], 5, "is yubihsm-connector running");
     }
+}
+
+#[test]
+fn ceremony_35_the_devices_log_is_in_the_transcript_and_matches_its_acts() {
+    let (ceremony, _devices) = before_the_last_run();
+    let dir = ceremony.dir.path();
+    check(dir, &RUN, 0, "Verified: production ceremony");
+    let closed = transcript(dir);
+    let entries = logged(&closed);
+    let root = "bank-root-2026".parse().unwrap();
+    let signed = entries.iter().filter(|e| e.is_signature && e.succeeded && e.key.as_ref() == Some(&root)).count();
+    assert_eq!((signed, closed.intents().count()), (3, 3), "root, issuing CA, CRL: {entries:?}");
+    assert!(entries.iter().any(|e| e.command == "generate-asymmetric-key"), "{entries:?}");
+    let shown = check(dir, &["report", "bundle"], 0, "Device logs");
+    assert!(shown.contains("bank-root-2026") && shown.contains("0 starts, 0 logins"), "{shown}");
+
+    // Whoever closes a transcript with less, or other, in its logs does not get it verified.
+    let path = dir.join("bundle/transcript.jsonl");
+    let refused = |expected: &str, change: &dyn Fn(&mut Vec<DeviceLogEntry>)| {
+        let text = rewritten(&closed, |event| {
+            if let TranscriptEvent::DeviceLog { entries, .. } = event {
+                change(entries);
+            }
+        });
+        std::fs::write(&path, text).unwrap();
+        check(dir, &["verify", "bundle"], 4, expected);
+    };
+    refused("the log lacks 1 signatures with the key `bank-root-2026`", &Vec::clear);
+    refused("does not follow the one before", &|entries| entries.retain(|e| e.command != "generate-asymmetric-key"));
+    refused("something else than the device wrote", &|entries| entries.iter_mut().for_each(|e| e.is_signature = false));
+    refused("and that is no exception", &|entries| entries.iter_mut().for_each(|e| e.key = None));
+}
+
+#[tokio::test]
+async fn ceremony_35_a_signature_that_no_one_recorded_keeps_the_ceremony_from_verifying() {
+    let (ceremony, devices) = before_the_last_run();
+    let dir = ceremony.dir.path();
+    // Without a key that may read the log nothing is signed.
+    let keys = std::fs::read_to_string(dir.join("root.toml")).unwrap();
+    let signer = keys.find("{ id = 12").unwrap();
+    std::fs::write(dir.join("root.toml"), format!("{}[{}", &keys[..keys.find('[').unwrap()], &keys[signer..])).unwrap();
+    check(dir, &RUN, 5, "can get-log-entries");
+    std::fs::write(dir.join("root.toml"), keys).unwrap();
+
+    // Between the officers' approval and the act somebody with the credentials signs.
+    let thief = open_key_store(&dir.join("root.toml"), "stolen credential").unwrap();
+    let key = "bank-root-2026".parse().unwrap();
+    sign_off_the_record(&*thief, &key, SignatureAlgorithm::EcdsaP384Sha384, b"not on record").await.unwrap();
+    drop(thief);
+    for _ in 0..2 {
+        devices[0].1.inject(Fault::DropSessions).unwrap();
+        check(dir, &RUN, 4, "a signature that is not on record: 1 with the key `bank-root-2026`, and 0 acts");
+    }
+    check(dir, &["verify", "bundle"], 4, "the ceremony is not closed");
+    let found = transcript(dir);
+    assert!(found.events().all(|e| !matches!(e, TranscriptEvent::Began { .. })), "the root signed nothing after it");
+    assert_eq!(logged(&found).iter().filter(|e| e.is_signature).count(), 1);
+}
+
+/// An officer and a witness decide about each exception.
+fn dispose(dir: &Path) {
+    let list = check(dir, &["exception", "list", "bundle"], 0, "line ");
+    for line in list.lines().filter_map(|l| l.strip_prefix("line ")?.split(' ').next()) {
+        check(dir, &["exception", "dispose", "bundle", line, "the power was cut at the device", "--by", "ana,wim"], 0, "");
+    }
+}
+
+#[test]
+fn ceremony_35_a_power_cut_before_the_device_forgets_counts_nothing_twice() {
+    let (ceremony, devices) = before_the_last_run();
+    let dir = ceremony.dir.path();
+    // Setting the log's index: what the run's start logged passes, what the first act did does not.
+    devices[0].1.inject(Fault::CutPower { moment: Moment::Before, command: Some(0x67), skip: 1 }).unwrap();
+    check(dir, &RUN, 5, "the key store is not available");
+    let cut = transcript(dir);
+    assert!(logged(&cut).last().is_some_and(|e| e.is_signature), "the signature is on record, and still in the device");
+    dispose(dir);
+    devices[0].1.inject(Fault::DropSessions).unwrap();
+    check(dir, &RUN, 0, "Verified: production ceremony");
+    let entries = logged(&transcript(dir));
+    let different: BTreeSet<&[u8]> = entries.iter().map(|e| e.raw.as_slice()).collect();
+    assert_eq!(different.len(), entries.len(), "{entries:?}");
+    assert_eq!(entries.iter().filter(|e| e.is_signature).count(), 3);
+    assert!(entries.iter().any(|e| e.command == "boot"), "it started again: {entries:?}");
+}
+
+#[test]
+fn ceremony_35_a_signature_whose_answer_was_lost_is_an_exception_and_matches() {
+    let (ceremony, devices) = before_the_last_run();
+    let dir = ceremony.dir.path();
+    devices[0].1.inject(Fault::CutPower { moment: Moment::After, command: Some(0x56), skip: 0 }).unwrap();
+    check(dir, &RUN, 1, "the key store is not available");
+    // The next run begins the act again, which is an exception; then people decide about both.
+    devices[0].1.inject(Fault::DropSessions).unwrap();
+    check(dir, &RUN, 5, "STEP 6");
+    dispose(dir);
+    devices[0].1.inject(Fault::DropSessions).unwrap();
+    check(dir, &RUN, 0, "Verified: production ceremony");
+    let closed = transcript(dir);
+    let began = closed.statements().map(|(name, _)| closed.began(name)).max();
+    let signed = logged(&closed).iter().filter(|e| e.is_signature && e.succeeded).count();
+    assert_eq!((began, signed), (Some(2), 4), "the first act signed twice");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{CeremonyError, CeremonyKind};
 use crate::log::{CHAIN_START, chain};
 use crate::model::{AttemptId, AuthorityName, Completion, Intent, KeyLabel};
 use crate::pki::{KeyAlgorithm, PublicKey, Sha256Digest, Timestamp};
-use crate::ports::{Attestation, DeviceIdentity, DeviceObject, KeyAttributes};
+use crate::ports::{Attestation, DeviceIdentity, DeviceLogEntry, DeviceObject, KeyAttributes};
 
 /// Which key store holds a key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -72,6 +72,17 @@ pub enum TranscriptEvent {
         inventory: Vec<DeviceObject>,
         /// In what it differs from a freshly reset one.
         deviations: Vec<String>,
+    },
+    /// What was new in a device's own log. Only once the line is durable does the device forget it (requirement 35).
+    DeviceLog {
+        /// Which device.
+        place: KeyPlace,
+        /// The entries, oldest first; at most [`crate::log::MAX_ENTRIES`].
+        entries: Vec<DeviceLogEntry>,
+        /// Boots that the device could not log.
+        unlogged_boots: u64,
+        /// Authentications that it could not log.
+        unlogged_authentications: u64,
     },
     /// Something that people say or see was written down; of several records of one name the last counts.
     Recorded {

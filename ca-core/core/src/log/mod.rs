@@ -3,8 +3,10 @@
 //! Leaf bytes are fixed from the first release: they become the leaves of the append-only Merkle log. This module
 //! deliberately lacks the log itself; it only fixes the bytes.
 
+mod device_log;
 mod reconcile;
 
+pub use device_log::{YUBIHSM_ENTRY, first_gap, follows, is_reset, reads_as_written};
 pub use reconcile::{
     ChainError, DEVICE_LOG, DEVICE_LOG_BEGIN, DeviceLogBatch, DeviceLogBegin, KeyAccount, MAX_ENTRIES, Reconciler, Reconciliation,
 };

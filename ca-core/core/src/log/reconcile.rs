@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CHAIN_START, Leaf, chain, read_leaf};
+use super::{CHAIN_START, Leaf, chain, follows, read_leaf};
 use crate::model::{AuditEntry, AuditRow, Intent, KeyLabel, Outcome};
 use crate::pki::{Sha256Digest, sha256};
 use crate::ports::{DeviceIdentity, DeviceKind, DeviceLogEntry};
@@ -306,20 +306,6 @@ impl Reconciler {
     }
 }
 
-/// Whether an entry is the next one of its device's log.
-fn follows(kind: DeviceKind, last: &DeviceLogEntry, entry: &DeviceLogEntry) -> bool {
-    match kind {
-        // 16 octets of data, then the first 16 of SHA-256 over them and the digest before (YubiHSM 2, "Logs").
-        DeviceKind::YubiHsm2 => {
-            let (Some(before), Some(data), Some(digest)) = (last.raw.get(16..32), entry.raw.get(..16), entry.raw.get(16..32)) else {
-                return false;
-            };
-            sha256(&[data, before].concat()).0[..16] == *digest && entry.raw.len() == 32
-        }
-        DeviceKind::Pkcs11 | DeviceKind::Software => entry.number == last.number.wrapping_add(1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,7 +377,7 @@ mod tests {
             let number = self.device.len() as u64 + 1;
             let before = self.device.last().map_or(vec![0; 16], |e| e.raw[16..].to_vec());
             let mut raw = vec![0u8; 16];
-            raw[..8].copy_from_slice(&number.to_be_bytes());
+            raw[..2].copy_from_slice(&u16::try_from(number).unwrap().to_be_bytes());
             let digest = sha256(&[raw.clone(), before].concat()).0[..16].to_vec();
             raw.extend(digest);
             let key = key.map(|k| k.parse().unwrap());

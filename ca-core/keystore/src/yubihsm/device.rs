@@ -1,6 +1,7 @@
 //! The device behind the keys: what it is, holds, proves and remembers.
 
 use async_trait::async_trait;
+use ca_core::log::{YUBIHSM_ENTRY, is_reset};
 use ca_core::model::KeyLabel;
 use ca_core::pki::{YubiHsmClaims, check_yubihsm_attestation};
 use ca_core::ports::{
@@ -12,7 +13,7 @@ use yubihsm::{AuditOption, Capability, Client, wrap};
 
 use super::keys::{Known, device_label};
 use super::link::{Device, YubiHsmKeyStore};
-use super::log::{ENTRY, check_chain, command_name, is_reset, is_signature, result_octet};
+use super::log::{check_chain, command_name, is_signature, result_octet};
 use super::sessions::{Again, Trouble, domain_numbers, firmware, names, serial_text};
 
 /// The default authentication key's label after a reset.
@@ -64,7 +65,7 @@ pub(crate) fn read_log(client: &Client) -> Result<Result<DeviceLog, KeyStoreErro
         .entries
         .iter()
         .map(|entry| {
-            let mut raw = Vec::with_capacity(ENTRY);
+            let mut raw = Vec::with_capacity(YUBIHSM_ENTRY);
             raw.extend_from_slice(&entry.item.to_be_bytes());
             raw.push(entry.cmd.to_u8());
             for field in [entry.length, entry.session_key, entry.target_key, entry.second_key] {
@@ -123,7 +124,7 @@ pub(crate) fn deviations(client: &Client, expected: impl Fn(&object::Info) -> bo
 fn log_deviations(log: &DeviceLog) -> Vec<String> {
     let mut found = Vec::new();
     match log.entries.as_slice() {
-        [first, rest @ ..] if is_reset(&first.raw) => {
+        [first, rest @ ..] if is_reset(first) => {
             let boots = rest.iter().filter(|e| e.command == "boot").count();
             if boots != 1 {
                 found.push(format!("it was started {boots} times since the reset"));

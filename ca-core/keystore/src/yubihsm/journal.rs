@@ -8,10 +8,11 @@ use std::io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ca_core::ports::{DeviceLogEntry, KeyDevice, KeyStoreError};
+use ca_core::log::{follows, is_reset};
+use ca_core::ports::{DeviceKind, DeviceLogEntry, KeyDevice, KeyStoreError};
 use serde::{Deserialize, Serialize};
 
-use super::log::{check_chain, follows, is_reset};
+use super::log::check_chain;
 
 /// Enough for the device's 62 entries and one line more.
 const TAIL: u64 = 64 << 10;
@@ -194,13 +195,13 @@ impl LogJournal {
     fn continuation<'a>(&self, entries: &'a [DeviceLogEntry], start: LogStart) -> Result<&'a [DeviceLogEntry], DrainError> {
         let (Some(last), Some(first)) = (self.last(), entries.first()) else {
             return match entries.first() {
-                Some(first) if start == LogStart::AtReset && !is_reset(&first.raw) => {
+                Some(first) if start == LogStart::AtReset && !is_reset(first) => {
                     Err(DrainError::Gap(format!("the journal is empty, and the device's log begins with its entry {}", first.number)))
                 }
                 _ => Ok(entries),
             };
         };
-        if follows(&last.raw, &first.raw) {
+        if follows(DeviceKind::YubiHsm2, last, first) {
             return Ok(entries);
         }
         // After a crash between the journal and the device's index, the device still has what is here.
@@ -227,7 +228,7 @@ impl LogJournal {
         let path = path.as_ref().to_owned();
         let file = File::open(&path).map_err(|source| JournalError::Io { action: "open", path: path.clone(), source })?;
         let mut reader = BufReader::new(file);
-        let mut previous: Option<Vec<u8>> = None;
+        let mut previous: Option<DeviceLogEntry> = None;
         let mut ended = false;
         Ok(std::iter::from_fn(move || {
             if ended {
@@ -244,10 +245,10 @@ impl LogJournal {
             };
             let item = item.and_then(|line| {
                 if let JournalLine::Entry(entry) = &line {
-                    if previous.as_ref().is_some_and(|before| !follows(before, &entry.raw)) {
+                    if previous.as_ref().is_some_and(|before| !follows(DeviceKind::YubiHsm2, before, entry)) {
                         return Err(damaged(&format!("entry {} does not follow the one before", entry.number)));
                     }
-                    previous = Some(entry.raw.clone());
+                    previous = Some(entry.clone());
                 }
                 Ok(line)
             });

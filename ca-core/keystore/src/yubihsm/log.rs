@@ -1,37 +1,15 @@
-//! Entries of the device's log, in the octets that the device wrote, and the chain of digests over them.
+//! Entries of the device's log: what the driver reads, as the device wrote it.
 
-use aws_lc_rs::digest::{SHA256, digest};
-use ca_core::ports::{DeviceLogEntry, KeyStoreError};
-
-/// An entry's octets: 16 that say what happened, then the digest.
-pub(crate) const ENTRY: usize = 32;
-const BODY: usize = 16;
-
-/// Whether `next` follows `previous`: its number is one more, and its digest covers its body and the digest before
-/// (Yubico, "GET LOG ENTRIES").
-pub(crate) fn follows(previous: &[u8], next: &[u8]) -> bool {
-    if previous.len() != ENTRY || next.len() != ENTRY {
-        return false;
-    }
-    let number = |entry: &[u8]| u16::from_be_bytes([entry[0], entry[1]]);
-    let expected = digest(&SHA256, &[&next[..BODY], &previous[BODY..]].concat());
-    number(next) == number(previous).wrapping_add(1) && expected.as_ref()[..BODY] == next[BODY..]
-}
-
-/// Whether an entry is the one that a reset writes: number 1, then ones.
-pub(crate) fn is_reset(entry: &[u8]) -> bool {
-    entry.len() == ENTRY && entry[..2] == [0, 1] && entry[2..BODY].iter().all(|b| *b == 0xff)
-}
+use ca_core::log::first_gap;
+use ca_core::ports::{DeviceKind, DeviceLogEntry, KeyStoreError};
 
 /// The first entries whose octets do not follow.
 pub(crate) fn check_chain(entries: &[DeviceLogEntry]) -> Result<(), KeyStoreError> {
-    for pair in entries.windows(2) {
-        if !follows(&pair[0].raw, &pair[1].raw) {
-            return Err(KeyStoreError::Damaged(format!(
-                "the device's log breaks off between its entries {} and {} (hint: keep the device and its log as evidence)",
-                pair[0].number, pair[1].number
-            )));
-        }
+    if let Some((last, next)) = first_gap(DeviceKind::YubiHsm2, entries) {
+        return Err(KeyStoreError::Damaged(format!(
+            "the device's log breaks off between its entries {} and {} (hint: keep the device and its log as evidence)",
+            last.number, next.number
+        )));
     }
     Ok(())
 }
