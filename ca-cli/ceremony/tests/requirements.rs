@@ -70,12 +70,19 @@ fn every_requirement_has_its_row_and_every_row_a_test_that_runs() {
 
 /// The full rehearsal in the documents, made by `ceremony-docs/rehearse.sh`.
 #[test]
-fn the_rehearsal_in_the_documents_verifies() {
+fn the_rehearsals_in_the_documents_verify() {
     let folder = root().join("ceremony-docs");
-    let roster = Roster::parse(&std::fs::read_to_string(folder.join("rehearsal-roster.toml")).unwrap()).unwrap();
-    let verified = verify(&folder.join("rehearsal"), Some(&roster)).unwrap();
-    assert_eq!((verified.roster.kind, verified.roster.threshold, verified.roster.officers.len()), (CeremonyKind::Rehearsal, 2, 3));
-    assert!(verified.cosigned_by_enough() && verified.authorities.len() == 2, "{:?}", verified.cosigners);
-    // It shows an exception, too: something was written again, and an officer and a witness decided about it.
-    assert!(verified.exceptions.len() == 1 && verified.exceptions[0].by == ["ana", "wim"], "{:?}", verified.exceptions);
+    for (name, device) in [("rehearsal", "pkcs11"), ("rehearsal-yubihsm", "yubi-hsm2")] {
+        let roster = Roster::parse(&std::fs::read_to_string(folder.join(format!("{name}-roster.toml"))).unwrap()).unwrap();
+        let verified = verify(&folder.join(name), Some(&roster)).unwrap();
+        let roster = &verified.roster;
+        assert_eq!((roster.kind, roster.threshold, roster.officers.len()), (CeremonyKind::Rehearsal, 2, 3), "{name}");
+        assert!(verified.cosigned_by_enough() && verified.authorities.len() == 2, "{name}: {:?}", verified.cosigners);
+        // It shows an exception, too: something was written again, and an officer and a witness decided about it.
+        assert!(verified.exceptions.len() == 1 && verified.exceptions[0].by == ["ana", "wim"], "{name}: {:?}", verified.exceptions);
+        let plan = std::fs::read_to_string(folder.join(name).join("plan.toml")).unwrap();
+        assert!(plan.contains(&format!("kind = \"{device}\"")), "{name} was on other devices:\n{plan}");
+        let transcript = std::fs::read_to_string(folder.join(name).join("transcript.jsonl")).unwrap();
+        assert_eq!(transcript.contains("\"event\":\"device-log\""), device == "yubi-hsm2", "{name}: a YubiHSM's own log is in it");
+    }
 }
