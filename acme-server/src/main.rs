@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use acme_server::{ServerSettings, process};
 use ca_service::config::Settings as _;
-use ca_service::exit::code_of;
+use ca_service::exit::report;
 use clap::{Parser, Subcommand};
 
 /// The ACME front end of Countersign, without any authority key
@@ -45,9 +45,6 @@ async fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            code_of(&error).into()
-        }
+        Err(error) => report(&error),
     }
 }

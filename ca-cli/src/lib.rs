@@ -38,10 +38,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(run(cli)).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        exit::code_of(&error).into()
-    })
+    runtime.block_on(run(cli)).unwrap_or_else(|error| exit::report(&error))
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ca_service::config::Settings as _;
-use ca_service::exit::code_of;
+use ca_service::exit::report;
 use clap::{Parser, Subcommand};
 use ocsp_responder::{ResponderSettings, process};
 
@@ -45,9 +45,6 @@ async fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            code_of(&error).into()
-        }
+        Err(error) => report(&error),
     }
 }

@@ -75,6 +75,12 @@ pub fn code_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Failure>().map_or(Exit::Failed, |f| f.exit)
 }
 
+/// Tells a person what went wrong, and gives the process's exit code.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    code_of(error).into()
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
