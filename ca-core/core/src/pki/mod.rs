@@ -4,6 +4,7 @@
 //! may be issued (that is [`crate::profile`] and [`crate::policy`]).
 
 mod algorithm;
+mod alt_name;
 mod assemble;
 mod attestation;
 mod certificate;
@@ -23,6 +24,7 @@ pub(crate) mod verify;
 pub(crate) mod walk;
 
 pub use algorithm::{DigestAlgorithm, KeyAlgorithm, SignatureAlgorithm};
+pub use alt_name::{AltName, AltNameError, EmailName, UriName};
 pub use assemble::{algorithm_identifier_der, assemble_signed};
 pub use attestation::{AttestationError, YubiHsmClaims, check_yubihsm_attestation};
 pub use certificate::Certificate;
