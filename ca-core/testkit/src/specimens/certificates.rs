@@ -1,0 +1,266 @@
+//! Authorities, and every profile below them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ca_core::model::{AuthorityName, RevocationReason, StatusUrls};
+use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp};
+use ca_core::policy::NamePattern;
+use ca_core::profile::{
+    CaSubject, CrossRequest, IntermediateRequest, Issuer, LeafRequest, LeafShape, RootRequest, build_cross, build_intermediate, build_leaf,
+    build_root, lint_cross, lint_intermediate, lint_leaf, lint_root,
+};
+
+use super::{Chain, Key, Kind, Purpose, Specimen, status};
+use crate::SeededRng;
+
+/// Where the specimens say that their issuers' files and status are.
+const BASE: &str = "http://127.0.0.1:14002";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const SKEW: Duration = Duration::from_secs(60);
+/// What the issuing authorities may issue for.
+const PERMITTED: [&str; 4] = ["dns:*.demo.test", "dns:a.*.bank.test", "ip:127.0.0.0/8", "ip:fd00::/8"];
+
+/// A CA with its key and its current CRL.
+pub(super) struct Authority {
+    pub(super) key: Key,
+    pub(super) issuer: Issuer,
+    /// Itself, and what is above it.
+    pub(super) chain: Arc<Chain>,
+    /// A serial number for each reason, on the current CRL.
+    pub(super) revoked: Vec<(SerialNumber, RevocationReason)>,
+    /// How a leaf of it was made.
+    urls: StatusUrls,
+}
+
+impl Authority {
+    fn new(name: &str, key: Key, certificate: Vec<u8>, above: Option<&Chain>, now: Timestamp) -> Self {
+        let issuer = Issuer::new(Certificate::from_der(&certificate).unwrap()).unwrap();
+        let revoked: Vec<_> = RevocationReason::ALL.into_iter().map(|reason| (serial(), reason)).collect();
+        // A root has nothing on its CRL: the CAs below it are specimens that must stand.
+        let entries = if above.is_some() { status::entries(&revoked, now) } else { Vec::new() };
+        let crl = status::crl(&issuer, &key, None, entries, now);
+        let chain = Arc::new(Chain {
+            name: name.to_owned(),
+            certificates: [vec![certificate], above.map_or(Vec::new(), |c| c.certificates.clone())].concat(),
+            crls: [vec![crl], above.map_or(Vec::new(), |c| c.crls.clone())].concat(),
+        });
+        let (_, label) = name.rsplit_once('/').unwrap();
+        Self { key, issuer, chain, revoked, urls: urls(label) }
+    }
+
+    /// A root's, self-signed.
+    fn root(name: &str, common_name: &str, key: Key, now: Timestamp) -> Self {
+        let request = RootRequest {
+            subject: subject(Some("GB"), common_name),
+            serial: serial(),
+            not_before: now.minus(DAY),
+            not_after: now.plus(DAY * 365 * 25),
+            public_key: key.public().clone(),
+            algorithm: key.algorithm().signature_algorithm(),
+        };
+        let tbs = build_root(&request).unwrap();
+        assert_eq!(lint_root(&tbs, &request), Ok(()));
+        let der = key.seal(&tbs);
+        Self::new(name, key, der, None, now)
+    }
+
+    /// An issuing authority below this root.
+    fn intermediate(&self, name: &str, common_name: &str, key: Key, now: Timestamp) -> Self {
+        let request = IntermediateRequest {
+            subject: subject(None, common_name),
+            serial: serial(),
+            not_before: now.minus(DAY),
+            not_after: now.plus(DAY * 365 * 5),
+            public_key: key.public().clone(),
+            urls: self.urls.clone(),
+            permitted: permitted(),
+        };
+        let tbs = build_intermediate(&request, &self.issuer).unwrap();
+        assert_eq!(lint_intermediate(&tbs, &request, &self.issuer), Ok(()));
+        Self::new(name, key, self.key.seal(&tbs), Some(&self.chain), now)
+    }
+
+    fn issue(&self, request: &LeafRequest) -> Vec<u8> {
+        let tbs = build_leaf(request, &self.issuer).unwrap();
+        assert_eq!(lint_leaf(&tbs, request, &self.issuer), Ok(()));
+        self.key.seal(&tbs)
+    }
+}
+
+/// A root, and an issuing authority below it, with keys of one algorithm.
+pub(super) struct Hierarchy {
+    pub(super) algorithm: KeyAlgorithm,
+    pub(super) now: Timestamp,
+    pub(super) root: Authority,
+    pub(super) issuing: Authority,
+}
+
+impl Hierarchy {
+    pub(super) fn new(algorithm: KeyAlgorithm, now: Timestamp) -> Self {
+        let root = Authority::root(&format!("{algorithm}/root"), &format!("Demo Root {algorithm}"), Key::generate(algorithm), now);
+        let name = format!("Demo Issuing {algorithm}");
+        let issuing = root.intermediate(&format!("{algorithm}/issuing"), &name, Key::generate(algorithm), now);
+        Self { algorithm, now, root, issuing }
+    }
+
+    /// The authorities' own certificates.
+    pub(super) fn authorities(&self, all: &mut Vec<Specimen>) {
+        for (profile, authority) in [("root", &self.root), ("intermediate", &self.issuing)] {
+            all.push(Specimen {
+                name: format!("{}/{profile}", self.algorithm),
+                profile,
+                key: self.algorithm,
+                der: authority.issuer.certificate().der().to_vec(),
+                chain: Arc::clone(&self.root.chain),
+                kind: Kind::Certificate { purpose: Purpose::Issuing, is_revoked: false },
+            });
+        }
+    }
+
+    /// Another root certified by this one, and a leaf of the other that chains here.
+    pub(super) fn cross(&self, partner: &Partner, all: &mut Vec<Specimen>) {
+        let request = CrossRequest {
+            subject: partner.root.issuer.certificate().clone(),
+            serial: serial(),
+            not_before: self.now.minus(DAY),
+            not_after: self.now.plus(DAY * 365),
+            urls: self.root.urls.clone(),
+            permitted: permitted(),
+            path_len: 1,
+        };
+        let tbs = build_cross(&request, &self.root.issuer).unwrap();
+        assert_eq!(lint_cross(&tbs, &request, &self.root.issuer), Ok(()));
+        let cross = self.root.key.seal(&tbs);
+        let above = [&partner.issuing.chain, &partner.root.chain, &self.root.chain];
+        let chain = Chain {
+            name: format!("{}/cross-chain", self.algorithm),
+            certificates: vec![above[0].certificates[0].clone(), cross.clone(), above[2].certificates[0].clone()],
+            crls: above.map(|chain| chain.crls[0].clone()).to_vec(),
+        };
+        all.push(Specimen {
+            name: format!("{}/cross", self.algorithm),
+            profile: "cross",
+            key: partner.root.key.algorithm(),
+            der: cross,
+            chain: Arc::clone(&self.root.chain),
+            kind: Kind::Certificate { purpose: Purpose::Issuing, is_revoked: false },
+        });
+        all.push(Specimen {
+            name: format!("{}/client-crossed", self.algorithm),
+            profile: "client",
+            key: partner.leaf.algorithm(),
+            der: partner.client.clone(),
+            chain: Arc::new(chain),
+            kind: Kind::Certificate { purpose: Purpose::Client, is_revoked: false },
+        });
+    }
+
+    /// Every profile with every key.
+    pub(super) fn leaves(&self, subjects: &[Key], all: &mut Vec<Specimen>) {
+        for key in subjects {
+            for (variant, purpose, request) in requests(&self.issuing.urls, key.public(), self.now) {
+                self.push(&variant, purpose, key, &request, false, all);
+            }
+        }
+        // One that the current CRL lists.
+        let (_, purpose, request) = requests(&self.issuing.urls, subjects[0].public(), self.now).remove(0);
+        let (serial, _) = self.issuing.revoked[1];
+        self.push("client-revoked", purpose, &subjects[0], &LeafRequest { serial, ..request }, true, all);
+    }
+
+    fn push(&self, variant: &str, purpose: Purpose, key: &Key, request: &LeafRequest, is_revoked: bool, all: &mut Vec<Specimen>) {
+        all.push(Specimen {
+            name: format!("{}/{variant}-{}", self.algorithm, key.algorithm()),
+            profile: request.shape.as_str(),
+            key: key.algorithm(),
+            der: self.issuing.issue(request),
+            chain: Arc::clone(&self.issuing.chain),
+            kind: Kind::Certificate { purpose, is_revoked },
+        });
+    }
+
+    /// A client's certificate as it was asked for, for what is to be broken.
+    pub(super) fn client(&self, key: &Key) -> LeafRequest {
+        requests(&self.issuing.urls, key.public(), self.now).remove(0).2
+    }
+
+    /// A delegated responder's certificate.
+    pub(super) fn responder(&self, key: &Key) -> Vec<u8> {
+        self.issuing.issue(&responder(&self.issuing.urls, key.public(), self.now))
+    }
+}
+
+/// Another CA, to be cross-certified.
+pub(super) struct Partner {
+    root: Authority,
+    issuing: Authority,
+    leaf: Key,
+    client: Vec<u8>,
+}
+
+impl Partner {
+    pub(super) fn new(now: Timestamp) -> Self {
+        let key = || Key::generate(KeyAlgorithm::P256);
+        let root = Authority::root("partner/root", "Partner Root", key(), now);
+        let issuing = root.intermediate("partner/issuing", "Partner Issuing", key(), now);
+        let leaf = key();
+        let client = issuing.issue(&requests(&issuing.urls, leaf.public(), now).remove(0).2);
+        Self { root, issuing, leaf, client }
+    }
+}
+
+/// Each shape that a subscriber, a server or a responder gets, and the variants of its names; the first is a client's.
+fn requests(urls: &StatusUrls, key: &PublicKey, now: Timestamp) -> Vec<(String, Purpose, LeafRequest)> {
+    let leaf = |shape: LeafShape, names: &[&str], subject_cn: Option<&str>| LeafRequest {
+        shape,
+        serial: serial(),
+        not_before: now.minus(SKEW),
+        not_after: now.plus(DAY * 30),
+        identifiers: names.iter().map(|name| Identifier::from_text(name).unwrap()).collect(),
+        subject_cn: subject_cn.map(str::to_owned),
+        public_key: key.clone(),
+        urls: urls.clone(),
+    };
+    let names = ["b.demo.test", "a.demo.test", "127.0.0.1", "fd00::7"];
+    vec![
+        ("client".to_owned(), Purpose::Client, leaf(LeafShape::Client, &names, None)),
+        ("client-cn".to_owned(), Purpose::Client, leaf(LeafShape::Client, &names, Some("a.demo.test"))),
+        ("client-ip".to_owned(), Purpose::Client, leaf(LeafShape::Client, &["127.0.0.1"], None)),
+        ("server".to_owned(), Purpose::Server, leaf(LeafShape::Server, &names, None)),
+        ("server-cn".to_owned(), Purpose::Server, leaf(LeafShape::Server, &names, Some("b.demo.test"))),
+        ("server-wildcard".to_owned(), Purpose::Server, leaf(LeafShape::Server, &["*.demo.test"], None)),
+        ("ocsp".to_owned(), Purpose::Other, responder(urls, key, now)),
+    ]
+}
+
+fn responder(urls: &StatusUrls, key: &PublicKey, now: Timestamp) -> LeafRequest {
+    LeafRequest {
+        shape: LeafShape::Ocsp,
+        serial: serial(),
+        not_before: now.minus(SKEW),
+        not_after: now.plus(DAY * 7),
+        identifiers: Vec::new(),
+        subject_cn: Some("Demo OCSP 1".to_owned()),
+        public_key: key.clone(),
+        urls: urls.clone(),
+    }
+}
+
+fn subject(country: Option<&str>, common_name: &str) -> CaSubject {
+    CaSubject { country: country.map(str::to_owned), organization: "Démo, Ltd".to_owned(), common_name: common_name.to_owned() }
+}
+
+fn permitted() -> Vec<NamePattern> {
+    PERMITTED.iter().map(|pattern| pattern.parse().unwrap()).collect()
+}
+
+fn urls(authority: &str) -> StatusUrls {
+    StatusUrls::below(BASE, &authority.parse::<AuthorityName>().unwrap(), 0)
+}
+
+/// A serial number of which no two are the same in a process.
+pub(super) fn serial() -> SerialNumber {
+    static RNG: SeededRng = SeededRng::new(4);
+    SerialNumber::random(&RNG)
+}
