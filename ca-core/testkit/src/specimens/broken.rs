@@ -21,7 +21,7 @@ const CRL_NUMBER: &[u8] = &[0x06, 3, 0x55, 0x1d, 0x14];
 
 /// Every flawed specimen, under a P-256 hierarchy of its own; the name ends with the flaw.
 pub fn make(now: Timestamp) -> Vec<Specimen> {
-    let hierarchy = Hierarchy::new(KeyAlgorithm::P256, now);
+    let hierarchy = Hierarchy::new("broken", KeyAlgorithm::P256, now);
     let (key, stranger) = (Key::generate(KeyAlgorithm::P256), Key::generate(KeyAlgorithm::P256));
     let maker = Maker { hierarchy: &hierarchy, key: &key, stranger: &stranger };
     let mut all = Vec::new();

@@ -29,8 +29,8 @@ pub(super) struct Authority {
     pub(super) chain: Arc<Chain>,
     /// A serial number for each reason, on the current CRL.
     pub(super) revoked: Vec<(SerialNumber, RevocationReason)>,
-    /// How a leaf of it was made.
-    urls: StatusUrls,
+    /// What stands in what it issues.
+    pub(super) urls: StatusUrls,
 }
 
 impl Authority {
@@ -45,8 +45,8 @@ impl Authority {
             certificates: [vec![certificate], above.map_or(Vec::new(), |c| c.certificates.clone())].concat(),
             crls: [vec![crl], above.map_or(Vec::new(), |c| c.crls.clone())].concat(),
         });
-        let (_, label) = name.rsplit_once('/').unwrap();
-        Self { key, issuer, chain, revoked, urls: urls(label) }
+        // Each authority's files have URLs of their own, as in an instance.
+        Self { key, issuer, chain, revoked, urls: urls(&name.replace('/', "-")) }
     }
 
     /// A root's, self-signed.
@@ -90,6 +90,8 @@ impl Authority {
 
 /// A root, and an issuing authority below it, with keys of one algorithm.
 pub(super) struct Hierarchy {
+    /// The folder of its specimens.
+    pub(super) name: String,
     pub(super) algorithm: KeyAlgorithm,
     pub(super) now: Timestamp,
     pub(super) root: Authority,
@@ -97,18 +99,18 @@ pub(super) struct Hierarchy {
 }
 
 impl Hierarchy {
-    pub(super) fn new(algorithm: KeyAlgorithm, now: Timestamp) -> Self {
-        let root = Authority::root(&format!("{algorithm}/root"), &format!("Demo Root {algorithm}"), Key::generate(algorithm), now);
-        let name = format!("Demo Issuing {algorithm}");
-        let issuing = root.intermediate(&format!("{algorithm}/issuing"), &name, Key::generate(algorithm), now);
-        Self { algorithm, now, root, issuing }
+    pub(super) fn new(name: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Self {
+        let root = Authority::root(&format!("{name}/root"), &format!("Demo Root {name}"), Key::generate(algorithm), now);
+        let common_name = format!("Demo Issuing {name}");
+        let issuing = root.intermediate(&format!("{name}/issuing"), &common_name, Key::generate(algorithm), now);
+        Self { name: name.to_owned(), algorithm, now, root, issuing }
     }
 
     /// The authorities' own certificates.
     pub(super) fn authorities(&self, all: &mut Vec<Specimen>) {
         for (profile, authority) in [("root", &self.root), ("intermediate", &self.issuing)] {
             all.push(Specimen {
-                name: format!("{}/{profile}", self.algorithm),
+                name: format!("{}/{profile}", self.name),
                 profile,
                 key: self.algorithm,
                 der: authority.issuer.certificate().der().to_vec(),
@@ -134,12 +136,12 @@ impl Hierarchy {
         let cross = self.root.key.seal(&tbs);
         let above = [&partner.issuing.chain, &partner.root.chain, &self.root.chain];
         let chain = Chain {
-            name: format!("{}/cross-chain", self.algorithm),
+            name: format!("{}/cross-chain", self.name),
             certificates: vec![above[0].certificates[0].clone(), cross.clone(), above[2].certificates[0].clone()],
             crls: above.map(|chain| chain.crls[0].clone()).to_vec(),
         };
         all.push(Specimen {
-            name: format!("{}/cross", self.algorithm),
+            name: format!("{}/cross", self.name),
             profile: "cross",
             key: partner.root.key.algorithm(),
             der: cross,
@@ -147,7 +149,7 @@ impl Hierarchy {
             kind: Kind::Certificate { purpose: Purpose::Issuing, is_revoked: false },
         });
         all.push(Specimen {
-            name: format!("{}/client-crossed", self.algorithm),
+            name: format!("{}/client-crossed", self.name),
             profile: "client",
             key: partner.leaf.algorithm(),
             der: partner.client.clone(),
@@ -171,7 +173,7 @@ impl Hierarchy {
 
     fn push(&self, variant: &str, purpose: Purpose, key: &Key, request: &LeafRequest, is_revoked: bool, all: &mut Vec<Specimen>) {
         all.push(Specimen {
-            name: format!("{}/{variant}-{}", self.algorithm, key.algorithm()),
+            name: format!("{}/{variant}-{}", self.name, key.algorithm()),
             profile: request.shape.as_str(),
             key: key.algorithm(),
             der: self.issuing.issue(request),

@@ -11,6 +11,7 @@ mod status;
 
 use std::sync::Arc;
 
+use ca_core::pki::ocsp::HashAlgorithm;
 use ca_core::pki::{KeyAlgorithm, SerialNumber, Timestamp};
 
 pub use key::Key;
@@ -48,6 +49,8 @@ pub enum Kind {
     OcspResponse {
         /// About which.
         serial: SerialNumber,
+        /// The hash by which its issuer is named.
+        hash: HashAlgorithm,
         /// `good`, `revoked` or `unknown`.
         says: &'static str,
         /// The request that it answers.
@@ -94,7 +97,7 @@ pub fn make(selection: Selection<'_>, now: Timestamp) -> Vec<Specimen> {
     let partner = certificates::Partner::new(now);
     let mut all = Vec::new();
     for algorithm in selection.authorities {
-        let hierarchy = certificates::Hierarchy::new(*algorithm, now);
+        let hierarchy = certificates::Hierarchy::new(algorithm.name(), *algorithm, now);
         hierarchy.authorities(&mut all);
         hierarchy.cross(&partner, &mut all);
         hierarchy.leaves(&subjects, &mut all);

@@ -52,7 +52,7 @@ pub(super) fn crls(hierarchy: &Hierarchy, all: &mut Vec<Specimen>) {
     let (root, issuing, now) = (&hierarchy.root, &hierarchy.issuing, hierarchy.now);
     let mut push = |variant: &str, authority: &super::certificates::Authority, der: Vec<u8>| {
         all.push(Specimen {
-            name: format!("{}/crl-{variant}", hierarchy.algorithm),
+            name: format!("{}/crl-{variant}", hierarchy.name),
             profile: "crl",
             key: hierarchy.algorithm,
             der,
@@ -67,8 +67,8 @@ pub(super) fn crls(hierarchy: &Hierarchy, all: &mut Vec<Specimen>) {
     for reason in RevocationReason::ALL {
         push(reason.name(), issuing, one(entries(&[(serial(), reason)], now)));
     }
-    let url = "http://127.0.0.1:14002/a/issuing/crl/3.crl";
-    push("partition", issuing, crl(&issuing.issuer, &issuing.key, Some(url), entries(&issuing.revoked, now), now));
+    let url = issuing.urls.crl.replace("0.crl", "3.crl");
+    push("partition", issuing, crl(&issuing.issuer, &issuing.key, Some(&url), entries(&issuing.revoked, now), now));
 }
 
 /// What a responder may say, by responders with each key.
@@ -151,12 +151,17 @@ impl Responder<'_> {
         let tbs = build_response_data(&data, self.key.public()).unwrap();
         let algorithm = self.key.algorithm().signature_algorithm();
         Specimen {
-            name: format!("{}/ocsp-response-{variant}-{}", self.hierarchy.algorithm, self.key.algorithm()),
+            name: format!("{}/ocsp-response-{variant}-{}", self.hierarchy.name, self.key.algorithm()),
             profile: "ocsp-response",
             key: self.key.algorithm(),
             der: assemble_response(&tbs, algorithm, &sign(&tbs), &self.certificate).unwrap(),
             chain: Arc::clone(&authority.chain),
-            kind: Kind::OcspResponse { serial: about, says: asked.says, request: build_request(&ids, asked.nonce.as_deref()).unwrap() },
+            kind: Kind::OcspResponse {
+                serial: about,
+                hash: asked.hash,
+                says: asked.says,
+                request: build_request(&ids, asked.nonce.as_deref()).unwrap(),
+            },
         }
     }
 }
