@@ -17,6 +17,9 @@ pub(crate) struct Expected {
     /// What an oracle calls an error, and the standards do not.
     #[serde(default)]
     pub(crate) disputed: Vec<Standing>,
+    /// What an oracle can't read, by its own limits.
+    #[serde(default)]
+    pub(crate) unread: Vec<Standing>,
     /// Which oracles catch each flaw.
     pub(crate) caught: BTreeMap<String, BTreeSet<String>>,
 }
@@ -47,6 +50,9 @@ impl Expected {
             assert!(standing.severity < Severity::Error, "no error stands: {} of {}", standing.rule, standing.oracle);
             assert!(standing.reason.len() > 20, "{} of {} stands for a reason", standing.rule, standing.oracle);
         }
+        for unread in &expected.unread {
+            assert!(unread.reason.contains("accept"), "what {} can't read, others accept: {}", unread.oracle, unread.rule);
+        }
         for disputed in &expected.disputed {
             assert!(disputed.severity == Severity::Error, "only an error is disputed: {} of {}", disputed.rule, disputed.oracle);
             assert!(disputed.reason.contains("RFC "), "{} of {} is disputed with a clause", disputed.rule, disputed.oracle);
@@ -56,7 +62,7 @@ impl Expected {
 
     /// Everything that may be found.
     pub(crate) fn listed(&self) -> impl Iterator<Item = &Standing> {
-        self.finding.iter().chain(&self.disputed)
+        self.finding.iter().chain(&self.disputed).chain(&self.unread)
     }
 
     /// What speaks against good specimens, or against what is expected. `is_complete`: the oracle saw everything that the

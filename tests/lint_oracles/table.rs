@@ -50,11 +50,9 @@ pub(crate) fn render(good: &[Specimen], flawed: &[Specimen], judgements: &[(Judg
     }
 
     out += "\n## Findings that stand\n\n| oracle | severity | rule | in | why it stands |\n| --- | --- | --- | --- | --- |\n";
-    for standing in expected.listed() {
-        let severity = match standing.severity {
-            Severity::Error => "error, disputed".to_owned(),
-            severity => format!("{severity:?}").to_lowercase(),
-        };
+    let lists = [(&expected.finding, ""), (&expected.disputed, ", disputed"), (&expected.unread, ", by its own limits")];
+    for (standing, what) in lists.iter().flat_map(|(list, what)| list.iter().map(move |standing| (standing, what))) {
+        let severity = format!("{:?}{what}", standing.severity).to_lowercase();
         let patterns = standing.specimens.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(" ");
         writeln!(out, "| {} | {severity} | `{}` | {patterns} | {} |", standing.oracle, standing.rule, standing.reason).unwrap();
     }
