@@ -1,5 +1,7 @@
 //! Specimens of every profile, judged by OpenSSL.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::Path;
 use std::process::Command;
 
