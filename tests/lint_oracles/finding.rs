@@ -106,3 +106,10 @@ pub(crate) enum Verdict {
     Revoked,
     Refused(String),
 }
+
+impl Verdict {
+    /// The first that is no acceptance: for a certificate with several purposes.
+    pub(crate) fn and(self, other: impl FnOnce() -> Self) -> Self {
+        if matches!(self, Self::Accepted) { other() } else { self }
+    }
+}

@@ -138,6 +138,7 @@ const fn word(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Client => "client",
         Purpose::Server => "server",
+        Purpose::ClientAndServer => "client-and-server",
         Purpose::Issuing => "issuing",
         Purpose::Other => "other",
     }

@@ -36,14 +36,23 @@ pub(crate) fn judge(specimens: &[Specimen], folder: &Folder) -> Judgement {
 }
 
 fn verify(specimen: &Specimen, purpose: Purpose, folder: &Folder) -> Verdict {
+    const CLIENT: &str = "1.3.6.1.5.5.7.3.2";
+    const SERVER: &str = "1.3.6.1.5.5.7.3.1";
+    match purpose {
+        Purpose::Client => verify_for(specimen, Some(CLIENT), folder),
+        Purpose::Server => verify_for(specimen, Some(SERVER), folder),
+        Purpose::ClientAndServer => verify_for(specimen, Some(CLIENT), folder).and(|| verify_for(specimen, Some(SERVER), folder)),
+        Purpose::Other | Purpose::Issuing => verify_for(specimen, None, folder),
+    }
+}
+
+fn verify_for(specimen: &Specimen, purpose: Option<&str>, folder: &Folder) -> Verdict {
     let chain = &specimen.chain;
     let mut command = folder.command("certtool", true);
     command.args(["--verify", "--verify-profile", "low"]);
     command.args(["--load-ca-certificate", &root_pem(chain), "--load-crl", &crls_pem(chain)]);
-    match purpose {
-        Purpose::Client => _ = command.args(["--verify-purpose", "1.3.6.1.5.5.7.3.2"]),
-        Purpose::Server => _ = command.args(["--verify-purpose", "1.3.6.1.5.5.7.3.1"]),
-        Purpose::Other | Purpose::Issuing => {}
+    if let Some(purpose) = purpose {
+        command.args(["--verify-purpose", purpose]);
     }
     let said = run(command.args(["--infile", &format!("{}.chain.pem", specimen.name)]), REMEDY);
     match accepted(&said, "Chain verification output: Verified.") {

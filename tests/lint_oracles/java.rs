@@ -28,10 +28,11 @@ pub(crate) fn judge(specimens: &[Specimen], folder: &Folder) -> Judgement {
     }
     std::fs::write(folder.path("java.tsv"), lines).unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/lint_oracles/java/Judge.java");
-    // In a network of its own, where the port of the URLs in the certificates is free.
+    std::fs::write(folder.path("hosts"), "127.0.0.1 status.example.com\n").unwrap();
+    // In a network of its own, where port 80 is free.
     let mut command = folder.command("unshare", false);
     command.args(["--net", "sh", "-euc", "ip link set lo up; exec \"$@\"", "sh", "java", "-Dcom.sun.security.enableCRLDP=true"]);
-    let text = output(command.arg(source).arg("java.tsv"), REMEDY);
+    let text = output(command.arg("-Djdk.net.hosts.file=hosts").arg(source).arg("java.tsv"), REMEDY);
     let mut judgement = Judgement::new("java", version);
     judgement.note_lines(&text, specimens);
     judgement

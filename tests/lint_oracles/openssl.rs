@@ -50,14 +50,20 @@ impl OpenSsl {
     }
 
     fn verify(&self, specimen: &Specimen, purpose: Purpose, folder: &Folder) -> Verdict {
+        match purpose {
+            Purpose::Client => self.verify_for(specimen, "sslclient", folder),
+            Purpose::Server => self.verify_for(specimen, "sslserver", folder),
+            Purpose::ClientAndServer => {
+                self.verify_for(specimen, "sslclient", folder).and(|| self.verify_for(specimen, "sslserver", folder))
+            }
+            Purpose::Other | Purpose::Issuing => self.verify_for(specimen, "any", folder),
+        }
+    }
+
+    fn verify_for(&self, specimen: &Specimen, purpose: &str, folder: &Folder) -> Verdict {
         let chain = &specimen.chain;
         let mut command = folder.command("openssl", self.in_userland);
-        command.args(["verify", "-x509_strict", "-check_ss_sig", "-crl_check_all", "-purpose"]);
-        command.arg(match purpose {
-            Purpose::Client => "sslclient",
-            Purpose::Server => "sslserver",
-            Purpose::Other | Purpose::Issuing => "any",
-        });
+        command.args(["verify", "-x509_strict", "-check_ss_sig", "-crl_check_all", "-purpose", purpose]);
         command.args(["-CAfile", &root_pem(chain), "-CRLfile", &crls_pem(chain)]);
         if has_between(chain) {
             command.args(["-untrusted", &between_pem(chain)]);

@@ -30,6 +30,8 @@ pub(crate) fn render(good: &[Specimen], flawed: &[Specimen], judgements: &[(Judg
     for profile in &profiles {
         row(&mut out, profile, judgements.iter().map(|(j, _)| cell(j, good, &|s| s.profile == *profile)));
     }
+    let without_revocation = |s: &Specimen| s.name.contains("no-rev-avail");
+    row(&mut out, "any, with noRevAvail", judgements.iter().map(|(j, _)| cell(j, good, &without_revocation)));
     out += "\n## Keys × oracles\n\nThe subject's key; of a CRL or an OCSP answer, the signer's.\n\n";
     head(&mut out, "key");
     let keys: BTreeSet<_> = good.iter().map(|s| s.key).collect();

@@ -26,11 +26,12 @@ pub(crate) fn judge(specimens: &[Specimen], _folder: &Folder) -> Judgement {
             // A CA's certificate is never an end entity's to it.
             Kind::Certificate { purpose: Purpose::Issuing, .. } | Kind::OcspResponse { .. } => {}
             Kind::Certificate { purpose, is_revoked } => {
-                let verdict = match verify(specimen, *purpose) {
+                let verdicts = usages(*purpose).into_iter().map(|usage| match verify(specimen, usage) {
                     Ok(()) => Verdict::Accepted,
                     Err(Error::CertRevoked) => Verdict::Revoked,
                     Err(error) => Verdict::Refused(format!("{error:?}")),
-                };
+                });
+                let verdict = verdicts.fold(Verdict::Accepted, |verdict, next| verdict.and(|| next));
                 judgement.note_path(&specimen.name, *is_revoked, verdict);
             }
             Kind::Crl => judgement.note(&specimen.name, read_crl(specimen)),
@@ -39,16 +40,20 @@ pub(crate) fn judge(specimens: &[Specimen], _folder: &Folder) -> Judgement {
     judgement
 }
 
-fn verify(specimen: &Specimen, purpose: Purpose) -> Result<(), Error> {
+fn usages(purpose: Purpose) -> Vec<KeyUsage> {
+    match purpose {
+        Purpose::Client => vec![KeyUsage::client_auth()],
+        Purpose::Server => vec![KeyUsage::server_auth()],
+        Purpose::ClientAndServer => vec![KeyUsage::client_auth(), KeyUsage::server_auth()],
+        // `required` would ask it of the intermediate too, which has none.
+        Purpose::Other | Purpose::Issuing => vec![KeyUsage::required_if_present(&[0x2b, 6, 1, 5, 5, 7, 3, 9])],
+    }
+}
+
+fn verify(specimen: &Specimen, usage: KeyUsage) -> Result<(), Error> {
     let chain = &specimen.chain;
     let (leaf, root) = (CertificateDer::from(specimen.der.as_slice()), CertificateDer::from(chain.certificates.last().unwrap().as_slice()));
     let between: Vec<_> = chain.certificates[..chain.certificates.len() - 1].iter().map(|c| CertificateDer::from(c.as_slice())).collect();
-    let usage = match purpose {
-        Purpose::Client => KeyUsage::client_auth(),
-        Purpose::Server => KeyUsage::server_auth(),
-        // `required` would ask it of the intermediate too, which has none.
-        Purpose::Other | Purpose::Issuing => KeyUsage::required_if_present(&[0x2b, 6, 1, 5, 5, 7, 3, 9]),
-    };
     let crls: Vec<_> =
         chain.crls.iter().map(|crl| BorrowedCertRevocationList::from_der(crl).map(CertRevocationList::from)).collect::<Result<_, _>>()?;
     let crls: Vec<_> = crls.iter().collect();

@@ -86,15 +86,18 @@ func judgeCertificate(der []byte, s specimen, issuers []*x509.Certificate) (stri
 	for _, c := range issuers[:len(issuers)-1] {
 		between.AddCert(c)
 	}
-	usage := map[string]x509.ExtKeyUsage{"client": x509.ExtKeyUsageClientAuth, "server": x509.ExtKeyUsageServerAuth}
-	wanted, known := usage[s.Purpose]
+	client, server := x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth
+	usages := map[string][]x509.ExtKeyUsage{"client": {client}, "server": {server}, "client-and-server": {client, server}}
+	wanted, known := usages[s.Purpose]
 	if !known {
-		wanted = x509.ExtKeyUsageAny
+		wanted = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
 	}
-	options := x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{wanted}}
-	chains, err := leaf.Verify(options)
-	if err != nil {
-		return "", err
+	var chains [][]*x509.Certificate
+	for _, usage := range wanted {
+		options := x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage}}
+		if chains, err = leaf.Verify(options); err != nil {
+			return "", err
+		}
 	}
 	// Go leaves revocation to its callers: each certificate of the chain is looked up in its issuer's CRL.
 	for i, c := range chains[0] {

@@ -1,7 +1,7 @@
-// java -Dcom.sun.security.enableCRLDP=true Judge.java FILE
+// java -Dcom.sun.security.enableCRLDP=true -Djdk.net.hosts.file=HOSTS Judge.java FILE
 //
 // Validates each chain of FILE under PKIX, with CRLs that the validator fetches from the certificates' own distribution points:
-// this program serves them there, so the port of those URLs must be free. A line of FILE: name, kind, file, issuers, CRLs, with
+// this program serves them on port 80 of 127.0.0.1, where HOSTS leads the names of those URLs. A line of FILE: name, kind, file, issuers, CRLs, with
 // tabs between and commas within. Prints a line for each: name, tab, "accepted", "revoked" or "refused", tab, the words.
 
 import com.sun.net.httpserver.HttpServer;
@@ -29,14 +29,14 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 class Judge {
-    static final Pattern CRL_URL = Pattern.compile("http://127\\.0\\.0\\.1:14002(/a/[a-z0-9-]+/crl/[0-9]+\\.crl)");
+    static final Pattern CRL_URL = Pattern.compile("http://status\\.example\\.com(/a/[a-z0-9-]+/crl/[0-9]+\\.crl)");
     /** The CRL behind each path, for the chain that is being judged. */
     static final Map<String, byte[]> served = new HashMap<>();
     static CertificateFactory factory;
 
     public static void main(String[] args) throws Exception {
         factory = CertificateFactory.getInstance("X.509");
-        HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", 14002), 0);
+        HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", 80), 0);
         server.createContext("/", exchange -> {
             byte[] crl = served.get(exchange.getRequestURI().getPath());
             exchange.sendResponseHeaders(crl == null ? 404 : 200, crl == null ? -1 : crl.length);

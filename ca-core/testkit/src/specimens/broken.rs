@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ca_core::pki::ocsp::CertStatus;
 use ca_core::pki::{KeyAlgorithm, Timestamp};
-use ca_core::profile::build_leaf;
+use ca_core::profile::{LeafContent, build_leaf};
 use der::asn1::{Any, OctetString};
 use der::{Decode as _, Encode as _, Tag, Tagged as _};
 
@@ -79,7 +79,7 @@ impl Maker<'_> {
 
         // RFC 5280 §6.1.4 (k): the certificate above is no CA's.
         let mut parent = self.hierarchy.client(self.stranger);
-        parent.subject_cn = Some("a.demo.test".to_owned());
+        parent.content = LeafContent::Client { common_name: Some("a.demo.test".to_owned()), names: parent.content.names() };
         let parent = issuing.key.seal(&build_leaf(&parent, &issuing.issuer).unwrap());
         let mut below = Tbs::of(&tbs);
         below.fields[3] = Any::from_der(ca_core::pki::Certificate::from_der(&parent).unwrap().subject_der()).unwrap();

@@ -4,21 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::model::{AuthorityName, RevocationReason, StatusUrls};
-use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp};
-use ca_core::policy::NamePattern;
+use ca_core::pki::{AltName, Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp};
 use ca_core::profile::{
-    CaSubject, CrossRequest, IntermediateRequest, Issuer, LeafRequest, LeafShape, RootRequest, build_cross, build_intermediate, build_leaf,
-    build_root, lint_cross, lint_intermediate, lint_leaf, lint_root,
+    CaSubject, CrossRequest, IntermediateRequest, Issuer, LeafContent, LeafRequest, LeafShape, Revocation, RootRequest, build_cross,
+    build_intermediate, build_leaf, build_root, lint_cross, lint_intermediate, lint_leaf, lint_root,
 };
+use const_oid::ObjectIdentifier;
 
+use super::content::{content, permitted};
 use super::{Chain, Key, Kind, Purpose, Specimen, status};
 use crate::SeededRng;
 
 /// Where the specimens say that their issuers' files and status are.
-const BASE: &str = "http://127.0.0.1:14002";
+const BASE: &str = "http://status.example.com";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SKEW: Duration = Duration::from_secs(60);
-/// What the issuing authorities may issue for.
+/// A certificate policy of nobody's.
+const POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.55555.1.1");
+/// What the authority of clients, servers and responders may issue for.
 const PERMITTED: [&str; 4] = ["dns:*.demo.test", "dns:a.*.bank.test", "ip:127.0.0.0/8", "ip:fd00::/8"];
 
 /// A CA with its key and its current CRL.
@@ -52,7 +55,7 @@ impl Authority {
     /// A root's, self-signed.
     fn root(name: &str, common_name: &str, key: Key, now: Timestamp) -> Self {
         let request = RootRequest {
-            subject: subject(Some("GB"), common_name),
+            subject: subject(common_name),
             serial: serial(),
             not_before: now.minus(DAY),
             not_after: now.plus(DAY * 365 * 25),
@@ -66,15 +69,15 @@ impl Authority {
     }
 
     /// An issuing authority below this root.
-    fn intermediate(&self, name: &str, common_name: &str, key: Key, now: Timestamp) -> Self {
+    fn intermediate(&self, name: &str, common_name: &str, permitted: &[&str], key: Key, now: Timestamp) -> Self {
         let request = IntermediateRequest {
-            subject: subject(None, common_name),
+            subject: subject(common_name),
             serial: serial(),
             not_before: now.minus(DAY),
             not_after: now.plus(DAY * 365 * 5),
             public_key: key.public().clone(),
             urls: self.urls.clone(),
-            permitted: permitted(),
+            permitted: permitted.iter().map(|pattern| pattern.parse().unwrap()).collect(),
         };
         let tbs = build_intermediate(&request, &self.issuer).unwrap();
         assert_eq!(lint_intermediate(&tbs, &request, &self.issuer), Ok(()));
@@ -96,27 +99,39 @@ pub(super) struct Hierarchy {
     pub(super) now: Timestamp,
     pub(super) root: Authority,
     pub(super) issuing: Authority,
+    /// Each shape that is bound to an authority has one of its own.
+    bound: Vec<(LeafShape, Authority)>,
 }
 
 impl Hierarchy {
     pub(super) fn new(name: &str, algorithm: KeyAlgorithm, now: Timestamp) -> Self {
         let root = Authority::root(&format!("{name}/root"), &format!("Demo Root {name}"), Key::generate(algorithm), now);
         let common_name = format!("Demo Issuing {name}");
-        let issuing = root.intermediate(&format!("{name}/issuing"), &common_name, Key::generate(algorithm), now);
-        Self { name: name.to_owned(), algorithm, now, root, issuing }
+        let issuing = root.intermediate(&format!("{name}/issuing"), &common_name, &PERMITTED, Key::generate(algorithm), now);
+        let authority = |shape: LeafShape| {
+            let (path, common_name) = (format!("{name}/issuing-{}", shape.as_str()), format!("Demo Issuing {name} {}", shape.as_str()));
+            (shape, root.intermediate(&path, &common_name, permitted(shape), Key::generate(algorithm), now))
+        };
+        let bound = LeafShape::ALL.into_iter().filter(|shape| *shape != LeafShape::Ocsp).map(authority).collect();
+        Self { name: name.to_owned(), algorithm, now, root, issuing, bound }
     }
 
     /// The authorities' own certificates.
     pub(super) fn authorities(&self, all: &mut Vec<Specimen>) {
-        for (profile, authority) in [("root", &self.root), ("intermediate", &self.issuing)] {
+        let mut push = |variant: String, profile: &'static str, authority: &Authority| {
             all.push(Specimen {
-                name: format!("{}/{profile}", self.name),
+                name: format!("{}/{variant}", self.name),
                 profile,
                 key: self.algorithm,
                 der: authority.issuer.certificate().der().to_vec(),
                 chain: Arc::clone(&self.root.chain),
                 kind: Kind::Certificate { purpose: Purpose::Issuing, is_revoked: false },
             });
+        };
+        push("root".to_owned(), "root", &self.root);
+        push("intermediate".to_owned(), "intermediate", &self.issuing);
+        for (shape, authority) in &self.bound {
+            push(format!("intermediate-{}", shape.as_str()), "intermediate", authority);
         }
     }
 
@@ -128,7 +143,7 @@ impl Hierarchy {
             not_before: self.now.minus(DAY),
             not_after: self.now.plus(DAY * 365),
             urls: self.root.urls.clone(),
-            permitted: permitted(),
+            permitted: PERMITTED.iter().map(|pattern| pattern.parse().unwrap()).collect(),
             path_len: 1,
         };
         let tbs = build_cross(&request, &self.root.issuer).unwrap();
@@ -158,33 +173,47 @@ impl Hierarchy {
         });
     }
 
-    /// Every profile with every key.
+    /// Every profile with every key, and with the first of them what else a profile may say.
     pub(super) fn leaves(&self, subjects: &[Key], all: &mut Vec<Specimen>) {
-        for key in subjects {
-            for (variant, purpose, request) in requests(&self.issuing.urls, key.public(), self.now) {
-                self.push(&variant, purpose, key, &request, false, all);
+        for (i, key) in subjects.iter().enumerate() {
+            for (shape, authority) in self.bound.iter().filter(|(shape, _)| shape.takes_key(key.algorithm())) {
+                let variants = variants(*shape, &authority.urls, key.public(), self.now);
+                let is_first = i == subjects.iter().position(|key| shape.takes_key(key.algorithm())).unwrap();
+                for (variant, request) in variants.into_iter().take(if is_first { 3 } else { 1 }) {
+                    self.push(&variant, authority, key, &request, false, all);
+                }
             }
+            self.push("ocsp", &self.issuing, key, &responder(&self.issuing.urls, key.public(), self.now), false, all);
+        }
+        let key = &subjects[0];
+        for (variant, request) in requests(&self.issuing.urls, key.public(), self.now) {
+            self.push(variant, &self.issuing, key, &request, false, all);
         }
         // One that the current CRL lists.
-        let (_, purpose, request) = requests(&self.issuing.urls, subjects[0].public(), self.now).remove(0);
         let (serial, _) = self.issuing.revoked[1];
-        self.push("client-revoked", purpose, &subjects[0], &LeafRequest { serial, ..request }, true, all);
+        self.push("client-revoked", &self.issuing, key, &LeafRequest { serial, ..self.client(key) }, true, all);
     }
 
-    fn push(&self, variant: &str, purpose: Purpose, key: &Key, request: &LeafRequest, is_revoked: bool, all: &mut Vec<Specimen>) {
+    fn push(&self, variant: &str, authority: &Authority, key: &Key, request: &LeafRequest, is_revoked: bool, all: &mut Vec<Specimen>) {
+        let purpose = match request.shape() {
+            LeafShape::Client | LeafShape::Kubernetes | LeafShape::Brcac => Purpose::Client,
+            LeafShape::Server => Purpose::Server,
+            LeafShape::Spiffe | LeafShape::Obwac => Purpose::ClientAndServer,
+            LeafShape::Obseal | LeafShape::Ocsp => Purpose::Other,
+        };
         all.push(Specimen {
             name: format!("{}/{variant}-{}", self.name, key.algorithm()),
-            profile: request.shape.as_str(),
+            profile: request.shape().as_str(),
             key: key.algorithm(),
-            der: self.issuing.issue(request),
-            chain: Arc::clone(&self.issuing.chain),
+            der: authority.issue(request),
+            chain: Arc::clone(&authority.chain),
             kind: Kind::Certificate { purpose, is_revoked },
         });
     }
 
     /// A client's certificate as it was asked for, for what is to be broken.
     pub(super) fn client(&self, key: &Key) -> LeafRequest {
-        requests(&self.issuing.urls, key.public(), self.now).remove(0).2
+        requests(&self.issuing.urls, key.public(), self.now).remove(0).1
     }
 
     /// A delegated responder's certificate.
@@ -205,56 +234,60 @@ impl Partner {
     pub(super) fn new(now: Timestamp) -> Self {
         let key = || Key::generate(KeyAlgorithm::P256);
         let root = Authority::root("partner/root", "Partner Root", key(), now);
-        let issuing = root.intermediate("partner/issuing", "Partner Issuing", key(), now);
+        let issuing = root.intermediate("partner/issuing", "Partner Issuing", &PERMITTED, key(), now);
         let leaf = key();
-        let client = issuing.issue(&requests(&issuing.urls, leaf.public(), now).remove(0).2);
+        let client = issuing.issue(&requests(&issuing.urls, leaf.public(), now).remove(0).1);
         Self { root, issuing, leaf, client }
     }
 }
 
-/// Each shape that a subscriber, a server or a responder gets, and the variants of its names; the first is a client's.
-fn requests(urls: &StatusUrls, key: &PublicKey, now: Timestamp) -> Vec<(String, Purpose, LeafRequest)> {
-    let leaf = |shape: LeafShape, names: &[&str], subject_cn: Option<&str>| LeafRequest {
-        shape,
-        serial: serial(),
-        not_before: now.minus(SKEW),
-        not_after: now.plus(DAY * 30),
-        identifiers: names.iter().map(|name| Identifier::from_text(name).unwrap()).collect(),
-        subject_cn: subject_cn.map(str::to_owned),
-        public_key: key.clone(),
-        urls: urls.clone(),
+/// A shape with all that it may say, with the least, and without revocation.
+fn variants(shape: LeafShape, urls: &StatusUrls, key: &PublicKey, now: Timestamp) -> [(String, LeafRequest); 3] {
+    let name = |suffix: &str| format!("{}{suffix}", shape.as_str());
+    let full = LeafRequest { policies: vec![POLICY], ..leaf(content(shape, true), urls, key, now) };
+    let least = leaf(content(shape, false), urls, key, now);
+    let revocation = Revocation::NotAvailable { issuer: urls.issuer.clone() };
+    [(name(""), full), (name("-least"), least.clone()), (name("-no-rev-avail"), LeafRequest { revocation, ..least })]
+}
+
+/// Names of clients and servers in their variants; the first is a client's.
+fn requests(urls: &StatusUrls, key: &PublicKey, now: Timestamp) -> Vec<(&'static str, LeafRequest)> {
+    let identifiers = |names: &[&str]| names.iter().map(|name| Identifier::from_text(name).unwrap()).collect::<Vec<_>>();
+    let client = |names: &[&str]| {
+        let names = identifiers(names).into_iter().map(AltName::from).collect();
+        leaf(LeafContent::Client { common_name: None, names }, urls, key, now)
+    };
+    let server = |names: &[&str], common_name: Option<&str>| {
+        let common_name = common_name.map(str::to_owned);
+        leaf(LeafContent::Server { common_name, names: identifiers(names) }, urls, key, now)
     };
     let names = ["b.demo.test", "a.demo.test", "127.0.0.1", "fd00::7"];
     vec![
-        ("client".to_owned(), Purpose::Client, leaf(LeafShape::Client, &names, None)),
-        ("client-cn".to_owned(), Purpose::Client, leaf(LeafShape::Client, &names, Some("a.demo.test"))),
-        ("client-ip".to_owned(), Purpose::Client, leaf(LeafShape::Client, &["127.0.0.1"], None)),
-        ("server".to_owned(), Purpose::Server, leaf(LeafShape::Server, &names, None)),
-        ("server-cn".to_owned(), Purpose::Server, leaf(LeafShape::Server, &names, Some("b.demo.test"))),
-        ("server-wildcard".to_owned(), Purpose::Server, leaf(LeafShape::Server, &["*.demo.test"], None)),
-        ("ocsp".to_owned(), Purpose::Other, responder(urls, key, now)),
+        ("client-names", client(&names)),
+        ("client-ip", client(&["127.0.0.1"])),
+        ("server-names", server(&names, Some("b.demo.test"))),
+        ("server-wildcard", server(&["*.demo.test"], None)),
     ]
 }
 
-fn responder(urls: &StatusUrls, key: &PublicKey, now: Timestamp) -> LeafRequest {
+fn leaf(content: LeafContent, urls: &StatusUrls, key: &PublicKey, now: Timestamp) -> LeafRequest {
     LeafRequest {
-        shape: LeafShape::Ocsp,
         serial: serial(),
         not_before: now.minus(SKEW),
-        not_after: now.plus(DAY * 7),
-        identifiers: Vec::new(),
-        subject_cn: Some("Demo OCSP 1".to_owned()),
+        not_after: now.plus(DAY * 30),
         public_key: key.clone(),
-        urls: urls.clone(),
+        content,
+        policies: Vec::new(),
+        revocation: Revocation::Published(urls.clone()),
     }
 }
 
-fn subject(country: Option<&str>, common_name: &str) -> CaSubject {
-    CaSubject { country: country.map(str::to_owned), organization: "Démo, Ltd".to_owned(), common_name: common_name.to_owned() }
+fn responder(urls: &StatusUrls, key: &PublicKey, now: Timestamp) -> LeafRequest {
+    LeafRequest { not_after: now.plus(DAY * 7), ..leaf(content(LeafShape::Ocsp, false), urls, key, now) }
 }
 
-fn permitted() -> Vec<NamePattern> {
-    PERMITTED.iter().map(|pattern| pattern.parse().unwrap()).collect()
+fn subject(common_name: &str) -> CaSubject {
+    CaSubject { country: Some("GB".to_owned()), organization: "Démo, Ltd".to_owned(), common_name: common_name.to_owned() }
 }
 
 fn urls(authority: &str) -> StatusUrls {
