@@ -91,7 +91,11 @@ fn requests(put: &dyn Fn(&str, &str, &[u8])) {
     put("jws", "new-order", acme::by_account(&key, &account, "/acme/new-order", &payload).as_bytes());
     put("jws", "finalize", acme::finalize(&key, &account, &order, &key.csr(&["a.demo.test"], None)).as_bytes());
     put("jws", "key-change", acme::key_change(&key, &other, &account).as_bytes());
-    put("jws", "signed-by-jwk", key.jws(serde_json::json!({ "jwk": key.jwk(), "url": acme::BASE, "nonce": "bm9uY2U" }), &payload).as_bytes());
+    put(
+        "jws",
+        "signed-by-jwk",
+        key.jws(serde_json::json!({ "jwk": key.jwk(), "url": acme::BASE, "nonce": "bm9uY2U" }), &payload).as_bytes(),
+    );
 }
 
 /// What people write and sign.

@@ -8,9 +8,10 @@ pub(super) const fn permitted(shape: LeafShape) -> &'static [&'static str] {
     match shape {
         LeafShape::Client => &["dns:*.example.com", "ip:10.0.0.0/8", "uri:https://example.com/*", "email:*@example.com"],
         LeafShape::Spiffe => &["dns:*.example.com", "uri:spiffe://example.com/ns/*"],
-        LeafShape::Server | LeafShape::Kubernetes | LeafShape::Obwac | LeafShape::Obseal | LeafShape::Brcac | LeafShape::Ocsp => {
-            &["dns:*.example.com"]
-        }
+        // Java and GnuTLS hold the common name of a certificate without dNSName to the dNSName constraints.
+        LeafShape::Kubernetes => &["dns:*.example.com", "dns:payments"],
+        LeafShape::Obwac | LeafShape::Obseal => &["dns:*.example.com", "dns:0015800001hqqrzaax"],
+        LeafShape::Server | LeafShape::Brcac | LeafShape::Ocsp => &["dns:*.example.com"],
     }
 }
 
