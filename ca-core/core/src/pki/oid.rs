@@ -43,6 +43,8 @@ oids! {
     CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
     OCSP_SIGNING = "1.3.6.1.5.5.7.3.9";
     OCSP_NOCHECK = "1.3.6.1.5.5.7.48.1.5";
+    // RFC 8737 §6.1.
+    ACME_IDENTIFIER = "1.3.6.1.5.5.7.1.31";
     // RFC 2985 §5.4.2.
     EXTENSION_REQUEST = "1.2.840.113549.1.9.14";
     // RFC 2985 §5.4.1.

@@ -3,6 +3,7 @@
 //! A [`Policy`] is only ever made from bytes whose quorum was verified (see [`crate::ceremony`]). Site configuration
 //! may narrow what it allows, never widen it.
 
+mod challenge;
 mod diff;
 mod pattern;
 
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use challenge::{ChallengeZone, zone_of};
 pub use diff::{PolicyChange, policy_changes};
 pub use pattern::{NamePattern, PatternError};
 
@@ -49,6 +51,9 @@ pub struct AuthorityPolicy {
     /// The CA's own certificates, issued unprompted for exactly these names and keys.
     #[serde(rename = "own", default)]
     pub own: Vec<OwnCertificate>,
+    /// Zones in which challenges prove identifiers that no grant covers; none: there are none.
+    #[serde(rename = "challenge", default, skip_serializing_if = "Vec::is_empty")]
+    pub challenge_zones: Vec<ChallengeZone>,
     /// How its key must be unlocked where a worker runs; none: as the site chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlock: Option<Unlock>,
@@ -177,6 +182,9 @@ impl Policy {
                 return invalid(format!(
                     "authority `{name}`: crl_validity must be at least twice crl_interval, so that one missed CRL locks nobody out"
                 ));
+            }
+            if let Err(reason) = challenge::check(authority) {
+                return invalid(format!("authority `{name}`: {reason}"));
             }
             for (profile, bounds) in &authority.profiles {
                 if !matches!(bounds.shape.as_str(), "client" | "server") {
