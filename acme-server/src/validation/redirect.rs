@@ -47,7 +47,8 @@ impl Target {
         let uri: Uri = location.parse().map_err(|_| refused("its Location is not a URL"))?;
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let (tls, authority) = match (uri.scheme_str(), uri.authority()) {
-            (None, None) if location.starts_with('/') => return Ok(Self { path, ..self.clone() }),
+            // Two slashes would name another server (RFC 3986 §4.2).
+            (None, None) if location.starts_with('/') && !location.starts_with("//") => return Ok(Self { path, ..self.clone() }),
             (Some("http"), Some(authority)) => (false, authority),
             (Some("https"), Some(authority)) => (true, authority),
             _ => return Err(refused("its Location is neither http nor https nor an absolute path")),
