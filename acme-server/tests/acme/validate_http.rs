@@ -108,8 +108,8 @@ async fn lesson_09_redirects_are_followed_within_bounds() {
     check(format!("http://elsewhere.test:{}/x", other.port), "unauthorized", "only the ports 80 and 443").await;
     assert_eq!(other.heads(), Vec::<String>::new(), "nobody came");
     check(format!("http://127.0.0.1:{port}/x"), "unauthorized", "an address instead of a name").await;
-    check(format!("http://inside.test:{port}/x"), "unauthorized", "127.0.0.66 is loopback").await;
-    check("https://metadata.test/latest".to_owned(), "unauthorized", "169.254.169.254 is a metadata service").await;
+    check(format!("http://inside.test:{port}/x"), "unauthorized", "127.0.0.66 is a loopback").await;
+    check("https://metadata.test/latest".to_owned(), "unauthorized", "169.254.169.254 is a metadata service's").await;
     check("ftp://elsewhere.test/".to_owned(), "unauthorized", "neither http nor https").await;
     scene.web.page("/loop", Page::redirect("/loop"));
     check("/loop".to_owned(), "connection", "more than 10 redirects").await;
@@ -141,7 +141,7 @@ async fn lesson_10_a_name_is_resolved_once_and_the_guard_judges_the_socket() {
     // Now the other way round: the guard sees what the socket would connect to.
     let open = account.open("r.dmz.test", Http01).await;
     scene.serve(&open, Page::ok(&open.proof));
-    account.fails(&open, "unauthorized", "127.0.0.66 is loopback").await;
+    account.fails(&open, "unauthorized", "127.0.0.66 is a loopback").await;
     // Of several addresses only those that are allowed are used.
     scene.site.dns.address("both.dmz.test", &[[127, 0, 0, 66], [127, 0, 0, 1]]);
     let open = account.open("both.dmz.test", Http01).await;
@@ -155,7 +155,7 @@ async fn lesson_35_an_address_as_identifier_passes_the_same_guard() {
     let scene = Scene::new().await;
     let account = scene.site.world.account().await;
     let open = account.open("127.0.0.66", Http01).await;
-    account.fails(&open, "unauthorized", "127.0.0.66 is loopback").await;
+    account.fails(&open, "unauthorized", "127.0.0.66 is a loopback").await;
     let open = account.open("127.0.0.1", Http01).await;
     scene.serve(&open, Page::ok(&open.proof));
     account.succeeds(&open).await;
@@ -200,6 +200,6 @@ async fn a12_a_validation_is_tried_several_times() {
     // A refusal of this CA's own is not tried again.
     site.dns.address("z.dmz.test", &[[10, 0, 0, 1]]);
     let open = account.open("z.dmz.test", Http01).await;
-    account.fails(&open, "unauthorized", "10.0.0.1 is private").await;
+    account.fails(&open, "unauthorized", "10.0.0.1 is a private-use").await;
     assert_eq!(site.world.state().records.last().unwrap().attempt, 1);
 }

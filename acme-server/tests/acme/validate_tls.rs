@@ -144,7 +144,7 @@ async fn a12_tls_alpn_01_proves_an_address_by_its_reverse_name() {
     assert_eq!(scene.server.asked.lock().unwrap().as_slice(), [Some("1.0.0.127.in-addr.arpa".to_owned())]);
     // Lesson 35: the guard is the same.
     let open = account.open("127.0.0.66", TlsAlpn01).await;
-    account.fails(&open, "unauthorized", "127.0.0.66 is loopback").await;
+    account.fails(&open, "unauthorized", "127.0.0.66 is a loopback").await;
 }
 
 #[tokio::test]

@@ -44,9 +44,7 @@ pub fn prove(
         } else {
             Proof::Challenged(Box::new(validated(identifier, account, rules, validations, now)?.clone()))
         };
-        if !rules.permits(identifier) {
-            return Err(rejected(identifier, "is outside the authority's policy"));
-        }
+        rules.judge(identifier).map_err(|refusal| rejected(identifier, &refusal.to_string()))?;
         proofs.insert(identifier.clone(), proof);
     }
     Ok(proofs)

@@ -68,7 +68,7 @@ pub(super) fn check(authority: &AuthorityPolicy) -> Result<(), String> {
         }
         if let Some(name) = zone.names.iter().find(|n| !zone.methods.iter().any(|m| may_prove(*m, n))) {
             return wrong(format!(
-                "none of its methods can prove `{name}` (hint: a wildcard needs dns-01, an address http-01 or tls-alpn-01)"
+                "none of its methods can prove `{name}` (hint: a wildcard needs dns-01, an address http-01 or tls-alpn-01; a URI or a mailbox has no challenge)"
             ));
         }
         if let Some(name) = zone.caa.iter().find(|n| n.is_wildcard()) {
@@ -84,6 +84,7 @@ fn may_prove(method: ChallengeMethod, pattern: &NamePattern) -> bool {
         NamePattern::Dns(_) => true,
         NamePattern::DnsWildcard(_) => method == ChallengeMethod::Dns01,
         NamePattern::Ip(..) => method != ChallengeMethod::Dns01,
+        NamePattern::Uri(_) | NamePattern::Email(..) => false,
     }
 }
 

@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::policy::special_block;
+
 /// A text that is not a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a network: ADDRESS or ADDRESS/BITS, with no bits set behind the prefix")]
@@ -37,9 +39,8 @@ impl Network {
         Self { address: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), bits }
     }
 
-    const fn v6(groups: [u16; 8], bits: u8) -> Self {
-        let [a, b, c, d, e, f, g, h] = groups;
-        Self { address: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h)), bits }
+    const fn v6(first: u16, bits: u8) -> Self {
+        Self { address: IpAddr::V6(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0)), bits }
     }
 
     fn is_within(&self, outer: &Self) -> bool {
@@ -92,66 +93,28 @@ impl fmt::Display for Network {
     }
 }
 
-/// A block of special purpose.
-struct Special {
-    network: Network,
-    what: &'static str,
-    /// Whether a configured network may open it.
-    opens: bool,
-}
+/// Services of cloud hosts that hand out secrets to who asks from the host: only an entry for the address itself opens one.
+const METADATA: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
 
-const fn special(network: Network, what: &'static str) -> Special {
-    Special { network, what, opens: true }
-}
-
-const fn never(network: Network, what: &'static str) -> Special {
-    Special { network, what, opens: false }
-}
-
-/// The IANA special-purpose registries (RFC 6890 and its updates), and services of cloud hosts that hand out secrets.
-/// The narrower block comes first.
-const SPECIAL: [Special; 33] = [
-    special(Network::v4(169, 254, 169, 254, 32), "a metadata service"),
-    special(Network::v4(100, 100, 100, 200, 32), "a metadata service"),
-    special(Network::v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), "a metadata service"),
-    never(Network::v4(0, 0, 0, 0, 8), "this host"),
-    special(Network::v4(10, 0, 0, 0, 8), "private"),
-    special(Network::v4(100, 64, 0, 0, 10), "shared by carriers"),
-    special(Network::v4(127, 0, 0, 0, 8), "loopback"),
-    special(Network::v4(169, 254, 0, 0, 16), "link-local"),
-    special(Network::v4(172, 16, 0, 0, 12), "private"),
-    special(Network::v4(192, 0, 0, 0, 24), "of protocols"),
-    special(Network::v4(192, 0, 2, 0, 24), "for documentation"),
-    special(Network::v4(192, 88, 99, 0, 24), "a 6to4 relay"),
-    special(Network::v4(192, 168, 0, 0, 16), "private"),
-    special(Network::v4(198, 18, 0, 0, 15), "for benchmarks"),
-    special(Network::v4(198, 51, 100, 0, 24), "for documentation"),
-    special(Network::v4(203, 0, 113, 0, 24), "for documentation"),
-    never(Network::v4(224, 0, 0, 0, 4), "multicast"),
-    never(Network::v4(240, 0, 0, 0, 4), "reserved"),
-    never(Network::v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "this host"),
-    special(Network::v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "loopback"),
-    special(Network::v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96), "translated from IPv4"),
-    special(Network::v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), "translated from IPv4"),
-    never(Network::v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), "discarded"),
-    special(Network::v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "for documentation"),
-    special(Network::v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "of protocols"),
-    special(Network::v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), "a 6to4 tunnel"),
-    special(Network::v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), "for documentation"),
-    special(Network::v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), "of segment routing"),
-    special(Network::v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), "private"),
-    special(Network::v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "link-local"),
-    special(Network::v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), "site-local"),
-    never(Network::v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast"),
-    never(Network::v6([0, 0, 0, 0, 0, 0, 0, 0], 96), "an old form of IPv4"),
+/// Where no server is: this host and its network, multicast and reserved, discarded.
+const NOWHERE: [Network; 5] = [
+    Network::v4(0, 0, 0, 0, 8),
+    Network::v4(224, 0, 0, 0, 3),
+    Network::v6(0, 128),
+    Network::v6(0x100, 63),
+    Network::v6(0xff00, 8),
 ];
 
 /// The addresses in use on the public Internet (RFC 4291 §2.4: 2000::/3 is what is given out).
-const GLOBAL_V6: Network = Network::v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
+const GLOBAL_V6: Network = Network::v6(0x2000, 3);
 
 /// An address that validation must not connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{address} is {what}, which this CA does not connect to (hint: the CA's operators open networks by validation.networks)")]
+#[error("{address} is {what} address, which this CA does not connect to (hint: the CA's operators open networks by validation.networks)")]
 pub struct AddressRefused {
     /// The address.
     pub address: IpAddr,
@@ -180,15 +143,20 @@ impl AddressGuard {
         // An IPv4 address in IPv6 clothes is judged as what it is.
         let address = address.to_canonical();
         let refused = |what| Err(AddressRefused { address, what });
-        let opened = |block: Option<&Network>| {
-            self.networks.iter().any(|network| network.contains(address) && block.is_none_or(|block| network.is_within(block)))
+        let opened = |block: Option<Network>| {
+            self.networks.iter().any(|network| network.contains(address) && block.is_none_or(|block| network.is_within(&block)))
         };
-        match SPECIAL.iter().find(|special| special.network.contains(address)) {
-            Some(special) if special.opens && opened(Some(&special.network)) => Ok(()),
-            Some(special) => refused(special.what),
-            None if address.is_ipv6() && !GLOBAL_V6.contains(address) => refused("not in use"),
+        if METADATA.contains(&address) {
+            let alone = Network { address, bits: if address.is_ipv4() { 32 } else { 128 } };
+            return if opened(Some(alone)) { Ok(()) } else { refused("a metadata service's") };
+        }
+        match special_block(address) {
+            Some(block) if NOWHERE.iter().any(|nowhere| nowhere.contains(address)) => refused(block.purpose),
+            Some(block) if opened(Some(Network { address: block.network, bits: block.bits })) => Ok(()),
+            Some(block) => refused(block.purpose),
+            None if address.is_ipv6() && !GLOBAL_V6.contains(address) => refused("an unassigned"),
             None if self.public || opened(None) => Ok(()),
-            None => refused("outside the networks that are open"),
+            None => refused("not an opened"),
         }
     }
 }
@@ -210,35 +178,35 @@ mod tests {
     fn lesson_09_special_addresses_are_refused_unless_a_network_opens_them() {
         let plain = guard(&[], true);
         for (address, what) in [
-            ("127.0.0.1", "loopback"),
-            ("127.255.255.255", "loopback"),
-            ("::1", "loopback"),
-            ("0.0.0.0", "this host"),
-            ("::", "this host"),
-            ("10.0.0.1", "private"),
-            ("172.31.255.255", "private"),
-            ("192.168.0.1", "private"),
-            ("fd12::1", "private"),
-            ("169.254.1.1", "link-local"),
-            ("fe80::1", "link-local"),
-            ("169.254.169.254", "a metadata service"),
-            ("fd00:ec2::254", "a metadata service"),
-            ("100.64.0.1", "shared by carriers"),
-            ("224.0.0.1", "multicast"),
-            ("ff02::1", "multicast"),
-            ("255.255.255.255", "reserved"),
-            ("198.18.0.1", "for benchmarks"),
-            ("2001:db8::1", "for documentation"),
-            ("2002:7f00:1::", "a 6to4 tunnel"),
-            ("64:ff9b::7f00:1", "translated from IPv4"),
-            ("::7f00:1", "an old form of IPv4"),
-            ("4000::1", "not in use"),
+            ("127.0.0.1", "a loopback (RFC 1122)"),
+            ("127.255.255.255", "a loopback (RFC 1122)"),
+            ("::1", "the loopback (RFC 4291)"),
+            ("0.0.0.0", "the unspecified"),
+            ("::", "the unspecified"),
+            ("10.0.0.1", "a private-use (RFC 1918)"),
+            ("172.31.255.255", "a private-use (RFC 1918)"),
+            ("192.168.0.1", "a private-use (RFC 1918)"),
+            ("fd12::1", "a unique-local (RFC 4193)"),
+            ("169.254.1.1", "a link-local (RFC 3927)"),
+            ("fe80::1", "a link-local (RFC 4291)"),
+            ("169.254.169.254", "a metadata service's"),
+            ("fd00:ec2::254", "a metadata service's"),
+            ("100.64.0.1", "a shared (RFC 6598)"),
+            ("224.0.0.1", "a multicast (RFC 5771)"),
+            ("ff02::1", "a multicast (RFC 4291)"),
+            ("255.255.255.255", "the limited broadcast (RFC 919)"),
+            ("198.18.0.1", "a benchmarking (RFC 2544)"),
+            ("2001:db8::1", "a documentation (RFC 3849)"),
+            ("2002:7f00:1::", "a 6to4 (RFC 3056)"),
+            ("64:ff9b::7f00:1", "a NAT64 (RFC 6052)"),
+            ("::7f00:1", "an IPv4-compatible (RFC 4291)"),
+            ("4000::1", "an unassigned"),
         ] {
             check(&plain, address, Err(what));
         }
         for address in ["8.8.8.8", "172.32.0.1", "11.0.0.1", "2600::1", "2a00::1"] {
             check(&plain, address, Ok(()));
-            check(&guard(&[], false), address, Err("outside the networks that are open"));
+            check(&guard(&[], false), address, Err("not an opened"));
         }
         check(&guard(&["8.8.0.0/16"], false), "8.8.8.8", Ok(()));
     }
@@ -246,8 +214,8 @@ mod tests {
     #[test]
     fn lesson_10_ipv4_in_ipv6_clothes_is_judged_as_ipv4() {
         let plain = guard(&[], true);
-        check(&plain, "::ffff:127.0.0.1", Err("loopback"));
-        check(&plain, "::ffff:169.254.169.254", Err("a metadata service"));
+        check(&plain, "::ffff:127.0.0.1", Err("a loopback (RFC 1122)"));
+        check(&plain, "::ffff:169.254.169.254", Err("a metadata service's"));
         check(&plain, "::ffff:8.8.8.8", Ok(()));
         check(&guard(&["10.1.0.0/16"], false), "::ffff:10.1.2.3", Ok(()));
     }
@@ -256,19 +224,19 @@ mod tests {
     fn a_network_opens_what_lies_inside_one_special_block_only() {
         let private = guard(&["10.1.0.0/16", "fd00::/8"], true);
         check(&private, "10.1.2.3", Ok(()));
-        check(&private, "10.2.0.1", Err("private"));
+        check(&private, "10.2.0.1", Err("a private-use (RFC 1918)"));
         check(&private, "fd00::1", Ok(()));
-        check(&private, "fd00:ec2::254", Err("a metadata service"));
+        check(&private, "fd00:ec2::254", Err("a metadata service's"));
         // Everything opens nothing special.
         let broad = guard(&["0.0.0.0/0", "::/0"], false);
         check(&broad, "8.8.8.8", Ok(()));
-        check(&broad, "127.0.0.1", Err("loopback"));
-        check(&broad, "::1", Err("loopback"));
-        check(&broad, "10.0.0.1", Err("private"));
-        check(&guard(&["169.254.0.0/16"], false), "169.254.169.254", Err("a metadata service"));
+        check(&broad, "127.0.0.1", Err("a loopback (RFC 1122)"));
+        check(&broad, "::1", Err("the loopback (RFC 4291)"));
+        check(&broad, "10.0.0.1", Err("a private-use (RFC 1918)"));
+        check(&guard(&["169.254.0.0/16"], false), "169.254.169.254", Err("a metadata service's"));
         check(&guard(&["169.254.169.254"], false), "169.254.169.254", Ok(()));
         check(&guard(&["127.0.0.0/8"], false), "127.0.0.1", Ok(()));
-        check(&guard(&["224.0.0.0/4"], true), "224.0.0.1", Err("multicast"));
+        check(&guard(&["224.0.0.0/4"], true), "224.0.0.1", Err("a multicast (RFC 5771)"));
     }
 
     #[test]
