@@ -7,8 +7,8 @@ use axum::response::Response;
 use ca_core::evidence::new_order::parse_identifier;
 use ca_core::evidence::proofs::CAA_LONGEST;
 use ca_core::model::{
-    AccountId, Authorization, AuthorizationCommand, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus, Grant,
-    OrderId, ProblemType,
+    AccountId, Authorization, AuthorizationCommand, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus,
+    Grant, OrderId, ProblemType,
 };
 use ca_core::pki::{Identifier, Timestamp};
 use ca_core::policy::{ChallengeZone, zone_of};
@@ -92,9 +92,8 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: Signed
     let grant = server.live_grant(&signed).await?.grant;
     let directories = server.directories();
     let zones = directories.zones(&grant.authority);
-    let new = plan(&server, zones, &grant, &signed.account.id, &identifier, None, now).ok_or_else(|| {
-        Refusal::new(ProblemType::RejectedIdentifier, format!("`{identifier}` is {}", outside(&grant, zones)))
-    })?;
+    let new = plan(&server, zones, &grant, &signed.account.id, &identifier, None, now)
+        .ok_or_else(|| Refusal::new(ProblemType::RejectedIdentifier, format!("`{identifier}` is {}", outside(&grant, zones))))?;
     let mut audit = server.audit(signed.actor(), "authorization.create", new.id.as_str(), new.id.as_str());
     audit.authority = Some(grant.authority.clone());
     audit.detail = json!({ "identifier": identifier });

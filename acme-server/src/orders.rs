@@ -76,7 +76,9 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
     let new = NewOrder { order, authorizations, jws: signed.text };
     let order = match server.store.create_order(&new, &audit).await {
         Ok(order) => order,
-        Err(StoreError::Conflict(reason)) if new.order.replaces.is_some() && reason != TOO_MANY_PENDING => replaces::identical_or_conflict(&server, &new.order).await?,
+        Err(StoreError::Conflict(reason)) if new.order.replaces.is_some() && reason != TOO_MANY_PENDING => {
+            replaces::identical_or_conflict(&server, &new.order).await?
+        }
         Err(error) => return Err(refuse_too_many(error)),
     };
     answer(&server, StatusCode::CREATED, order).await

@@ -5,12 +5,7 @@ use ca_core::validation::{dns_name, dns_value};
 
 use super::{Trace, Validators, problem};
 
-pub(super) async fn validate(
-    validators: &Validators,
-    job: &LeasedValidation,
-    expected: &str,
-    trace: &mut Trace,
-) -> Result<(), Problem> {
+pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, expected: &str, trace: &mut Trace) -> Result<(), Problem> {
     let name = dns_name(&job.identifier)
         .ok_or_else(|| problem(ProblemType::RejectedIdentifier, "an address cannot be proven by dns-01 (RFC 8738 §7)"))?;
     let value = dns_value(expected);

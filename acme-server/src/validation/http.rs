@@ -32,12 +32,7 @@ struct Answer {
     body: Bytes,
 }
 
-pub(super) async fn validate(
-    validators: &Validators,
-    job: &LeasedValidation,
-    expected: &str,
-    trace: &mut Trace,
-) -> Result<(), Problem> {
+pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, expected: &str, trace: &mut Trace) -> Result<(), Problem> {
     let first_port = validators.config.http_port;
     let mut target = Target::of(&job.identifier, first_port, &http_path(&job.token))?;
     for _ in 0..=MAX_REDIRECTS {

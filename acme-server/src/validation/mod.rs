@@ -113,3 +113,29 @@ impl Validators {
 fn problem(kind: ProblemType, detail: impl Into<String>) -> Problem {
     Problem::new(kind, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Lesson 6: no second path to a method's proof that could lose a check.
+    #[test]
+    fn lesson_06_each_method_has_one_validator_called_from_one_place() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut text = String::new();
+        for folder in [source.clone(), source.join("validation")] {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() {
+                    text.push_str(&std::fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        for (validator, method) in [("http", "http-01"), ("dns", "dns-01"), ("tls_alpn", "tls-alpn-01")] {
+            let call = ["=> ", validator, "::validate(self"].concat();
+            assert_eq!(text.matches(&call).count(), 1, "{method}");
+        }
+        let definition = ["pub(super) async fn ", "validate("].concat();
+        assert_eq!(text.matches(&definition).count(), 3);
+    }
+}

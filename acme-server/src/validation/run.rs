@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::evidence::proofs::CAA_LONGEST;
-use ca_core::model::{
-    Actor, LeaseToken, LeasedValidation, Outcome, Problem, ProblemType, ValidationEnd, ValidationRecord, WorkerId,
-};
+use ca_core::model::{Actor, LeaseToken, LeasedValidation, Outcome, Problem, ProblemType, ValidationEnd, ValidationRecord, WorkerId};
 use ca_core::pki::Timestamp;
 use ca_core::policy::zone_of;
 use ca_core::ports::{StoreError, StoreResult};

@@ -17,12 +17,7 @@ use super::{Trace, Validators, problem};
 /// The protocol, exactly (RFC 8737 §6.2; lesson 7).
 const PROTOCOL: &[u8] = b"acme-tls/1";
 
-pub(super) async fn validate(
-    validators: &Validators,
-    job: &LeasedValidation,
-    expected: &str,
-    trace: &mut Trace,
-) -> Result<(), Problem> {
+pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, expected: &str, trace: &mut Trace) -> Result<(), Problem> {
     let addresses: Vec<IpAddr> = match &job.identifier {
         Identifier::Ip(address) => vec![*address],
         Identifier::Dns(name) => validators.resolver.addresses(name.as_str()).await?,

@@ -300,7 +300,8 @@ impl ValidationStore for FakeStore {
         state.authorizations.insert(found.id.clone(), found.clone());
         state.records.push(record.clone());
         state.audit.push(audit.clone());
-        let valid: Vec<_> = state.authorizations.values().filter(|a| a.status == AuthorizationStatus::Valid).map(|a| a.id.clone()).collect();
+        let valid: Vec<_> =
+            state.authorizations.values().filter(|a| a.status == AuthorizationStatus::Valid).map(|a| a.id.clone()).collect();
         for order in state.orders.values_mut().filter(|o| o.status == OrderStatus::Pending && o.authorizations.contains(&found.id)) {
             if found.status == AuthorizationStatus::Invalid {
                 (order.status, order.error) = (OrderStatus::Invalid, record.problem.clone());

@@ -1,7 +1,7 @@
 //! dns-01 and CAA against a name server of the test.
 
-use ca_core::model::ChallengeMethod::{Dns01, Http01};
 use ca_core::model::ChallengeMethod;
+use ca_core::model::ChallengeMethod::{Dns01, Http01};
 use ca_core::validation::dns_value;
 use hickory_resolver::proto::rr::RecordType;
 

@@ -73,7 +73,8 @@ async fn a12_a_body_is_bounded_and_never_echoed() {
     let endless = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}", "6\r\nsecret\r\n".repeat(10_000));
     check(Page::Raw(endless.into_bytes()), "incorrectResponse", "more than 1024 octets").await;
     check(Page::Raw(b"SSH-2.0-secret\r\n".to_vec()), "connection", "whole HTTP answer").await;
-    check(Page::Raw(format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "secret".repeat(10_000)).into_bytes()), "connection", "whole HTTP answer").await;
+    check(Page::Raw(format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "secret".repeat(10_000)).into_bytes()), "connection", "whole HTTP answer")
+        .await;
     check(Page::Raw(b"HTTP/1.1 500 secret\r\n\r\nsecret".to_vec()), "incorrectResponse", "the status 500").await;
     check(Page::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 87\r\n\r\nsecret".to_vec()), "connection", "whole HTTP answer").await;
     // 404, and an empty answer.

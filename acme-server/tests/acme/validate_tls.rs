@@ -189,8 +189,7 @@ async fn lesson_07_the_exact_protocol_and_the_exact_extension() {
 async fn lesson_08_another_accounts_certificate_is_no_proof() {
     let scene = Scene::new().await;
     let other = scene.site.world.account().await;
-    let (account, open) =
-        scene.open(|open| Answer::right("x.dmz.test", &format!("{}.{}", open.token, other.thumbprint()))).await;
+    let (account, open) = scene.open(|open| Answer::right("x.dmz.test", &format!("{}.{}", open.token, other.thumbprint()))).await;
     account.fails(&open, "tls", "not the digest").await;
 }
 

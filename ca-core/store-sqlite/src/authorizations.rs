@@ -158,8 +158,7 @@ impl Tx {
     }
 
     async fn insert_authorization(&mut self, new: &Authorization, now: Timestamp) -> StoreResult<()> {
-        let (id, account, authority, identifier) =
-            (new.id.as_str(), new.account.as_str(), new.authority.as_str(), json(&new.identifier));
+        let (id, account, authority, identifier) = (new.id.as_str(), new.account.as_str(), new.authority.as_str(), json(&new.identifier));
         let (status, expires, now) = (word(&new.status), new.expires.unix(), now.unix());
         match (new.status, new.challenges.is_empty()) {
             (AuthorizationStatus::Valid, true) => {}
@@ -263,10 +262,7 @@ impl Tx {
         if changed.rows_affected() == 0 {
             return conflict(format!("the authorization is {}", word(&authorization.status)));
         }
-        sqlx::query!("DELETE FROM validations WHERE authorization_id = $1", text)
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
+        sqlx::query!("DELETE FROM validations WHERE authorization_id = $1", text).execute(&mut self.connection).await.map_err(from_sqlx)?;
         let order = authorization.order.as_ref().map(OrderId::as_str);
         sqlx::query!(
             "UPDATE orders SET status = 'invalid'

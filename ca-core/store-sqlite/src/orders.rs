@@ -139,10 +139,14 @@ impl Tx {
     async fn attach_authorization(&mut self, order: &Order, position: i64, authorization: &Authorization) -> StoreResult<()> {
         let (id, order_id) = (authorization.id.as_str(), order.id.as_str());
         if authorization.order.is_none() {
-            sqlx::query!("INSERT INTO order_authorizations (authorization_id, order_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", id, order_id)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
+            sqlx::query!(
+                "INSERT INTO order_authorizations (authorization_id, order_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                id,
+                order_id
+            )
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
             return Ok(());
         }
         let (account, authority, identifier) = (order.account.as_str(), order.authority.as_str(), json(&authorization.identifier));

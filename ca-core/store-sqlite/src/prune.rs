@@ -103,7 +103,8 @@ impl Tx {
         .execute(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
-        let gone = [&orders, &requests, &nonces, &crls, &proposals, &authorizations, &validations].map(sqlx::sqlite::SqliteQueryResult::rows_affected);
+        let gone = [&orders, &requests, &nonces, &crls, &proposals, &authorizations, &validations]
+            .map(sqlx::sqlite::SqliteQueryResult::rows_affected);
         Ok(gone.iter().sum())
     }
 }

@@ -208,10 +208,11 @@ impl Tx {
             return Ok(());
         }
         let (status, expires) = (word(&after.status), after.expires.unix());
-        let changed = sqlx::query!("UPDATE authorizations SET status = $2, expires = $3 WHERE id = $1 AND status = 'pending'", id, status, expires)
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
+        let changed =
+            sqlx::query!("UPDATE authorizations SET status = $2, expires = $3 WHERE id = $1 AND status = 'pending'", id, status, expires)
+                .execute(&mut self.connection)
+                .await
+                .map_err(from_sqlx)?;
         if changed.rows_affected() == 0 {
             return conflict("the authorization is not pending");
         }

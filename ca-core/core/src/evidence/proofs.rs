@@ -74,7 +74,10 @@ fn validated<'a>(
             && (zone.caa.is_empty() || (record.caa.is_some() && now.since(record.at) < CAA_LONGEST))
     };
     validations.iter().find(counts).ok_or_else(|| {
-        Refusal::new(ProblemType::Unauthorized, format!("`{identifier}` has no validation that counts under the policy (hint: order again)"))
+        Refusal::new(
+            ProblemType::Unauthorized,
+            format!("`{identifier}` has no validation that counts under the policy (hint: order again)"),
+        )
     })
 }
 

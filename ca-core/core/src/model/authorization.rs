@@ -13,7 +13,6 @@ use crate::ports::Rng;
 
 /// How control of an identifier is shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum ChallengeMethod {
     /// A file served over HTTP (RFC 8555 §8.3).
     #[serde(rename = "http-01")]

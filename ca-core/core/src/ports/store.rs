@@ -330,7 +330,7 @@ impl<T> WorkerStore for T where
         + AdminStore
         + ApprovalStore
         + AcmeStore
-    + ValidationStore
+        + ValidationStore
 {
 }
 

@@ -101,13 +101,8 @@ const METADATA: [IpAddr; 3] = [
 ];
 
 /// Where no server is: this host and its network, multicast and reserved, discarded.
-const NOWHERE: [Network; 5] = [
-    Network::v4(0, 0, 0, 0, 8),
-    Network::v4(224, 0, 0, 0, 3),
-    Network::v6(0, 128),
-    Network::v6(0x100, 63),
-    Network::v6(0xff00, 8),
-];
+const NOWHERE: [Network; 5] =
+    [Network::v4(0, 0, 0, 0, 8), Network::v4(224, 0, 0, 0, 3), Network::v6(0, 128), Network::v6(0x100, 63), Network::v6(0xff00, 8)];
 
 /// The addresses in use on the public Internet (RFC 4291 §2.4: 2000::/3 is what is given out).
 const GLOBAL_V6: Network = Network::v6(0x2000, 3);

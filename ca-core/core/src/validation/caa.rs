@@ -53,9 +53,7 @@ pub enum CaaError {
 /// The names at which records are looked for, the name itself first, up to the top-level domain (RFC 8659 §3). The
 /// first set that is not empty counts.
 pub fn climb(name: &DnsName) -> impl Iterator<Item = &str> {
-    let base = name.as_str();
-    let base = base.strip_prefix("*.").unwrap_or(base);
-    std::iter::successors(Some(base), |name| name.split_once('.').map(|(_, parent)| parent))
+    std::iter::successors(Some(name.base()), |name| name.split_once('.').map(|(_, parent)| parent))
 }
 
 /// Judges the relevant set; an empty one allows everybody. Gives the identity that was allowed, where one is named.

@@ -22,7 +22,7 @@ pub fn http_path(token: &ChallengeToken) -> String {
 /// The name of the dns-01 record, without a trailing dot; none for an address. A wildcard is proven at its base.
 pub fn dns_name(identifier: &Identifier) -> Option<String> {
     match identifier {
-        Identifier::Dns(name) => Some(format!("_acme-challenge.{}", name.as_str().trim_start_matches("*."))),
+        Identifier::Dns(name) => Some(format!("_acme-challenge.{}", name.base())),
         Identifier::Ip(_) => None,
     }
 }
@@ -80,9 +80,6 @@ mod tests {
         assert_eq!(tls_server_name(&identifier("a.demo.test")), "a.demo.test");
         // RFC 8738 §6's own examples.
         assert_eq!(tls_server_name(&identifier("203.0.113.1")), "1.113.0.203.in-addr.arpa");
-        assert_eq!(
-            tls_server_name(&identifier("2001:db8::1")),
-            "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"
-        );
+        assert_eq!(tls_server_name(&identifier("2001:db8::1")), "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa");
     }
 }

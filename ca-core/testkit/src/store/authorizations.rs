@@ -175,7 +175,7 @@ pub async fn validations_are_leased_by_one(factory: &dyn StoreFactory) {
 }
 
 /// While it is valid an authorization serves further orders of its account, and of nobody else (A8).
-pub async fn authorizations_are_used_again_while_valid(factory: &dyn StoreFactory) {
+pub async fn a08_authorizations_are_used_again_while_valid(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
     let store = &world.store;
     let account = world.account("one").await.account.id;

@@ -62,7 +62,7 @@ macro_rules! store_conformance {
             imports_and_policies_do_not_go_back, a_nonce_is_spent_once, the_audit_trail_is_a_chain, pruning_keeps_certificates,
             a_proposal_begins_once, waiting_proposals_are_bounded, roster_changes_are_numbered, a_hold_ends_one_way_or_the_other,
             orders_wait_for_their_authorizations, a_failed_validation_ends_its_orders, validations_are_leased_by_one,
-            authorizations_are_used_again_while_valid, authorizations_stand_for_themselves, a_late_result_changes_nothing,
+            a08_authorizations_are_used_again_while_valid, authorizations_stand_for_themselves, a_late_result_changes_nothing,
             a_new_process_finds_everything, concurrent_commands_all_commit,
         );
     };
