@@ -46,6 +46,7 @@ impl Config {
             }
         }
         self.status.never_issued.parse::<ocsp_responder::NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
+        self.validation.check()?;
         let l = &self.limits;
         check_bounds(&[
             ("limits.connections", u64::from(l.connections), 1, 100_000),
@@ -78,6 +79,7 @@ mod tests {
         let unseal = UnsealSpec::PassphraseFile("/run/credentials/ca/authority".into());
         assert_eq!(config.keystore, KeyStoreSpec::Software(SoftwareSpec { dir: "/var/lib/countersign/authority-keys".into(), unseal }));
         assert_eq!(config.limits, LimitsConfig::default(), "the sample shows the defaults");
+        assert_eq!(config.validation, acme_server::ValidationSection::default(), "the sample shows the defaults");
         assert_eq!(config.log, LogConfig::default(), "the sample shows the defaults");
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use acme_server::AcmeSection;
+use acme_server::{AcmeSection, ValidationSection};
 use ca_core::model::AuthorityName;
 use ca_keystore::{KeyStoreSpec, UnsealSpec};
 use serde::Deserialize;
@@ -43,6 +43,9 @@ pub(crate) struct Config {
     /// Whose key signs what the commands ask for.
     #[serde(default)]
     pub(crate) operator: OperatorConfig,
+    /// How the ACME service validates challenges.
+    #[serde(default)]
+    pub(crate) validation: ValidationSection,
     /// Bounds.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,

@@ -8,6 +8,7 @@
 mod accounts;
 mod admin;
 mod approvals;
+mod authorizations;
 mod crls;
 mod durability;
 mod issuance;
@@ -28,6 +29,7 @@ use ca_core::ports::{StoreError, StoreResult, WorkerStore};
 pub use accounts::*;
 pub use admin::*;
 pub use approvals::*;
+pub use authorizations::*;
 pub use crls::*;
 pub use durability::*;
 pub use issuance::*;
@@ -59,6 +61,8 @@ macro_rules! store_conformance {
             certificates_are_found, crl_numbers_only_grow, an_entry_stays_until_a_crl_past_its_expiry, jobs_are_leased_and_moved_up,
             imports_and_policies_do_not_go_back, a_nonce_is_spent_once, the_audit_trail_is_a_chain, pruning_keeps_certificates,
             a_proposal_begins_once, waiting_proposals_are_bounded, roster_changes_are_numbered, a_hold_ends_one_way_or_the_other,
+            orders_wait_for_their_authorizations, a_failed_validation_ends_its_orders, validations_are_leased_by_one,
+            a08_authorizations_are_used_again_while_valid, authorizations_stand_for_themselves, a_late_result_changes_nothing,
             a_new_process_finds_everything, concurrent_commands_all_commit,
         );
     };
