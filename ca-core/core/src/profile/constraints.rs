@@ -9,11 +9,10 @@
 //!   address. Where no address at all is permitted, it holds to both.
 //! - To OpenSSL 3.0 an empty rfc822Name or uniformResourceIdentifier base matches nothing.
 //!
-//! A form that the authority does issue as URIs or mailboxes is left open: the policy limits it, because rustls-webpki
-//! refuses every URI under a permitted URI constraint.
-//!
 //! GnuTLS asks of an address only the subtrees of its own family, so that each family has one.
-//! directoryName is never constrained: rustls-webpki refuses every leaf under such a constraint.
+//! directoryName is never constrained: rustls-webpki refuses every leaf under such a constraint. So it does with a URI
+//! under any permitted one: where the authority issues URIs or mailboxes, that form is left open, and the policy alone
+//! limits it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -89,11 +88,10 @@ pub(super) fn name_constraints(patterns: &[NamePattern]) -> Result<NameConstrain
     for block in blocks {
         permitted.push(GeneralName::IpAddress(OctetString::new(block)?));
     }
-    let closed = |form: &str| !patterns.iter().any(|pattern| pattern.form() == form);
-    if closed("email") {
+    if !patterns.iter().any(|p| matches!(p, NamePattern::Email(..))) {
         permitted.push(GeneralName::Rfc822Name(Ia5String::new(NO_HOST)?));
     }
-    if closed("uri") {
+    if !patterns.iter().any(|p| matches!(p, NamePattern::Uri(_))) {
         permitted.push(GeneralName::UniformResourceIdentifier(Ia5String::new(NO_HOST)?));
     }
     // Both lists are SIZE (1..MAX).

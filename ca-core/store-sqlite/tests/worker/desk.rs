@@ -17,7 +17,7 @@ use ca_core::model::{
 };
 use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, sha256};
-use ca_core::policy::{Permission, Policy};
+use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::{
     AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
     IssuanceStore, KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
@@ -192,6 +192,9 @@ impl Desk {
             enrol_by: None,
             valid_until: None,
             max_accounts: None,
+            uri: None,
+            emails: Vec::new(),
+            subject: SubjectParts::default(),
         }
     }
 

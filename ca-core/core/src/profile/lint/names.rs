@@ -39,15 +39,14 @@ fn read_constraints(value: &[u8]) -> Result<(Subtrees, Subtrees), ParseError> {
 }
 
 /// Whether the constraints are those that the patterns give: every pattern's narrowest subtree is permitted; where a
-/// form or an address family has none, only what nobody can have; without any address, both families are excluded; URIs
-/// or mailboxes that it has are open; and nothing else stands there.
+/// form or an address family has none, only what nobody can have; URIs and mailboxes, where there are patterns for them,
+/// are left open; without any address, both families are excluded; and
+/// nothing else is either.
 pub(super) fn compare_constraints(value: &[u8], permitted: &[NamePattern]) -> Result<(), String> {
     let (allowed, refused) = read_constraints(value).map_err(|e| e.to_string())?;
-    let texts: Vec<String> = permitted.iter().map(ToString::to_string).collect();
-    let open = |form: &str| texts.iter().any(|text| text.starts_with(form));
-    let (open_uri, open_email) = (open("uri:"), open("email:"));
-    let closing = texts.iter().filter(|text| !text.starts_with("uri:") && !text.starts_with("email:"));
-    let mut wanted: BTreeSet<_> = closing.map(|text| narrowest(text)).collect::<Option<_>>().ok_or("a pattern has no subtree")?;
+    let is_open = |pattern: &&NamePattern| matches!(pattern, NamePattern::Uri(_) | NamePattern::Email(..));
+    let bounded = permitted.iter().filter(|p| !is_open(p));
+    let mut wanted: BTreeSet<_> = bounded.map(narrowest).collect::<Option<_>>().ok_or("a pattern has no subtree")?;
     let mut closed = BTreeSet::new();
     let addresses: BTreeSet<_> = wanted.iter().filter(|(tag, _)| *tag == IP).map(|(_, base)| base.len()).collect();
     // 255.255.255.255/32 and ::/128
@@ -58,8 +57,10 @@ pub(super) fn compare_constraints(value: &[u8], permitted: &[NamePattern]) -> Re
             wanted.insert((IP, nobody));
         }
     }
-    for (tag, is_open) in [(EMAIL, open_email), (DNS, false), (URI, open_uri)] {
-        if !is_open && !wanted.iter().any(|(t, _)| *t == tag) {
+    for tag in [EMAIL, DNS, URI] {
+        let form = if tag == URI { "uri:" } else { "email:" };
+        let left_open = tag != DNS && permitted.iter().any(|p| p.to_string().starts_with(form));
+        if !left_open && !wanted.iter().any(|(t, _)| *t == tag) {
             wanted.insert((tag, b"invalid".to_vec()));
         }
     }
@@ -72,7 +73,8 @@ pub(super) fn compare_constraints(value: &[u8], permitted: &[NamePattern]) -> Re
 }
 
 /// A pattern's subtree, from the pattern's text: what stands right of the last star, or the masked block.
-fn narrowest(text: &str) -> Option<(u8, Vec<u8>)> {
+fn narrowest(pattern: &NamePattern) -> Option<(u8, Vec<u8>)> {
+    let text = pattern.to_string();
     let (kind, rest) = text.split_once(':')?;
     match kind {
         "dns" | "dns-wildcard" => {
