@@ -70,7 +70,7 @@ pub fn leaf_content(
         },
         LeafShape::Ocsp => return Err(from_grant("orders have no profile of the shape `ocsp`".to_owned())),
     };
-    if identifiers.is_empty() && matches!(profile.shape, LeafShape::Client | LeafShape::Server) {
+    if identifiers.is_empty() && matches!(profile.shape, LeafShape::Client | LeafShape::Server) && content.names().is_empty() {
         // A grant that is being made: its names are judged with its patterns.
         return Ok(content);
     }
