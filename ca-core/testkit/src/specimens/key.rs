@@ -4,8 +4,8 @@ use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, ML_DSA_65_SIGNING,
+    ML_DSA_87_SIGNING, PqdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use ca_core::pki::{Certificate, KeyAlgorithm, PublicKey, SignatureAlgorithm, assemble_signed};
 
@@ -20,6 +20,7 @@ enum Signer {
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
     Rsa(RsaKeyPair),
+    MlDsa(PqdsaKeyPair),
 }
 
 impl SpecimenKey {
@@ -33,11 +34,14 @@ impl SpecimenKey {
             KeyAlgorithm::Rsa2048 => rsa(KeySize::Rsa2048),
             KeyAlgorithm::Rsa3072 => rsa(KeySize::Rsa3072),
             KeyAlgorithm::Rsa4096 => rsa(KeySize::Rsa4096),
+            KeyAlgorithm::MlDsa65 => Signer::MlDsa(PqdsaKeyPair::generate(&ML_DSA_65_SIGNING).unwrap()),
+            KeyAlgorithm::MlDsa87 => Signer::MlDsa(PqdsaKeyPair::generate(&ML_DSA_87_SIGNING).unwrap()),
         };
         let spki = match &signer {
             Signer::Ecdsa(pair) => AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap().as_ref().to_vec(),
             Signer::Ed25519(pair) => AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap().as_ref().to_vec(),
             Signer::Rsa(pair) => AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap().as_ref().to_vec(),
+            Signer::MlDsa(pair) => AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap().as_ref().to_vec(),
         };
         Self { algorithm, public_key: PublicKey::from_spki_der(spki), signer }
     }
@@ -66,6 +70,12 @@ impl SpecimenKey {
             Signer::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &rng, message, &mut signature).unwrap();
+                signature
+            }
+            Signer::MlDsa(pair) => {
+                let mut signature = vec![0; pair.algorithm().signature_len()];
+                let length = pair.sign(message, &mut signature).unwrap();
+                signature.truncate(length);
                 signature
             }
         }
