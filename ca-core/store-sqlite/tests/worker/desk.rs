@@ -17,7 +17,7 @@ use ca_core::model::{
 };
 use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, sha256};
-use ca_core::policy::{Permission, Policy};
+use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::{
     AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
     IssuanceStore, KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
@@ -192,6 +192,9 @@ impl Desk {
             enrol_by: None,
             valid_until: None,
             max_accounts: None,
+            uri: None,
+            emails: Vec::new(),
+            subject: SubjectParts::default(),
         }
     }
 
@@ -217,7 +220,11 @@ impl Desk {
 
     pub(crate) async fn account(&self) -> Client {
         let grant = self.grant(None).await;
-        let client = self.queue_account(&grant).await;
+        self.account_of(&grant).await
+    }
+
+    pub(crate) async fn account_of(&self, grant: &Grant) -> Client {
+        let client = self.queue_account(grant).await;
         assert_eq!(self.worker.step_requests().await.unwrap(), 1);
         assert_eq!(self.store.account(&client.id).await.unwrap().unwrap().status, AccountStatus::Valid);
         client
@@ -225,6 +232,11 @@ impl Desk {
 
     /// Stores an order as the front end does, and finalizes it with a fresh key.
     pub(crate) async fn finalized(&self, client: &Client, more: serde_json::Value) -> OrderId {
+        self.finalized_with(client, more, &ClientKey::default().csr(&["a.demo.test"], None)).await
+    }
+
+    /// The same with this CSR.
+    pub(crate) async fn finalized_with(&self, client: &Client, more: serde_json::Value, csr: &[u8]) -> OrderId {
         let names = ["a.demo.test"];
         let mut payload = acme::order_payload(&names);
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -248,8 +260,7 @@ impl Desk {
             created_at: self.clock.now(),
         };
         self.store.create_order(&NewOrder { order, authorizations: vec![], jws }, &audit("order.create")).await.unwrap();
-        let csr = ClientKey::default().csr(&names, None);
-        let finalize = acme::finalize(&client.key, &client.id, &id, &csr);
+        let finalize = acme::finalize(&client.key, &client.id, &id, csr);
         self.store.queue_finalize(&id, &finalize, self.clock.now(), &audit("order.finalize")).await.unwrap();
         id
     }

@@ -11,4 +11,5 @@ mod device_log;
 mod jobs;
 mod operator;
 mod orders;
+mod profiles;
 mod yubihsm;
