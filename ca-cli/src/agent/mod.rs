@@ -20,6 +20,7 @@ mod tests;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ca_core::pki::KeyAlgorithm;
 use clap::{Args, Subcommand};
 
 use crate::system::{SystemClock, SystemRng};
@@ -89,6 +90,9 @@ struct Options {
     /// Keep the private key on renewal instead of making a new one
     #[arg(long)]
     reuse_key: bool,
+    /// The kind of new private keys; ml-dsa-65 and ml-dsa-87 are for TLS stacks that know them [default: p256]
+    #[arg(long, value_name = "KIND")]
+    key_algorithm: Option<KeyAlgorithm>,
 }
 
 fn parse_fraction(text: &str) -> Result<u32, String> {
@@ -174,6 +178,7 @@ impl Options {
             reload_cmd,
             reload_shell,
             reuse_key: self.reuse_key || old.is_some_and(|o| o.reuse_key),
+            key_algorithm: self.key_algorithm.or_else(|| old.and_then(|o| o.key_algorithm)),
             renew_at: self.renew_at.unwrap_or_else(|| old.map_or(plan::TWO_THIRDS, |o| o.renew_at)),
         })
     }

@@ -16,7 +16,7 @@ use ca_core::model::{
     OrderStatus, Origin, Problem, RequestState, SignedStatement,
 };
 use ca_core::pki::crl::Crl;
-use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, sha256};
+use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, key_algorithm, sha256};
 use ca_core::policy::{Permission, Policy};
 use ca_core::ports::{
     AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
@@ -101,16 +101,28 @@ impl Desk {
         Self::over(folder, software).await
     }
 
+    /// A desk whose authority has a key of this kind, in software; and so has its responder.
+    pub(crate) async fn of(algorithm: KeyAlgorithm) -> Self {
+        let folder = TempDir::new().unwrap();
+        let unsealer = Unsealer::FileKey(Zeroizing::new([7; 32]));
+        let software = Arc::new(SoftwareKeyStore::open(folder.path().join("keys"), unsealer).unwrap());
+        Self::with(folder, software, algorithm).await
+    }
+
     /// A desk whose keys are made in this store.
     pub(crate) async fn over(folder: TempDir, keys: Arc<dyn KeyStore>) -> Self {
+        Self::with(folder, keys, KeyAlgorithm::P256).await
+    }
+
+    async fn with(folder: TempDir, keys: Arc<dyn KeyStore>, algorithm: KeyAlgorithm) -> Self {
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(3));
         let store = Arc::new(SqliteStore::open(folder.path().join("store.db"), Arc::clone(&rng)).await.unwrap());
         let device = Arc::new(LoggingKeys::new(keys));
         let keys = Arc::new(FaultyKeys::new(Arc::clone(&device) as Arc<dyn KeyStore>));
         let clock = Arc::new(FakeClock::default());
         let mut own_keys = Vec::new();
-        for label in ["ca", "ocsp", "server"] {
-            let request = GenerateKey::new(label.parse().unwrap(), KeyAlgorithm::P256);
+        for (label, kind) in [("ca", algorithm), ("ocsp", algorithm), ("server", KeyAlgorithm::P256)] {
+            let request = GenerateKey::new(label.parse().unwrap(), kind);
             own_keys.push(keys.generate(request).await.unwrap().public_key);
         }
         let ca_key = own_keys.remove(0);
@@ -225,6 +237,11 @@ impl Desk {
 
     /// Stores an order as the front end does, and finalizes it with a fresh key.
     pub(crate) async fn finalized(&self, client: &Client, more: serde_json::Value) -> OrderId {
+        self.finalized_with(client, more, &ClientKey::default().csr(&["a.demo.test"], None)).await
+    }
+
+    /// The same with this CSR.
+    pub(crate) async fn finalized_with(&self, client: &Client, more: serde_json::Value, csr: &[u8]) -> OrderId {
         let names = ["a.demo.test"];
         let mut payload = acme::order_payload(&names);
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -247,8 +264,7 @@ impl Desk {
             created_at: self.clock.now(),
         };
         self.store.create_order(&NewOrder { order, authorizations: vec![], jws }, &audit("order.create")).await.unwrap();
-        let csr = ClientKey::default().csr(&names, None);
-        let finalize = acme::finalize(&client.key, &client.id, &id, &csr);
+        let finalize = acme::finalize(&client.key, &client.id, &id, csr);
         self.store.queue_finalize(&id, &finalize, self.clock.now(), &audit("order.finalize")).await.unwrap();
         id
     }
@@ -413,8 +429,8 @@ async fn self_signed(keys: &dyn KeyStore, rng: &dyn Rng, key: PublicKey, now: Ti
         serial: SerialNumber::random(rng),
         not_before: now,
         not_after: now.plus(Duration::from_secs(40 * 86_400)),
+        algorithm: key_algorithm(&key).unwrap().signature_algorithm(),
         public_key: key,
-        algorithm: KeyAlgorithm::P256.signature_algorithm(),
     };
     let attempt = Attempt {
         id: AttemptId::random(rng),

@@ -10,4 +10,5 @@ mod device_log;
 mod jobs;
 mod operator;
 mod orders;
+mod post_quantum;
 mod yubihsm;
