@@ -16,6 +16,7 @@ use ca_core::ceremony::{CeremonyKind, Plan, spoken};
 use ca_core::pki::{Certificate, KeyAlgorithm, Sha256Digest, key_algorithm, sha256};
 use ca_core::policy::{OwnCertificate, ProfilePolicy};
 use ca_core::ports::Clock as _;
+use ca_core::profile::LeafShape;
 use ca_keystore::{SoftwareKeyStore, Unsealer};
 use common::{ANY_MACHINE, Ceremony, text};
 use zeroize::Zeroizing;
@@ -26,7 +27,7 @@ async fn rehearsed(dir: &Path) -> Rehearsal {
 
 async fn rehearsed_with(dir: &Path, algorithm: KeyAlgorithm) -> Rehearsal {
     let keys = |name: &str| Arc::new(SoftwareKeyStore::open(dir.join(name), Unsealer::FileKey(Zeroizing::new([7; 32]))).unwrap());
-    let client = ProfilePolicy { shape: "client".to_owned(), lifetime: 2_592_000, subject_cn: false };
+    let client = ProfilePolicy::new(LeafShape::Client, 2_592_000);
     let own =
         OwnCertificate { name: "ocsp".to_owned(), shape: "ocsp".to_owned(), names: vec![], key_sha256: sha256(b"ocsp"), lifetime: 604_800 };
     rehearse(RehearsalOptions {

@@ -15,6 +15,7 @@ use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{Grant, GrantId, GrantStatus};
 use ca_core::pki::{KeyAlgorithm, pem_encode};
+use ca_core::policy::SubjectParts;
 
 use crate::cli::{DemoArgs, DemoLog, Signing};
 use crate::config::{Config, LogConfig, LogFormat};
@@ -107,6 +108,9 @@ async fn create_grant(config: &Config) -> anyhow::Result<(String, String)> {
         enrol_by: None,
         valid_until: None,
         max_accounts: None,
+        uri: None,
+        emails: Vec::new(),
+        subject: SubjectParts::default(),
     };
     match crate::commands::submit(config, &Signing { operator_key: None }, Operation::GrantCreate { grant }).await? {
         OperatorReply::GrantCreated { kid, hmac_key } => Ok((kid.to_string(), hmac_key.reveal().to_owned())),

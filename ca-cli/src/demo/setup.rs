@@ -15,6 +15,7 @@ use ca_core::model::{AuthorityKind, AuthorityName};
 use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, key_algorithm, pem_decode_all, pem_encode};
 use ca_core::policy::{NamePattern, OwnCertificate, ProfilePolicy};
 use ca_core::ports::{Clock as _, KeyDevice, ServiceKey as _};
+use ca_core::profile::LeafShape;
 use ca_keystore::{MasterKey, SoftwareKeyStore, Unsealer};
 use ca_service::service_key::open_or_new;
 use ca_store_sqlite::SqliteStore;
@@ -71,9 +72,13 @@ pub(super) fn authority() -> AuthorityName {
 
 /// What its policy offers.
 pub(super) fn profiles() -> BTreeMap<String, ProfilePolicy> {
-    [("client", "client", 30 * DAY), ("server", "server", 30 * DAY), ("short", "client", 60)]
+    [("client", LeafShape::Client, 30 * DAY), ("server", LeafShape::Server, 30 * DAY), ("short", LeafShape::Client, 60)]
         .into_iter()
-        .map(|(name, shape, lifetime)| (name.to_owned(), ProfilePolicy { shape: shape.to_owned(), lifetime, subject_cn: false }))
+        .map(|(name, shape, lifetime)| {
+            // Post-quantum kinds are certified where a policy names them.
+            let profile = ProfilePolicy { keys: KeyAlgorithm::ALL.to_vec(), ..ProfilePolicy::new(shape, lifetime) };
+            (name.to_owned(), profile)
+        })
         .collect()
 }
 

@@ -17,7 +17,7 @@ use ca_core::model::{
 };
 use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, key_algorithm, sha256};
-use ca_core::policy::{Permission, Policy};
+use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::{
     AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
     IssuanceStore, KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
@@ -101,7 +101,7 @@ impl Desk {
         Self::over(folder, software).await
     }
 
-    /// A desk whose authority has a key of this kind, in software; and so has its responder.
+    /// A desk whose authority has a key of this kind, in software; and so has its responder. Its profiles take such keys.
     pub(crate) async fn of(algorithm: KeyAlgorithm) -> Self {
         let folder = TempDir::new().unwrap();
         let unsealer = Unsealer::FileKey(Zeroizing::new([7; 32]));
@@ -137,7 +137,10 @@ impl Desk {
             imported_at: clock.now(),
         };
         store.import_authorities(&[authority], &[], &audit("authority.import")).await.unwrap();
-        let policy = policy(&ca_key, &own_keys);
+        let mut policy = policy(&ca_key, &own_keys);
+        if algorithm.is_post_quantum() {
+            policy.authorities[0].profiles.values_mut().for_each(|p| p.keys = vec![algorithm, KeyAlgorithm::P256]);
+        }
         let probe = Arc::new(DieAt::default());
         let anchor = Arc::new(MemoryAnchor::new(AnchorState::new(beginning(clock.now()))));
         let worker = Arc::new(worker(&store, &anchor, &keys, &clock, &probe, first_officers(policy.clone()), own_keys.clone(), 4));
@@ -204,6 +207,9 @@ impl Desk {
             enrol_by: None,
             valid_until: None,
             max_accounts: None,
+            uri: None,
+            emails: Vec::new(),
+            subject: SubjectParts::default(),
         }
     }
 
@@ -229,7 +235,11 @@ impl Desk {
 
     pub(crate) async fn account(&self) -> Client {
         let grant = self.grant(None).await;
-        let client = self.queue_account(&grant).await;
+        self.account_of(&grant).await
+    }
+
+    pub(crate) async fn account_of(&self, grant: &Grant) -> Client {
+        let client = self.queue_account(grant).await;
         assert_eq!(self.worker.step_requests().await.unwrap(), 1);
         assert_eq!(self.store.account(&client.id).await.unwrap().unwrap().status, AccountStatus::Valid);
         client

@@ -11,4 +11,5 @@ mod jobs;
 mod operator;
 mod orders;
 mod post_quantum;
+mod profiles;
 mod yubihsm;

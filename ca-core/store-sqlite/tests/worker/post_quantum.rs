@@ -1,7 +1,7 @@
 //! An authority with an ML-DSA key: the same path, longer signatures.
 
 use ca_core::evidence::statement::Operation;
-use ca_core::model::{OrderStatus, RevocationReason};
+use ca_core::model::{OrderStatus, ProblemType, RevocationReason};
 use ca_core::pki::{Certificate, KeyAlgorithm, key_algorithm};
 use ca_testkit::{Fault, acme};
 use serde_json::json;
@@ -16,7 +16,7 @@ async fn a_post_quantum_authority_issues_and_revokes() {
     for algorithm in ALGORITHMS {
         let desk = Desk::of(algorithm).await;
         let client = desk.account().await;
-        // Any kind of key may stand below it: which ones a profile takes is another question.
+        // Any kind of key may stand below it that the profile lists.
         for of_leaf in [algorithm, KeyAlgorithm::P256] {
             let (_, csr) = acme::key_and_request(of_leaf, &["a.demo.test"]);
             let id = desk.finalized_with(&client, json!({}), &csr).await;
@@ -43,6 +43,20 @@ async fn a_post_quantum_authority_issues_and_revokes() {
         let own: Vec<_> = desk.certificates().await.into_iter().filter(|c| c.order.is_none()).collect();
         let responder = own.iter().find(|c| c.profile == "ocsp").expect("the responder has its certificate");
         assert_eq!(key_algorithm(Certificate::from_der(&responder.der).unwrap().public_key()), Ok(algorithm));
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_does_not_list_the_kind_of_key_issues_nothing_for_it() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    for algorithm in ALGORITHMS {
+        let (_, csr) = acme::key_and_request(algorithm, &["a.demo.test"]);
+        let id = desk.finalized_with(&client, json!({}), &csr).await;
+        desk.settle().await;
+        let refusal = desk.refusal(&id).await;
+        assert!(refusal.kind == ProblemType::BadCsr && refusal.detail.contains(algorithm.name()), "{refusal:?}");
+        assert!(desk.of_order(&id).await.is_empty(), "not even an intent");
     }
 }
 

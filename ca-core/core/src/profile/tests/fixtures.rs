@@ -12,7 +12,8 @@ use aws_lc_rs::signature::{
 
 use crate::model::{AuthorityName, StatusUrls};
 use crate::pki::{
-    AltName, Certificate, DnsName, EmailName, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, UriName, assemble_signed,
+    AltName, Certificate, DnsName, EmailName, Identifier, KeyAlgorithm, PublicKey, SerialNumber, SpiffeId, Timestamp, UriName,
+    assemble_signed,
 };
 use crate::profile::*;
 
@@ -141,7 +142,7 @@ pub(super) fn content(shape: LeafShape) -> LeafContent {
         LeafShape::Client => LeafContent::Client { common_name: None, names: alt_names(&["b.demo.test", "a.demo.test", "127.0.0.1"]) },
         LeafShape::Server => LeafContent::Server { common_name: None, names: names(&["b.demo.test", "a.demo.test", "127.0.0.1"]) },
         LeafShape::Spiffe => {
-            LeafContent::Spiffe { id: UriName::parse("spiffe://demo.test/ns/payments").unwrap(), subject: Subject::default() }
+            LeafContent::Spiffe { id: SpiffeId::parse("spiffe://demo.test/ns/payments").unwrap(), subject: Subject::default() }
         }
         LeafShape::Kubernetes => {
             LeafContent::Kubernetes { user: "payments".to_owned(), groups: vec!["deployers".to_owned(), "auditors".to_owned()] }
