@@ -5,7 +5,7 @@ mod officers;
 use std::path::PathBuf;
 
 use ca_core::model::{AuthorityName, GrantId};
-use ca_core::pki::SerialNumber;
+use ca_core::pki::{KeyAlgorithm, SerialNumber};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -394,6 +394,9 @@ pub(crate) enum KeysCommand {
     /// The worker's master key, the ACME server's TLS key and each authority's OCSP key, where the configuration says.
     /// Keys that exist are left alone. Authority keys are not made here: those come from a ceremony.
     Init {
+        /// The kind of new OCSP keys: any but ML-DSA is read by every client [default: p256]
+        #[arg(long, value_name = "KIND")]
+        ocsp_algorithm: Option<KeyAlgorithm>,
         #[command(flatten)]
         output: Output,
     },
@@ -518,6 +521,10 @@ pub(crate) struct DemoArgs {
     /// the first start]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) status_port: Option<u16>,
+    /// The kind of the root's and the issuing authority's keys; ml-dsa-65 and ml-dsa-87 make a post-quantum hierarchy
+    /// (docs/post-quantum.md) [default: p256, or that of the first start]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) algorithm: Option<KeyAlgorithm>,
     /// What is logged
     #[arg(long, value_enum, default_value_t = DemoLog::Warn)]
     pub(crate) log: DemoLog,

@@ -16,7 +16,7 @@ use ca_core::model::{
     OrderStatus, Origin, Problem, RequestState, SignedStatement,
 };
 use ca_core::pki::crl::Crl;
-use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, sha256};
+use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, key_algorithm, sha256};
 use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::{
     AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
@@ -101,16 +101,28 @@ impl Desk {
         Self::over(folder, software).await
     }
 
+    /// A desk whose authority has a key of this kind, in software; and so has its responder. Its profiles take such keys.
+    pub(crate) async fn of(algorithm: KeyAlgorithm) -> Self {
+        let folder = TempDir::new().unwrap();
+        let unsealer = Unsealer::FileKey(Zeroizing::new([7; 32]));
+        let software = Arc::new(SoftwareKeyStore::open(folder.path().join("keys"), unsealer).unwrap());
+        Self::with(folder, software, algorithm).await
+    }
+
     /// A desk whose keys are made in this store.
     pub(crate) async fn over(folder: TempDir, keys: Arc<dyn KeyStore>) -> Self {
+        Self::with(folder, keys, KeyAlgorithm::P256).await
+    }
+
+    async fn with(folder: TempDir, keys: Arc<dyn KeyStore>, algorithm: KeyAlgorithm) -> Self {
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(3));
         let store = Arc::new(SqliteStore::open(folder.path().join("store.db"), Arc::clone(&rng)).await.unwrap());
         let device = Arc::new(LoggingKeys::new(keys));
         let keys = Arc::new(FaultyKeys::new(Arc::clone(&device) as Arc<dyn KeyStore>));
         let clock = Arc::new(FakeClock::default());
         let mut own_keys = Vec::new();
-        for label in ["ca", "ocsp", "server"] {
-            let request = GenerateKey::new(label.parse().unwrap(), KeyAlgorithm::P256);
+        for (label, kind) in [("ca", algorithm), ("ocsp", algorithm), ("server", KeyAlgorithm::P256)] {
+            let request = GenerateKey::new(label.parse().unwrap(), kind);
             own_keys.push(keys.generate(request).await.unwrap().public_key);
         }
         let ca_key = own_keys.remove(0);
@@ -125,7 +137,10 @@ impl Desk {
             imported_at: clock.now(),
         };
         store.import_authorities(&[authority], &[], &audit("authority.import")).await.unwrap();
-        let policy = policy(&ca_key, &own_keys);
+        let mut policy = policy(&ca_key, &own_keys);
+        if algorithm.is_post_quantum() {
+            policy.authorities[0].profiles.values_mut().for_each(|p| p.keys = vec![algorithm, KeyAlgorithm::P256]);
+        }
         let probe = Arc::new(DieAt::default());
         let anchor = Arc::new(MemoryAnchor::new(AnchorState::new(beginning(clock.now()))));
         let worker = Arc::new(worker(&store, &anchor, &keys, &clock, &probe, first_officers(policy.clone()), own_keys.clone(), 4));
@@ -425,8 +440,8 @@ async fn self_signed(keys: &dyn KeyStore, rng: &dyn Rng, key: PublicKey, now: Ti
         serial: SerialNumber::random(rng),
         not_before: now,
         not_after: now.plus(Duration::from_secs(40 * 86_400)),
+        algorithm: key_algorithm(&key).unwrap().signature_algorithm(),
         public_key: key,
-        algorithm: KeyAlgorithm::P256.signature_algorithm(),
     };
     let attempt = Attempt {
         id: AttemptId::random(rng),
