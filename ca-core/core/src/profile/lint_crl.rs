@@ -5,6 +5,7 @@ use der::asn1::AnyRef;
 use der::{Decode as _, Tag};
 
 use super::Finding;
+use crate::lint::Severity;
 use crate::model::RevocationReason;
 use crate::pki::crl::{CrlHeader, CrlParseError, RawEntry, RawTbs, distribution_point, key_identifier};
 use crate::pki::verify::signature_algorithm_of;
@@ -35,7 +36,7 @@ struct Lint(Vec<Finding>);
 impl Lint {
     fn add(&mut self, rule: &'static str, clause: &'static str, detail: impl Into<String>) {
         if self.0.len() < MAX_FINDINGS {
-            self.0.push(Finding { rule, clause, detail: detail.into() });
+            self.0.push(Finding { rule, clause, severity: Severity::Error, field: String::new(), detail: detail.into() });
         }
     }
 

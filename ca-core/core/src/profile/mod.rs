@@ -8,7 +8,6 @@
 mod build;
 mod ca;
 mod constraints;
-mod finding;
 mod issuer;
 mod keys;
 mod leaf;
@@ -17,8 +16,8 @@ mod lint_crl;
 #[cfg(test)]
 mod tests;
 
+pub use crate::lint::Finding;
 pub use ca::{CaSubject, CrossRequest, IntermediateRequest, RootRequest, build_cross, build_intermediate, build_root};
-pub use finding::Finding;
 pub use issuer::Issuer;
 pub use keys::{check_fresh, check_key};
 pub use leaf::{LeafRequest, LeafShape, build_leaf};
