@@ -91,7 +91,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
 
 /// A grant authorizes what it covers without a challenge; nothing else can be authorized here.
 fn all_covered(grant: &Grant, identifiers: &[Identifier]) -> Result<(), Refusal> {
-    let uncovered: Vec<_> = identifiers.iter().filter(|i| !grant.names.iter().any(|p| p.covers(i))).collect();
+    let uncovered: Vec<_> = identifiers.iter().filter(|&i| !grant.names.iter().any(|p| p.covers(i))).collect();
     if uncovered.is_empty() {
         return Ok(());
     }

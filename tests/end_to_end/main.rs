@@ -11,6 +11,8 @@ mod approvals;
 mod attended;
 mod bad_input;
 mod clients;
+#[cfg(feature = "yubihsm")]
+mod device_ceremony;
 #[cfg(feature = "pkcs11")]
 mod hardware;
 mod harness;

@@ -86,6 +86,8 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(Duration::from_secs(10))
+            // A file does not hang up; asking first would double what a small read costs.
+            .test_before_acquire(false)
             .connect_lazy_with(options.read_only(true));
         let wakers = Arc::new(Wakers::default());
         let writer = Writer::spawn(connection, lock, Arc::clone(&wakers));

@@ -165,9 +165,7 @@ impl Verifier {
             if !grant.names.iter().any(|p| p.covers(identifier)) {
                 return Err(rejected(identifier, "is outside this account's enrolment grant"));
             }
-            if !rules.permits(identifier) {
-                return Err(rejected(identifier, "is outside the authority's policy"));
-            }
+            rules.judge(identifier).map_err(|refusal| rejected(identifier, &refusal.to_string()))?;
         }
         check_csr(&csr, &request.identifiers, &account)?;
         Ok(AuthorizedIssuance {

@@ -57,7 +57,7 @@ impl NewOrderRequest {
             identifiers.push(Identifier::parse(member("type")?, member("value")?).map_err(|e| {
                 let kind = match e {
                     IdentifierError::UnsupportedType(_) => ProblemType::UnsupportedIdentifier,
-                    IdentifierError::DnsName(_) | IdentifierError::IpAddress(_) => ProblemType::RejectedIdentifier,
+                    IdentifierError::DnsName { .. } | IdentifierError::IpAddress(_) => ProblemType::RejectedIdentifier,
                 };
                 Problem::new(kind, e.to_string())
             })?);

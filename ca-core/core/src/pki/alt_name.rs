@@ -5,64 +5,40 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DnsName, Identifier};
+use super::{DnsName, Identifier, UriName};
 
-/// Most octets of a URI in a certificate; an SPIFFE id has the same bound (SPIFFE-ID §2.3).
-const MAX_URI: usize = 2048;
 /// Most octets of a mailbox (RFC 5321 §4.5.3.1.3).
 const MAX_MAILBOX: usize = 254;
+/// Most octets of its local part (RFC 5321 §4.5.3.1.1).
+const MAX_LOCAL: usize = 64;
 
 /// Why a text is not a name of its form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AltNameError {
-    /// Not an absolute URI with a host.
-    #[error("`{0}` is not an absolute URI with a host in ASCII, at most {MAX_URI} octets (RFC 5280 §4.2.1.6)")]
-    Uri(String),
+    /// Not a URI that a certificate can carry.
+    #[error("`{text}` is not a URI for a certificate: {why}")]
+    Uri {
+        /// The text, perhaps cut.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Not an SPIFFE id.
+    #[error("`{text}` is not an SPIFFE id: {why}")]
+    Spiffe {
+        /// The text, perhaps cut.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Not a mailbox.
-    #[error("`{0}` is not a mailbox LOCAL@DOMAIN in ASCII, at most {MAX_MAILBOX} octets (RFC 5280 §4.2.1.6)")]
-    Email(String),
-}
-
-/// An absolute URI with an authority part whose host is a name or an address (RFC 5280 §4.2.1.6), kept as it was written.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct UriName(String);
-
-impl UriName {
-    /// Reads a URI.
-    ///
-    /// # Errors
-    /// When it is not absolute, has no host, has a character outside RFC 3986, or is too long.
-    pub fn parse(text: &str) -> Result<Self, AltNameError> {
-        let wrong = || AltNameError::Uri(text.chars().take(300).collect());
-        let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let scheme_is_fine = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-        let characters_are_fine = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&b));
-        if text.len() > MAX_URI || host.is_empty() || !scheme_is_fine || !characters_are_fine {
-            return Err(wrong());
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for UriName {
-    type Error = AltNameError;
-    fn try_from(text: String) -> Result<Self, AltNameError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<UriName> for String {
-    fn from(name: UriName) -> Self {
-        name.0
-    }
+    #[error("`{text}` is not a mailbox LOCAL@DOMAIN: {why}")]
+    Email {
+        /// The text, perhaps cut.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// A mailbox in ASCII (rfc822Name).
@@ -76,12 +52,20 @@ impl EmailName {
     /// # Errors
     /// When it has no local part of dot-separated atoms, no domain name, or is too long.
     pub fn parse(text: &str) -> Result<Self, AltNameError> {
-        let wrong = || AltNameError::Email(text.chars().take(300).collect());
-        let (local, domain) = text.rsplit_once('@').ok_or_else(wrong)?;
+        let wrong = |why: String| AltNameError::Email { text: text.chars().take(300).collect(), why };
+        let (local, domain) = text.rsplit_once('@').ok_or_else(|| wrong("it has no `@`".to_owned()))?;
         let atom = |atom: &str| !atom.is_empty() && atom.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b));
-        let domain = DnsName::parse(domain).map_err(|_| wrong())?;
-        if text.len() > MAX_MAILBOX || local.len() > 64 || !local.split('.').all(atom) || domain.is_wildcard() {
-            return Err(wrong());
+        if text.len() > MAX_MAILBOX || local.len() > MAX_LOCAL {
+            return Err(wrong(format!("it has at most {MAX_MAILBOX} octets, {MAX_LOCAL} of them before the `@`")));
+        }
+        if !local.split('.').all(atom) {
+            return Err(wrong(format!(
+                "`{local}` is not of atoms with single dots between them (RFC 5321 §4.1.2; quoted ones are not handled)"
+            )));
+        }
+        let domain = DnsName::parse(domain).map_err(|e| wrong(format!("its domain is refused: {e}")))?;
+        if domain.is_wildcard() {
+            return Err(wrong("its domain is a wildcard".to_owned()));
         }
         Ok(Self(format!("{local}@{}", domain.as_str())))
     }
@@ -89,6 +73,11 @@ impl EmailName {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What stands before the `@`.
+    pub fn local(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(local, _)| local)
     }
 
     /// What follows the `@`, in lower case.
@@ -135,6 +124,45 @@ impl From<Identifier> for AltName {
 
 impl fmt::Display for AltName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        NameRef::from(self).fmt(f)
+    }
+}
+
+/// A name of any form, borrowed: what rules and patterns judge, from an order as from a certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NameRef<'a> {
+    /// A DNS name, perhaps a wildcard.
+    Dns(&'a DnsName),
+    /// An IPv4 or IPv6 address.
+    Ip(IpAddr),
+    /// A URI.
+    Uri(&'a UriName),
+    /// A mailbox.
+    Email(&'a EmailName),
+}
+
+impl<'a> From<&'a Identifier> for NameRef<'a> {
+    fn from(identifier: &'a Identifier) -> Self {
+        match identifier {
+            Identifier::Dns(name) => Self::Dns(name),
+            Identifier::Ip(address) => Self::Ip(*address),
+        }
+    }
+}
+
+impl<'a> From<&'a AltName> for NameRef<'a> {
+    fn from(name: &'a AltName) -> Self {
+        match name {
+            AltName::Dns(name) => Self::Dns(name),
+            AltName::Ip(address) => Self::Ip(*address),
+            AltName::Uri(uri) => Self::Uri(uri),
+            AltName::Email(mailbox) => Self::Email(mailbox),
+        }
+    }
+}
+
+impl fmt::Display for NameRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dns(name) => f.write_str(name.as_str()),
             Self::Ip(address) => write!(f, "{address}"),
@@ -146,23 +174,43 @@ impl fmt::Display for AltName {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn uris() {
-        for good in ["spiffe://bank.test/payments", "https://a.test", "urn+x://host/p?q#f"] {
-            assert_eq!(UriName::parse(good).unwrap().as_str(), good);
-        }
-        for bad in ["", "spiffe:", "://a", "spiffe://", "spiffe:///path", "/a", "a b://c", "https://ü.test", "https://a/ b"] {
-            assert!(UriName::parse(bad).is_err(), "{bad}");
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, &str>) {
+        match (EmailName::parse(text).map_err(|e| e.to_string()), expected) {
+            (Ok(mailbox), Ok(expected)) => assert_eq!(mailbox.as_str(), expected),
+            (Err(error), Err(part)) => assert!(error.contains(part), "{text}: {error}"),
+            (got, expected) => panic!("{text}: {got:?}, not {expected:?}"),
         }
     }
 
     #[test]
     fn mailboxes() {
-        assert_eq!(EmailName::parse("Ops.Team@Bank.TEST").unwrap().as_str(), "Ops.Team@bank.test");
-        for bad in ["", "@", "a@", "@a.test", "a b@c.test", "a..b@c.test", "a@*.c.test", "a@b@", "ü@a.test", "a@127.0.0.1"] {
+        check("Ops.Team@Bank.TEST", Ok("Ops.Team@bank.test"));
+        check("a+b!#$%&'*/=?^_`{|}~-@xn--bcher-kva.test", Ok("a+b!#$%&'*/=?^_`{|}~-@xn--bcher-kva.test"));
+        check("", Err("no `@`"));
+        for bad in ["@a.test", "a b@c.test", "a..b@c.test", ".a@c.test", "a.@c.test", "ü@a.test", "\"a\"@c.test", "a@b@c.test"] {
+            check(bad, Err("is not of atoms"));
+        }
+        for bad in ["a@", "@", "a@b@", "a@127.0.0.1", "a@[127.0.0.1]", "a@c.test."] {
             assert!(EmailName::parse(bad).is_err(), "{bad}");
+        }
+        check("a@*.c.test", Err("a wildcard"));
+        check("a@c_d.test", Err("label `c_d`"));
+        check(&format!("{}@c.test", "a".repeat(65)), Err("64 of them"));
+        let mailbox = EmailName::parse("Ops@Bank.test").unwrap();
+        assert_eq!((mailbox.local(), mailbox.domain()), ("Ops", "bank.test"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_mailbox_that_stays_itself_or_an_error(local in "(\\PC|[a-z.]){0,30}", domain in "(\\PC|[a-z.]){0,30}") {
+            if let Ok(mailbox) = EmailName::parse(&format!("{local}@{domain}")) {
+                prop_assert_eq!(EmailName::parse(mailbox.as_str()).unwrap(), mailbox);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ macro_rules! oids {
 }
 
 oids! {
-    // RFC 5480, RFC 5758, RFC 4055, RFC 8410: keys and signatures.
+    // RFC 5480, RFC 5758, RFC 4055, RFC 8410, RFC 9881: keys and signatures.
     EC_PUBLIC_KEY = "1.2.840.10045.2.1";
     SECP256R1 = "1.2.840.10045.3.1.7";
     SECP384R1 = "1.3.132.0.34";
@@ -18,6 +18,8 @@ oids! {
     ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2";
     ECDSA_WITH_SHA384 = "1.2.840.10045.4.3.3";
     SHA256_WITH_RSA = "1.2.840.113549.1.1.11";
+    ML_DSA_65 = "2.16.840.1.101.3.4.3.18";
+    ML_DSA_87 = "2.16.840.1.101.3.4.3.19";
     // X.520: names.
     COMMON_NAME = "2.5.4.3";
     COUNTRY = "2.5.4.6";

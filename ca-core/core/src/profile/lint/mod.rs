@@ -280,6 +280,8 @@ fn is_algorithm(identifier: &Tlv<'_>, algorithm: SignatureAlgorithm) -> bool {
         SignatureAlgorithm::EcdsaP384Sha384 => (oid::ECDSA_WITH_SHA384, &[]),
         SignatureAlgorithm::Ed25519 => (oid::ED25519, &[]),
         SignatureAlgorithm::RsaPkcs1Sha256 => (oid::SHA256_WITH_RSA, &[5, 0]),
+        SignatureAlgorithm::MlDsa65 => (oid::ML_DSA_65, &[]),
+        SignatureAlgorithm::MlDsa87 => (oid::ML_DSA_87, &[]),
         // Its parameters are a structure, of which there is one encoding here.
         SignatureAlgorithm::RsaPssSha256 => return identifier.whole == algorithm_identifier_der(algorithm),
     };

@@ -39,11 +39,14 @@ fn read_constraints(value: &[u8]) -> Result<(Subtrees, Subtrees), ParseError> {
 }
 
 /// Whether the constraints are those that the patterns give: every pattern's narrowest subtree is permitted; where a
-/// form or an address family has none, only what nobody can have; without any address, both families are excluded; and
+/// form or an address family has none, only what nobody can have; URIs and mailboxes, where there are patterns for them,
+/// are left open; without any address, both families are excluded; and
 /// nothing else is either.
 pub(super) fn compare_constraints(value: &[u8], permitted: &[NamePattern]) -> Result<(), String> {
     let (allowed, refused) = read_constraints(value).map_err(|e| e.to_string())?;
-    let mut wanted: BTreeSet<_> = permitted.iter().map(narrowest).collect::<Option<_>>().ok_or("a pattern has no subtree")?;
+    let is_open = |pattern: &&NamePattern| matches!(pattern, NamePattern::Uri(_) | NamePattern::Email(..));
+    let bounded = permitted.iter().filter(|p| !is_open(p));
+    let mut wanted: BTreeSet<_> = bounded.map(narrowest).collect::<Option<_>>().ok_or("a pattern has no subtree")?;
     let mut closed = BTreeSet::new();
     let addresses: BTreeSet<_> = wanted.iter().filter(|(tag, _)| *tag == IP).map(|(_, base)| base.len()).collect();
     // 255.255.255.255/32 and ::/128
@@ -55,7 +58,9 @@ pub(super) fn compare_constraints(value: &[u8], permitted: &[NamePattern]) -> Re
         }
     }
     for tag in [EMAIL, DNS, URI] {
-        if !wanted.iter().any(|(t, _)| *t == tag) {
+        let form = if tag == URI { "uri:" } else { "email:" };
+        let left_open = tag != DNS && permitted.iter().any(|p| p.to_string().starts_with(form));
+        if !left_open && !wanted.iter().any(|(t, _)| *t == tag) {
             wanted.insert((tag, b"invalid".to_vec()));
         }
     }
