@@ -135,6 +135,11 @@ impl<'a> CertificateView<'a> {
         self.value(oid::SUBJECT_KEY_IDENTIFIER, values::octets)
     }
 
+    /// The keyIdentifier of the authorityKeyIdentifier.
+    pub(super) fn authority_key_identifier(&self) -> Option<&'a [u8]> {
+        self.value(oid::AUTHORITY_KEY_IDENTIFIER, values::authority_key).and_then(|a| a.key_identifier)
+    }
+
     /// Whether issuer and subject are one name (RFC 5280 §3.2).
     pub(super) fn is_self_issued(&self) -> bool {
         self.issuer.whole == self.subject.whole
@@ -142,8 +147,7 @@ impl<'a> CertificateView<'a> {
 
     /// Self-issued, and by its own key as far as its key identifiers say.
     pub(super) fn is_self_signed(&self) -> bool {
-        let above = self.value(oid::AUTHORITY_KEY_IDENTIFIER, values::authority_key).and_then(|a| a.key_identifier);
-        self.is_self_issued() && above.is_none_or(|above| self.key_identifier().is_none_or(|own| own == above))
+        self.is_self_issued() && self.authority_key_identifier().is_none_or(|above| self.key_identifier().is_none_or(|own| own == above))
     }
 }
 

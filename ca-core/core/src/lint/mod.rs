@@ -166,6 +166,36 @@ fn judge_response<'a>(
     report
 }
 
+/// The certificates among `among` that stand above an object by their names, and by their key identifiers where there are
+/// any: the direct issuer first. Whether they signed anything is not looked at.
+pub fn find_issuers<'a>(object: &[u8], among: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    let views: Vec<_> = among.iter().filter_map(|der| Some((*der, CertificateView::from_der(der).ok()?))).collect();
+    let (mut name, mut key) = match recognize(object) {
+        Some(Object::Certificate) => match CertificateView::from_der(object) {
+            Ok(view) if !view.is_self_signed() => (view.issuer.whole.to_vec(), view.authority_key_identifier().map(<[u8]>::to_vec)),
+            _ => return Vec::new(),
+        },
+        Some(Object::Crl) => match CrlView::from_der(object) {
+            Ok(view) => view.issuer_and_key(),
+            Err(_) => return Vec::new(),
+        },
+        _ => return Vec::new(),
+    };
+    let mut found: Vec<&[u8]> = Vec::new();
+    while found.len() < MAX_CHAIN {
+        let is_above = |view: &CertificateView<'_>| {
+            view.subject.whole == name && key.as_ref().is_none_or(|key| view.key_identifier().is_none_or(|own| own == key))
+        };
+        let Some((der, view)) = views.iter().find(|(der, view)| is_above(view) && *der != object && !found.contains(der)) else { break };
+        found.push(der);
+        if view.is_self_signed() {
+            break;
+        }
+        (name, key) = (view.issuer.whole.to_vec(), view.authority_key_identifier().map(<[u8]>::to_vec));
+    }
+    found
+}
+
 /// Which of the three kinds of object bytes are, by their outer shape alone; none for anything else.
 pub fn recognize(der: &[u8]) -> Option<Object> {
     use crate::pki::walk::{SEQUENCE, Walker};

@@ -7,7 +7,7 @@ use super::CrlView;
 use crate::lint::element::{self, Place, hexadecimal};
 use crate::lint::extensions::{EMPTY, Extension, judge_values, read_extensions};
 use crate::lint::finding::Report;
-use crate::lint::finding::Severity::{Error, Warning};
+use crate::lint::finding::Severity::{Error, Notice};
 use crate::lint::known::{self, ENTRY};
 use crate::lint::rule::{Check, Hits, Object, Rule};
 use crate::lint::rules::fields::wrong_form;
@@ -80,7 +80,7 @@ impl<'a> Entry<'a> {
 }
 
 /// Positive INTEGERs in order: the shorter is the lower.
-fn key<'a>(serial: &'a [u8]) -> (usize, &'a [u8]) {
+fn key(serial: &[u8]) -> (usize, &[u8]) {
     (serial.len(), serial)
 }
 
@@ -159,7 +159,7 @@ pub(in crate::lint) static ENTRY_RULES: &[Rule] = &[
             }
         },
     ),
-    Rule::entry("crl-entry-date", "RFC 5280 §5.1.2.6", Warning, "revocationDate is not later than thisUpdate", |entry, view, hits| {
+    Rule::entry("crl-entry-date", "RFC 5280 §5.1.2.6", Notice, "revocationDate is not later than thisUpdate", |entry, view, hits| {
         // Times of one form compare as their text up to 2049; so nothing is parsed for each of millions of entries.
         let same_form = entry.revoked_at.tag == view.this_update.tag && view.this_update.content < b"5".as_slice();
         if same_form && entry.revoked_at.content <= view.this_update.content {

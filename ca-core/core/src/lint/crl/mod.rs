@@ -115,6 +115,15 @@ impl<'a> CrlView<'a> {
         self.extension(id).and_then(|e| read(e.value).ok())
     }
 
+    fn authority_key_identifier(&self) -> Option<&'a [u8]> {
+        self.value(oid::AUTHORITY_KEY_IDENTIFIER, values::authority_key).and_then(|a| a.key_identifier)
+    }
+
+    /// The issuer's name, and its key's identifier where it is there.
+    pub(super) fn issuer_and_key(&self) -> (Vec<u8>, Option<Vec<u8>>) {
+        (self.issuer.whole.to_vec(), self.authority_key_identifier().map(<[u8]>::to_vec))
+    }
+
     fn is_delta(&self) -> bool {
         self.extension(super::known::DELTA_CRL_INDICATOR).is_some()
     }

@@ -159,7 +159,7 @@ pub(in crate::lint) static RULES: &[Rule] = &[
         Error,
         "there is an authorityKeyIdentifier with a keyIdentifier",
         |view, _, hits| {
-            let id = view.value(oid::AUTHORITY_KEY_IDENTIFIER, values::authority_key).and_then(|a| a.key_identifier);
+            let id = view.authority_key_identifier();
             hits.require(id.is_some(), || AKI.to_owned(), || "there is none".to_owned());
         },
     ),
@@ -318,7 +318,7 @@ pub(in crate::lint) static RULES: &[Rule] = &[
         Error,
         "the authorityKeyIdentifier is the subjectKeyIdentifier of the issuer's certificate",
         |view, issuer, hits| {
-            let named = view.value(oid::AUTHORITY_KEY_IDENTIFIER, values::authority_key).and_then(|a| a.key_identifier);
+            let named = view.authority_key_identifier();
             let holds = match (named, issuer.and_then(|i| i.key_identifier())) {
                 (Some(named), Some(own)) => named == own,
                 _ => true,

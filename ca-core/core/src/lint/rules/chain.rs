@@ -76,6 +76,13 @@ fn constrain(view: &CertificateView<'_>, above: &CertificateView<'_>, hits: &mut
     }
 }
 
+/// Where `below` CA certificates stand between `above` and the end of a path.
+fn within_path_length(above: &CertificateView<'_>, below: u32, hits: &mut Hits<'_>) {
+    if let Some(most) = above.basic_constraints().and_then(|b| b.path_len) {
+        hits.require(below <= most, String::new, || format!("{below} CA certificates stand below one whose pathLenConstraint is {most}"));
+    }
+}
+
 pub(in crate::lint) static RULES: &[Rule] = &[
     Rule::certificate(
         "self-signature-verifies",
@@ -129,15 +136,27 @@ pub(in crate::lint) static RULES: &[Rule] = &[
         "issuer-path-length",
         "RFC 5280 §6.1.4 (l), (m)",
         Error,
-        "no pathLenConstraint above is exceeded; self-issued certificates do not count",
-        |view, chain, hits| {
-            // Those between the CA with the constraint and this certificate, which counts itself where it is a CA's.
-            let mut below = u32::from(view.is_ca() && !view.is_self_issued());
+        "no pathLenConstraint above is exceeded; self-issued certificates do not count, nor does this one",
+        |_, chain, hits| {
+            let mut below = 0;
             for above in chain.all() {
-                let most = above.basic_constraints().and_then(|b| b.path_len);
-                hits.require(most.is_none_or(|most| below <= most), String::new, || {
-                    format!("{below} CA certificates stand below one whose pathLenConstraint is {}", most.unwrap_or_default())
-                });
+                within_path_length(above, below, hits);
+                below += u32::from(!above.is_self_issued());
+            }
+        },
+    ),
+    Rule::issued(
+        "ca-below-path-length",
+        "RFC 5280 §4.2.1.9; ceremony requirement 30",
+        Error,
+        "a CA's certificate can have certificates below it: no pathLenConstraint above is used up",
+        |view, chain, hits| {
+            if !view.is_ca() || view.is_self_issued() {
+                return;
+            }
+            let mut below = 1;
+            for above in chain.all() {
+                within_path_length(above, below, hits);
                 below += u32::from(!above.is_self_issued());
             }
         },

@@ -60,7 +60,7 @@ pub(in crate::lint) static RULES: &[Rule] = &[
         Error,
         "a certificate that is not self-signed has an authorityKeyIdentifier with a keyIdentifier",
         |view, hits| {
-            let id = view.value(oid::AUTHORITY_KEY_IDENTIFIER, values::authority_key).and_then(|a| a.key_identifier);
+            let id = view.authority_key_identifier();
             let is_judged = view.has_extensions && !view.is_self_issued();
             hits.require(id.is_some() || !is_judged, || AKI.to_owned(), || "there is no keyIdentifier".to_owned());
         },

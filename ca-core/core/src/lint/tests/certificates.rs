@@ -286,6 +286,11 @@ fn extensions_of_cas() -> Vec<Example> {
     all
 }
 
+fn as_ca(c: &mut Certificate) {
+    c.set(oid::BASIC_CONSTRAINTS, vec![0x30, 3, 1, 1, 0xff]);
+    c.set(oid::KEY_USAGE, usage(1, &[0x06]));
+}
+
 fn chains() -> Vec<Example> {
     // Another CA above, with one thing changed.
     let under = |change: &dyn Fn(&mut Certificate)| {
@@ -310,10 +315,15 @@ fn chains() -> Vec<Example> {
         }),
         Example::of("issuer-is-ca", &[], under(&|c| c.remove(oid::BASIC_CONSTRAINTS)), same),
         Example::of("issuer-key-usage", &[], under(&|c| c.set(oid::KEY_USAGE, usage(1, &[0x02]))), same),
-        // A CA below one whose pathLenConstraint is 0.
+        // A CA below one whose pathLenConstraint is 0, and a leaf below that.
+        Example::of("ca-below-path-length", &[], leaf(), as_ca),
         Example::of("issuer-path-length", &[], leaf(), |c| {
-            c.set(oid::BASIC_CONSTRAINTS, vec![0x30, 3, 1, 1, 0xff]);
-            c.set(oid::KEY_USAGE, usage(1, &[0x06]));
+            let mut between = leaf();
+            as_ca(&mut between);
+            between.set(oid::SUBJECT_KEY_IDENTIFIER, ski(&KEYS.issuing.hash()).2);
+            between.fields[6] = KEYS.issuing.spki.clone();
+            c.fields[3] = between.fields[5].clone();
+            c.issuers.insert(0, between.der());
         }),
         Example::of("issuer-name-constraints", &[], leaf(), constrained(tlv(0x82, b"a.other.test"))),
         Example::of("issuer-name-constraints", &[], leaf(), constrained(tlv(0x87, &[11, 0, 0, 1]))),
