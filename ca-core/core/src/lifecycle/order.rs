@@ -12,10 +12,10 @@ use crate::anchor::{AnchorState, AnchorStep};
 use crate::evidence::chain::{AuthorizedIssuance, Refusal};
 use crate::issuance::{Attempt, IssuanceError, prepare_leaf};
 use crate::model::{Actor, AttemptId, AuthorityName, CertificateFilter, Origin, ProblemType, SigningRequest, StatusUrls};
-use crate::pki::{Identifier, SerialNumber, Timestamp};
+use crate::pki::{AltName, Identifier, SerialNumber, Timestamp};
 use crate::policy::{AuthorityPolicy, ProfilePolicy};
 use crate::ports::StoreResult;
-use crate::profile::{LeafRequest, LeafShape, ProfileError};
+use crate::profile::{LeafContent, LeafRequest, ProfileError, Revocation};
 
 /// The CRL partition of new certificates; an authority has one until partitions come.
 pub(super) const PARTITION: u32 = 0;
@@ -48,14 +48,13 @@ impl Worker {
             proven.not_after,
         )?;
         let leaf = LeafRequest {
-            shape: shape_of(&profile.shape)?,
             serial: SerialNumber::random(&*self.rng),
             not_before,
             not_after,
-            subject_cn: if profile.subject_cn { common_name(&proven.identifiers) } else { None },
-            identifiers: proven.identifiers,
             public_key: proven.public_key,
-            urls: StatusUrls::below(&self.settings.status_base_url, &proven.authority, PARTITION),
+            content: content(profile, proven.identifiers)?,
+            policies: Vec::new(),
+            revocation: Revocation::Published(StatusUrls::below(&self.settings.status_base_url, &proven.authority, PARTITION)),
         };
         let order = proven.order;
         let attempt = Attempt {
@@ -136,8 +135,13 @@ impl Worker {
     }
 }
 
-pub(super) fn shape_of(name: &str) -> Result<LeafShape, Failure> {
-    name.parse().map_err(Failure::later)
+fn content(profile: &ProfilePolicy, identifiers: Vec<Identifier>) -> Result<LeafContent, Failure> {
+    let common_name = if profile.subject_cn { common_name(&identifiers) } else { None };
+    match profile.shape.as_str() {
+        "client" => Ok(LeafContent::Client { common_name, names: identifiers.into_iter().map(AltName::from).collect() }),
+        "server" => Ok(LeafContent::Server { common_name, names: identifiers }),
+        other => Err(Failure::later(format!("orders may not have the shape `{other}`"))),
+    }
 }
 
 /// The first name that is a dns name and short enough.

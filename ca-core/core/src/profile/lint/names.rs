@@ -1,13 +1,11 @@
-//! Name constraints (RFC 5280 §4.2.1.10): those of an intermediate, and a leaf's names under those of its issuer.
+//! Name constraints (RFC 5280 §4.2.1.10): those of an intermediate. A leaf's names under its issuer's are
+//! [`crate::lint`]'s.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::Report;
-use crate::pki::Identifier;
 use crate::pki::walk::{ParseError, SEQUENCE, Walker};
 use crate::policy::NamePattern;
-use crate::profile::Issuer;
 
 const EMAIL: u8 = 0x81;
 const DNS: u8 = 0x82;
@@ -98,48 +96,4 @@ fn narrowest(pattern: &NamePattern) -> Option<(u8, Vec<u8>)> {
         }
         _ => None,
     }
-}
-
-/// A certificate that its own chain forbids serves nobody: the names must lie within the issuer's constraints.
-pub(super) fn within_constraints(names: &[Identifier], issuer: &Issuer, report: &mut Report) {
-    const RULE: &str = "issuer-name-constraints";
-    const CLAUSE: &str = "RFC 5280 §4.2.1.10";
-    let Some(value) = issuer.certificate().name_constraints() else { return };
-    let Some((permitted, excluded)) = report.read(read_constraints(value), RULE, CLAUSE) else { return };
-    for name in names {
-        let tag = if matches!(name, Identifier::Dns(_)) { DNS } else { IP };
-        let mut allowed = permitted.iter().filter(|(t, _)| *t == tag).peekable();
-        let outside = allowed.peek().is_some() && !allowed.any(|(_, base)| lies_within(name, base));
-        let forbidden = excluded.iter().any(|(t, base)| *t == tag && overlaps(name, base));
-        report.check(!outside && !forbidden, RULE, CLAUSE, || format!("the issuer's name constraints forbid `{name}`"));
-    }
-}
-
-fn lies_within(name: &Identifier, base: &[u8]) -> bool {
-    match name {
-        Identifier::Dns(name) => is_below(name.as_str().as_bytes(), base),
-        Identifier::Ip(address) => {
-            let octets = match address {
-                IpAddr::V4(v4) => v4.octets().to_vec(),
-                IpAddr::V6(v6) => v6.octets().to_vec(),
-            };
-            let (network, mask) = base.split_at(base.len() / 2);
-            base.len() == 2 * octets.len() && octets.iter().zip(network).zip(mask).all(|((o, n), m)| (o ^ n) & m == 0)
-        }
-    }
-}
-
-/// As [`lies_within`]; a wildcard also meets what lies below it.
-fn overlaps(name: &Identifier, base: &[u8]) -> bool {
-    let below = match name {
-        Identifier::Dns(name) => name.as_str().strip_prefix("*.").is_some_and(|parent| is_below(base, parent.as_bytes())),
-        Identifier::Ip(_) => false,
-    };
-    below || lies_within(name, base)
-}
-
-/// Whether zero or more labels before `base` give `name`.
-fn is_below(name: &[u8], base: &[u8]) -> bool {
-    let base = base.to_ascii_lowercase();
-    base.is_empty() || name.strip_suffix(base.as_slice()).is_some_and(|rest| rest.is_empty() || rest.ends_with(b"."))
 }
