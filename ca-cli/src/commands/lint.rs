@@ -100,11 +100,9 @@ fn text(judged: &[Judged]) -> String {
         let more = if j.omitted == 0 { String::new() } else { format!("; {} more findings than are kept", j.omitted) };
         out += &format!("{}{} ({}): {verdict}{more}\n", if index == 0 { "" } else { "\n" }, crate::render::plain(&j.file), j.object);
         if !j.findings.is_empty() {
-            let rows: Vec<_> = j
-                .findings
-                .iter()
-                .map(|f| [f.severity.to_string(), f.rule.to_owned(), f.detail.clone(), f.field.clone(), f.clause.to_owned()]);
-            out += &table(["SEVERITY", "RULE", "FOUND", "WHERE", "CLAUSE"], &rows.collect::<Vec<_>>());
+            let row = |f: &Finding| [f.severity.to_string(), f.rule.to_owned(), f.detail.clone(), f.field.clone(), f.clause.to_owned()];
+            let rows: Vec<_> = j.findings.iter().map(row).collect();
+            out += &table(["SEVERITY", "RULE", "FOUND", "WHERE", "CLAUSE"], &rows);
         }
     }
     out
