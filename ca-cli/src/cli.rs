@@ -1,5 +1,6 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod lint;
 mod officers;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::values::{Count, Reason, When, parse_email, parse_pattern, parse_subject_part, parse_uri};
+pub(crate) use lint::LintArgs;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
 
 const STYLES: Styles = Styles::styled()
@@ -116,6 +118,16 @@ pub(crate) enum Command {
     /// Certificate revocation lists
     #[command(subcommand)]
     Crl(CrlCommand),
+    /// Judge certificates, CRLs and OCSP responses in files, whoever made them
+    ///
+    /// By the same rules that stop this CA from signing: DER, RFC 5280 with its updates, RFC 6960, the algorithms' own
+    /// standards; docs/lints.md has them all. Not judged: whether something is valid today, revoked or trusted. Needs no
+    /// configuration and no running instance.
+    ///
+    /// Example: openssl s_client -connect host:443 -showcerts </dev/null | ca lint -
+    ///
+    /// Exit code 1 where a finding is an error, 3 where a file can't be read.
+    Lint(LintArgs),
     /// Officers' approvals: what is proposed, sign it, hand signatures in
     #[command(subcommand)]
     Approve(ApproveCommand),

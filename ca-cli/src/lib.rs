@@ -64,6 +64,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Grant(command) => commands::grant(&config()?, command).await?,
         Command::Cert(command) => commands::cert(&config()?, command).await?,
         Command::Crl(command) => commands::crl(&config()?, command).await?,
+        Command::Lint(args) => return commands::lint(&args),
         Command::Approve(command) => commands::approvals(&config()?, command).await?,
         Command::Policy(command) => commands::policy(&config()?, command).await?,
         Command::Officer(command) => commands::officer(&config()?, command).await?,
