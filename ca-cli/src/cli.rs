@@ -1,5 +1,6 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod keys;
 mod officers;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::values::{Count, Reason, When, parse_pattern};
+pub(crate) use keys::KeyCommand;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
 
 const STYLES: Styles = Styles::styled()
@@ -90,6 +92,9 @@ pub(crate) enum Command {
     /// The keys of the CA's own services
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Keys of certificates: judge them, block them for good
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Enrolment grants: what a service may get certificates for
     #[command(subcommand)]
     Grant(GrantCommand),

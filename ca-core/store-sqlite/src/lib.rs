@@ -13,6 +13,7 @@ mod admin;
 mod approvals;
 mod audit;
 mod authorities;
+mod blocked_keys;
 mod certificates;
 mod convert;
 mod crls;

@@ -12,6 +12,7 @@ pub mod officers;
 pub mod operator;
 pub mod softhsm;
 pub mod store;
+pub mod weak_keys;
 
 mod clock;
 mod faulty_keys;

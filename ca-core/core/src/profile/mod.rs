@@ -20,7 +20,7 @@ mod tests;
 pub use ca::{CaSubject, CrossRequest, IntermediateRequest, RootRequest, build_cross, build_intermediate, build_root};
 pub use finding::Finding;
 pub use issuer::Issuer;
-pub use keys::{check_fresh, check_key};
+pub use keys::{BlockedKeys, BlockedKeysError, KEY_RULES, KeyReport, KeyRule, check_fresh, check_key, is_same_key, judge_key};
 pub use leaf::{LeafRequest, LeafShape, build_leaf};
 pub use lint::{lint_cross, lint_intermediate, lint_leaf, lint_root};
 pub use lint_crl::lint_crl;
