@@ -124,3 +124,50 @@ fn read_key(path: &Path) -> anyhow::Result<PublicKey> {
         Err(_) => Err(wrong("no PEM block PUBLIC KEY, CERTIFICATE or CERTIFICATE REQUEST is in it".to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ca_core::pki::pem_encode;
+    use ca_testkit::acme::ClientKey;
+    use ca_testkit::weak_keys::WeakKey;
+
+    use super::*;
+
+    fn judged(file: &Path, blocked: &[&Path]) -> Result<(), String> {
+        let texts: Vec<_> = blocked.iter().map(|p| (*p).to_owned()).collect();
+        let lists = read_blocked_keys(&texts, None).unwrap();
+        let outputs = [Output { json: false }, Output { json: true }];
+        let results = outputs.map(|output| read_key(file).and_then(|key| check(&key, &lists, output)).map_err(|e| e.to_string()));
+        assert_eq!(results[0], results[1]);
+        results[0].clone()
+    }
+
+    #[test]
+    fn a_key_is_judged_from_any_pem() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let csr = ClientKey::default().csr(&["a.demo.test"], None);
+        let key = Csr::from_der(&csr).unwrap().public_key().clone();
+        let request = file("csr.pem", &pem_encode("CERTIFICATE REQUEST", &csr));
+        let public = file("key.pem", &pem_encode("PUBLIC KEY", key.spki_der()));
+        assert_eq!(judged(&request, &[]), Ok(()));
+        assert_eq!(judged(&public, &[]), Ok(()));
+        let list = file("list", &key.spki_sha256().to_string());
+        assert_eq!(judged(&public, &[&list]).unwrap_err(), "the key breaks 1 of 3 rules: it would not be certified");
+        for weak in WeakKey::all() {
+            let request = file("weak.pem", &pem_encode("CERTIFICATE REQUEST", &weak.csr(&["a.demo.test"])));
+            assert!(judged(&request, &[]).unwrap_err().contains("rules: it would not be certified"), "{}", weak.refused);
+        }
+        assert!(judged(&list, &[]).unwrap_err().contains("no PEM block"));
+        assert!(judged(&folder.path().join("none"), &[]).unwrap_err().contains("cannot be read"));
+        assert!(
+            judged(&file("der", "-----BEGIN PUBLIC KEY-----\nMAA=\n-----END PUBLIC KEY-----\n"), &[])
+                .unwrap_err()
+                .contains("SubjectPublicKeyInfo")
+        );
+    }
+}

@@ -7,6 +7,8 @@ mod diff;
 mod name_rules;
 mod pattern;
 mod special;
+#[cfg(test)]
+mod tests;
 mod uri_pattern;
 
 use std::collections::BTreeMap;
