@@ -202,6 +202,12 @@ async fn lesson_26_weak_keys_are_refused_and_the_order_stays_ready() {
 #[tokio::test]
 async fn a09_a_key_in_use_or_blocked_is_refused_and_the_order_stays_ready() {
     let world = World::new();
+    let authority = KeyPair::generate().unwrap();
+    let mut certificate = CertificateParams::new(Vec::new()).unwrap();
+    certificate.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let mut record = world.state().authorities[1].clone();
+    (record.name, record.certificate) = ("second".parse().unwrap(), certificate.self_signed(&authority).unwrap().der().to_vec());
+    world.state().authorities.push(record);
     let account = world.account().await;
     let order = account.order(&["a.demo.test"]).await.is(201).json();
     let url = order["finalize"].as_str().unwrap().trim_end_matches("/finalize").to_owned();
@@ -214,12 +220,6 @@ async fn a09_a_key_in_use_or_blocked_is_refused_and_the_order_stays_ready() {
     world.register(Key::of(&other)).await;
     refused(&other, "that of an account already").await;
 
-    let authority = KeyPair::generate().unwrap();
-    let mut certificate = CertificateParams::new(Vec::new()).unwrap();
-    certificate.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let mut record = world.state().authorities[1].clone();
-    (record.name, record.certificate) = ("second".parse().unwrap(), certificate.self_signed(&authority).unwrap().der().to_vec());
-    world.state().authorities.push(record);
     refused(&authority, "that of authority `second` already").await;
 
     let blocked = KeyPair::generate().unwrap();
