@@ -3,15 +3,15 @@
 //! Everything is derived again: from the plan and the keys the bytes to be signed, from those the statements, from
 //! the statements the people. The transcript only says in which order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ca_core::ceremony::{
     Acts, Hierarchy, IssuedCa, Plan, PolicyBundle, Role, Roster, Statement, Transcript, TranscriptEvent, check_attestation,
-    check_attributes, check_device_logs, inventory_digest,
+    check_attributes, check_device_logs, device_log_imports, inventory_digest,
 };
 use ca_core::issuance::KeyTest;
-use ca_core::log::intent_leaf;
+use ca_core::log::{DeviceLogImport, intent_leaf};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlRecord, CrlScope, Intent, KeyLabel};
 use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, Sha256Digest, Timestamp, sha256, verify_signature};
@@ -53,6 +53,10 @@ pub struct VerifiedBundle {
     pub policy: Option<Policy>,
     /// What stands below the root after the ceremony.
     pub hierarchy: Hierarchy,
+    /// SHA-256 of each request that was taken, by its authority.
+    pub requests: BTreeMap<AuthorityName, Sha256Digest>,
+    /// The devices' own logs, for the audit trail of a CA whose device it was.
+    pub device_logs: Vec<DeviceLogImport>,
     /// What was not in the script, each with what people decided about it.
     pub exceptions: Vec<VerifiedException>,
     /// Who signed the closed transcript, and as what.
@@ -99,7 +103,7 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     let own = policy.as_ref().map(|(own, _)| own);
     bundle.statements(own)?;
     bundle.deeds()?;
-    bundle.device_logs()?;
+    let device_logs = bundle.device_logs()?;
     let exceptions = evidence::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
     for act in bundle.acts().into_iter().filter(|a| a.effect() == Effect::Signature) {
         bundle.result(act)?;
@@ -110,6 +114,11 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     }
 
     let Bundle { folder, transcript, scene } = bundle;
+    let taken = transcript.events().filter_map(|e| match e {
+        TranscriptEvent::RequestTaken { authority, sha256 } => Some((authority.clone(), *sha256)),
+        _ => None,
+    });
+    let requests = taken.collect();
     let plan = scene.plan;
     let text = folder.text(TRANSCRIPT)?;
     let cosigners = evidence::cosigners(&folder, &plan, text.as_bytes())?;
@@ -124,6 +133,8 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
         crls: if plan.acts.makes_crl() { vec![crl_record(&plan, hierarchy.crl())] } else { Vec::new() },
         policy_bundle,
         policy,
+        requests,
+        device_logs,
         exceptions,
         cosigners,
         transcript_head: transcript.head(),
@@ -367,9 +378,10 @@ impl Bundle {
     }
 
     /// The devices' own logs are whole, and hold one signature for each that is on record.
-    fn device_logs(&self) -> Result<(), Error> {
-        let planned = crate::device_log::planned(&self.scene.plan, &self.transcript);
-        check_device_logs(self.transcript.lines(), self.scene.target(), &planned).or_else(|what| self.wrong(what))
+    fn device_logs(&self) -> Result<Vec<DeviceLogImport>, Error> {
+        let (planned, target) = (crate::device_log::planned(&self.scene.plan, &self.transcript), self.scene.target());
+        check_device_logs(self.transcript.lines(), target, &planned).or_else(|what| self.wrong(what))?;
+        Ok(device_log_imports(&self.transcript, target, &planned))
     }
 
     /// What devices did besides signing is what the plan says, and their inventories agree.

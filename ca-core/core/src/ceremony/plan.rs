@@ -276,6 +276,14 @@ impl Plan {
             }
             subjects.push(&issuing.subject);
         }
+        let root = (KeyPlace::Root, &self.root.key, self.root.algorithm, &self.root.wrapping_key);
+        let online = self.issuing.iter().map(|i| (KeyPlace::Online, &i.key, i.algorithm, &i.wrapping_key));
+        for (place, key, algorithm, wrapping_key) in std::iter::once(root).chain(online) {
+            let backup = wrapping_key.as_ref().map(|_| KeyPlace::Backup);
+            for device in [Some(place), backup].into_iter().flatten().filter_map(|p| self.frame.devices.get(&p)) {
+                device.check_holds(key, algorithm)?;
+            }
+        }
         for subject in subjects {
             let marked = subject.common_name.starts_with(Self::MARK);
             if marked != (self.kind() == CeremonyKind::Rehearsal) {
@@ -510,6 +518,29 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         assert!(error("next_ceremony_days = 0").contains("next_ceremony_days"));
         assert!(error("").contains("missing field `next_ceremony_days`"));
         Plan::parse(&plan().replace("next_ceremony_days = 330", "next_ceremony_days = 364")).unwrap();
+    }
+
+    #[test]
+    fn post_quantum_keys_are_planned_in_software_only() {
+        let with = |changes: &[(&str, &str)]| {
+            let text = changes.iter().fold(plan(), |text, (from, to)| {
+                assert!(text.contains(from), "{from}");
+                text.replacen(from, to, 1)
+            });
+            Plan::parse(&text).map(drop).map_err(|e| e.to_string())
+        };
+        let root = ("algorithm = \"p384\"", "algorithm = \"ml-dsa-87\"");
+        let issuing = ("algorithm = \"p256\"", "algorithm = \"ml-dsa-65\"");
+        let in_software = ("[device.root]\nkind = \"yubi-hsm2\"", "[device.root]\nkind = \"software\"");
+        let on_a_token = ("[device.online]\nkind = \"software\"", "[device.online]\nkind = \"pkcs11\"");
+        assert_eq!(with(&[issuing]), Ok(()));
+        assert_eq!(with(&[root, issuing, in_software]), Ok(()));
+        for (changes, key) in [(&[root][..], "`bank-root-2026`"), (&[issuing, on_a_token], "`bank-2026`")] {
+            let error = with(changes).unwrap_err();
+            assert!(error.contains(key) && error.contains("not yet on hardware") && error.contains("hint:"), "{error}");
+        }
+        let error = with(&[("algorithm = \"p384\"", "algorithm = \"ml-dsa-44\"")]).unwrap_err();
+        assert!(error.contains("ml-dsa-65"), "{error}");
     }
 
     #[test]

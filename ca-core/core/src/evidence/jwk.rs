@@ -110,6 +110,7 @@ impl Jwk {
             KeyMaterial::P384(point) => Key::P384(point.to_vec()),
             KeyMaterial::Ed25519(octets) => Key::Ed25519(octets.to_vec()),
             KeyMaterial::Rsa(modulus, _, _) => Key::Rsa(modulus.to_vec()),
+            KeyMaterial::MlDsa65(_) | KeyMaterial::MlDsa87(_) => return None,
         }))
     }
 

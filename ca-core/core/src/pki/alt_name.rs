@@ -113,6 +113,27 @@ pub enum AltName {
     Email(EmailName),
 }
 
+impl AltName {
+    /// The same name as an order has it; none for a URI or a mailbox, which no order asks for.
+    pub fn identifier(&self) -> Option<Identifier> {
+        match self {
+            Self::Dns(name) => Some(Identifier::Dns(name.clone())),
+            Self::Ip(address) => Some(Identifier::Ip(*address)),
+            Self::Uri(_) | Self::Email(_) => None,
+        }
+    }
+
+    /// Its form in policies and reports.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Dns(_) => "dns",
+            Self::Ip(_) => "ip",
+            Self::Uri(_) => "uri",
+            Self::Email(_) => "email",
+        }
+    }
+}
+
 impl From<Identifier> for AltName {
     fn from(identifier: Identifier) -> Self {
         match identifier {
