@@ -115,8 +115,9 @@ fn number(key: &PublicKey) -> &[u8] {
         Ok(KeyMaterial::P256(point)) => &point[1..33],
         Ok(KeyMaterial::P384(point)) => &point[1..49],
         Ok(KeyMaterial::Ed25519(octets)) => octets,
-        Ok(KeyMaterial::MlDsa65(octets)) => octets,
-        Ok(KeyMaterial::MlDsa87(octets)) => octets,
+        // Hashed as they are.
+        Ok(KeyMaterial::MlDsa65(octets)) => return octets,
+        Ok(KeyMaterial::MlDsa87(octets)) => return octets,
         Err(_) => &[],
     };
     &number[number.iter().take_while(|octet| **octet == 0).count()..]

@@ -6,7 +6,7 @@
 mod blocked;
 mod close_primes;
 mod fresh;
-mod lattice;
+mod ml_dsa;
 mod points;
 mod powers;
 mod residues;
@@ -44,13 +44,13 @@ pub static KEY_RULES: [KeyRule; 10] = [
     KeyRule { name: "ec-point-on-curve", clause: "BR 6.1.6; SP 800-56A §5.6.2.3.3", judge: points::on_curve },
     KeyRule { name: "ed25519-point", clause: "RFC 8032 §5.1.3", judge: points::ed25519_valid },
     KeyRule { name: "ed25519-small-order", clause: "RFC 8032 §5.1.7; RFC 7748 §6.1", judge: points::ed25519_order },
+    KeyRule { name: "ml-dsa-t1", clause: "FIPS 204 §7.2", judge: ml_dsa::t1_not_zero },
     KeyRule { name: "rsa-exponent", clause: "BR 6.1.6; SP 800-56B §6.4.1", judge: rsa::exponent },
     KeyRule { name: "rsa-odd-modulus", clause: "BR 6.1.6", judge: rsa::odd },
     KeyRule { name: "rsa-small-factor", clause: "BR 6.1.6; SP 800-89 §5.3.3", judge: rsa::small_factor },
     KeyRule { name: "rsa-power", clause: "BR 6.1.6", judge: powers::perfect_power },
     KeyRule { name: "rsa-roca", clause: "BR 6.1.1.3; CVE-2017-15361", judge: roca::fingerprint },
     KeyRule { name: "rsa-close-primes", clause: "BR 6.1.1.3", judge: close_primes::fermat },
-    KeyRule { name: "ml-dsa-t1", clause: "FIPS 204 §7.2", judge: lattice::t1_not_zero },
 ];
 
 /// What the rules say of a key.
