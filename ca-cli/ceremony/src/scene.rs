@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use ca_core::ceremony::{
-    Acts, CeremonyError, Hierarchy, KeyPlace, KeyRequest, Operation, Plan, Transcript, TranscriptEvent, inventory_digest,
+    Acts, CeremonyError, CredentialPlan, Hierarchy, KeyPlace, KeyRequest, Operation, Plan, Transcript, TranscriptEvent, inventory_digest,
 };
 use ca_core::issuance::KeyTest;
 use ca_core::model::{AuthorityName, Intent, IntentContent, KeyLabel, RevokedEntry};
@@ -21,6 +21,7 @@ use ca_core::profile::{
 
 use crate::Error;
 use crate::design::{Act, Drawn, crl_header, cross_request, issuing_request, provisional_issuer, root_request, subject};
+use crate::room::recorded_device;
 use crate::verify::list;
 
 /// Public keys by authority.
@@ -247,6 +248,11 @@ impl Scene {
                 device: serial_of(*place)?,
                 inventory_sha256: inventory(transcript, *place, 1).ok_or_else(|| self.wrong(act, "no inventory is on record"))?,
             }),
+            (Act::Credentials(i), Acts::Credentials { credential, .. }) => {
+                let place = plan.acts.places()[i];
+                let device = recorded_device(transcript, place).ok_or_else(|| self.wrong(act, "its device is not on record"))?;
+                Ok(Operation::ChangeCredentials { device: device.serial, credentials: CredentialPlan::of(credential, place) })
+            }
             (Act::Policy, _) => {
                 let (policy, policy_sha256) = policy.ok_or_else(|| self.wrong(act, "the plan has no policy"))?;
                 Ok(Operation::ApprovePolicy { version: policy.version, policy_sha256 })
@@ -260,7 +266,7 @@ impl Scene {
         match (own, self.plan.acts.continues()) {
             (Some((policy, digest)), _) => (policy.version, digest),
             (None, Some(continues)) => (continues.policy_version, continues.policy_sha256),
-            // A first ceremony has a policy: `Plan::parse` saw to it.
+            // Before the first ceremony there is none; that one has its own: `Plan::parse` saw to it.
             (None, None) => (0, sha256(b"")),
         }
     }

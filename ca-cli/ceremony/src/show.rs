@@ -160,6 +160,14 @@ fn word(out: &mut String, operation: &Operation) {
         Operation::AttestInventory { device, inventory_sha256 } => {
             format!("attests what device {device} holds now\n  after    inventory SHA-256 {inventory_sha256}")
         }
+        Operation::ChangeCredentials { device, credentials } => {
+            let lines = credentials.iter().map(|c| {
+                let holders: Vec<&str> = c.holders.iter().map(|h| h.as_str()).collect();
+                let before = c.set.map_or_else(String::new, |set| format!("\n  set      before {set}"));
+                format!("{}s `{}` ({}): {} of {} will open it{before}", c.change.name(), c.name, c.purpose, c.threshold, holders.join(", "))
+            });
+            format!("changes what opens device {device}\n  {}", lines.collect::<Vec<_>>().join("\n  "))
+        }
         Operation::SignCertificate { .. } | Operation::SignCrl { .. } | Operation::ApprovePolicy { .. } => return,
     };
     line(out, &format!("  {text}"));

@@ -271,8 +271,8 @@ mod tests {
             let digest = |digest: ca_core::pki::Sha256Digest| toml::Value::String(digest.to_string());
             let continues = toml::Table::from_iter([
                 ("transcript".to_owned(), digest(before.transcript_head)),
-                ("root_certificate".to_owned(), digest(sha256(before.hierarchy.root().der()))),
-                ("hierarchy".to_owned(), digest(before.hierarchy.digest())),
+                ("root_certificate".to_owned(), digest(sha256(before.hierarchy.as_ref().unwrap().root().der()))),
+                ("hierarchy".to_owned(), digest(before.hierarchy.as_ref().unwrap().digest())),
                 ("policy_version".to_owned(), toml::Value::Integer(1)),
                 ("policy_sha256".to_owned(), digest(sha256(b"policy"))),
             ]);
@@ -294,6 +294,7 @@ mod tests {
                 wrapped: None,
                 previous: Some(dir.join(previous)),
                 requests: requests.clone(),
+                custody: None,
                 machine: Arc::new(SystemMachine::default()),
                 clock: Arc::new(SystemClock),
                 rng: Arc::new(SystemRng),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CeremonyError, KeyPlace};
+use super::{CeremonyError, CredentialPlan, KeyPlace};
 use crate::model::{AuthorityName, KeyLabel, RevocationReason};
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 use crate::policy::NamePattern;
@@ -156,14 +156,33 @@ pub enum Acts {
         /// From where.
         continues: Continues,
     },
+    /// Deals what opens devices as shares, deals it again, or puts a fresh one in its place.
+    Credentials {
+        /// From where; none: before the first ceremony, so that no key is ever made behind a secret that one person knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        continues: Option<Continues>,
+        /// Which.
+        credential: Vec<CredentialPlan>,
+    },
 }
 
 impl Acts {
     /// The most things that one ceremony does of a kind.
     pub const MOST: usize = 16;
     /// The names of the kinds, in the order of the documentation.
-    pub const KINDS: [&'static str; 10] =
-        ["first", "intermediate", "cross-sign", "root-crl", "revoke-ca", "backup", "restore", "destroy", "policy", "officers"];
+    pub const KINDS: [&'static str; 11] = [
+        "first",
+        "intermediate",
+        "cross-sign",
+        "root-crl",
+        "revoke-ca",
+        "backup",
+        "restore",
+        "destroy",
+        "policy",
+        "officers",
+        "credentials",
+    ];
 
     /// The kind's name.
     pub const fn name(&self) -> &'static str {
@@ -178,6 +197,7 @@ impl Acts {
             Self::Destroy { .. } => "destroy",
             Self::Policy { .. } => "policy",
             Self::Officers { .. } => "officers",
+            Self::Credentials { .. } => "credentials",
         }
     }
 
@@ -185,6 +205,7 @@ impl Acts {
     pub const fn continues(&self) -> Option<&Continues> {
         match self {
             Self::First => None,
+            Self::Credentials { continues, .. } => continues.as_ref(),
             Self::Intermediate { continues, .. }
             | Self::CrossSign { continues, .. }
             | Self::RootCrl { continues }
@@ -213,6 +234,7 @@ impl Acts {
             Self::Backup { place, .. } => vec![*place, KeyPlace::Backup],
             Self::Restore { place, .. } | Self::Destroy { place, .. } => vec![*place],
             Self::Policy { .. } | Self::Officers { .. } => Vec::new(),
+            Self::Credentials { credential, .. } => CredentialPlan::places(credential),
         }
     }
 
@@ -272,6 +294,10 @@ impl Acts {
             }
             Self::Restore { key, .. } => count("acts.key", key.len()).and_then(|()| distinct(key.iter().map(|k| &k.key))),
             Self::Destroy { key, .. } => count("acts.key", key.len()).and_then(|()| distinct(key.iter().map(|k| &k.key))),
+            Self::Credentials { continues, credential } => {
+                count("acts.credential", credential.len())?;
+                CredentialPlan::check_all(credential, continues.is_none())
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CeremonyError, CeremonyKind};
 use crate::log::{CHAIN_START, chain};
-use crate::model::{AttemptId, AuthorityName, Completion, Intent, KeyLabel};
+use crate::model::{AttemptId, AuthorityName, Completion, CredentialName, HolderName, Intent, KeyLabel};
 use crate::pki::{KeyAlgorithm, PublicKey, Sha256Digest, Timestamp};
 use crate::ports::{Attestation, DeviceIdentity, DeviceLogEntry, DeviceObject, KeyAttributes};
 
@@ -163,7 +163,36 @@ pub enum TranscriptEvent {
         /// Where.
         place: KeyPlace,
     },
-    /// An act whose whole effect is that enough officers approved it, such as a revocation, took effect.
+    /// A credential was dealt: each share is in its holder's sealed file, was read back and verified, and thresholds of
+    /// them gave what was dealt.
+    Dealt {
+        /// Which.
+        credential: CredentialName,
+        /// The set's public description, verbatim: it hides the secret and binds every share.
+        set: String,
+        /// SHA-256 of each holder's sealed file.
+        shares: BTreeMap<HolderName, Sha256Digest>,
+    },
+    /// A device takes its new credentials, and the old ones no more.
+    Handed {
+        /// Which device.
+        place: KeyPlace,
+    },
+    /// Shares were read from their files, verified alone and recombined, and what came out opened the device
+    /// (requirement 23).
+    Recombined {
+        /// Which credential.
+        credential: CredentialName,
+        /// The set's id: SHA-256 of its description.
+        set: Sha256Digest,
+        /// Whose shares were recombined.
+        holders: Vec<HolderName>,
+        /// What it opens.
+        place: KeyPlace,
+        /// The device that it opened.
+        device: DeviceIdentity,
+    },
+    /// An act that gives no signature, such as a revocation, which is done once enough officers approved it, took effect.
     Done {
         /// The statement's name.
         name: String,
@@ -408,6 +437,14 @@ impl Transcript {
     pub fn records(&self) -> impl Iterator<Item = (&str, &str)> {
         self.events().filter_map(|e| match e {
             TranscriptEvent::Recorded { name, record } => Some((name.as_str(), record.as_str())),
+            _ => None,
+        })
+    }
+
+    /// The dealt credentials with their sets' descriptions, in order.
+    pub fn dealt(&self) -> impl Iterator<Item = (&CredentialName, &str)> {
+        self.events().filter_map(|e| match e {
+            TranscriptEvent::Dealt { credential, set, .. } => Some((credential, set.as_str())),
             _ => None,
         })
     }

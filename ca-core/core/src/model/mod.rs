@@ -6,6 +6,7 @@ mod audit;
 mod authority;
 pub mod bytes;
 mod certificate;
+mod credential;
 mod crl;
 mod grant;
 mod id;
@@ -22,6 +23,7 @@ pub use actor::Actor;
 pub use audit::{AuditEntry, AuditRow, Outcome};
 pub use authority::{Authority, AuthorityKind, StatusUrls};
 pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
+pub use credential::CredentialPurpose;
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
 pub use id::{
