@@ -83,10 +83,17 @@ impl Run {
             if let Some(other) = planned.iter().find(|c| c.purpose != lock.purpose()) {
                 return Err(Error::Missing(format!("`{}` opens a {}, and {lock} wants a {}", other.name, other.purpose, lock.purpose())));
             }
+            let fresh = planned.iter().any(|c| c.change.is_fresh());
+            // Seen now, and not once the approval is spent.
+            if fresh && !lock.is_changeable() {
+                let name = place.name();
+                return Err(Error::Missing(format!(
+                    "the credentials of {lock} are set by provisioning it (hint: --{name}-device FILE names the device plan of one from the factory)"
+                )));
+            }
             let transcript = self.transcript();
             let handed = transcript.events().any(|e| matches!(e, TranscriptEvent::Handed { place: p } if *p == place));
             let dealt = planned.iter().all(|c| transcript.dealt().any(|(name, _)| *name == c.name));
-            let fresh = planned.iter().any(|c| c.change.is_fresh());
             let mut opened = Opened { with: Vec::new(), changed: handed || (dealt && !fresh), unsealers: BTreeMap::new() };
             if !opened.changed && dealt && transcript.began(&Act::Credentials(i).name(&self.scene.plan)) > 0 {
                 // The device may have been changed right before the run was cut off.

@@ -88,6 +88,7 @@ pub(crate) fn check(folder: &Folder, plan: &Plan, transcript: &Transcript) -> Re
                     plan.acts.places().iter().position(|p| p == place).is_some_and(|i| Act::Credentials(i).name(plan) == *name)
                 });
                 let Some(place) = done else { continue };
+                now = None;
                 if let Some(open) = CredentialPlan::of(planned, place).iter().find(|c| !opened.contains(&c.name)) {
                     return Err(wrong(format!("the shares of `{}` were not recombined before the end (requirement 23)", open.name)));
                 }

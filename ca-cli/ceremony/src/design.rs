@@ -186,7 +186,7 @@ pub(crate) fn root_request(plan: &Plan, key: &PublicKey, drawn: &Drawn) -> Resul
         not_before: drawn.from,
         not_after: drawn.from.plus(days(plan.root.lifetime_days)),
         public_key: key.clone(),
-        algorithm: plan.root.algorithm.signature_algorithm(),
+        algorithm: plan.root.signature_algorithm(),
     })
 }
 
@@ -221,7 +221,7 @@ pub(crate) fn crl_header(plan: &Plan, root: &Certificate, drawn: &Drawn) -> CrlH
     CrlHeader {
         issuer_der: root.subject_der().to_vec(),
         issuer_key_id: root.key_identifier().unwrap_or_default().to_vec(),
-        algorithm: plan.root.algorithm.signature_algorithm(),
+        algorithm: plan.root.signature_algorithm(),
         number: drawn.number,
         this_update: drawn.from,
         next_update: drawn.from.plus(days(plan.root.crl_lifetime_days)),

@@ -115,6 +115,7 @@ pub(crate) fn signed_plan(path: &Path, bundle: &Path, previous: Option<&Path>) -
     }
     write_new(&copy, &plan_bytes, 0o644)?;
     inputs::take_hierarchy(&folder, &plan, previous)?;
+    inputs::take_revoked(&folder, &plan, path)?;
 
     Ok(match plan_approvals(&folder, &plan, &plan_bytes)? {
         Quorum::Reached(names) => Ok((plan, names)),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use ca_core::ceremony::{
     Acts, CeremonyError, CredentialPlan, Hierarchy, KeyPlace, KeyRequest, Operation, Plan, Transcript, TranscriptEvent, inventory_digest,
+    revoked_entries,
 };
 use ca_core::issuance::KeyTest;
 use ca_core::model::{AuthorityName, Intent, IntentContent, KeyLabel, RevokedEntry};
@@ -36,6 +37,8 @@ pub(crate) struct Scene {
     pub(crate) keys: Keys,
     /// The requests that were taken in.
     pub(crate) requests: BTreeMap<AuthorityName, KeyRequest>,
+    /// What officers revoked on the running CA, where the plan puts it on the root's CRL.
+    pub(crate) revoked: Option<Vec<u8>>,
 }
 
 /// The exact request behind an act that ends in a signature.
@@ -87,7 +90,7 @@ impl Scene {
             return Issuer::new(base.root().clone()).map_err(|e| Error::issuance("root certificate", e));
         }
         match Act::Root.intent(&self.plan, transcript).map(|i| &i.content) {
-            Some(IntentContent::Certificate(c)) => provisional_issuer(&c.tbs, self.plan.root.algorithm.signature_algorithm()),
+            Some(IntentContent::Certificate(c)) => provisional_issuer(&c.tbs, self.plan.root.signature_algorithm()),
             _ => Err(self.wrong(Act::Root, "no intent is on record")),
         }
     }
@@ -123,7 +126,8 @@ impl Scene {
                 let entries = match &self.base {
                     Some(base) => {
                         header.number = header.number.max(base.crl().number() + 1);
-                        base.entries_with(revoked.collect())?
+                        let listed = self.revoked.as_ref().map(|list| revoked_entries(list, base, drawn.from)).transpose()?;
+                        base.entries_with(revoked.chain(listed.into_iter().flatten()).collect())?
                     }
                     None => Vec::new(),
                 };
@@ -282,8 +286,8 @@ impl Scene {
         }
         let name = subject(&root.subject).to_der().map_err(|e| Error::issuance("root", e))?;
         let key = ca_core::profile::check_key(base.root().public_key()).map_err(|e| Error::issuance("root", e))?;
-        if *base.root_name() != root.authority || *base.root_key() != root.key || base.root().subject_der() != name || key != root.algorithm
-        {
+        let named = *base.root_name() == root.authority && *base.root_key() == root.key && base.root().subject_der() == name;
+        if !named || key != root.algorithm || base.root().signature_algorithm() != root.signature_algorithm() {
             return refused("its root is not the one that [root] describes (hint: copy [root] from the first plan)".to_owned());
         }
         Ok(())

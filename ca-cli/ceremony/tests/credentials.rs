@@ -47,6 +47,8 @@ async fn ceremony_23_a_ceremony_deals_recombines_and_opens_what_was_dealt() {
     ceremony.sign_plan(&["ana", "bela"]);
     assert_eq!(missing(ceremony.run().await)[0].0, "1-online-credentials.json");
     assert!(!ceremony.shares("shares").exists(), "nothing is dealt before the approval");
+    let script = common::text(&ceremony.tool(&["script", "deal.toml"]));
+    assert!(script.contains("ana, bela, cora") && script.contains("each types a passphrase twice"), "{script}");
     let shown = common::text(&ceremony.tool(&["show", "deal"]));
     assert!(shown.contains("deals `online-key` (software-key): 2 of ana, bela, cora will open it") && shown.contains("agrees"), "{shown}");
     let verified = ceremony.complete().await;

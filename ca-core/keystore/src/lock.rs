@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ca_core::ports::{KeyDevice, KeyStoreError, Rng};
+#[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
 use zeroize::Zeroizing;
 
 use crate::shares::{Credential, Purpose, ShareError};
@@ -102,6 +103,11 @@ impl Lock {
     /// Whether it is a device from the factory, until its credentials are changed.
     pub const fn is_from_factory(&self) -> bool {
         !matches!(self, Self::Store(_))
+    }
+
+    /// Whether [`Self::change`] can put other credentials in place: not in a YubiHSM 2 that is provisioned, where no key may.
+    pub const fn is_changeable(&self) -> bool {
+        !matches!(self, Self::Store(KeyStoreSpec::YubiHsm(_)))
     }
 
     /// Makes relative paths start at `base`.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::new_without_default, reason = "a test that meets an error has failed")]
 
 pub mod custody;
+#[cfg(feature = "pkcs11")]
+pub mod devices;
 pub mod later;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -60,6 +60,16 @@ pub struct RevokePlan {
     pub invalidity_date: Option<Timestamp>,
 }
 
+/// The list of CA certificates that officers revoked on the running CA.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedCasPlan {
+    /// Its file, as `ca crl revoked-cas --json` printed it; a relative path starts at the plan's folder.
+    pub file: String,
+    /// SHA-256 of the file.
+    pub sha256: Sha256Digest,
+}
+
 /// A key that exists.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +119,9 @@ pub enum Acts {
     RootCrl {
         /// From where.
         continues: Continues,
+        /// What officers revoked on the running CA and goes on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revoked_cas: Option<RevokedCasPlan>,
     },
     /// Revokes CA certificates and makes the root's next CRL, which lists them.
     RevokeCa {
@@ -208,7 +221,7 @@ impl Acts {
             Self::Credentials { continues, .. } => continues.as_ref(),
             Self::Intermediate { continues, .. }
             | Self::CrossSign { continues, .. }
-            | Self::RootCrl { continues }
+            | Self::RootCrl { continues, .. }
             | Self::RevokeCa { continues, .. }
             | Self::Backup { continues, .. }
             | Self::Restore { continues, .. }

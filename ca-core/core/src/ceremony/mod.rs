@@ -23,6 +23,7 @@ mod pins;
 mod plan;
 pub(crate) mod quorum;
 mod record;
+mod revoked_cas;
 mod room;
 mod roster;
 mod roster_chain;
@@ -32,7 +33,7 @@ mod transcript;
 mod words;
 
 pub use act::{ActStatement, OfficerAct, Standing};
-pub use acts::{Acts, Continues, CrossPlan, KeyPlan, RestorePlan, RevokePlan};
+pub use acts::{Acts, Continues, CrossPlan, KeyPlan, RestorePlan, RevokePlan, RevokedCasPlan};
 pub use bundle::PolicyBundle;
 pub use credential_plan::{CredentialChange, CredentialPlan};
 pub use device_check::{check_attestation, check_attributes};
@@ -48,6 +49,7 @@ pub use pins::{Cps, DevicePin, Inventory, ToolPin, inventory_digest, inventory_l
 pub use plan::{CaName, IssuingPlan, Plan, RootPlan};
 pub use quorum::{Approval, MOST_SIGNATURES, quorum, signer, signer_among};
 pub use record::{Fact, Record};
+pub use revoked_cas::{MAX_REVOKED_CAS, revoked_entries};
 pub use room::{CLOCK_PEOPLE, Duty, Records, check_disposers, jump_since, record_name};
 pub use roster::{CeremonyKind, Officer, Roster};
 pub use roster_chain::{RosterChain, RosterChange};

@@ -9,7 +9,7 @@ use super::people::{Custodian, Person};
 use super::pins::{Cps, DevicePin, ToolPin};
 use super::{Acts, CeremonyError, CeremonyKind, EnvironmentPlan, KeyPlace, Officer, People, Roster};
 use crate::model::{AuthorityName, KeyLabel};
-use crate::pki::{Certificate, KeyAlgorithm, Sha256Digest, pem_decode_all, sha256};
+use crate::pki::{Certificate, KeyAlgorithm, Sha256Digest, SignatureAlgorithm, pem_decode_all, sha256};
 use crate::policy::{NamePattern, Policy};
 
 /// How a CA is named in its certificate.
@@ -35,6 +35,9 @@ pub struct RootPlan {
     pub key: KeyLabel,
     /// The kind of its key.
     pub algorithm: KeyAlgorithm,
+    /// How it signs; none: as such keys usually do. An RSA key may sign as `rsa-pss-sha256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureAlgorithm>,
     /// Its subject.
     pub subject: CaName,
     /// How long its certificate lives.
@@ -46,6 +49,13 @@ pub struct RootPlan {
     /// The wrapping key under which its key may leave the device for a backup; none: it never leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wrapping_key: Option<String>,
+}
+
+impl RootPlan {
+    /// How its key signs certificates and CRLs.
+    pub fn signature_algorithm(&self) -> SignatureAlgorithm {
+        self.signature.unwrap_or(self.algorithm.signature_algorithm())
+    }
 }
 
 /// An issuing authority to be made below the root.
@@ -258,6 +268,12 @@ impl Plan {
                 return refused(format!("a ceremony of the kind {} has no [[issuing]] or [policy]", self.acts.name()));
             }
             _ => {}
+        }
+        if !self.root.algorithm.signs_as(self.root.signature_algorithm()) {
+            return refused(format!(
+                "a {} key does not sign as the root's `signature` says (hint: leave it out; only RSA keys have a choice, \"rsa-pss-sha256\")",
+                self.root.algorithm
+            ));
         }
         if !(1..=Self::MAX_DAYS).contains(&self.root.lifetime_days) {
             return refused(format!("the root's lifetime_days is 1 to {}", Self::MAX_DAYS));

@@ -225,6 +225,8 @@ fn unsound_plans_are_refused() {
     check("\"production\"", "\"rehearsal\"", "begin with `REHEARSAL `");
     check("Bank Root", "REHEARSAL Bank Root", "no others do");
     check("lifetime_days = 1825", "lifetime_days = 3650", "less than the root's");
+    check("algorithm = \"p384\"", "algorithm = \"p384\"\nsignature = \"rsa-pss-sha256\"", "a p384 key does not sign as");
+    check("algorithm = \"p384\"", "algorithm = \"rsa4096\"\nsignature = \"ecdsa-p384-sha384\"", "a rsa4096 key does not sign as");
     check("crl_lifetime_days = 365", "crl_lifetime_days = 4000", "crl_lifetime_days");
     check("key = \"bank-2026\"", "key = \"bank-root-2026\"", "stands twice");
     check("authority = \"bank\"", "authority = \"bank-root\"", "stands twice");
