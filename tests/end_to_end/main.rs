@@ -10,7 +10,10 @@ mod anchor;
 mod approvals;
 mod attended;
 mod bad_input;
+mod challenges;
 mod clients;
+#[cfg(feature = "yubihsm")]
+mod device_ceremony;
 #[cfg(feature = "pkcs11")]
 mod hardware;
 mod harness;

@@ -21,7 +21,7 @@ const SERIAL: u32 = 1_000_003;
 
 /// A device from the factory, its plan `device.toml`, and key store files: `online.toml` for the ceremony and
 /// `worker.toml` for the worker. The root's keys are sealed files.
-fn device(folder: &Path) -> Simulator {
+pub(crate) fn device(folder: &Path) -> Simulator {
     let state = folder.join("device");
     std::fs::create_dir(&state).unwrap();
     let simulator = Simulator::start(&state, Options { serial: Some(SERIAL), durable: false, ..Options::default() }).unwrap();
@@ -46,13 +46,17 @@ fn device(folder: &Path) -> Simulator {
     simulator
 }
 
+pub(crate) fn provision(folder: &Path) {
+    let plan = folder.join("device.toml");
+    let provision = Command::new(env!("CARGO_BIN_EXE_ca")).args(["yubihsm", "provision"]).arg(&plan).output().unwrap();
+    expect_success("ca yubihsm provision", &provision);
+}
+
 #[test]
 fn ceremony_35_a_signature_behind_the_back_is_in_the_devices_log_and_found() {
     let folder = TempDir::new().unwrap();
     let simulator = device(folder.path());
-    let plan = folder.path().join("device.toml");
-    let provision = Command::new(env!("CARGO_BIN_EXE_ca")).args(["yubihsm", "provision"]).arg(&plan).output().unwrap();
-    expect_success("ca yubihsm provision", &provision);
+    provision(folder.path());
 
     let mut site = KeySite::new(folder.path());
     site.write_configuration(&std::fs::read_to_string(site.path("worker.toml")).unwrap());

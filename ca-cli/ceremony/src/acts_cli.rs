@@ -29,8 +29,8 @@ pub struct RequestArgs {
     /// The key store that holds the key, or will: a new authority's key is made now.
     #[arg(long, value_name = "DIR", required_unless_present = "keystore")]
     keys: Option<PathBuf>,
-    /// The key store on a device: a TOML file with what the configuration has under [keystore].
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "passphrase_file", "key_file"])]
+    /// The key store on a device: a TOML file with what the configuration has under [keystore]. Stop a worker that uses it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "passphrase_file", "key_file", "wrapping_key"])]
     keystore: Option<PathBuf>,
     /// The passphrase of the key store is in this file or descriptor.
     #[arg(long, value_name = "FILE", conflicts_with = "key_file")]

@@ -126,7 +126,9 @@ fn detail(event: &TranscriptEvent, value: serde_json::Value) -> Cell {
         TranscriptEvent::Disposed { exception, disposition, by } => {
             Cell::text(format!("of line {exception}: {disposition} ({})", by.join(", ")))
         }
-        TranscriptEvent::KeyIntended { label, place, algorithm } => Cell::text(format!("{label}: {algorithm}, {}", place.name())),
+        TranscriptEvent::KeyIntended { label, place, algorithm } => {
+            Cell::text(format!("{label}: {}, {}", algorithm.described(), place.name()))
+        }
         TranscriptEvent::KeyMade { label, public_key, .. } => Cell::text(format!("{label}: SHA-256 {}", public_key.spki_sha256())),
         TranscriptEvent::Intent { intent } => Cell::text(format!("to be signed, SHA-256 {}", intent.tbs_sha256)),
         TranscriptEvent::Prepared { name, statement } => Cell::text(format!("statement {name}, SHA-256 {}", sha256(statement.as_bytes()))),

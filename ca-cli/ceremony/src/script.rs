@@ -146,7 +146,7 @@ fn rows(plan: &Plan) -> Section {
 
     rows.step(Step::Keys);
     let keys = planned_keys(plan);
-    let made: Vec<String> = keys.iter().map(|k| format!("{} ({}, {})", k.label, k.algorithm, k.place.name())).collect();
+    let made: Vec<String> = keys.iter().map(|k| format!("{} ({}, {})", k.label, k.algorithm.described(), k.place.name())).collect();
     rows.row(TYPES, Cell::code(RUN), &format!("keys: {}; STEP 4; exit code 5", made.join(", ")));
 
     rows.step(Step::Statements);

@@ -5,15 +5,15 @@
 
 mod acts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ca_core::ceremony::{
     Acts, Hierarchy, IssuedCa, Plan, PolicyBundle, Role, Roster, Transcript, TranscriptEvent, check_attestation, check_attributes,
-    check_device_logs,
+    check_device_logs, device_log_imports,
 };
 use ca_core::issuance::KeyTest;
-use ca_core::log::intent_leaf;
+use ca_core::log::{DeviceLogImport, intent_leaf};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlRecord, CrlScope, Intent, KeyLabel};
 use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, Sha256Digest, Timestamp, sha256, verify_signature};
@@ -58,6 +58,10 @@ pub struct VerifiedBundle {
     pub hierarchy: Option<Hierarchy>,
     /// What opens devices and was dealt: the public descriptions of the sets.
     pub dealt: Vec<ShareSet>,
+    /// SHA-256 of each request that was taken, by its authority.
+    pub requests: BTreeMap<AuthorityName, Sha256Digest>,
+    /// The devices' own logs, for the audit trail of a CA whose device it was.
+    pub device_logs: Vec<DeviceLogImport>,
     /// What was not in the script, each with what people decided about it.
     pub exceptions: Vec<VerifiedException>,
     /// Who signed the closed transcript, and as what.
@@ -105,7 +109,7 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     bundle.statements(own)?;
     bundle.deeds()?;
     let dealt = custody_check::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
-    bundle.device_logs()?;
+    let device_logs = bundle.device_logs()?;
     let exceptions = evidence::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
     for act in bundle.acts().into_iter().filter(|a| a.effect() == Effect::Signature) {
         bundle.result(act)?;
@@ -121,6 +125,11 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     }
 
     let Bundle { folder, transcript, scene } = bundle;
+    let taken = transcript.events().filter_map(|e| match e {
+        TranscriptEvent::RequestTaken { authority, sha256 } => Some((authority.clone(), *sha256)),
+        _ => None,
+    });
+    let requests = taken.collect();
     let plan = scene.plan;
     let text = folder.text(TRANSCRIPT)?;
     let cosigners = evidence::cosigners(&folder, &plan, text.as_bytes())?;
@@ -136,6 +145,8 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
         crls: hierarchy.iter().filter(|_| plan.acts.makes_crl()).map(|h| crl_record(&plan, h.crl())).collect(),
         policy_bundle,
         policy,
+        requests,
+        device_logs,
         exceptions,
         cosigners,
         transcript_head: transcript.head(),
@@ -297,9 +308,10 @@ impl Bundle {
     }
 
     /// The devices' own logs are whole, and hold one signature for each that is on record.
-    fn device_logs(&self) -> Result<(), Error> {
-        let planned = crate::device_log::planned(&self.scene.plan, &self.transcript);
-        check_device_logs(self.transcript.lines(), self.scene.target(), &planned).or_else(|what| self.wrong(what))
+    fn device_logs(&self) -> Result<Vec<DeviceLogImport>, Error> {
+        let (planned, target) = (crate::device_log::planned(&self.scene.plan, &self.transcript), self.scene.target());
+        check_device_logs(self.transcript.lines(), target, &planned).or_else(|what| self.wrong(what))?;
+        Ok(device_log_imports(&self.transcript, target, &planned))
     }
 
     fn intent(&self, act: Act) -> Result<&Intent, Error> {

@@ -198,7 +198,7 @@ async fn ceremony_23_a_yubihsms_authentication_keys_are_dealt_with_its_provision
     let signer = ceremony.given("shares", "signer", Some(12));
     let spec = |id: u16, credential: CredentialSpec| YubiHsmKeySpec { id, credential };
     let store = Lock::Store(KeyStoreSpec::YubiHsm(YubiHsmSpec {
-        connector: simulator.address(),
+        connector: simulator.address().into(),
         serial: "1000001".to_owned(),
         minimum_firmware: plan.minimum_firmware,
         domains: vec![1],

@@ -15,7 +15,7 @@ pub(crate) async fn check(config: &Config, output: Output) -> anyhow::Result<()>
     });
     let keys = match open_key_store(config) {
         Ok(keys) => crate::serve::compose::list_keys(config, &*keys).await.map(|keys| {
-            let labels: Vec<String> = keys.iter().map(|k| format!("{} ({})", k.label, k.algorithm.name())).collect();
+            let labels: Vec<String> = keys.iter().map(|k| format!("{} ({})", k.label, k.algorithm.described())).collect();
             if labels.is_empty() { "empty (hint: `ca ceremony run` makes keys)".to_owned() } else { labels.join(", ") }
         }),
         Err(error) => Err(error),

@@ -1,6 +1,7 @@
 //! `ca import` and `ca rehearsal approve`: what changes the database directly, with the instance stopped. Both verify
 //! the officers' signatures first; the worker verifies them again at each start.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +9,12 @@ use std::sync::Arc;
 use ca_ceremony::VerifiedBundle;
 use ca_core::ceremony::{CeremonyKind, PolicyBundle, Roster, RosterChain, RosterChange};
 use ca_core::lifecycle::{TrustError, roster_chain};
+use ca_core::log::DEVICE_LOG_IMPORT;
 use ca_core::model::{Actor, AuditEntry, Authority, AuthorityName, CrlRecord, CrlScope, Outcome, RevokedAuthority};
 use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, sha256};
 use ca_core::policy::Policy;
-use ca_core::ports::{AdminStore as _, ApprovalStore as _, CertificateStore as _, Clock as _, StatusStore as _};
+use ca_core::ports::{AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _, StatusStore as _};
 use ca_store_sqlite::SqliteStore;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -28,10 +30,14 @@ use crate::system::{SystemClock, SystemRng};
 const MAX_COPY: u64 = 64 * 1024 * 1024;
 
 /// `ca import BUNDLE`
-pub(crate) async fn import(config: &Config, previous: &[PathBuf], bundle: &Path) -> anyhow::Result<()> {
+pub(crate) async fn import(config: &Config, previous: &[PathBuf], requests: &[PathBuf], bundle: &Path) -> anyhow::Result<()> {
     let roster = read_roster(config)?;
-    let verified = ca_ceremony::verify_chain(previous, bundle, Some(&roster))
-        .map_err(|e| failure(Exit::from_code(e.exit_code()), format!("the bundle is refused: {e}")))?;
+    let refused = |what: &str, e: ca_ceremony::Error| failure(Exit::from_code(e.exit_code()), format!("the {what} is refused: {e}"));
+    let mut verified = ca_ceremony::verify_chain(previous, bundle, Some(&roster)).map_err(|e| refused("bundle", e))?;
+    for request in requests {
+        let logs = ca_ceremony::request_device_logs(request, &verified).map_err(|e| refused("request's record", e))?;
+        verified.device_logs.extend(logs);
+    }
     let opened = open(config).await?;
     let result = import_verified(&opened, &verified).await;
     opened.close().await;
@@ -39,6 +45,8 @@ pub(crate) async fn import(config: &Config, previous: &[PathBuf], bundle: &Path)
     let names: Vec<&str> = verified.authorities.iter().map(|a| a.name.as_str()).collect();
     let mut with: Vec<String> = verified.policy.iter().map(|p| format!("policy version {}", p.version)).collect();
     with.extend(verified.crls.iter().map(|c| format!("CRL number {} of {}", c.number, c.authority)));
+    let serials: BTreeSet<&str> = verified.device_logs.iter().map(|l| l.device.serial.as_str()).collect();
+    with.extend(serials.into_iter().map(|serial| format!("the log of the device {serial}")));
     with.extend(verified.cross_certificates.iter().map(|(authority, _)| format!("a cross-certificate of {authority}")));
     let with = if with.is_empty() { String::new() } else { format!(", with {}", with.join(", ")) };
     print(&format!(
@@ -117,6 +125,7 @@ pub(crate) async fn import_verified(opened: &SqliteStore, verified: &VerifiedBun
         json!({ "kind": verified.acts.name(), "plan_sha256": verified.plan_sha256, "transcript": verified.transcript_head }),
     );
     opened.import_authorities(&authorities, &verified.crls, &audit).await.map_err(store)?;
+    import_device_logs(opened, verified).await?;
     // An older bundle may bring an authority that a later CRL, which is here already, lists.
     if let Some(crl) = opened.current_crl(hierarchy.root_name(), &CrlScope::FULL).await.map_err(store)? {
         stopped.extend(stop_revoked(opened, &crl, &officers).await?);
@@ -134,6 +143,17 @@ pub(crate) async fn import_verified(opened: &SqliteStore, verified: &VerifiedBun
         }
     }
     Ok(stopped)
+}
+
+/// What the ceremony took out of its devices' logs, for the reconciliation of a CA whose device was one of them. The same
+/// line of the same transcript counts once, however often it is imported.
+async fn import_device_logs(opened: &SqliteStore, verified: &VerifiedBundle) -> anyhow::Result<()> {
+    for log in &verified.device_logs {
+        let officers = verified.roster.officers.iter().map(|o| o.name.clone()).collect();
+        let audit = entry(DEVICE_LOG_IMPORT, &log.device.serial, officers, serde_json::to_value(log)?);
+        opened.append_audit(&audit).await.map_err(store)?;
+    }
+    Ok(())
 }
 
 /// A copy of `ca policy show --json`; what else it says does not count.

@@ -109,7 +109,7 @@ fn to_text(result: &Reconciliation) -> String {
         for (serial, entries) in &result.devices {
             let _ = writeln!(out, "device {}: {entries} log entries", plain(serial));
         }
-        let rows: Vec<[String; 5]> = result
+        let rows: Vec<[String; 6]> = result
             .keys
             .iter()
             .map(|(key, account)| {
@@ -118,12 +118,25 @@ fn to_text(result: &Reconciliation) -> String {
                     account.signatures.to_string(),
                     account.signed.to_string(),
                     account.surplus().saturating_sub(account.unexplained).to_string(),
+                    account.ceremonies.to_string(),
                     account.unexplained.to_string(),
                 ]
             })
             .collect();
         out.push('\n');
-        out.push_str(&table(["KEY", "SIGNED BY DEVICE", "ON RECORD", "OF OPEN OR ABANDONED ATTEMPTS", "UNEXPLAINED"], &rows));
+        out.push_str(&table(
+            ["KEY", "SIGNED BY DEVICE", "ON RECORD", "OF OPEN OR ABANDONED ATTEMPTS", "IN CEREMONIES", "UNEXPLAINED"],
+            &rows,
+        ));
+    }
+    for share in &result.ceremonies {
+        let count: u64 = share.signatures.values().sum();
+        let _ = writeln!(
+            out,
+            "{count} signatures of the device {} rest on the ceremony whose transcript ends in {}: `ca-ceremony verify` its bundle",
+            plain(&share.device),
+            share.transcript
+        );
     }
     for finding in &result.findings {
         let _ = writeln!(out, "FINDING: {}", plain(finding));

@@ -68,14 +68,14 @@ impl FromStr for Count {
     }
 }
 
-/// A pattern, or a plain name or address, which covers itself.
+/// A pattern, or a plain name, address, URI or mailbox, which covers itself.
 pub(crate) fn parse_pattern(text: &str) -> Result<NamePattern, String> {
-    if text.contains(':') && !text.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':') || text.starts_with("dns") && text.contains(':')
-    {
-        return text.parse().map_err(|e: ca_core::policy::PatternError| e.to_string());
-    }
+    const FORMS: [&str; 5] = ["dns:", "dns-wildcard:", "ip:", "uri:", "email:"];
     let named = match Identifier::from_text(text) {
+        _ if FORMS.iter().any(|form| text.starts_with(form)) => text.to_owned(),
         Ok(Identifier::Ip(address)) => format!("ip:{address}"),
+        _ if text.contains("://") => format!("uri:{text}"),
+        _ if text.contains('@') => format!("email:{text}"),
         _ => format!("dns:{text}"),
     };
     named.parse().map_err(|e: ca_core::policy::PatternError| e.to_string())

@@ -6,7 +6,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _,
-    RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+    ML_DSA_65_SIGNING, ML_DSA_87_SIGNING, PqdsaKeyPair, PqdsaSigningAlgorithm, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
 use ca_core::pki::{DigestAlgorithm, KeyAlgorithm, PublicKey, SignatureAlgorithm};
 use zeroize::Zeroizing;
@@ -17,7 +17,13 @@ enum Inner {
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
     Rsa(RsaKeyPair),
+    MlDsa(PqdsaKeyPair),
 }
+
+/// What a digest is answered where the algorithm has none: RFC 8032 §5.1.6 hashes the message twice, with a prefix from
+/// the private key; FIPS 204 §5.2 hashes it with the public key.
+#[cfg(feature = "authority")]
+const WHOLE_MESSAGES: &str = "Ed25519 and ML-DSA sign whole messages, not digests";
 
 /// A private key that can sign, with its public half worked out once.
 pub(crate) struct Pair {
@@ -43,6 +49,19 @@ const fn rsa_size(algorithm: KeyAlgorithm) -> Option<(KeySize, usize)> {
     }
 }
 
+/// The algorithm, and what stands before the 32 octets of the seed in PKCS#8 (RFC 9881 §6: the form `seed [0]`).
+const fn ml_dsa(algorithm: KeyAlgorithm) -> Option<(&'static PqdsaSigningAlgorithm, &'static [u8])> {
+    match algorithm {
+        KeyAlgorithm::MlDsa65 => {
+            Some((&ML_DSA_65_SIGNING, b"\x30\x34\x02\x01\x00\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x12\x04\x22\x80\x20"))
+        }
+        KeyAlgorithm::MlDsa87 => {
+            Some((&ML_DSA_87_SIGNING, b"\x30\x34\x02\x01\x00\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x13\x04\x22\x80\x20"))
+        }
+        _ => None,
+    }
+}
+
 /// aws-lc-rs' PSS salt is as long as the digest, as RFC 4055 §3.1 recommends and the identifier says.
 const fn rsa_encoding(algorithm: SignatureAlgorithm) -> &'static dyn RsaEncoding {
     match algorithm {
@@ -60,6 +79,8 @@ pub(crate) fn generate(algorithm: KeyAlgorithm) -> Result<Zeroizing<Vec<u8>>, Se
         let pair = RsaKeyPair::generate(size).map_err(failed)?;
         let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
         der.as_ref().to_vec()
+    } else if let Some((ml_dsa, _)) = ml_dsa(algorithm) {
+        PqdsaKeyPair::generate(ml_dsa).and_then(|k| k.to_pkcs8v1()).map_err(failed)?.as_ref().to_vec()
     } else {
         Ed25519KeyPair::generate().and_then(|k| k.to_pkcs8v1()).map_err(failed)?.as_ref().to_vec()
     };
@@ -67,7 +88,8 @@ pub(crate) fn generate(algorithm: KeyAlgorithm) -> Result<Zeroizing<Vec<u8>>, Se
 }
 
 impl Pair {
-    /// Reads PKCS#8; `None` when it is not a key of this algorithm.
+    /// Reads PKCS#8; `None` when it is not a key of this algorithm. Of RFC 9881's forms of an ML-DSA key the seed alone is
+    /// read: the expanded key may not be what its seed gives.
     pub(crate) fn from_pkcs8(algorithm: KeyAlgorithm, pkcs8: &[u8]) -> Option<Self> {
         let (inner, spki): (Inner, PublicKeyX509Der<'_>) = if let Some(ecdsa) = ecdsa(algorithm) {
             let pair = EcdsaKeyPair::from_pkcs8(ecdsa, pkcs8).ok()?;
@@ -77,6 +99,10 @@ impl Pair {
             let pair = RsaKeyPair::from_pkcs8(pkcs8).ok().filter(|p| p.public_modulus_len() == bytes)?;
             let spki = pair.public_key().as_der().ok()?;
             (Inner::Rsa(pair), spki)
+        } else if let Some((ml_dsa, head)) = ml_dsa(algorithm) {
+            let pair = PqdsaKeyPair::from_seed(ml_dsa, pkcs8.strip_prefix(head)?).ok()?;
+            let spki = pair.public_key().as_der().ok()?;
+            (Inner::MlDsa(pair), spki)
         } else {
             let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
             let spki = pair.public_key().as_der().ok()?;
@@ -107,6 +133,13 @@ impl Pair {
                 pair.sign(rsa_encoding(algorithm), &rng, message, &mut out).map_err(|_| FAILED)?;
                 Ok(out)
             }
+            // Hedged, with an empty context string.
+            Inner::MlDsa(pair) => {
+                let mut out = vec![0u8; pair.algorithm().signature_len()];
+                let length = pair.sign(message, &mut out).map_err(|_| FAILED)?;
+                out.truncate(length);
+                Ok(out)
+            }
         }
     }
 
@@ -117,13 +150,12 @@ impl Pair {
         let hash = match algorithm.digest() {
             Some(DigestAlgorithm::Sha256) => &SHA256,
             Some(DigestAlgorithm::Sha384) => &SHA384,
-            // RFC 8032 §5.1.6 hashes the message twice, with a prefix from the private key.
-            None => return Err("Ed25519 signs whole messages, not digests"),
+            None => return Err(WHOLE_MESSAGES),
         };
         let digest = Digest::import_less_safe(digest, hash).map_err(|_| "the digest has another length than the algorithm's")?;
         match &self.inner {
             Inner::Ecdsa(pair) => pair.sign_digest(&digest).map(|s| s.as_ref().to_vec()).map_err(|_| FAILED),
-            Inner::Ed25519(_) => Err("Ed25519 signs whole messages, not digests"),
+            Inner::Ed25519(_) | Inner::MlDsa(_) => Err(WHOLE_MESSAGES),
             Inner::Rsa(pair) => {
                 let mut out = vec![0u8; pair.public_modulus_len()];
                 pair.sign_digest(rsa_encoding(algorithm), &digest, &mut out).map_err(|_| FAILED)?;

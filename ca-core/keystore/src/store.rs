@@ -23,7 +23,7 @@ const MAX_KEYS: usize = 1000;
 /// Keeps each authority key in `{label}.sealed`. A key is unsealed at its first use, which with a passphrase takes
 /// a tenth of a second and blocks the calling thread, and stays in memory: a signature reads no file.
 ///
-/// ECDSA and RSA keys sign messages and digests; Ed25519 keys sign messages only.
+/// ECDSA and RSA keys sign messages and digests; Ed25519 and ML-DSA keys sign messages only.
 pub struct SoftwareKeyStore {
     pub(crate) directory: PathBuf,
     opening: Opening,

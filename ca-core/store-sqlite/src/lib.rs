@@ -13,6 +13,7 @@ mod admin;
 mod approvals;
 mod audit;
 mod authorities;
+mod authorizations;
 mod certificates;
 mod convert;
 mod crls;
@@ -25,6 +26,7 @@ mod orders;
 mod prune;
 mod requests;
 mod revocation;
+mod validations;
 mod wake;
 mod writer;
 
@@ -86,6 +88,8 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(Duration::from_secs(10))
+            // A file does not hang up; asking first would double what a small read costs.
+            .test_before_acquire(false)
             .connect_lazy_with(options.read_only(true));
         let wakers = Arc::new(Wakers::default());
         let writer = Writer::spawn(connection, lock, Arc::clone(&wakers));
@@ -138,6 +142,10 @@ async fn begin_life(connection: &mut SqliteConnection, rng: &dyn Rng) -> StoreRe
     .await
     .map_err(from_sqlx)?;
     sqlx::query!("UPDATE jobs SET worker = NULL, lease = NULL, lease_until = NULL, due_meanwhile = NULL WHERE lease IS NOT NULL")
+        .execute(&mut *tx)
+        .await
+        .map_err(from_sqlx)?;
+    sqlx::query!("UPDATE validations SET worker = NULL, lease = NULL, lease_until = NULL WHERE lease IS NOT NULL")
         .execute(&mut *tx)
         .await
         .map_err(from_sqlx)?;

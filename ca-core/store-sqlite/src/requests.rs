@@ -205,6 +205,18 @@ impl RequestQueue for SqliteStore {
         until: Timestamp,
         limit: u32,
     ) -> StoreResult<Vec<SigningRequest>> {
+        // Most wake-ups find nothing: that is seen without the writer.
+        let at = now.unix();
+        let waiting = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM requests WHERE ended_at IS NULL AND not_before <= $1 AND (lease_until IS NULL OR lease_until <= $1)) AS "waiting!: bool""#,
+            at
+        )
+        .fetch_one(&self.readers)
+        .await
+        .map_err(from_sqlx)?;
+        if !waiting {
+            return Ok(Vec::new());
+        }
         let (worker, lease) = (worker.clone(), lease.clone());
         self.write(move |tx| Box::pin(async move { tx.lease_requests(&worker, &lease, now, until, limit).await })).await
     }

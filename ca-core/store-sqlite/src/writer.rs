@@ -169,24 +169,33 @@ async fn commit(tx: &mut Tx, mut batch: Vec<Box<dyn Command>>, wakers: &Wakers) 
     }
 }
 
+/// The statements between commands go together: each call to the connection costs two changes of thread.
 async fn transaction(tx: &mut Tx, batch: &mut [Box<dyn Command>], durable: &mut Touched) -> Result<(), sqlx::Error> {
-    execute(tx, "BEGIN IMMEDIATE").await?;
+    execute(tx, "BEGIN IMMEDIATE; SAVEPOINT command").await?;
+    let mut left = batch.len();
     for command in batch {
-        execute(tx, "SAVEPOINT command").await?;
-        if command.run(tx).await {
+        left -= 1;
+        let stands = command.run(tx).await;
+        if stands {
             durable.append(&mut tx.touched);
         } else {
             tx.touched.clear();
-            // Fails when the error was one for which SQLite rolls the whole transaction back.
-            execute(tx, "ROLLBACK TO command").await?;
         }
-        execute(tx, "RELEASE command").await?;
+        // These fail where the command's error was one for which SQLite rolls the whole transaction back.
+        let next = match (stands, left) {
+            (true, 0) => "RELEASE command; COMMIT",
+            (true, _) => "RELEASE command; SAVEPOINT command",
+            (false, 0) => "ROLLBACK TO command; RELEASE command; COMMIT",
+            (false, _) => "ROLLBACK TO command; RELEASE command; SAVEPOINT command",
+        };
+        execute(tx, next).await?;
     }
-    execute(tx, "COMMIT").await
+    Ok(())
 }
 
+/// Runs statements without results, one after another until one fails.
 async fn execute(tx: &mut Tx, sql: &'static str) -> Result<(), sqlx::Error> {
-    sqlx::query(sql).execute(&mut tx.connection).await.map(|_| ())
+    sqlx::raw_sql(sql).execute(&mut tx.connection).await.map(|_| ())
 }
 
 #[cfg(test)]

@@ -25,6 +25,20 @@ fn label(text: &str) -> KeyLabel {
     text.parse().expect("a test's label is a slug")
 }
 
+/// That a device says plainly what it cannot make yet, and makes nothing.
+///
+/// # Panics
+/// When it makes such a key, or refuses without the reason.
+pub async fn refuses_post_quantum_keys(device: &dyn KeyDevice) {
+    let before = device.inventory().await.expect("a device can be listed");
+    for algorithm in KeyAlgorithm::ALL.into_iter().filter(|a| a.is_post_quantum()) {
+        let refused = device.generate(GenerateKey::new(label("device-post-quantum"), algorithm)).await;
+        let Err(KeyStoreError::Unsupported { reason, .. }) = refused else { panic!("{algorithm}: {refused:?}") };
+        assert!(reason.contains("not yet on hardware") && reason.contains("hint:"), "{reason}");
+    }
+    assert_eq!(device.inventory().await.expect("again"), before, "nothing was half made");
+}
+
 /// Identity, inventory, attributes and destruction. Each call of `open` opens the same device anew, and it holds no key
 /// with a label that begins with `device-`.
 ///

@@ -11,6 +11,7 @@ pub mod key_store;
 pub mod officers;
 pub mod operator;
 pub mod softhsm;
+pub mod specimens;
 pub mod store;
 
 mod clock;

@@ -196,14 +196,13 @@ impl World {
         let now = self.clock.now();
         let tbs = build_leaf(
             &LeafRequest {
-                shape: LeafShape::Ocsp,
                 serial: serial(number),
                 not_before: now.minus(Duration::from_secs(60)),
                 not_after: now.plus(life),
-                identifiers: vec![],
-                subject_cn: Some("OCSP responder".into()),
                 public_key: self.key.public_key().clone(),
-                urls: StatusUrls::below("http://127.0.0.1:1", &name("demo"), 0),
+                content: LeafContent::Ocsp { common_name: "OCSP responder".into() },
+                policies: vec![],
+                revocation: Revocation::Published(StatusUrls::below("http://127.0.0.1:1", &name("demo"), 0)),
             },
             &Issuer::new(self.root.clone()).unwrap(),
         )

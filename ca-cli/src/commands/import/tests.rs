@@ -4,7 +4,6 @@ use std::time::Duration;
 use ca_ceremony::{RehearsalOptions, RequestOptions, RunOptions, SystemMachine, make_request, rehearse, rehearse_with};
 use ca_core::pki::{KeyAlgorithm, pem_encode};
 use ca_core::policy::ProfilePolicy;
-use ca_core::ports::AuditStore as _;
 use ca_keystore::{SoftwareKeyStore, Unsealer};
 use zeroize::Zeroizing;
 
@@ -255,7 +254,7 @@ async fn a_bundle_after_a_change_of_officers_is_imported_with_those_before_it() 
     let config = config(&world);
     let refused = async |previous: &[&str], part: &str| {
         let previous: Vec<PathBuf> = previous.iter().map(|p| path(p)).collect();
-        let error = import(&config, &previous, &path("crl")).await.unwrap_err().to_string();
+        let error = import(&config, &previous, &[], &path("crl")).await.unwrap_err().to_string();
         assert!(error.contains("the bundle is refused") && error.contains(part), "{part}: {error}");
         assert!(!path("ca.db").exists(), "a refused bundle opens no database");
     };
@@ -264,7 +263,7 @@ async fn a_bundle_after_a_change_of_officers_is_imported_with_those_before_it() 
     refused(&["officers"], "not those of the trusted roster").await;
     refused(&["rehearsal/bundle"], "does not continue the ceremony").await;
     refused(&["officers", "rehearsal/bundle"], "not those of the trusted roster").await;
-    import(&config, &[path("rehearsal/bundle"), path("officers")], &path("crl")).await.unwrap();
+    import(&config, &[path("rehearsal/bundle"), path("officers")], &[], &path("crl")).await.unwrap();
     let opened = SqliteStore::open(path("ca.db"), Arc::new(SystemRng)).await.unwrap();
     let root = &first.authorities[0].name;
     assert_eq!(opened.current_crl(root, &CrlScope::FULL).await.unwrap().unwrap().number, crl.crls[0].number);

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{KeyPlace, Line, TranscriptEvent};
-use crate::log::{MAX_ENTRIES, follows, reads_as_written};
+use super::{KeyPlace, Line, Transcript, TranscriptEvent};
+use crate::log::{DeviceLogImport, MAX_ENTRIES, follows, reads_as_written};
 use crate::model::{AttemptId, KeyLabel};
 use crate::ports::{DeviceIdentity, DeviceKind, DeviceLogEntry};
 
@@ -44,6 +44,56 @@ fn own_keys(lines: &[Line]) -> BTreeSet<&KeyLabel> {
     own.collect()
 }
 
+/// The key of which the act that begins in line `i` may make a signature. One that begins again may where the line before
+/// says so.
+fn begins<'a>(
+    lines: &[Line],
+    i: usize,
+    name: &'a str,
+    planned: &'a PlannedSignatures,
+    names: &mut BTreeSet<&'a str>,
+) -> Option<&'a KeyLabel> {
+    let (_, key) = planned.get(name)?;
+    let again = !names.insert(name);
+    let noted = matches!(i.checked_sub(1).map(|i| &lines[i].entry), Some(TranscriptEvent::Exception { .. }));
+    (!again || noted).then_some(key)
+}
+
+/// The devices' logs as an audit trail takes them in, from a transcript that [`check_device_logs`] found right. What its
+/// acts do not explain there is as unexplained as it was here.
+pub fn device_log_imports(transcript: &Transcript, target: KeyPlace, planned: &PlannedSignatures) -> Vec<DeviceLogImport> {
+    let (lines, source) = (transcript.lines(), transcript.head());
+    let devices = devices(lines);
+    let serial = devices.get(&target).map(|d| &d.serial);
+    let (mut imports, mut acts, mut names) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+    for (i, line) in lines.iter().enumerate() {
+        match &line.entry {
+            TranscriptEvent::Began { name } => {
+                if let Some(key) = begins(lines, i, name, planned, &mut names) {
+                    *acts.entry(key.clone()).or_insert(0u64) += 1;
+                }
+            }
+            TranscriptEvent::DeviceLog { place, entries, .. } => {
+                let Some(device) = devices.get(place).copied().cloned() else { continue };
+                let acts = if Some(&device.serial) == serial { std::mem::take(&mut acts) } else { BTreeMap::new() };
+                let (line, entries) = (line.number, entries.clone());
+                // People have decided about what was not logged: it is an exception.
+                imports.push(DeviceLogImport { device, source, line, entries, acts, unlogged_boots: 0, unlogged_authentications: 0 });
+            }
+            _ => {}
+        }
+    }
+    imports
+}
+
+fn devices(lines: &[Line]) -> BTreeMap<KeyPlace, &DeviceIdentity> {
+    let looked_at = lines.iter().filter_map(|l| match &l.entry {
+        TranscriptEvent::Device { place, identity, .. } => Some((*place, identity)),
+        _ => None,
+    });
+    looked_at.collect()
+}
+
 /// A device's account.
 #[derive(Default)]
 struct Account {
@@ -59,13 +109,7 @@ struct Account {
 /// # Errors
 /// With the line and what does not hold.
 pub fn check_device_logs(lines: &[Line], target: KeyPlace, planned: &PlannedSignatures) -> Result<(), String> {
-    let devices: BTreeMap<KeyPlace, &DeviceIdentity> = lines
-        .iter()
-        .filter_map(|l| match &l.entry {
-            TranscriptEvent::Device { place, identity, .. } => Some((*place, identity)),
-            _ => None,
-        })
-        .collect();
+    let devices = devices(lines);
     let made: BTreeSet<&KeyLabel> =
         lines.iter().filter_map(|l| if let TranscriptEvent::KeyIntended { label, .. } = &l.entry { Some(label) } else { None }).collect();
     let own = own_keys(lines);
@@ -76,10 +120,8 @@ pub fn check_device_logs(lines: &[Line], target: KeyPlace, planned: &PlannedSign
         match &line.entry {
             TranscriptEvent::Device { identity, .. } => accounts.entry(&identity.serial).or_default().counted = true,
             TranscriptEvent::Began { name } => {
-                if let Some((_, key)) = planned.get(name) {
-                    let again = !names.insert(name);
-                    let noted = matches!(i.checked_sub(1).map(|i| &lines[i].entry), Some(TranscriptEvent::Exception { .. }));
-                    *begun.entry(key).or_insert(0u64) += u64::from(!again || noted);
+                if let Some(key) = begins(lines, i, name, planned, &mut names) {
+                    *begun.entry(key).or_insert(0u64) += 1;
                 }
             }
             TranscriptEvent::Completed { completion } => {
@@ -178,7 +220,6 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ceremony::Transcript;
     use crate::model::{Actor, Completion, Origin, SignedBytes};
     use crate::pki::{KeyAlgorithm, Timestamp, sha256};
 
@@ -288,6 +329,23 @@ mod tests {
         ceremony.device_signs(Some("root"));
         ceremony.drain();
         ceremony.refused("a signature that is not on record: 2 with the key `root`, and 1 acts");
+    }
+
+    #[test]
+    fn an_import_has_the_logs_with_the_acts_before_them() {
+        let mut ceremony = Ceremony::new(true);
+        ceremony.device_signs(None);
+        ceremony.drain();
+        ceremony.begin();
+        ceremony.device_signs(Some("root"));
+        ceremony.drain();
+        let planned = [("1-root".to_owned(), ("a.1".parse().unwrap(), "root".parse().unwrap()))].into();
+        let imports = device_log_imports(&ceremony.transcript, PLACE, &planned);
+        let told: Vec<_> = imports.iter().map(|i| (i.line, i.entries.len(), i.acts.values().sum::<u64>())).collect();
+        assert_eq!(told, [(3, 1, 0), (5, 1, 1)]);
+        assert!(imports.iter().all(|i| i.source == ceremony.transcript.head() && i.device.serial == "7"));
+        let elsewhere = device_log_imports(&ceremony.transcript, KeyPlace::Backup, &planned);
+        assert!(elsewhere.iter().all(|i| i.acts.is_empty()), "the acts were another device's");
     }
 
     #[test]

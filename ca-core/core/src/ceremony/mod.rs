@@ -37,7 +37,7 @@ pub use acts::{Acts, Continues, CrossPlan, KeyPlan, RestorePlan, RevokePlan, Rev
 pub use bundle::PolicyBundle;
 pub use credential_plan::{CredentialChange, CredentialPlan};
 pub use device_check::{check_attestation, check_attributes};
-pub use device_log::{PlannedSignatures, check_device_logs, log_exception};
+pub use device_log::{PlannedSignatures, check_device_logs, device_log_imports, log_exception};
 pub use environment::{ClockMark, CoreDumps, EnvironmentPlan, MAX_CLOCK_DIFFERENCE, MachineFacts, clock_jump, findings};
 pub use error::CeremonyError;
 pub use frame::{EvidencePlan, Frame};

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::CeremonyError;
 use super::people::is_text;
-use crate::pki::{Sha256Digest, sha256};
+use crate::model::KeyLabel;
+use crate::pki::{KeyAlgorithm, Sha256Digest, sha256};
 use crate::ports::{DeviceIdentity, DeviceKind, DeviceObject, FirmwareVersion};
 
 /// The tool that a ceremony runs with.
@@ -119,6 +120,16 @@ pub struct DevicePin {
 impl DevicePin {
     pub(super) fn check(&self) -> Result<(), CeremonyError> {
         if is_text(&self.serial) { Ok(()) } else { Err(CeremonyError::refused("plan", "a device's serial is empty or too long")) }
+    }
+
+    /// Whether the device can hold such a key.
+    pub(super) fn check_holds(&self, key: &KeyLabel, algorithm: KeyAlgorithm) -> Result<(), CeremonyError> {
+        if self.kind == DeviceKind::Software || !algorithm.is_post_quantum() {
+            return Ok(());
+        }
+        let reason =
+            format!("the {algorithm} key `{key}` on the {:?} device `{}`: {}", self.kind, self.serial, KeyAlgorithm::SOFTWARE_ONLY);
+        Err(CeremonyError::refused("plan", reason))
     }
 
     /// Whether this is the device.

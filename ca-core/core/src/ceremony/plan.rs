@@ -301,6 +301,14 @@ impl Plan {
             }
             subjects.push(&issuing.subject);
         }
+        let root = (KeyPlace::Root, &self.root.key, self.root.algorithm, &self.root.wrapping_key);
+        let online = self.issuing.iter().map(|i| (KeyPlace::Online, &i.key, i.algorithm, &i.wrapping_key));
+        for (place, key, algorithm, wrapping_key) in std::iter::once(root).chain(online) {
+            let backup = wrapping_key.as_ref().map(|_| KeyPlace::Backup);
+            for device in [Some(place), backup].into_iter().flatten().filter_map(|p| self.frame.devices.get(&p)) {
+                device.check_holds(key, algorithm)?;
+            }
+        }
         for subject in subjects {
             let marked = subject.common_name.starts_with(Self::MARK);
             if marked != (self.kind() == CeremonyKind::Rehearsal) {

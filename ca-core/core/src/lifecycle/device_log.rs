@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 
 use super::{Worker, WorkerError};
-use crate::log::{ChainError, DEVICE_LOG, DEVICE_LOG_BEGIN, DeviceLogBatch, DeviceLogBegin, MAX_ENTRIES, Reconciler, Reconciliation};
+use crate::log::{
+    ChainError, DEVICE_LOG, DEVICE_LOG_BEGIN, DeviceLogBatch, DeviceLogBegin, MAX_ENTRIES, Reconciler, Reconciliation, follows,
+};
 use crate::model::{KeyLabel, Outcome};
-use crate::ports::{AuditStore, DeviceLog, KeyDevice, StoreResult};
+use crate::ports::{AuditStore, DeviceIdentity, DeviceLog, DeviceLogEntry, KeyDevice, StoreResult};
 
 /// How many rows are read at once.
 const PAGE: u32 = 1000;
@@ -27,7 +29,9 @@ pub(super) type AskedByKey = HashMap<KeyLabel, Asked>;
 /// What one loop has seen of a device's log.
 #[derive(Debug, Default)]
 pub struct FollowedLog {
-    serial: Option<String>,
+    device: Option<DeviceIdentity>,
+    /// The newest entry that is on record and that the device may have forgotten.
+    last: Option<DeviceLogEntry>,
     seen: HashMap<KeyLabel, u64>,
     /// How many answers of each key are on record with the log.
     told: HashMap<KeyLabel, u64>,
@@ -58,11 +62,12 @@ impl Worker {
         // What was answered before the log is read must be in it.
         let before = self.asked();
         let Some(log) = device.log().await? else { return Ok(0) };
-        let (serial, first) = match &followed.serial {
-            Some(serial) => (serial.clone(), false),
+        let (identity, first) = match &followed.device {
+            Some(identity) => (identity.clone(), false),
             None => (self.begin(device).await?, true),
         };
-        followed.serial = Some(serial.clone());
+        followed.device = Some(identity.clone());
+        let DeviceIdentity { kind, serial, .. } = identity;
         let untold = |(key, asked): (&KeyLabel, &Asked)| asked.answered.checked_sub(followed.told.get(key).copied().unwrap_or(0));
         let answered: BTreeMap<_, _> =
             before.iter().filter_map(|key| Some((key.0.clone(), untold(key)?))).filter(|(_, count)| *count > 0).collect();
@@ -81,6 +86,19 @@ impl Worker {
             );
             self.alarm(None, &serial, &self.correlation(), &reason).await;
         }
+        if let (Some(last), Some(next)) = (&followed.last, log.entries.first())
+            && !follows(kind, last, next)
+        {
+            let reason = format!(
+                "the device's log has a gap before its entry {}: another program took entries (hint: stop the worker for a ceremony on its \
+                 device, then import the bundle: `ca import`; if there was none, somebody else uses the device)",
+                next.number
+            );
+            self.alarm(None, &serial, &self.correlation(), &reason).await;
+        }
+        if let Some(last) = log.entries.last() {
+            followed.last = Some(last.clone());
+        }
         // What the first drain brings was signed before this process began: the whole trail's reconciliation judges it.
         if !first {
             for key in log.entries.iter().filter(|e| e.is_signature && e.succeeded).filter_map(|e| e.key.as_ref()) {
@@ -91,13 +109,13 @@ impl Worker {
         Ok(log.entries.len())
     }
 
-    async fn begin(&self, device: &dyn KeyDevice) -> Result<String, WorkerError> {
+    async fn begin(&self, device: &dyn KeyDevice) -> Result<DeviceIdentity, WorkerError> {
         let device = device.identity().await?;
-        let serial = device.serial.clone();
-        let mut entry = self.audit(DEVICE_LOG_BEGIN, None, serial.clone(), Outcome::Done, self.correlation());
-        entry.detail = serde_json::to_value(DeviceLogBegin { device }).expect("text and numbers have a JSON form");
+        let mut entry = self.audit(DEVICE_LOG_BEGIN, None, device.serial.clone(), Outcome::Done, self.correlation());
+        let detail = DeviceLogBegin { device: device.clone() };
+        entry.detail = serde_json::to_value(detail).expect("text and numbers have a JSON form");
         self.store.append_audit(&entry).await?;
-        Ok(serial)
+        Ok(device)
     }
 
     async fn keep(&self, serial: &str, log: &DeviceLog, mut answered: BTreeMap<KeyLabel, u64>) -> Result<(), WorkerError> {

@@ -197,11 +197,17 @@ impl Worker {
         Ok(())
     }
 
+    /// That nothing was found out of place so far.
+    pub(super) fn untroubled(&self) -> Result<(), WorkerError> {
+        match &*self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            Trouble::None => Ok(()),
+            Trouble::Passing(error) | Trouble::Stays(error) => Err(WorkerError::Anchor(error.clone())),
+        }
+    }
+
     /// Before something is signed: nothing is out of place, and the database still has the anchor's row.
     pub(super) async fn on_record(&self) -> Result<(), WorkerError> {
-        if let Trouble::Passing(error) | Trouble::Stays(error) = &*self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Err(WorkerError::Anchor(error.clone()));
-        }
+        self.untroubled()?;
         let found = passes_through(&*self.store, self.anchor.state().log()).await;
         if found.is_err() {
             self.remember(&found).await;

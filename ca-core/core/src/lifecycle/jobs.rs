@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::order::{PARTITION, shape_of};
+use super::order::PARTITION;
 use super::signer::{Failure, Signer, Signers};
 use super::{HaltPoint, Worker, WorkerError};
 use crate::anchor::AnchorStep;
@@ -13,7 +13,7 @@ use crate::pki::{Certificate, PublicKey, SerialNumber, Timestamp};
 use crate::plan::{self, CrlState, Inventory, OwnState, backoff, crl_due, renewal_due};
 use crate::policy::{OwnCertificate, Policy};
 use crate::ports::StoreError;
-use crate::profile::{LeafRequest, LeafShape};
+use crate::profile::{LeafContent, LeafRequest, Revocation};
 
 /// How many jobs one round leases.
 const BATCH: u32 = 64;
@@ -141,16 +141,18 @@ impl Worker {
             ))
         })?;
         let now = self.clock.now();
-        let shape = shape_of(&entry.shape)?;
         let leaf = LeafRequest {
-            shape,
             serial: SerialNumber::random(&*self.rng),
             not_before: now.minus(self.settings.skew),
             not_after: now.plus(Duration::from_secs(entry.lifetime)).min(signer.issuer.certificate().not_after()),
-            identifiers: sorted(&entry.names),
-            subject_cn: (shape == LeafShape::Ocsp).then(|| responder_name(authority)),
             public_key: key.clone(),
-            urls: StatusUrls::below(&self.settings.status_base_url, authority, PARTITION),
+            content: match entry.shape.as_str() {
+                "server" => LeafContent::Server { common_name: None, names: sorted(&entry.names) },
+                "ocsp" => LeafContent::Ocsp { common_name: responder_name(authority) },
+                other => return Err(Failure::later(format!("the CA has no certificate of its own of the shape `{other}`"))),
+            },
+            policies: Vec::new(),
+            revocation: Revocation::Published(StatusUrls::below(&self.settings.status_base_url, authority, PARTITION)),
         };
         let attempt = self.job_attempt(job, signer, now);
         let prepared = prepare_leaf(&leaf, &signer.issuer, &entry.shape, PARTITION, attempt).map_err(Failure::later)?;

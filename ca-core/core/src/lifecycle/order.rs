@@ -10,12 +10,13 @@ use super::validity::{Bounds, validity};
 use super::{SEED_LIMIT, Worker};
 use crate::anchor::{AnchorState, AnchorStep};
 use crate::evidence::chain::{AuthorizedIssuance, Refusal};
+use crate::evidence::proofs::Proof;
 use crate::issuance::{Attempt, IssuanceError, prepare_leaf};
-use crate::model::{Actor, AttemptId, AuthorityName, CertificateFilter, Origin, ProblemType, SigningRequest, StatusUrls};
-use crate::pki::{Identifier, SerialNumber, Timestamp};
+use crate::model::{Actor, AttemptId, AuthorityName, CertificateFilter, Origin, Outcome, ProblemType, SigningRequest, StatusUrls};
+use crate::pki::{AltName, Identifier, SerialNumber, Timestamp};
 use crate::policy::{AuthorityPolicy, ProfilePolicy};
 use crate::ports::StoreResult;
-use crate::profile::{LeafRequest, LeafShape, ProfileError};
+use crate::profile::{LeafContent, LeafRequest, ProfileError, Revocation};
 
 /// The CRL partition of new certificates; an authority has one until partitions come.
 pub(super) const PARTITION: u32 = 0;
@@ -36,6 +37,8 @@ impl Worker {
         }
         self.take_rate(&proven.authority, rules).await?;
 
+        self.record_proofs(request, &proven).await?;
+
         let now = self.clock.now();
         let (not_before, not_after) = validity(
             Bounds {
@@ -48,14 +51,13 @@ impl Worker {
             proven.not_after,
         )?;
         let leaf = LeafRequest {
-            shape: shape_of(&profile.shape)?,
             serial: SerialNumber::random(&*self.rng),
             not_before,
             not_after,
-            subject_cn: if profile.subject_cn { common_name(&proven.identifiers) } else { None },
-            identifiers: proven.identifiers,
             public_key: proven.public_key,
-            urls: StatusUrls::below(&self.settings.status_base_url, &proven.authority, PARTITION),
+            content: content(profile, proven.identifiers)?,
+            policies: Vec::new(),
+            revocation: Revocation::Published(StatusUrls::below(&self.settings.status_base_url, &proven.authority, PARTITION)),
         };
         let order = proven.order;
         let attempt = Attempt {
@@ -76,6 +78,22 @@ impl Worker {
         let der = self.issue(prepared).await?;
         released().insert(order.clone(), ());
         tracing::info!(%order, serial = %leaf.serial, octets = der.len(), "certificate released");
+        Ok(())
+    }
+
+    /// Puts on record which names rest on the front end's word, and on what it saw, before they are certified.
+    async fn record_proofs(&self, request: &SigningRequest, proven: &AuthorizedIssuance) -> Result<(), Failure> {
+        let challenged = proven.proofs.values().filter_map(|proof| match proof {
+            Proof::Granted => None,
+            Proof::Challenged(record) => Some(record),
+        });
+        let challenged: Vec<_> = challenged.collect();
+        if challenged.is_empty() {
+            return Ok(());
+        }
+        let mut audit = self.audit("order.believe", Some(&proven.authority), proven.order.as_str(), Outcome::Done, request.id.as_str());
+        audit.detail = serde_json::json!({ "validations": challenged });
+        self.store.append_audit(&audit).await?;
         Ok(())
     }
 
@@ -136,8 +154,13 @@ impl Worker {
     }
 }
 
-pub(super) fn shape_of(name: &str) -> Result<LeafShape, Failure> {
-    name.parse().map_err(Failure::later)
+fn content(profile: &ProfilePolicy, identifiers: Vec<Identifier>) -> Result<LeafContent, Failure> {
+    let common_name = if profile.subject_cn { common_name(&identifiers) } else { None };
+    match profile.shape.as_str() {
+        "client" => Ok(LeafContent::Client { common_name, names: identifiers.into_iter().map(AltName::from).collect() }),
+        "server" => Ok(LeafContent::Server { common_name, names: identifiers }),
+        other => Err(Failure::later(format!("orders may not have the shape `{other}`"))),
+    }
 }
 
 /// The first name that is a dns name and short enough.

@@ -41,15 +41,16 @@ impl Worker {
     /// Serves what is queued, at most a batch, and tells how many requests that were. Zero: nothing was waiting.
     ///
     /// # Errors
-    /// When the store does not answer; leased requests then come back when their lease ends. When the database is not
-    /// the one that the anchor remembers; nothing is leased then.
+    /// When the store does not answer, or the database is not the one that the anchor remembers; leased requests then
+    /// come back when their lease ends.
     pub async fn step_requests(&self) -> Result<usize, WorkerError> {
-        self.on_record().await?;
+        self.untroubled()?;
         let (now, lease) = (self.clock.now(), LeaseToken::random(&*self.rng));
         let leased = self.store.lease_requests(&self.id, &lease, now, self.lease_end(now), self.settings.batch).await?;
         if leased.is_empty() {
             return Ok(0);
         }
+        self.on_record().await?;
         let policy = self.policy();
         let proven: Vec<_> = leased.iter().map(|request| self.prove(request, &policy, now)).collect();
         let batch = self.load(policy, &proven).await?;

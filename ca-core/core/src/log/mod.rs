@@ -8,7 +8,8 @@ mod reconcile;
 
 pub use device_log::{YUBIHSM_ENTRY, first_gap, follows, is_reset, reads_as_written};
 pub use reconcile::{
-    ChainError, DEVICE_LOG, DEVICE_LOG_BEGIN, DeviceLogBatch, DeviceLogBegin, KeyAccount, MAX_ENTRIES, Reconciler, Reconciliation,
+    CeremonyShare, ChainError, DEVICE_LOG, DEVICE_LOG_BEGIN, DEVICE_LOG_IMPORT, DeviceLogBatch, DeviceLogBegin, DeviceLogImport,
+    KeyAccount, MAX_ENTRIES, Reconciler, Reconciliation,
 };
 
 use crate::model::{AuditEntry, Intent};

@@ -23,11 +23,32 @@ pub enum KeyAlgorithm {
     Rsa3072,
     /// RSA, 4096 bits.
     Rsa4096,
+    /// ML-DSA-65 (FIPS 204, RFC 9881); in software only.
+    #[serde(rename = "ml-dsa-65")]
+    MlDsa65,
+    /// ML-DSA-87 (FIPS 204, RFC 9881); in software only.
+    #[serde(rename = "ml-dsa-87")]
+    MlDsa87,
 }
 
 impl KeyAlgorithm {
     /// Every algorithm, for help texts and conformance suites.
-    pub const ALL: [Self; 6] = [Self::P256, Self::P384, Self::Ed25519, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
+    pub const ALL: [Self; 8] =
+        [Self::P256, Self::P384, Self::Ed25519, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::MlDsa65, Self::MlDsa87];
+
+    /// Why no device is asked for a post-quantum key.
+    pub const SOFTWARE_ONLY: &'static str = "ML-DSA keys are not yet on hardware: no device that this CA drives makes them (hint: keep the key in a software key store, or choose p384 for a device)";
+
+    /// Whether it resists quantum computers. No device that this CA drives has such keys yet: they live in the software
+    /// key store only.
+    pub const fn is_post_quantum(self) -> bool {
+        matches!(self, Self::MlDsa65 | Self::MlDsa87)
+    }
+
+    /// The name with what people must know of such a key.
+    pub fn described(self) -> String {
+        if self.is_post_quantum() { format!("{self} (post-quantum, software only)") } else { self.to_string() }
+    }
 
     /// The signature algorithm that an authority with such a key uses.
     pub const fn signature_algorithm(self) -> SignatureAlgorithm {
@@ -36,6 +57,8 @@ impl KeyAlgorithm {
             Self::P384 => SignatureAlgorithm::EcdsaP384Sha384,
             Self::Ed25519 => SignatureAlgorithm::Ed25519,
             Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => SignatureAlgorithm::RsaPkcs1Sha256,
+            Self::MlDsa65 => SignatureAlgorithm::MlDsa65,
+            Self::MlDsa87 => SignatureAlgorithm::MlDsa87,
         }
     }
 
@@ -48,6 +71,8 @@ impl KeyAlgorithm {
             SignatureAlgorithm::RsaPkcs1Sha256 | SignatureAlgorithm::RsaPssSha256 => {
                 matches!(self, Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096)
             }
+            SignatureAlgorithm::MlDsa65 => matches!(self, Self::MlDsa65),
+            SignatureAlgorithm::MlDsa87 => matches!(self, Self::MlDsa87),
         }
     }
 
@@ -60,6 +85,8 @@ impl KeyAlgorithm {
             Self::Rsa2048 => "rsa2048",
             Self::Rsa3072 => "rsa3072",
             Self::Rsa4096 => "rsa4096",
+            Self::MlDsa65 => "ml-dsa-65",
+            Self::MlDsa87 => "ml-dsa-87",
         }
     }
 }
@@ -73,10 +100,8 @@ impl fmt::Display for KeyAlgorithm {
 impl FromStr for KeyAlgorithm {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|a| a.name() == text)
-            .ok_or_else(|| format!("unknown key algorithm `{text}` (one of p256, p384, ed25519, rsa2048, rsa3072, rsa4096)"))
+        let names = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL.into_iter().find(|a| a.name() == text).ok_or_else(|| format!("unknown key algorithm `{text}` (one of {})", names()))
     }
 }
 
@@ -95,6 +120,12 @@ pub enum SignatureAlgorithm {
     /// id-RSASSA-PSS with SHA-256, MGF1 on SHA-256 and a salt of 32 octets (RFC 4055 §3.1). No key has it as its own
     /// algorithm: every RSA key can also sign so.
     RsaPssSha256,
+    /// id-ml-dsa-65, pure, with an empty context string (RFC 9881 §3).
+    #[serde(rename = "ml-dsa-65")]
+    MlDsa65,
+    /// id-ml-dsa-87, pure, with an empty context string (RFC 9881 §3).
+    #[serde(rename = "ml-dsa-87")]
+    MlDsa87,
 }
 
 /// The digest that a signature algorithm signs, where it signs one.
@@ -107,12 +138,13 @@ pub enum DigestAlgorithm {
 }
 
 impl SignatureAlgorithm {
-    /// The digest that can be signed in place of the message; none for Ed25519, which needs the whole message.
+    /// The digest that can be signed in place of the message; none for Ed25519 and ML-DSA, which
+    /// need the whole message.
     pub const fn digest(self) -> Option<DigestAlgorithm> {
         match self {
             Self::EcdsaP256Sha256 | Self::RsaPkcs1Sha256 | Self::RsaPssSha256 => Some(DigestAlgorithm::Sha256),
             Self::EcdsaP384Sha384 => Some(DigestAlgorithm::Sha384),
-            Self::Ed25519 => None,
+            Self::Ed25519 | Self::MlDsa65 | Self::MlDsa87 => None,
         }
     }
 }

@@ -14,9 +14,20 @@ const RSA_PSS_SHA256: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01
     \xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\
     \xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\
     \xa2\x03\x02\x01\x20";
+// RFC 9881 §2: no parameters.
+const ML_DSA_65: &[u8] = &[0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x12];
+const ML_DSA_87: &[u8] = &[0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x13];
 
 impl SignatureAlgorithm {
-    const EVERY: [Self; 5] = [Self::EcdsaP256Sha256, Self::EcdsaP384Sha384, Self::Ed25519, Self::RsaPkcs1Sha256, Self::RsaPssSha256];
+    const EVERY: [Self; 7] = [
+        Self::EcdsaP256Sha256,
+        Self::EcdsaP384Sha384,
+        Self::Ed25519,
+        Self::RsaPkcs1Sha256,
+        Self::RsaPssSha256,
+        Self::MlDsa65,
+        Self::MlDsa87,
+    ];
 
     pub(crate) const fn identifier(self) -> &'static [u8] {
         match self {
@@ -25,6 +36,8 @@ impl SignatureAlgorithm {
             Self::Ed25519 => ED25519,
             Self::RsaPkcs1Sha256 => RSA_SHA256,
             Self::RsaPssSha256 => RSA_PSS_SHA256,
+            Self::MlDsa65 => ML_DSA_65,
+            Self::MlDsa87 => ML_DSA_87,
         }
     }
 

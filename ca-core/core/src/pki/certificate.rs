@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use const_oid::ObjectIdentifier;
-use der::Decode as _;
-use x509_cert::name::Name;
 
+use super::name_text::name_text;
 use super::walk::{self, BIT_STRING, INTEGER, ParseError, RawExtension, SEQUENCE, Tlv, Walker};
-use super::{DnsName, Identifier, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, VerifyError, oid, verify_signature};
+use super::{
+    AltName, DnsName, EmailName, Identifier, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, UriName, VerifyError, oid,
+    verify_signature,
+};
 
 /// Most bytes of a certificate.
 const MAX_CERTIFICATE: usize = 64 * 1024;
@@ -29,6 +31,7 @@ pub struct Certificate {
     public_key: PublicKey,
     subject_text: String,
     identifiers: Vec<Identifier>,
+    alt_names: Vec<AltName>,
     key_identifier: Option<Vec<u8>>,
     authority_key_identifier: Option<Vec<u8>>,
     name_constraints: Option<Vec<u8>>,
@@ -59,7 +62,8 @@ impl Certificate {
         let algorithm = SignatureAlgorithm::from_identifier(identifier.whole).ok_or(ParseError::Algorithm)?;
         let extensions = fields.extensions.as_ref().map_or(Ok(Vec::new()), walk::read_extensions)?;
         let find = |oid: ObjectIdentifier| extensions.iter().find(|e| e.oid == oid.as_bytes());
-        let subject_text = Name::from_der(fields.subject.whole).map_err(|_| ParseError::Value("subject"))?.to_string();
+        let alt_names = find(oid::SUBJECT_ALT_NAME).map_or(Ok(Vec::new()), |e| handled_names(e.value))?;
+        let subject_text = name_text(&fields.subject)?;
         Ok(Self {
             tbs: position(der, tbs.whole),
             issuer: position(der, fields.issuer.whole),
@@ -71,7 +75,8 @@ impl Certificate {
             not_after: walk::read_time(&fields.not_after, "notAfter")?,
             public_key: PublicKey::from_spki_der(fields.public_key.whole.to_vec()),
             subject_text,
-            identifiers: find(oid::SUBJECT_ALT_NAME).map_or(Ok(Vec::new()), |e| handled_names(e.value))?,
+            identifiers: alt_names.iter().filter_map(AltName::identifier).collect(),
+            alt_names,
             key_identifier: find(oid::SUBJECT_KEY_IDENTIFIER).map(read_key_identifier).transpose()?,
             authority_key_identifier: find(oid::AUTHORITY_KEY_IDENTIFIER).map_or(Ok(None), read_authority_key_identifier)?,
             name_constraints: find(oid::NAME_CONSTRAINTS).map(|e| e.value.to_vec()),
@@ -128,6 +133,11 @@ impl Certificate {
     /// The dns and ip names of the subject alternative name, sorted, each once; other forms are passed over.
     pub fn identifiers(&self) -> &[Identifier] {
         &self.identifiers
+    }
+
+    /// The names of the subject alternative name, sorted, each once: dns, ip, URI and mailbox; other forms are passed over.
+    pub fn alt_names(&self) -> &[AltName] {
+        &self.alt_names
     }
 
     /// The subject key identifier.
@@ -221,8 +231,21 @@ impl<'a> TbsFields<'a> {
     }
 }
 
-/// A GeneralName of a kind that is handled, or the tag of another.
-pub(crate) fn read_general_name(name: &Tlv<'_>) -> Result<Result<Identifier, u8>, ParseError> {
+/// A GeneralName of a form that a certificate here may carry, or the tag of another.
+pub(crate) fn read_alt_name(name: &Tlv<'_>) -> Result<Result<AltName, u8>, ParseError> {
+    let text = |what| std::str::from_utf8(name.content).map_err(|_| ParseError::Value(what));
+    match name.tag {
+        0x81 => EmailName::parse(text("rfc822Name")?).map(|n| Ok(AltName::Email(n))).map_err(|_| ParseError::Value("rfc822Name")),
+        0x86 => {
+            let uri = UriName::parse(text("uniformResourceIdentifier")?);
+            uri.map(|n| Ok(AltName::Uri(n))).map_err(|_| ParseError::Value("uniformResourceIdentifier"))
+        }
+        _ => Ok(read_general_name(name)?.map(AltName::from)),
+    }
+}
+
+/// A GeneralName of a kind that an order may have, or the tag of another.
+pub(super) fn read_general_name(name: &Tlv<'_>) -> Result<Result<Identifier, u8>, ParseError> {
     match name.tag {
         0x82 => {
             let text = std::str::from_utf8(name.content).map_err(|_| ParseError::Value("dNSName"))?;
@@ -243,12 +266,18 @@ fn position(whole: &[u8], part: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-fn handled_names(value: &[u8]) -> Result<Vec<Identifier>, ParseError> {
+fn handled_names(value: &[u8]) -> Result<Vec<AltName>, ParseError> {
     let mut names = Walker::single(value, SEQUENCE, "subjectAltName")?.walk();
     let mut found = Vec::new();
     while !names.is_empty() {
-        if let Ok(identifier) = read_general_name(&names.next()?)? {
-            found.push(identifier);
+        let element = names.next()?;
+        let name = match (element.tag, read_alt_name(&element)) {
+            // Those of other CAs need not be of the form that is issued here.
+            (0x81 | 0x86, Err(_)) => continue,
+            (_, name) => name?,
+        };
+        if let Ok(name) = name {
+            found.push(name);
         }
     }
     found.sort();

@@ -24,7 +24,9 @@ pub enum CsrError {
     #[error("the CSR's key is refused: {0}")]
     Key(#[from] KeyError),
     /// A signature algorithm that is not handled, or not that of its key.
-    #[error("the CSR's signature algorithm is not handled or not that of its key (hint: SHA-2 with ECDSA or RSA PKCS#1, or Ed25519)")]
+    #[error(
+        "the CSR's signature algorithm is not handled or not that of its key (hint: SHA-2 with ECDSA or RSA PKCS#1, Ed25519, or pure ML-DSA-65 or ML-DSA-87)"
+    )]
     Algorithm,
     /// No proof of possession.
     #[error("the CSR's signature does not verify with its own key")]
@@ -125,6 +127,9 @@ fn read_scheme(algorithm: &Tlv<'_>) -> Result<Scheme, CsrError> {
         // RFC 4055 §5; NULL may be absent on the way in.
         ([0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, digest @ 0x0b..=0x0d], [] | [5, 0]) => Ok(Scheme::RsaPkcs1(sha2(digest - 0x0b))),
         ([0x2b, 0x65, 0x70], []) => Ok(Scheme::Ed25519),
+        // RFC 9881 §2
+        ([0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x12], []) => Ok(Scheme::MlDsa65),
+        ([0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x13], []) => Ok(Scheme::MlDsa87),
         _ => Err(CsrError::Algorithm),
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 /// A SHA-256 digest; shown and serialized in lowercase hexadecimal.
@@ -16,6 +18,11 @@ pub fn sha256(bytes: &[u8]) -> Sha256Digest {
     let mut out = [0u8; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     Sha256Digest(out)
+}
+
+/// The thumbprint of a certificate's DER as tokens that are bound to it carry it: `x5t#S256` (RFC 8705 §3.1).
+pub fn x5t_s256(der: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(sha256(der).0)
 }
 
 impl fmt::Display for Sha256Digest {

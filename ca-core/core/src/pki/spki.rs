@@ -12,7 +12,9 @@ pub enum KeyError {
     #[error("the public key is not a SubjectPublicKeyInfo: {0}")]
     Malformed(#[from] ParseError),
     /// A kind of key that this CA does not handle.
-    #[error("this kind of public key is not handled (hint: use ECDSA P-256 or P-384, Ed25519, or RSA with 2048, 3072 or 4096 bits)")]
+    #[error(
+        "this kind of public key is not handled (hint: use ECDSA P-256 or P-384, Ed25519, RSA with 2048, 3072 or 4096 bits, ML-DSA-65 or ML-DSA-87)"
+    )]
     Unsupported,
     /// A key of a handled kind that nobody should use.
     #[error("the public key is weak or invalid: {0}")]
@@ -25,8 +27,11 @@ pub enum KeyError {
     SharedPrime(String),
 }
 
-/// Most bytes of a SubjectPublicKeyInfo: RSA-4096 has 550.
-const MAX_SPKI: usize = 1024;
+/// Most bytes of a SubjectPublicKeyInfo: RSA-4096 has 550, ML-DSA-87 2,614.
+const MAX_SPKI: usize = 4096;
+/// Octets of public keys (FIPS 204 §4, table 2).
+pub(crate) const ML_DSA_65_KEY: usize = 1952;
+pub(crate) const ML_DSA_87_KEY: usize = 2592;
 
 /// A public key's numbers, borrowed and not judged beyond their sizes.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +43,9 @@ pub(crate) enum KeyMaterial<'a> {
     Ed25519(&'a [u8; 32]),
     /// Modulus and exponent, big-endian without leading zeros.
     Rsa(&'a [u8], &'a [u8], KeyAlgorithm),
+    /// ρ and the encoded t1 (FIPS 204 §7.2).
+    MlDsa65(&'a [u8; ML_DSA_65_KEY]),
+    MlDsa87(&'a [u8; ML_DSA_87_KEY]),
 }
 
 impl KeyMaterial<'_> {
@@ -47,6 +55,8 @@ impl KeyMaterial<'_> {
             Self::P384(_) => KeyAlgorithm::P384,
             Self::Ed25519(_) => KeyAlgorithm::Ed25519,
             Self::Rsa(_, _, algorithm) => *algorithm,
+            Self::MlDsa65(_) => KeyAlgorithm::MlDsa65,
+            Self::MlDsa87(_) => KeyAlgorithm::MlDsa87,
         }
     }
 }
@@ -83,6 +93,13 @@ pub(crate) fn key_material(key: &PublicKey) -> Result<KeyMaterial<'_>, KeyError>
         oid::EC_PUBLIC_KEY if is_curve(oid::SECP384R1) => point(48).map(KeyMaterial::P384),
         oid::ED25519 if parameters.is_empty() => {
             bits.try_into().map(KeyMaterial::Ed25519).map_err(|_| KeyError::Weak("an Ed25519 key has 32 octets"))
+        }
+        // RFC 9881 §4: the raw key stands in the BIT STRING, and the parameters are absent.
+        oid::ML_DSA_65 if parameters.is_empty() => {
+            bits.try_into().map(KeyMaterial::MlDsa65).map_err(|_| KeyError::Weak("an ML-DSA-65 key has 1952 octets"))
+        }
+        oid::ML_DSA_87 if parameters.is_empty() => {
+            bits.try_into().map(KeyMaterial::MlDsa87).map_err(|_| KeyError::Weak("an ML-DSA-87 key has 2592 octets"))
         }
         oid::RSA_ENCRYPTION if parameters == [5, 0] => {
             let mut numbers = Walker::single(bits, SEQUENCE, "RSAPublicKey")?.walk();

@@ -49,6 +49,8 @@ pub(crate) enum Scheme {
     /// With a salt of 32 octets.
     RsaPssSha256,
     Ed25519,
+    MlDsa65,
+    MlDsa87,
 }
 
 /// Octets of a PSS salt: as many as the digest has (RFC 8017 §9.1).
@@ -69,6 +71,8 @@ pub fn verify_signature(key: &PublicKey, alg: SignatureAlgorithm, message: &[u8]
         SignatureAlgorithm::Ed25519 => Scheme::Ed25519,
         SignatureAlgorithm::RsaPkcs1Sha256 => Scheme::RsaPkcs1(Sha2::Sha256),
         SignatureAlgorithm::RsaPssSha256 => Scheme::RsaPssSha256,
+        SignatureAlgorithm::MlDsa65 => Scheme::MlDsa65,
+        SignatureAlgorithm::MlDsa87 => Scheme::MlDsa87,
     };
     verify_scheme(&material, scheme, message, signature)
 }
@@ -109,8 +113,17 @@ pub(crate) fn verify_scheme(key: &KeyMaterial<'_>, scheme: Scheme, message: &[u8
             // Only the salt length of the AlgorithmIdentifier is taken.
             rsa::pss::VerifyingKey::<Sha256>::new_with_salt_len(key, PSS_SALT).verify(message, &signature).map_err(bad)
         }
+        (KeyMaterial::MlDsa65(key), Scheme::MlDsa65) => verify_ml_dsa::<ml_dsa::MlDsa65>(*key, message, signature),
+        (KeyMaterial::MlDsa87(key), Scheme::MlDsa87) => verify_ml_dsa::<ml_dsa::MlDsa87>(*key, message, signature),
         _ => Err(VerifyError::AlgorithmMismatch),
     }
+}
+
+/// Pure ML-DSA with an empty context string (RFC 9881 §3). The message is absorbed where it lies, not copied.
+fn verify_ml_dsa<P: ml_dsa::MlDsaParams>(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
+    let key = ml_dsa::EncodedVerifyingKey::<P>::try_from(key).map_err(|_| KeyError::Weak("an ML-DSA key of another length"))?;
+    let signature = ml_dsa::Signature::<P>::try_from(signature).map_err(|_| VerifyError::Signature)?;
+    ml_dsa::VerifyingKey::<P>::decode(&key).verify(message, &signature).map_err(|_| VerifyError::Signature)
 }
 
 /// An RSA key whose numbers the library accepts: an odd modulus, an exponent in range.

@@ -35,7 +35,9 @@ pub enum ParseError {
     #[error("an extension stands twice")]
     DuplicateExtension,
     /// An algorithm that this CA does not handle.
-    #[error("the signature algorithm is not handled (ECDSA P-256/SHA-256 and P-384/SHA-384, Ed25519 and RSA PKCS#1 SHA-256 are)")]
+    #[error(
+        "the signature algorithm is not handled (ECDSA P-256/SHA-256 and P-384/SHA-384, Ed25519, RSA SHA-256 as PKCS#1 or PSS, ML-DSA-65 and ML-DSA-87 are)"
+    )]
     Algorithm,
 }
 

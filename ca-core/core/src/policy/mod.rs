@@ -3,18 +3,26 @@
 //! A [`Policy`] is only ever made from bytes whose quorum was verified (see [`crate::ceremony`]). Site configuration
 //! may narrow what it allows, never widen it.
 
+mod challenge;
 mod diff;
+mod name_rules;
 mod pattern;
+mod special;
+mod uri_pattern;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use challenge::{ChallengeZone, zone_of};
 pub use diff::{PolicyChange, policy_changes};
+pub use name_rules::{Lookalike, NameRefusal, NameRules};
 pub use pattern::{NamePattern, PatternError};
+pub(crate) use special::special_block;
+pub use uri_pattern::UriPattern;
 
 use crate::model::AuthorityName;
-use crate::pki::{Identifier, Sha256Digest};
+use crate::pki::{Identifier, NameRef, Sha256Digest};
 
 /// A policy document (TOML). Unknown keys are errors.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -43,12 +51,18 @@ pub struct AuthorityPolicy {
     pub key_sha256: Sha256Digest,
     /// Names that may be granted, and so issued for.
     pub names: Vec<NamePattern>,
+    /// What is permitted beyond the rules that every name keeps.
+    #[serde(default, skip_serializing_if = "NameRules::is_empty")]
+    pub name_rules: NameRules,
     /// Profiles on offer to orders, by name. Never `ocsp`: that one is in `own`.
     #[serde(rename = "profile", default)]
     pub profiles: BTreeMap<String, ProfilePolicy>,
     /// The CA's own certificates, issued unprompted for exactly these names and keys.
     #[serde(rename = "own", default)]
     pub own: Vec<OwnCertificate>,
+    /// Zones in which challenges prove identifiers that no grant covers; none: there are none.
+    #[serde(rename = "challenge", default, skip_serializing_if = "Vec::is_empty")]
+    pub challenge_zones: Vec<ChallengeZone>,
     /// How its key must be unlocked where a worker runs; none: as the site chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlock: Option<Unlock>,
@@ -178,6 +192,12 @@ impl Policy {
                     "authority `{name}`: crl_validity must be at least twice crl_interval, so that one missed CRL locks nobody out"
                 ));
             }
+            if let Err(why) = authority.check_names() {
+                return invalid(format!("authority `{name}`, {why}"));
+            }
+            if let Err(reason) = challenge::check(authority) {
+                return invalid(format!("authority `{name}`: {reason}"));
+            }
             for (profile, bounds) in &authority.profiles {
                 if !matches!(bounds.shape.as_str(), "client" | "server") {
                     return invalid(format!(
@@ -221,8 +241,47 @@ impl Policy {
 }
 
 impl AuthorityPolicy {
-    /// Whether the policy lets this authority issue for `identifier`.
-    pub fn permits(&self, identifier: &Identifier) -> bool {
-        self.names.iter().any(|p| p.covers(identifier))
+    /// Whether the policy lets this authority issue for `name`, of whatever form: a pattern covers it, and it keeps the
+    /// rules for names.
+    ///
+    /// # Errors
+    /// With the rule that it breaks; the text goes on from the name.
+    pub fn judge<'a>(&self, name: impl Into<NameRef<'a>>) -> Result<(), NameRefusal> {
+        let name = name.into();
+        let mut covering = self.names.iter().filter(|p| p.covers(name)).peekable();
+        if covering.peek().is_none() {
+            return Err(NameRefusal::NotCovered);
+        }
+        // `ip:0.0.0.0/0` does not mean loopback and multicast; `ip:127.0.0.0/8` does. A URI's host stands in its pattern.
+        if let NameRef::Ip(address) = name
+            && let Some(block) = special::special_block(address)
+            && !covering.any(|p| p.is_within(&block.pattern()))
+        {
+            return Err(NameRefusal::SpecialAddress { purpose: block.purpose, block: block.pattern().to_string() });
+        }
+        self.name_rules.check(name)
+    }
+
+    /// Whether the policy lets this authority issue for `name`.
+    pub fn permits<'a>(&self, name: impl Into<NameRef<'a>>) -> bool {
+        self.judge(name).is_ok()
+    }
+
+    /// The rules' entries, and patterns that say exactly one name, which could never be issued for.
+    fn check_names(&self) -> Result<(), String> {
+        self.name_rules.check_entries().map_err(|why| format!("name_rules: {why}"))?;
+        for pattern in &self.names {
+            if let Some(name) = pattern.only_name()
+                && let Err(why) = self.name_rules.check(&name)
+            {
+                return Err(format!("names: `{pattern}` {why}"));
+            }
+        }
+        for own in &self.own {
+            for name in &own.names {
+                self.name_rules.check(name).map_err(|why| format!("own certificate `{}`: `{name}` {why}", own.name))?;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Patterns over identifiers, in policies and grants.
+//! Patterns over names, in policies and grants.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,18 +6,20 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pki::{DnsName, Identifier};
+use super::UriPattern;
+use crate::pki::{AltName, DnsName, EmailName, NameRef};
 
 /// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a pattern: dns:NAME where any label may be `*` (exactly one label), `dns-wildcard:NAME` for `*.NAME` itself, or ip:ADDRESS or ip:ADDRESS/BITS"
+    "`{0}` is not a pattern: dns:NAME where any label may be `*` (exactly one label), `dns-wildcard:NAME` for `*.NAME` itself, ip:ADDRESS or ip:ADDRESS/BITS, uri:URI where any path segment may be `*` (exactly one segment), or email:LOCAL@DOMAIN where LOCAL may be `*`"
 )]
 pub struct PatternError(String);
 
-/// A pattern over identifiers, written `dns:payments.*.bank.test`, `dns-wildcard:bank.test` or `ip:10.0.0.0/8`.
+/// A pattern over names, written `dns:payments.*.bank.test`, `dns-wildcard:bank.test`, `ip:10.0.0.0/8`,
+/// `uri:spiffe://bank.test/ns/*/sa/*` or `email:*@bank.test`.
 ///
-/// A `*` is exactly one label, and covering a name does not cover its wildcard: a certificate for `*.bank.test` needs
+/// A `*` is exactly one label, one path segment, or any local part; and covering a name does not cover its wildcard: a certificate for `*.bank.test` needs
 /// `dns-wildcard:bank.test`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -28,23 +30,46 @@ pub enum NamePattern {
     DnsWildcard(DnsName),
     /// A block of addresses; the prefix length in bits.
     Ip(IpAddr, u8),
+    /// URIs that differ in path segments only.
+    Uri(UriPattern),
+    /// A mailbox at this domain, or with no local part given every one.
+    Email(Option<String>, DnsName),
 }
 
 impl NamePattern {
-    /// Whether the pattern covers `identifier`.
-    pub fn covers(&self, identifier: &Identifier) -> bool {
-        match (self, identifier) {
-            (Self::Dns(labels), Identifier::Dns(name)) if !name.is_wildcard() => {
+    /// Whether the pattern covers `name`.
+    pub fn covers<'a>(&self, name: impl Into<NameRef<'a>>) -> bool {
+        match (self, name.into()) {
+            (Self::Dns(labels), NameRef::Dns(name)) if !name.is_wildcard() => {
                 let mut name_labels = name.as_str().split('.');
                 labels.iter().all(|l| name_labels.next().is_some_and(|n| l == "*" || l == n)) && name_labels.next().is_none()
             }
-            (Self::DnsWildcard(base), Identifier::Dns(name)) => name.as_str().strip_prefix("*.") == Some(base.as_str()),
-            (Self::Ip(network, bits), Identifier::Ip(address)) => match (network, address) {
+            (Self::DnsWildcard(base), NameRef::Dns(name)) => name.as_str().strip_prefix("*.") == Some(base.as_str()),
+            (Self::Ip(network, bits), NameRef::Ip(address)) => match (network, address) {
                 (IpAddr::V4(n), IpAddr::V4(a)) => same_prefix(&n.octets(), &a.octets(), *bits),
                 (IpAddr::V6(n), IpAddr::V6(a)) => same_prefix(&n.octets(), &a.octets(), *bits),
                 _ => false,
             },
-            (Self::Dns(_) | Self::DnsWildcard(_) | Self::Ip(..), _) => false,
+            (Self::Uri(pattern), NameRef::Uri(uri)) => pattern.covers(uri),
+            // RFC 5280 §7.5: the local part is compared as it is.
+            (Self::Email(local, domain), NameRef::Email(mailbox)) => {
+                mailbox.domain() == domain.as_str() && local.as_deref().is_none_or(|l| l == mailbox.local())
+            }
+            (Self::Dns(_) | Self::DnsWildcard(_) | Self::Ip(..) | Self::Uri(_) | Self::Email(..), _) => false,
+        }
+    }
+
+    /// The DNS name, URI or mailbox that it covers, where it is exactly one.
+    pub(super) fn only_name(&self) -> Option<AltName> {
+        match self {
+            Self::Dns(labels) => DnsName::parse(&labels.join(".")).ok().filter(|n| !n.is_wildcard()).map(AltName::Dns),
+            Self::DnsWildcard(base) => DnsName::parse(&format!("*.{}", base.as_str())).ok().map(AltName::Dns),
+            Self::Uri(pattern) => pattern.only_uri().map(AltName::Uri),
+            Self::Email(local, domain) => {
+                let local = local.as_deref()?;
+                EmailName::parse(&format!("{local}@{}", domain.as_str())).ok().map(AltName::Email)
+            }
+            Self::Ip(..) => None,
         }
     }
 
@@ -53,11 +78,12 @@ impl NamePattern {
         match (self, outer) {
             (Self::Dns(inner), Self::Dns(outer)) => inner.len() == outer.len() && inner.iter().zip(outer).all(|(i, o)| o == "*" || i == o),
             (Self::DnsWildcard(inner), Self::DnsWildcard(outer)) => inner == outer,
-            (Self::Ip(inner, bits), Self::Ip(..)) => match outer {
-                Self::Ip(_, outer_bits) => bits >= outer_bits && outer.covers(&Identifier::Ip(*inner)),
-                Self::Dns(_) | Self::DnsWildcard(_) => false,
-            },
-            (Self::Dns(_) | Self::DnsWildcard(_) | Self::Ip(..), _) => false,
+            (Self::Ip(inner, bits), Self::Ip(_, outer_bits)) => bits >= outer_bits && outer.covers(NameRef::Ip(*inner)),
+            (Self::Uri(inner), Self::Uri(outer)) => inner.is_within(outer),
+            (Self::Email(inner, inner_domain), Self::Email(outer, outer_domain)) => {
+                inner_domain == outer_domain && (outer.is_none() || inner == outer)
+            }
+            (Self::Dns(_) | Self::DnsWildcard(_) | Self::Ip(..) | Self::Uri(_) | Self::Email(..), _) => false,
         }
     }
 }
@@ -98,6 +124,20 @@ impl FromStr for NamePattern {
             let bits = bits.map_or(Ok(width), |b| b.parse::<u8>().map_err(|_| wrong()))?;
             return if bits <= width { Ok(Self::Ip(address, bits)) } else { Err(wrong()) };
         }
+        if let Some(uri) = text.strip_prefix("uri:") {
+            return UriPattern::parse(uri).map(Self::Uri).ok_or_else(wrong);
+        }
+        if let Some(mailbox) = text.strip_prefix("email:") {
+            let any = mailbox.strip_prefix("*@");
+            let model = any.map_or_else(|| mailbox.to_owned(), |domain| format!("x@{domain}"));
+            let model = EmailName::parse(&model).map_err(|_| wrong())?;
+            let domain = DnsName::parse(model.domain()).map_err(|_| wrong())?;
+            return match model.local() {
+                _ if any.is_some() => Ok(Self::Email(None, domain)),
+                local if local.contains('*') => Err(wrong()),
+                local => Ok(Self::Email(Some(local.to_owned()), domain)),
+            };
+        }
         Err(wrong())
     }
 }
@@ -108,6 +148,8 @@ impl fmt::Display for NamePattern {
             Self::Dns(labels) => write!(f, "dns:{}", labels.join(".")),
             Self::DnsWildcard(base) => write!(f, "dns-wildcard:{}", base.as_str()),
             Self::Ip(address, bits) => write!(f, "ip:{address}/{bits}"),
+            Self::Uri(pattern) => write!(f, "uri:{pattern}"),
+            Self::Email(local, domain) => write!(f, "email:{}@{}", local.as_deref().unwrap_or("*"), domain.as_str()),
         }
     }
 }
@@ -127,12 +169,23 @@ impl From<NamePattern> for String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::pki::{Identifier, UriName};
+
+    fn name(text: &str) -> AltName {
+        match text {
+            uri if uri.contains("://") => AltName::Uri(UriName::parse(uri).unwrap()),
+            mailbox if mailbox.contains('@') => AltName::Email(EmailName::parse(mailbox).unwrap()),
+            other => Identifier::from_text(other).unwrap().into(),
+        }
+    }
 
     #[track_caller]
-    fn check(pattern: &str, name: &str, covered: bool) {
+    fn check(pattern: &str, text: &str, covered: bool) {
         let pattern: NamePattern = pattern.parse().unwrap();
-        assert_eq!(pattern.covers(&Identifier::from_text(name).unwrap()), covered, "{pattern} / {name}");
+        assert_eq!(pattern.covers(&name(text)), covered, "{pattern} / {text}");
         assert_eq!(pattern.to_string().parse::<NamePattern>().unwrap(), pattern);
     }
 
@@ -170,6 +223,65 @@ mod tests {
         check("ip:10.0.0.0/8", "ip:10.1.0.0/16", false);
         check("ip:0.0.0.0/0", "ip:::/0", false);
         check("ip:127.0.0.1", "dns:localhost", false);
+        check("uri:spiffe://bank.test/ns/pay/sa/*", "uri:spiffe://bank.test/ns/*/sa/*", true);
+        check("uri:spiffe://bank.test/ns/*/sa/*", "uri:spiffe://bank.test/ns/pay/sa/*", false);
+        check("uri:spiffe://bank.test/ns/pay", "uri:spiffe://bank.test/ns/*/sa/*", false);
+        check("uri:spiffe://other.test/a", "uri:spiffe://bank.test/*", false);
+        check("uri:https://a.test/?q", "uri:https://a.test/", false);
+        check("uri:https://a.test/", "uri:https://a.test/*", false);
+        check("uri:https://a.test/a", "dns:a.test", false);
+        check("email:ops@bank.test", "email:*@bank.test", true);
+        check("email:*@bank.test", "email:ops@bank.test", false);
+        check("email:ops@bank.test", "email:*@a.bank.test", false);
+    }
+
+    #[test]
+    fn a_star_is_exactly_one_path_segment() {
+        let pattern = "uri:spiffe://bank.test/ns/*/sa/*";
+        check(pattern, "spiffe://bank.test/ns/pay/sa/api", true);
+        check(pattern, "spiffe://bank.test/ns/pay/sa", false);
+        check(pattern, "spiffe://bank.test/ns/pay/sa/api/more", false);
+        check(pattern, "spiffe://bank.test/ns/a/b/sa/api", false);
+        check(pattern, "spiffe://bank.test.evil.test/ns/pay/sa/api", false);
+        check(pattern, "https://bank.test/ns/pay/sa/api", false);
+        check("uri:https://a.test/*", "https://a.test/", false);
+        check("uri:https://a.test/*", "https://a.test/x?q", false);
+        check("uri:https://a.test/*?q=1", "https://a.test/x?q=1", true);
+        check("uri:https://a.test", "https://a.test", true);
+        check("uri:https://a.test", "https://a.test/", false);
+        check("uri:https://a.test/", "https://a.test/", true);
+        check("uri:https://A.Test:8443/P", "https://a.test:8443/P", true);
+        check("uri:https://a.test:8443/P", "https://a.test/P", false);
+        check("uri:https://a.test/p", "a.test", false);
+        for bad in ["uri:x", "uri:https://*.a.test/", "uri:https://a.test/a*", "uri:https://a.test/x?*", "uri:https://a.test/#x", "uri:*"] {
+            assert!(bad.parse::<NamePattern>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn mailboxes() {
+        check("email:*@bank.test", "ops@bank.test", true);
+        check("email:*@bank.test", "*@bank.test", true);
+        check("email:*@bank.test", "ops@a.bank.test", false);
+        check("email:ops@Bank.test", "ops@bank.test", true);
+        check("email:ops@bank.test", "Ops@bank.test", false);
+        check("email:*@bank.test", "bank.test", false);
+        for bad in ["email:bank.test", "email:o*@bank.test", "email:*@*.test", "email:@bank.test", "email:*"] {
+            assert!(bad.parse::<NamePattern>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_pattern_that_stays_itself_or_an_error(
+            kind in "(dns|dns-wildcard|ip|uri|email):(spiffe://|https://|\\*@)?",
+            rest in "(\\PC|[a-z0-9.*/:@?-]){0,40}",
+        ) {
+            if let Ok(pattern) = format!("{kind}{rest}").parse::<NamePattern>() {
+                prop_assert_eq!(&pattern.to_string().parse::<NamePattern>().unwrap(), &pattern);
+                prop_assert!(pattern.is_within(&pattern));
+            }
+        }
     }
 
     #[test]
@@ -180,7 +292,7 @@ mod tests {
         check("ip:10.0.0.0/8", "11.0.0.1", false);
         check("ip:::1", "::1", true);
         check("ip:0.0.0.0/0", "::1", false);
-        for bad in ["demo.test", "dns:", "dns:*", "dns:a.*", "ip:10.0.0.0/33", "ip:x", "uri:x", "dns-wildcard:*.a"] {
+        for bad in ["demo.test", "dns:", "dns:*", "dns:a.*", "ip:10.0.0.0/33", "ip:x", "dns-wildcard:*.a", "other:x"] {
             assert!(bad.parse::<NamePattern>().is_err(), "{bad}");
         }
     }

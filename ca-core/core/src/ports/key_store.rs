@@ -42,7 +42,7 @@ pub enum SignInput<'a> {
     /// The whole message; the store hashes it as the algorithm says.
     Message(&'a [u8]),
     /// The message's digest, for messages that were streamed. Its length must be that of the algorithm's digest;
-    /// Ed25519 has none and refuses.
+    /// Ed25519 and ML-DSA have none and refuse.
     Digest(&'a [u8]),
 }
 

@@ -1,8 +1,7 @@
 //! What every to-be-signed certificate is made of, on x509-cert's types.
 
-use const_oid::db::rfc4519::{COMMON_NAME, COUNTRY_NAME, ORGANIZATION_NAME};
+use const_oid::AssociatedOid;
 use const_oid::db::rfc5280::{ID_AD_CA_ISSUERS, ID_AD_OCSP};
-use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::asn1::{Any, Ia5String, OctetString, PrintableStringRef, SetOfVec, Utf8StringRef};
 use der::{Decode as _, Encode};
 use spki::{
@@ -20,8 +19,8 @@ use x509_cert::ext::pkix::{
 use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 use x509_cert::time::{Time, Validity};
 
-use super::{Issuer, ProfileError};
-use crate::pki::{self, Identifier, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, sha256};
+use super::{Attribute, Issuer, ProfileError};
+use crate::pki::{self, AltName, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, sha256};
 
 /// The parts of a to-be-signed certificate.
 pub(super) struct Parts<'a> {
@@ -108,10 +107,12 @@ pub(super) fn distribution_point(url: &str) -> Result<Extension, ProfileError> {
     extension(false, &CrlDistributionPoints(vec![DistributionPoint { distribution_point, reasons: None, crl_issuer: None }]))
 }
 
-pub(super) fn general_name(identifier: &Identifier) -> Result<GeneralName, ProfileError> {
-    match identifier {
-        Identifier::Dns(name) => Ok(GeneralName::DnsName(Ia5String::new(name.as_str())?)),
-        Identifier::Ip(address) => Ok(GeneralName::from(*address)),
+pub(super) fn general_name(name: &AltName) -> Result<GeneralName, ProfileError> {
+    match name {
+        AltName::Dns(name) => Ok(GeneralName::DnsName(Ia5String::new(name.as_str())?)),
+        AltName::Ip(address) => Ok(GeneralName::from(*address)),
+        AltName::Uri(uri) => Ok(GeneralName::UniformResourceIdentifier(Ia5String::new(uri.as_str())?)),
+        AltName::Email(mailbox) => Ok(GeneralName::Rfc822Name(Ia5String::new(mailbox.as_str())?)),
     }
 }
 
@@ -123,41 +124,16 @@ fn location(url: &str) -> Result<GeneralName, ProfileError> {
     Ok(GeneralName::UniformResourceIdentifier(Ia5String::new(url)?))
 }
 
-/// The attributes that subjects here are made of.
-#[derive(Clone, Copy)]
-pub(super) enum Attribute {
-    Country,
-    Organization,
-    CommonName,
-}
-
 /// A name of one attribute in each RDN, in this order: order and encoding never change over renewals.
-pub(super) fn name(attributes: &[(Attribute, Option<&str>)]) -> Result<Name, ProfileError> {
+pub(super) fn name(attributes: &[(Attribute, String)]) -> Result<Name, ProfileError> {
     let mut rdns = RdnSequence::default();
     for (attribute, text) in attributes {
-        if let Some(text) = text {
-            let (oid, value) = attribute_value(*attribute, text)?;
-            rdns.push(RelativeDistinguishedName::from(SetOfVec::try_from(vec![AttributeTypeAndValue { oid, value }])?));
-        }
+        attribute.check(text)?;
+        let value = if attribute.is_printable() { Any::from(PrintableStringRef::new(text)?) } else { Any::from(Utf8StringRef::new(text)?) };
+        let pair = AttributeTypeAndValue { oid: attribute.oid(), value };
+        rdns.push(RelativeDistinguishedName::from(SetOfVec::try_from(vec![pair])?));
     }
     Ok(Name::from_der(&rdns.to_der()?)?)
-}
-
-fn attribute_value(attribute: Attribute, text: &str) -> Result<(ObjectIdentifier, Any), ProfileError> {
-    // RFC 5280 §A.1: ub-common-name and ub-organization-name are 64 characters, a country has two.
-    let length = text.chars().count();
-    let plain = text.trim() == text && !text.chars().any(char::is_control);
-    match attribute {
-        Attribute::Country if length == 2 && text.bytes().all(|b| b.is_ascii_uppercase()) => {
-            Ok((COUNTRY_NAME, Any::from(PrintableStringRef::new(text)?)))
-        }
-        Attribute::Country => Err(ProfileError::Subject("a country is two capital letters")),
-        Attribute::Organization | Attribute::CommonName if !plain || !(1..=64).contains(&length) => Err(ProfileError::Subject(
-            "an organization or a common name has 1 to 64 characters, none of them a control, and no outer spaces",
-        )),
-        Attribute::Organization => Ok((ORGANIZATION_NAME, Any::from(Utf8StringRef::new(text)?))),
-        Attribute::CommonName => Ok((COMMON_NAME, Any::from(Utf8StringRef::new(text)?))),
-    }
 }
 
 /// A builder profile that adds nothing to what it is given.

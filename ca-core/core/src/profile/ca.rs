@@ -4,8 +4,8 @@ use der::asn1::OctetString;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier};
 use x509_cert::name::Name;
 
-use super::build::{self, Attribute, Parts};
-use super::{Issuer, ProfileError, check_key, constraints};
+use super::build::{self, Parts};
+use super::{Attribute, Issuer, ProfileError, check_key, constraints};
 use crate::model::StatusUrls;
 use crate::pki::{Certificate, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, key_algorithm};
 use crate::policy::NamePattern;
@@ -31,11 +31,10 @@ impl CaSubject {
     }
 
     fn name(&self) -> Result<Name, ProfileError> {
-        build::name(&[
-            (Attribute::Country, self.country.as_deref()),
-            (Attribute::Organization, Some(&self.organization)),
-            (Attribute::CommonName, Some(&self.common_name)),
-        ])
+        let mut attributes: Vec<_> = self.country.iter().map(|country| (Attribute::Country, country.clone())).collect();
+        attributes.push((Attribute::Organization, self.organization.clone()));
+        attributes.push((Attribute::CommonName, self.common_name.clone()));
+        build::name(&attributes)
     }
 }
 

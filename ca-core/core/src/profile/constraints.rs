@@ -10,7 +10,9 @@
 //! - To OpenSSL 3.0 an empty rfc822Name or uniformResourceIdentifier base matches nothing.
 //!
 //! GnuTLS asks of an address only the subtrees of its own family, so that each family has one.
-//! directoryName is never constrained: rustls-webpki refuses every leaf under such a constraint.
+//! directoryName is never constrained: rustls-webpki refuses every leaf under such a constraint. So it does with a URI
+//! under any permitted one: where the authority issues URIs or mailboxes, that form is left open, and the policy alone
+//! limits it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,24 +27,24 @@ use crate::policy::NamePattern;
 /// Most patterns: path validators bound the comparisons that they make.
 const MAX_PATTERNS: usize = 100;
 
-/// The only host permitted in a form that the authority does not issue: a top-level domain reserved never to exist
-/// (RFC 2606 §2, RFC 6761 §6.4).
-const NO_HOST: &str = "invalid";
+/// The only host permitted in a form that the authority does not issue, below a top-level domain reserved never to exist
+/// (RFC 2606 §2, RFC 6761 §6.4). Linters take a single label for no domain name.
+const NO_HOST: &str = "none.invalid";
 
 /// The only address permitted in the family without a pattern, where the other has one. No host has either: limited
 /// broadcast (RFC 919 §7), unspecified (RFC 4291 §2.5.2).
 const NO_ADDRESS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::BROADCAST), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
-pub(super) fn name_constraints(permitted: &[NamePattern]) -> Result<NameConstraints, ProfileError> {
-    if permitted.is_empty() {
+pub(super) fn name_constraints(patterns: &[NamePattern]) -> Result<NameConstraints, ProfileError> {
+    if patterns.is_empty() {
         return Err(ProfileError::Names("an intermediate has at least one permitted name pattern"));
     }
-    if permitted.len() > MAX_PATTERNS {
+    if patterns.len() > MAX_PATTERNS {
         return Err(ProfileError::Names("an intermediate has at most 100 permitted name patterns"));
     }
     let mut names = Vec::new();
     let mut blocks = Vec::new();
-    for pattern in permitted {
+    for pattern in patterns {
         match pattern {
             NamePattern::Dns(labels) => {
                 // A subtree has no stars: what stands right of the last one is the narrowest that holds every name.
@@ -51,6 +53,7 @@ pub(super) fn name_constraints(permitted: &[NamePattern]) -> Result<NameConstrai
             }
             NamePattern::DnsWildcard(base) => names.push(base.as_str().to_owned()),
             NamePattern::Ip(address, bits) => blocks.push(block(*address, *bits)),
+            NamePattern::Uri(_) | NamePattern::Email(..) => {}
         }
     }
     if names.iter().any(String::is_empty) {
@@ -85,8 +88,12 @@ pub(super) fn name_constraints(permitted: &[NamePattern]) -> Result<NameConstrai
     for block in blocks {
         permitted.push(GeneralName::IpAddress(OctetString::new(block)?));
     }
-    permitted.push(GeneralName::Rfc822Name(Ia5String::new(NO_HOST)?));
-    permitted.push(GeneralName::UniformResourceIdentifier(Ia5String::new(NO_HOST)?));
+    if !patterns.iter().any(|p| matches!(p, NamePattern::Email(..))) {
+        permitted.push(GeneralName::Rfc822Name(Ia5String::new(NO_HOST)?));
+    }
+    if !patterns.iter().any(|p| matches!(p, NamePattern::Uri(_))) {
+        permitted.push(GeneralName::UniformResourceIdentifier(Ia5String::new(NO_HOST)?));
+    }
     // Both lists are SIZE (1..MAX).
     let subtrees = |bases: Vec<GeneralName>| {
         (!bases.is_empty()).then(|| bases.into_iter().map(|base| GeneralSubtree { base, minimum: 0, maximum: None }).collect())

@@ -7,7 +7,8 @@ use crate::pki::verify::rsa_key;
 use crate::pki::{KeyAlgorithm, KeyError, PublicKey};
 
 /// Judges a key's numbers: the point lies on its curve; the RSA modulus has 2048, 3072 or 4096 bits, no small factor,
-/// not the fingerprint of ROCA, not two close primes, and the exponent is 65537.
+/// not the fingerprint of ROCA, not two close primes, and the exponent is 65537; the ML-DSA key is not one that anyone can
+/// sign with.
 ///
 /// # Errors
 /// When the key is malformed, of a kind that is not handled, or weak.
@@ -34,8 +35,17 @@ pub fn check_key(key: &PublicKey) -> Result<KeyAlgorithm, KeyError> {
             rsa_key(modulus, exponent)?;
             check_modulus(modulus)?;
         }
+        KeyMaterial::MlDsa65(octets) => check_ml_dsa(octets.as_slice())?,
+        KeyMaterial::MlDsa87(octets) => check_ml_dsa(octets.as_slice())?,
     }
     Ok(material.algorithm())
+}
+
+/// Every string of the right length is some key (FIPS 204 §7.2, algorithm 23). With a t1 of zero anyone can sign: the
+/// challenge drops out of the equation that a verifier checks.
+fn check_ml_dsa(key: &[u8]) -> Result<(), KeyError> {
+    const RHO: usize = 32;
+    if key[RHO..].iter().all(|b| *b == 0) { Err(KeyError::Weak("the ML-DSA key's t1 is zero")) } else { Ok(()) }
 }
 
 /// Judges a key against every other that is known: certified before, or about to be. A key that stands for two things,

@@ -8,22 +8,29 @@
 mod build;
 mod ca;
 mod constraints;
+mod content;
 mod finding;
+mod identifiers;
 mod issuer;
 mod keys;
 mod leaf;
 mod lint;
 mod lint_crl;
+mod psd2;
+mod subject;
 #[cfg(test)]
 mod tests;
 
 pub use ca::{CaSubject, CrossRequest, IntermediateRequest, RootRequest, build_cross, build_intermediate, build_root};
+pub use content::{BrcacSubject, LeafContent, LeafShape, MAX_GROUPS, OpenBankingSubject};
 pub use finding::Finding;
 pub use issuer::Issuer;
 pub use keys::{check_fresh, check_key};
-pub use leaf::{LeafRequest, LeafShape, build_leaf};
+pub use leaf::{LeafRequest, Revocation, build_leaf, check_policies};
 pub use lint::{lint_cross, lint_intermediate, lint_leaf, lint_root};
 pub use lint_crl::lint_crl;
+pub use psd2::{Psd2, Psd2Role, QcStatements, QcType};
+pub use subject::{Attribute, Subject};
 
 use crate::pki::{KeyError, Timestamp};
 
@@ -54,6 +61,18 @@ pub enum ProfileError {
     /// The subject is not one that the profile wants.
     #[error("the subject is refused: {0}")]
     Subject(&'static str),
+    /// The PSD2 statement is not one.
+    #[error("the PSD2 statement is refused: {0}")]
+    Psd2(&'static str),
+    /// The policies are not ones that a leaf names.
+    #[error("the certificate policies are refused: {0}")]
+    Policies(&'static str),
+    /// The certificate would say of its status what its profile does not.
+    #[error("the revocation information is refused: {0}")]
+    Revocation(&'static str),
+    /// The key can't do what the profile says that it does.
+    #[error("the subject's key does not fit the profile: {0}")]
+    KeyUsage(&'static str),
     /// A URL that can't stand in a certificate.
     #[error("`{0}` can't stand in a certificate: status URLs are absolute http URLs in ASCII of at most 1024 characters")]
     Url(String),

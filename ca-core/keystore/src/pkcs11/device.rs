@@ -106,11 +106,12 @@ pub(super) fn import_wrapped(link: &Link, wrapped: &WrappedKey, id: [u8; 16]) ->
     if bytes.is_empty() || bytes.len() > MAX_WRAPPED {
         return Err(Fault::Refused(format!("a wrapped key has 1 to {MAX_WRAPPED} bytes")));
     }
-    let public = keys::public_object(label, id, *algorithm, public_key)
+    let (public, key_type) = keys::public_object(label, id, *algorithm, public_key)
         .filter(|_| ca_core::pki::key_algorithm(public_key).is_ok_and(|a| a == *algorithm))
+        .zip(encode::key_type(*algorithm))
         .ok_or_else(|| Fault::Refused(format!("its public half is not that of a {algorithm} key")))?;
     let under = keys::wrapping_key(link, wrapping_key, Attribute::Unwrap(true))?;
-    let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(encode::key_type(*algorithm))];
+    let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(key_type)];
     template.extend(keys::private_template(label, id, true));
     let private = link.session.unwrap_key(&Mechanism::AesKeyWrapPad, under, bytes, &template).map_err(Fault::of("unwrap the key"))?;
     let mut made = vec![private];
@@ -131,7 +132,7 @@ fn same_public_half(link: &Link, private: cryptoki::object::ObjectHandle, wrappe
         [AttributeType::EcParams, AttributeType::EcPoint, AttributeType::Modulus, AttributeType::PublicExponent];
     let read = link.session.get_attributes(private, &WANTED).map_err(Fault::of("read the key"))?;
     let told = encode::public_key(&read);
-    let is_rsa = encode::key_type(wrapped.algorithm) == KeyType::RSA;
+    let is_rsa = encode::key_type(wrapped.algorithm) == Some(KeyType::RSA);
     match told {
         Some((_, key)) if key == wrapped.public_key => Ok(()),
         Some(_) => Err(Fault::Refused("what was wrapped is another key than the record says".to_owned())),

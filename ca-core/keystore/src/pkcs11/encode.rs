@@ -33,29 +33,32 @@ pub(super) fn digest_info(digest: &[u8]) -> Vec<u8> {
     [SHA256_DIGEST_INFO, digest].concat()
 }
 
-/// How a key pair of this algorithm is made, and the parameters of its public half: the forms to try, in order.
-pub(super) fn generation(algorithm: KeyAlgorithm) -> (Mechanism<'static>, Vec<Vec<Attribute>>) {
+/// How a key pair of this algorithm is made, and the parameters of its public half: the forms to try, in order. `None`:
+/// of an algorithm that is not on hardware.
+pub(super) fn generation(algorithm: KeyAlgorithm) -> Option<(Mechanism<'static>, Vec<Vec<Attribute>>)> {
     let curve = |parameters: &[u8]| vec![Attribute::EcParams(parameters.to_vec())];
     let rsa = |bits: u64| {
         let parameters = vec![Attribute::ModulusBits(bits.into()), Attribute::PublicExponent(vec![1, 0, 1])];
         (Mechanism::RsaPkcsKeyPairGen, vec![parameters])
     };
-    match algorithm {
+    Some(match algorithm {
         KeyAlgorithm::P256 => (Mechanism::EccKeyPairGen, vec![curve(P256)]),
         KeyAlgorithm::P384 => (Mechanism::EccKeyPairGen, vec![curve(P384)]),
         KeyAlgorithm::Ed25519 => (Mechanism::EccEdwardsKeyPairGen, vec![curve(EDWARDS25519), curve(ED25519)]),
         KeyAlgorithm::Rsa2048 => rsa(2048),
         KeyAlgorithm::Rsa3072 => rsa(3072),
         KeyAlgorithm::Rsa4096 => rsa(4096),
-    }
+        KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87 => return None,
+    })
 }
 
-/// The key type of this algorithm.
-pub(super) const fn key_type(algorithm: KeyAlgorithm) -> KeyType {
+/// The key type of this algorithm; `None`: it is not on hardware.
+pub(super) const fn key_type(algorithm: KeyAlgorithm) -> Option<KeyType> {
     match algorithm {
-        KeyAlgorithm::P256 | KeyAlgorithm::P384 => KeyType::EC,
-        KeyAlgorithm::Ed25519 => KeyType::EC_EDWARDS,
-        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => KeyType::RSA,
+        KeyAlgorithm::P256 | KeyAlgorithm::P384 => Some(KeyType::EC),
+        KeyAlgorithm::Ed25519 => Some(KeyType::EC_EDWARDS),
+        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => Some(KeyType::RSA),
+        KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87 => None,
     }
 }
 
@@ -118,6 +121,7 @@ pub(super) fn public_attributes(algorithm: KeyAlgorithm, key: &PublicKey) -> Opt
             let bare = |n: &[u8]| n.iter().copied().skip_while(|b| *b == 0).collect::<Vec<u8>>();
             Some(vec![Attribute::Modulus(bare(modulus)), Attribute::PublicExponent(bare(exponent))])
         }
+        KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87 => None,
     }
 }
 

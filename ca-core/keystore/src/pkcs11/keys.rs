@@ -135,7 +135,7 @@ pub(super) fn make(
     private: &[Attribute],
     exportable: bool,
 ) -> Result<KeyInfo, Fault> {
-    let (mechanism, forms) = encode::generation(algorithm);
+    let (mechanism, forms) = encode::generation(algorithm).ok_or_else(|| Fault::Refused(KeyAlgorithm::SOFTWARE_ONLY.to_owned()))?;
     let mut made = Err(Fault::Refused("the module makes no such keys".to_owned()));
     for parameters in forms {
         made =
@@ -179,7 +179,7 @@ fn public_template(label: &KeyLabel, id: [u8; 16], parameters: Vec<Attribute>) -
 
 /// The public key object of a pair whose private half came in wrapped.
 pub(super) fn public_object(label: &KeyLabel, id: [u8; 16], algorithm: KeyAlgorithm, key: &PublicKey) -> Option<Vec<Attribute>> {
-    let mut template = vec![Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::KeyType(encode::key_type(algorithm))];
+    let mut template = vec![Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::KeyType(encode::key_type(algorithm)?)];
     template.extend(public_template(label, id, encode::public_attributes(algorithm, key)?));
     Some(template)
 }
@@ -375,6 +375,7 @@ pub(super) fn sign(link: &mut Link, signing: &Signing) -> Result<Vec<u8>, Fault>
         SignatureAlgorithm::Ed25519 => link.session.sign(&Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)), handle, input),
         SignatureAlgorithm::RsaPssSha256 => link.session.sign(&Mechanism::RsaPkcsPss(PSS), handle, input),
         SignatureAlgorithm::RsaPkcs1Sha256 => link.session.sign(&Mechanism::RsaPkcs, handle, &encode::digest_info(input)),
+        SignatureAlgorithm::MlDsa65 | SignatureAlgorithm::MlDsa87 => return Err(Fault::Refused(KeyAlgorithm::SOFTWARE_ONLY.to_owned())),
     };
     signed.map_err(Fault::of("sign"))
 }

@@ -165,7 +165,7 @@ impl KeyDevice for Pkcs11KeyStore {
 fn prepare(algorithm: SignatureAlgorithm, input: SignInput<'_>) -> Result<Vec<u8>, &'static str> {
     match (algorithm.digest(), input) {
         (None, SignInput::Message(message)) => Ok(message.to_vec()),
-        (None, SignInput::Digest(_)) => Err("Ed25519 signs whole messages, not digests"),
+        (None, SignInput::Digest(_)) => Err("such a key signs whole messages, not digests"),
         (Some(which), SignInput::Message(message)) => {
             let hash = match which {
                 DigestAlgorithm::Sha256 => &digest::SHA256,

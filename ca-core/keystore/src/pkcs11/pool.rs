@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ca_core::model::KeyLabel;
 use ca_core::ports::{KeyInfo, KeyStoreError};
@@ -16,6 +16,7 @@ use cryptoki::session::{Session, SessionState};
 use cryptoki::slot::Slot;
 use tokio::sync::oneshot;
 
+use super::PATIENCE;
 use super::fault::Fault;
 use super::module::{Module, lock};
 use super::token::Token;
@@ -24,10 +25,21 @@ use super::token::Token;
 const MAX_WAITING: usize = 1024;
 /// The most keys that a session remembers the handles of.
 const MAX_HANDLES: usize = 256;
+/// The most answers that a thread keeps back to hand them over together.
+const MAX_ANSWERS: usize = 8;
+/// How long it may keep one back: waking whoever waits costs about as much as a quick signature.
+const HOLD: Duration = Duration::from_micros(250);
 /// How long the end of a store waits for its threads.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
-type Job = Box<dyn FnOnce(&mut Line) + Send>;
+/// Work, and what is then left to be told.
+struct Job {
+    /// Whether finished answers may wait for it: nothing that makes a key.
+    brief: bool,
+    work: Box<dyn FnOnce(&mut Line) -> Answer + Send>,
+}
+/// Hands a result to whoever waits for it.
+type Answer = Box<dyn FnOnce() + Send>;
 
 /// Whether work may be done a second time when its session dies under it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,6 +165,8 @@ struct State {
     jobs: VecDeque<Job>,
     closed: bool,
     threads: usize,
+    /// How many of them wait for a job.
+    idle: usize,
 }
 
 /// The threads and their queue.
@@ -165,7 +179,7 @@ impl Pool {
     /// Starts `token.spec.sessions` threads. None has a session before its first call.
     pub(super) fn start(module: &Arc<Module>, token: Token) -> Result<Self, KeyStoreError> {
         let token = Arc::new(token);
-        let state = State { jobs: VecDeque::new(), closed: false, threads: 0 };
+        let state = State { jobs: VecDeque::new(), closed: false, threads: 0, idle: 0 };
         let queue = Arc::new(Queue { state: Mutex::new(state), filled: Condvar::new(), ended: Condvar::new() });
         let pool = Self { queue: Arc::clone(&queue), token: Arc::clone(&token) };
         for _ in 0..token.spec.sessions {
@@ -195,20 +209,27 @@ impl Pool {
         let spec = &self.token.spec;
         let unavailable = |reason: &str| KeyStoreError::Unavailable(format!("the {spec}: {reason}"));
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |line| {
+        let brief = patience <= PATIENCE;
+        let work = Box::new(move |line: &mut Line| -> Answer {
             // Whoever asked may have given up.
-            if !reply.is_closed() {
-                let _ = reply.send(line.perform(again, &mut work));
-            }
+            let done = if reply.is_closed() { None } else { Some(line.perform(again, &mut work)) };
+            Box::new(move || {
+                if let Some(done) = done {
+                    let _ = reply.send(done);
+                }
+            })
         });
-        {
+        let someone_is_idle = {
             let mut state = lock(&self.queue.state);
             if state.jobs.len() >= MAX_WAITING {
                 return Err(unavailable("too many calls wait for it"));
             }
-            state.jobs.push_back(job);
+            state.jobs.push_back(Job { brief, work });
+            state.idle > 0
+        };
+        if someone_is_idle {
+            self.queue.filled.notify_one();
         }
-        self.queue.filled.notify_one();
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(Fault::Store(error)))) => Err(error),
@@ -231,11 +252,22 @@ impl Drop for Pool {
 }
 
 fn serve(queue: &Queue, mut line: Line) {
+    let mut answers: Vec<Answer> = Vec::with_capacity(MAX_ANSWERS);
     while let Some(job) = next(queue) {
-        // A thread outlives a job that panics; the session that it left half-way does not.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut line))).is_err() {
-            line.link = None;
+        #[expect(clippy::disallowed_methods, reason = "how long answers are kept back is no time of the CA's")]
+        let began = Instant::now();
+        let mut next_job = Some(job);
+        while let Some(job) = next_job.take() {
+            // A thread outlives a job that panics; the session that it left half-way does not.
+            match catch_unwind(AssertUnwindSafe(|| (job.work)(&mut line))) {
+                Ok(answer) => answers.push(answer),
+                Err(_) => line.link = None,
+            }
+            if answers.len() < MAX_ANSWERS && began.elapsed() < HOLD {
+                next_job = lock(&queue.state).jobs.pop_front_if(|job| job.brief);
+            }
         }
+        answers.drain(..).for_each(|answer| answer());
     }
     line.close();
     lock(&queue.state).threads -= 1;
@@ -243,7 +275,10 @@ fn serve(queue: &Queue, mut line: Line) {
 }
 
 fn next(queue: &Queue) -> Option<Job> {
-    let idle = |s: &mut State| s.jobs.is_empty() && !s.closed;
-    let mut state = queue.filled.wait_while(lock(&queue.state), idle).unwrap_or_else(PoisonError::into_inner);
+    let mut state = lock(&queue.state);
+    state.idle += 1;
+    let waiting = |s: &mut State| s.jobs.is_empty() && !s.closed;
+    state = queue.filled.wait_while(state, waiting).unwrap_or_else(PoisonError::into_inner);
+    state.idle -= 1;
     state.jobs.pop_front()
 }

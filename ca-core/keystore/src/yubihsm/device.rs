@@ -319,11 +319,15 @@ impl KeyDevice for YubiHsmKeyStore {
     }
 
     async fn deviations_from_reset(&self) -> Result<Vec<String>, KeyStoreError> {
-        let wanted = Capability::GET_OPTION | Capability::GET_LOG_ENTRIES;
-        self.ask(move |device| match device.sessions.run(wanted, Again::Always, |client| deviations(client, |_| false)) {
-            // The ceremony key is gone from a device that is in use: it is not as a reset leaves it, and the rest is not to be seen.
-            Err(Trouble::Missing(_)) => Ok(vec!["no authentication key that was given may read its settings".to_owned()]),
-            read => read.map_err(|trouble| device.note(trouble).into()),
+        self.ask(|device| {
+            let capabilities = Capability::GET_OPTION | Capability::GET_LOG_ENTRIES;
+            match device.sessions.run(capabilities, Again::Always, |client| deviations(client, |_| false)) {
+                // The factory's key could, and the ceremony key; those that stay cannot.
+                Err(Trouble::Missing(_)) => {
+                    Ok(vec!["no key that was given may read its settings, so that it was set up before".to_owned()])
+                }
+                other => other.map_err(|trouble| device.note(trouble).into()),
+            }
         })
         .await
     }

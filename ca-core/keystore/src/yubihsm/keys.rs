@@ -35,7 +35,7 @@ fn device_algorithm(algorithm: KeyAlgorithm) -> Option<(Algorithm, Capability)> 
         KeyAlgorithm::P256 => Some((Algorithm::EcP256, Capability::SIGN_ECDSA)),
         KeyAlgorithm::P384 => Some((Algorithm::EcP384, Capability::SIGN_ECDSA)),
         KeyAlgorithm::Ed25519 => Some((Algorithm::Ed25519, Capability::SIGN_EDDSA)),
-        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => None,
+        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 | KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87 => None,
     }
 }
 
@@ -116,7 +116,8 @@ impl Device {
     fn generate(&mut self, request: &GenerateKey) -> Result<KeyInfo, KeyStoreError> {
         let GenerateKey { label, algorithm, exportable_under } = request;
         let unsupported = |reason: String| KeyStoreError::Unsupported { label: label.clone(), reason };
-        let (device_algorithm, mut capabilities) = device_algorithm(*algorithm).ok_or_else(|| unsupported(OTHER_ALGORITHM.to_owned()))?;
+        let other = if algorithm.is_post_quantum() { KeyAlgorithm::SOFTWARE_ONLY } else { OTHER_ALGORITHM };
+        let (device_algorithm, mut capabilities) = device_algorithm(*algorithm).ok_or_else(|| unsupported(other.to_owned()))?;
         if let Some(name) = exportable_under {
             capabilities |= Capability::EXPORTABLE_UNDER_WRAP;
             self.check_wrap_key(label, name, capabilities)?;

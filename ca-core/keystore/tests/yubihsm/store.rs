@@ -151,6 +151,7 @@ async fn signatures_logged(bench: &Bench) -> usize {
 async fn what_the_device_cannot_do_is_said() {
     let bench = Bench::provisioned();
     let store = bench.store(SIGNING);
+    ca_testkit::key_device::refuses_post_quantum_keys(&*store).await;
     let generate = |name: &str, algorithm| {
         let request = GenerateKey::new(label(name), algorithm);
         let store = Arc::clone(&store);

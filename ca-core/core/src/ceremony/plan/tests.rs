@@ -208,6 +208,29 @@ fn ceremony_32_a_crl_outlives_the_next_planned_ceremony() {
 }
 
 #[test]
+fn post_quantum_keys_are_planned_in_software_only() {
+    let with = |changes: &[(&str, &str)]| {
+        let text = changes.iter().fold(plan(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        });
+        Plan::parse(&text).map(drop).map_err(|e| e.to_string())
+    };
+    let root = ("algorithm = \"p384\"", "algorithm = \"ml-dsa-87\"");
+    let issuing = ("algorithm = \"p256\"", "algorithm = \"ml-dsa-65\"");
+    let in_software = ("[device.root]\nkind = \"yubi-hsm2\"", "[device.root]\nkind = \"software\"");
+    let on_a_token = ("[device.online]\nkind = \"software\"", "[device.online]\nkind = \"pkcs11\"");
+    assert_eq!(with(&[issuing]), Ok(()));
+    assert_eq!(with(&[root, issuing, in_software]), Ok(()));
+    for (changes, key) in [(&[root][..], "`bank-root-2026`"), (&[issuing, on_a_token], "`bank-2026`")] {
+        let error = with(changes).unwrap_err();
+        assert!(error.contains(key) && error.contains("not yet on hardware") && error.contains("hint:"), "{error}");
+    }
+    let error = with(&[("algorithm = \"p384\"", "algorithm = \"ml-dsa-44\"")]).unwrap_err();
+    assert!(error.contains("ml-dsa-65"), "{error}");
+}
+
+#[test]
 fn unsound_plans_are_refused() {
     #[track_caller]
     fn check(from: &str, to: &str, part: &str) {

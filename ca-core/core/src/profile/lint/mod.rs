@@ -3,69 +3,18 @@
 //! They read the bytes with the walker of [`crate::pki`] and state each value anew; from the builders they take nothing.
 //! A profile is an exact list: an extension that it does not name is refused, and so is one in another place.
 
+mod leaf;
 mod names;
 mod values;
 
+pub use leaf::lint_leaf;
+
 use sha2::{Digest as _, Sha256};
 
-use super::{CaSubject, CrossRequest, Finding, IntermediateRequest, Issuer, LeafRequest, LeafShape, RootRequest, check_key};
+use super::{CaSubject, CrossRequest, Finding, IntermediateRequest, Issuer, QcStatements, RootRequest, check_key};
 use crate::pki::walk::{self, PRINTABLE_STRING, ParseError, RawExtension, SEQUENCE, Tlv, UTF8_STRING, Walker};
-use crate::pki::{PublicKey, SerialNumber, SignatureAlgorithm, TbsFields, Timestamp, algorithm_identifier_der, oid};
+use crate::pki::{AltName, PublicKey, SerialNumber, SignatureAlgorithm, TbsFields, Timestamp, algorithm_identifier_der, oid};
 use const_oid::ObjectIdentifier;
-
-/// Compares a leaf's to-be-signed bytes with the request, and its names with the issuer's name constraints.
-///
-/// # Errors
-/// Every rule that they break.
-pub fn lint_leaf(tbs: &[u8], expected: &LeafRequest, issuer: &Issuer) -> Result<(), Vec<Finding>> {
-    let mut report = Report::default();
-    let subject = expected.subject_cn.iter().map(|cn| (oid::COMMON_NAME, UTF8_STRING, cn.as_str())).collect();
-    let fields = Expected {
-        serial: expected.serial,
-        algorithm: issuer.signature_algorithm(),
-        issuer: Some(issuer),
-        subject,
-        subject_der: None,
-        validity: (expected.not_before, expected.not_after),
-        public_key: &expected.public_key,
-    };
-    let Some(extensions) = fields.compare(tbs, &mut report) else { return report.result() };
-
-    let purpose = match expected.shape {
-        LeafShape::Client => oid::CLIENT_AUTH,
-        LeafShape::Server => oid::SERVER_AUTH,
-        LeafShape::Ocsp => oid::OCSP_SIGNING,
-    };
-    let mut shape = vec![
-        Rule::basic_constraints(&[]),
-        Rule::key_usage(7, 0x80),
-        Rule::new(oid::EXTENDED_KEY_USAGE, false, "extended-key-usage", "profiles; RFC 5280 §4.2.1.12", Value::Purpose(purpose)),
-        Rule::subject_key_identifier(&expected.public_key),
-        Rule::authority_key_identifier(issuer),
-    ];
-    match expected.shape {
-        LeafShape::Client | LeafShape::Server => {
-            let mut names = expected.identifiers.clone();
-            names.sort();
-            names.dedup();
-            report.check(!names.is_empty(), "names", "profiles", || "a client or server has at least one name".to_owned());
-            names::within_constraints(&names, issuer, &mut report);
-            shape.push(Rule::information_access(&[
-                (oid::ACCESS_OCSP, &expected.urls.ocsp),
-                (oid::ACCESS_CA_ISSUERS, &expected.urls.issuer),
-            ]));
-            shape.push(Rule::distribution_point(&expected.urls.crl));
-            let critical = expected.subject_cn.is_none();
-            shape.push(Rule::new(oid::SUBJECT_ALT_NAME, critical, "subject-alt-name", "RFC 5280 §4.2.1.6", Value::Names(names)));
-        }
-        LeafShape::Ocsp => {
-            report.check(expected.identifiers.is_empty(), "names", "profiles", || "a responder has no names".to_owned());
-            shape.push(Rule::new(oid::OCSP_NOCHECK, false, "ocsp-nocheck", "RFC 6960 §4.2.2.2.1", Value::Exactly(vec![5, 0])));
-        }
-    }
-    compare_extensions(&extensions, &shape, &mut report);
-    report.result()
-}
 
 /// Compares a root's to-be-signed bytes with the request.
 ///
@@ -279,6 +228,8 @@ fn is_algorithm(identifier: &Tlv<'_>, algorithm: SignatureAlgorithm) -> bool {
         SignatureAlgorithm::EcdsaP384Sha384 => (oid::ECDSA_WITH_SHA384, &[]),
         SignatureAlgorithm::Ed25519 => (oid::ED25519, &[]),
         SignatureAlgorithm::RsaPkcs1Sha256 => (oid::SHA256_WITH_RSA, &[5, 0]),
+        SignatureAlgorithm::MlDsa65 => (oid::ML_DSA_65, &[]),
+        SignatureAlgorithm::MlDsa87 => (oid::ML_DSA_87, &[]),
         // Its parameters are a structure, of which there is one encoding here.
         SignatureAlgorithm::RsaPssSha256 => return identifier.whole == algorithm_identifier_der(algorithm),
     };
@@ -316,8 +267,8 @@ fn read_name<'a>(name: &Tlv<'a>) -> Result<Vec<(&'a [u8], u8, &'a [u8])>, ParseE
 enum Value {
     /// These bytes.
     Exactly(Vec<u8>),
-    /// One purpose.
-    Purpose(ObjectIdentifier),
+    /// These purposes, in this order.
+    Purposes(Vec<ObjectIdentifier>),
     /// This key identifier, in an OCTET STRING of its own.
     KeyIdentifier(Vec<u8>),
     /// This key identifier and nothing else of an authority key identifier.
@@ -327,7 +278,11 @@ enum Value {
     /// One distribution point with one URL.
     Point(String),
     /// These names, each once, sorted.
-    Names(Vec<crate::pki::Identifier>),
+    Names(Vec<AltName>),
+    /// These policies without qualifiers, in this order.
+    Policies(Vec<ObjectIdentifier>),
+    /// These statements and no other.
+    Statements(QcStatements),
     /// The constraints that follow from these patterns.
     Constraints(Vec<crate::policy::NamePattern>),
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Report;
-use crate::pki::Identifier;
+use crate::pki::AltName;
 use crate::pki::walk::{ParseError, SEQUENCE, Walker};
 use crate::policy::NamePattern;
 use crate::profile::Issuer;
@@ -39,11 +39,16 @@ fn read_constraints(value: &[u8]) -> Result<(Subtrees, Subtrees), ParseError> {
 }
 
 /// Whether the constraints are those that the patterns give: every pattern's narrowest subtree is permitted; where a
-/// form or an address family has none, only what nobody can have; without any address, both families are excluded; and
+/// form or an address family has none, only what nobody can have; URIs and mailboxes, where there are patterns for them,
+/// are left open; without any address, both families are excluded; and
 /// nothing else is either.
 pub(super) fn compare_constraints(value: &[u8], permitted: &[NamePattern]) -> Result<(), String> {
     let (allowed, refused) = read_constraints(value).map_err(|e| e.to_string())?;
-    let mut wanted: BTreeSet<_> = permitted.iter().map(narrowest).collect::<Option<_>>().ok_or("a pattern has no subtree")?;
+    // Ceremonies held before linters were asked wrote the top-level domain itself; their bundles verify all the same.
+    let no_host = [&b"none.invalid"[..], b"invalid"].into_iter().find(|host| allowed.iter().any(|(_, base)| base == host));
+    let is_open = |pattern: &&NamePattern| matches!(pattern, NamePattern::Uri(_) | NamePattern::Email(..));
+    let bounded = permitted.iter().filter(|p| !is_open(p));
+    let mut wanted: BTreeSet<_> = bounded.map(narrowest).collect::<Option<_>>().ok_or("a pattern has no subtree")?;
     let mut closed = BTreeSet::new();
     let addresses: BTreeSet<_> = wanted.iter().filter(|(tag, _)| *tag == IP).map(|(_, base)| base.len()).collect();
     // 255.255.255.255/32 and ::/128
@@ -55,8 +60,10 @@ pub(super) fn compare_constraints(value: &[u8], permitted: &[NamePattern]) -> Re
         }
     }
     for tag in [EMAIL, DNS, URI] {
-        if !wanted.iter().any(|(t, _)| *t == tag) {
-            wanted.insert((tag, b"invalid".to_vec()));
+        let form = if tag == URI { "uri:" } else { "email:" };
+        let left_open = tag != DNS && permitted.iter().any(|p| p.to_string().starts_with(form));
+        if !left_open && !wanted.iter().any(|(t, _)| *t == tag) {
+            wanted.insert((tag, no_host.unwrap_or_default().to_vec()));
         }
     }
     let is = |found: &Subtrees, wanted: &BTreeSet<_>| found.len() == wanted.len() && found.iter().all(|s| wanted.contains(s));
@@ -96,13 +103,18 @@ fn narrowest(pattern: &NamePattern) -> Option<(u8, Vec<u8>)> {
 }
 
 /// A certificate that its own chain forbids serves nobody: the names must lie within the issuer's constraints.
-pub(super) fn within_constraints(names: &[Identifier], issuer: &Issuer, report: &mut Report) {
+pub(super) fn within_constraints(names: &[AltName], issuer: &Issuer, report: &mut Report) {
     const RULE: &str = "issuer-name-constraints";
     const CLAUSE: &str = "RFC 5280 §4.2.1.10";
     let Some(value) = issuer.certificate().name_constraints() else { return };
     let Some((permitted, excluded)) = report.read(read_constraints(value), RULE, CLAUSE) else { return };
     for name in names {
-        let tag = if matches!(name, Identifier::Dns(_)) { DNS } else { IP };
+        let tag = match name {
+            AltName::Dns(_) => DNS,
+            AltName::Ip(_) => IP,
+            AltName::Uri(_) => URI,
+            AltName::Email(_) => EMAIL,
+        };
         let mut allowed = permitted.iter().filter(|(t, _)| *t == tag).peekable();
         let outside = allowed.peek().is_some() && !allowed.any(|(_, base)| lies_within(name, base));
         let forbidden = excluded.iter().any(|(t, base)| *t == tag && overlaps(name, base));
@@ -110,10 +122,10 @@ pub(super) fn within_constraints(names: &[Identifier], issuer: &Issuer, report: 
     }
 }
 
-fn lies_within(name: &Identifier, base: &[u8]) -> bool {
+fn lies_within(name: &AltName, base: &[u8]) -> bool {
     match name {
-        Identifier::Dns(name) => is_below(name.as_str().as_bytes(), base),
-        Identifier::Ip(address) => {
+        AltName::Dns(name) => is_below(name.as_str().as_bytes(), base),
+        AltName::Ip(address) => {
             let octets = match address {
                 IpAddr::V4(v4) => v4.octets().to_vec(),
                 IpAddr::V6(v6) => v6.octets().to_vec(),
@@ -121,14 +133,35 @@ fn lies_within(name: &Identifier, base: &[u8]) -> bool {
             let (network, mask) = base.split_at(base.len() / 2);
             base.len() == 2 * octets.len() && octets.iter().zip(network).zip(mask).all(|((o, n), m)| (o ^ n) & m == 0)
         }
+        AltName::Uri(uri) => is_host(uri_host(uri.as_str()), base),
+        // "a particular mailbox, all addresses at a particular host, or all mailboxes in a domain"
+        AltName::Email(mailbox) if base.contains(&b'@') => mailbox.as_str().as_bytes() == base,
+        AltName::Email(mailbox) => is_host(mailbox.domain(), base),
+    }
+}
+
+/// The host of a URI, without user and port.
+fn uri_host(uri: &str) -> &str {
+    let authority = uri.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    host.rsplit_once(':').map_or(host, |(host, _)| host)
+}
+
+/// A base that begins with a period holds the hosts below it, any other that host alone; an empty one every host.
+fn is_host(host: &str, base: &[u8]) -> bool {
+    let (host, base) = (host.to_ascii_lowercase(), base.to_ascii_lowercase());
+    match base.first() {
+        None => true,
+        Some(b'.') => host.as_bytes().ends_with(&base),
+        Some(_) => host.as_bytes() == base,
     }
 }
 
 /// As [`lies_within`]; a wildcard also meets what lies below it.
-fn overlaps(name: &Identifier, base: &[u8]) -> bool {
+fn overlaps(name: &AltName, base: &[u8]) -> bool {
     let below = match name {
-        Identifier::Dns(name) => name.as_str().strip_prefix("*.").is_some_and(|parent| is_below(base, parent.as_bytes())),
-        Identifier::Ip(_) => false,
+        AltName::Dns(name) => name.as_str().strip_prefix("*.").is_some_and(|parent| is_below(base, parent.as_bytes())),
+        AltName::Ip(_) | AltName::Uri(_) | AltName::Email(_) => false,
     };
     below || lies_within(name, base)
 }

@@ -3,26 +3,52 @@
 use super::counterexamples::Pieces;
 use super::fixtures::*;
 use super::verifiers::*;
+use crate::pki::walk::Walker;
 use crate::pki::{Certificate, Identifier, KeyAlgorithm, VerifyError, encode, oid};
 use crate::profile::*;
 
+/// Requests of every shape: as they come, and with what may be added.
+fn requests(hierarchy: &Hierarchy) -> Vec<LeafRequest> {
+    let mut found = Vec::new();
+    for shape in LeafShape::ALL {
+        let plain = hierarchy.leaf_request(shape);
+        if shape != LeafShape::Ocsp {
+            let mut more = plain.clone();
+            more.policies = vec!["1.3.6.1.4.1.55555.1".parse().unwrap(), "1.3.6.1.4.1.55555.2".parse().unwrap()];
+            more.revocation = Revocation::NotAvailable { issuer: urls().issuer };
+            match &mut more.content {
+                LeafContent::Client { common_name, names } => {
+                    *common_name = Some("a.demo.test".to_owned());
+                    names.extend(alt_names(&["https://demo.test/a", "ops@demo.test"]));
+                }
+                LeafContent::Server { common_name, .. } => *common_name = Some("a.demo.test".to_owned()),
+                LeafContent::Spiffe { subject, .. } => {
+                    let list = [(Attribute::Country, "GB"), (Attribute::Organization, "Démo"), (Attribute::OrganizationalUnit, "a")];
+                    *subject = Subject::new(list.into_iter().map(|(a, text)| (a, text.to_owned())).collect()).unwrap();
+                }
+                LeafContent::Obwac { names, .. } => names.clear(),
+                LeafContent::Kubernetes { groups, .. } => groups.clear(),
+                LeafContent::Obseal { .. } | LeafContent::Brcac { .. } | LeafContent::Ocsp { .. } => {}
+            }
+            found.push(more);
+        }
+        found.push(plain);
+    }
+    found
+}
+
 fn check_chain(algorithm: KeyAlgorithm) {
-    let hierarchy = Hierarchy::new(algorithm, &["dns:*.demo.test", "ip:127.0.0.0/8"]);
+    let hierarchy = Hierarchy::new(algorithm, &OPEN);
     assert_eq!(hierarchy.root.certificate().is_signed_by(hierarchy.root.certificate()), Ok(()));
     assert_eq!(hierarchy.issuing.certificate().is_signed_by(hierarchy.root.certificate()), Ok(()));
-    for shape in LeafShape::ALL {
-        for subject_cn in [None, Some("a.demo.test".to_owned())] {
-            let mut request = hierarchy.leaf_request(shape);
-            if shape != LeafShape::Ocsp {
-                request.subject_cn = subject_cn;
-            }
-            let leaf = hierarchy.issue(&request);
-            assert_eq!(leaf.is_signed_by(hierarchy.issuing.certificate()), Ok(()));
-            assert_eq!(leaf.is_signed_by(hierarchy.root.certificate()), Err(VerifyError::OtherIssuer));
-            assert_eq!(webpki_verdict(&leaf, shape, &hierarchy), Ok(()), "{algorithm} {shape:?}");
-            if let Some(verdict) = openssl_verdict(&leaf, shape, &hierarchy) {
-                assert_eq!(verdict, Ok(()), "{algorithm} {shape:?}");
-            }
+    for request in requests(&hierarchy) {
+        let shape = request.shape();
+        let leaf = hierarchy.issue(&request);
+        assert_eq!(leaf.is_signed_by(hierarchy.issuing.certificate()), Ok(()));
+        assert_eq!(leaf.is_signed_by(hierarchy.root.certificate()), Err(VerifyError::OtherIssuer));
+        assert_eq!(webpki_verdict(&leaf, shape, &hierarchy), Ok(()), "{algorithm} {shape:?}");
+        if let Some(verdict) = openssl_verdict(&leaf, shape, &hierarchy) {
+            assert_eq!(verdict, Ok(()), "{algorithm} {shape:?}");
         }
     }
 }
@@ -49,10 +75,14 @@ fn chains_of_rsa_verify() {
 
 #[test]
 fn a_certificate_reads_back_as_it_was_asked_for() {
-    let request = HIERARCHY.leaf_request(LeafShape::Client);
+    let mut request = HIERARCHY.leaf_request(LeafShape::Client);
+    if let LeafContent::Client { names, .. } = &mut request.content {
+        names.extend(alt_names(&["ops@demo.test", "https://demo.test/a"]));
+    }
     let leaf = HIERARCHY.issue(&request);
     assert_eq!((leaf.serial(), leaf.not_before(), leaf.not_after()), (request.serial, request.not_before, request.not_after));
     assert_eq!(leaf.identifiers(), names(&["a.demo.test", "b.demo.test", "127.0.0.1"]));
+    assert_eq!(leaf.alt_names(), alt_names(&["a.demo.test", "b.demo.test", "127.0.0.1", "https://demo.test/a", "ops@demo.test"]));
     assert_eq!(leaf.public_key(), &request.public_key);
     assert_eq!(leaf.subject_text(), "");
     assert_eq!(leaf.authority_key_identifier(), HIERARCHY.issuing.certificate().key_identifier());
@@ -62,7 +92,7 @@ fn a_certificate_reads_back_as_it_was_asked_for() {
 }
 
 /// Patterns of an authority, a name, and whether a certificate of that authority may carry it.
-const NAMES: [(&[&str], &str, bool); 18] = [
+const NAMES: [(&[&str], &str, bool); 23] = [
     (&["dns:*.demo.test"], "a.demo.test", true),
     (&["dns:*.demo.test"], "xdemo.test", false),
     (&["dns:*.demo.test"], "demo.example", false),
@@ -81,9 +111,15 @@ const NAMES: [(&[&str], &str, bool); 18] = [
     (&["ip:10.0.0.0/9", "ip:fd00::/8", "dns:localhost"], "10.0.0.1", true),
     (&["ip:10.0.0.0/9", "ip:fd00::/8", "dns:localhost"], "fc00::1", false),
     (&["ip:10.0.0.0/9", "ip:fd00::/8"], "fd00::1", true),
+    // A form that the authority has is open: the policy limits it. The others stay closed.
+    (&["dns:localhost", "uri:https://bank.test/*"], "https://bank.test/a", true),
+    (&["dns:localhost", "uri:https://bank.test/*"], "ops@bank.test", false),
+    (&["email:*@bank.test"], "ops@bank.test", true),
+    (&["email:*@bank.test"], "bank.test", false),
+    (&["email:*@bank.test"], "https://bank.test/a", false),
 ];
 
-/// Names of the forms that no authority issues: beside a good one, they are refused all the same.
+/// Names of forms that the authority does not issue: beside a good one, they are refused all the same.
 const FOREIGN: [(u8, &str); 4] =
     [(0x81, "a@demo.test"), (0x81, "a@b.example"), (0x86, "https://a.demo.test/"), (0x86, "spiffe://demo.test/a")];
 
@@ -99,7 +135,7 @@ struct Case {
 fn named(permitted: &[&str], name: &str, allowed: bool) -> Case {
     let hierarchy = Hierarchy::new(KeyAlgorithm::P256, permitted);
     let mut request = hierarchy.leaf_request(LeafShape::Client);
-    request.identifiers = names(&[name]);
+    request.content = LeafContent::Client { common_name: None, names: alt_names(&[name]) };
     let tbs = build_leaf(&request, &hierarchy.issuing).unwrap();
     let lint = lint_leaf(&tbs, &request, &hierarchy.issuing);
     let found: Vec<_> = lint.err().unwrap_or_default().iter().map(|f| f.rule).collect();
@@ -111,8 +147,8 @@ fn named(permitted: &[&str], name: &str, allowed: bool) -> Case {
 fn foreign(permitted: &[&str], good: &str, (tag, text): (u8, &str)) -> Case {
     let hierarchy = Hierarchy::new(KeyAlgorithm::P256, permitted);
     let mut request = hierarchy.leaf_request(LeafShape::Client);
-    request.identifiers = names(&[good]);
-    let good = match &request.identifiers[0] {
+    request.content = LeafContent::Client { common_name: None, names: alt_names(&[good]) };
+    let good = match &names(&[good])[0] {
         Identifier::Dns(name) => encode::tlv(0x82, name.as_str().as_bytes()),
         Identifier::Ip(std::net::IpAddr::V4(address)) => encode::tlv(0x87, &address.octets()),
         Identifier::Ip(std::net::IpAddr::V6(address)) => encode::tlv(0x87, &address.octets()),
@@ -129,6 +165,76 @@ fn constraint_cases() -> Vec<Case> {
         cases.push(foreign(&["ip:10.0.0.0/9"], "10.0.0.1", name));
     }
     cases
+}
+
+/// RFC 8705: tokens are bound to the subject's text or to the thumbprint. A renewal changes nothing but the times, the
+/// serial number and perhaps the key.
+#[test]
+fn subjects_stay_as_they_are_over_renewals() {
+    for first in requests(&HIERARCHY) {
+        let mut renewed = LeafRequest { serial: serial(77), not_after: at("2026-12-25T03:00:00Z"), ..first.clone() };
+        if let LeafContent::Client { names, .. } = &mut renewed.content {
+            names.reverse();
+        }
+        let (one, two) = (HIERARCHY.issue(&first), HIERARCHY.issue(&renewed));
+        assert_eq!(one.subject_der(), two.subject_der());
+        assert_eq!(one.subject_text(), two.subject_text());
+        assert_eq!(one.alt_names(), two.alt_names());
+    }
+}
+
+/// As a directory or a token server compares them: attributes, order and string types, once and for all.
+#[test]
+fn subjects_have_their_order_and_string_types() {
+    let check = |shape, text: &str, expected: &[(&str, u8, &str)]| {
+        let leaf = HIERARCHY.issue(&HIERARCHY.leaf_request(shape));
+        assert_eq!(leaf.subject_text(), text);
+        let mut rdns = Walker::single(leaf.subject_der(), 0x30, "subject").unwrap().walk();
+        let mut found = Vec::new();
+        while !rdns.is_empty() {
+            let mut pair = Walker::single(rdns.expect(0x31, "RDN").unwrap().content, 0x30, "attribute").unwrap().walk();
+            let id = const_oid::ObjectIdentifier::from_bytes(pair.next().unwrap().content).unwrap().to_string();
+            let value = pair.next().unwrap();
+            found.push((id, value.tag, String::from_utf8(value.content.to_vec()).unwrap()));
+        }
+        let expected: Vec<_> = expected.iter().map(|(id, tag, text)| ((*id).to_owned(), *tag, (*text).to_owned())).collect();
+        assert_eq!(found, expected);
+    };
+    // 0x0c is a UTF8String, 0x13 a PrintableString.
+    check(LeafShape::Client, "", &[]);
+    check(
+        LeafShape::Kubernetes,
+        "CN=payments,O=auditors,O=deployers",
+        &[("2.5.4.10", 0x0c, "deployers"), ("2.5.4.10", 0x0c, "auditors"), ("2.5.4.3", 0x0c, "payments")],
+    );
+    let bank = [
+        ("2.5.4.6", 0x13, "GB"),
+        ("2.5.4.10", 0x0c, "Démo Bank plc"),
+        ("2.5.4.97", 0x0c, "PSDGB-FCA-123456"),
+        ("2.5.4.3", 0x0c, "0015800001HQQrZAAX"),
+    ];
+    let text = "CN=0015800001HQQrZAAX,2.5.4.97=#0c1050534447422d4643412d313233343536,O=Démo Bank plc,C=GB";
+    check(LeafShape::Obwac, text, &bank);
+    check(LeafShape::Obseal, text, &bank);
+    check(
+        LeafShape::Brcac,
+        "CN=a.demo.test,UID=d7384bd0-842f-43c5-be02-9d2b2d5efc2c,\
+         2.5.4.97=#0c2a4f464242522d34623735646232652d613063302d343335392d613037372d363834653838666136393563,L=São Paulo,ST=SP,\
+         O=Banco Demo S.A.,C=BR,2.5.4.5=#130e3131323232333333303030313831,1.3.6.1.4.1.311.60.2.1.3=#13024252,\
+         2.5.4.15=#0c1450726976617465204f7267616e697a6174696f6e",
+        &[
+            ("2.5.4.15", 0x0c, "Private Organization"),
+            ("1.3.6.1.4.1.311.60.2.1.3", 0x13, "BR"),
+            ("2.5.4.5", 0x13, "11222333000181"),
+            ("2.5.4.6", 0x13, "BR"),
+            ("2.5.4.10", 0x0c, "Banco Demo S.A."),
+            ("2.5.4.8", 0x0c, "SP"),
+            ("2.5.4.7", 0x0c, "São Paulo"),
+            ("2.5.4.97", 0x0c, "OFBBR-4b75db2e-a0c0-4359-a077-684e88fa695c"),
+            ("0.9.2342.19200300.100.1.1", 0x0c, "d7384bd0-842f-43c5-be02-9d2b2d5efc2c"),
+            ("2.5.4.3", 0x0c, "a.demo.test"),
+        ],
+    );
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use super::fixtures::*;
 use crate::model::StatusUrls;
 use crate::pki::walk::Walker;
-use crate::pki::{Identifier, KeyAlgorithm, encode, oid};
+use crate::pki::{AltName, KeyAlgorithm, encode, oid};
 use crate::profile::*;
 
 /// A TBSCertificate in pieces.
 pub(super) struct Pieces {
     /// version, serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo.
-    fields: Vec<Vec<u8>>,
-    extensions: Vec<Vec<u8>>,
+    pub(super) fields: Vec<Vec<u8>>,
+    pub(super) extensions: Vec<Vec<u8>>,
 }
 
 fn elements(der: &[u8]) -> Vec<Vec<u8>> {
@@ -43,23 +43,28 @@ impl Pieces {
         encode::sequence(&[&self.fields.concat(), &extensions])
     }
 
-    fn find(&mut self, id: const_oid::ObjectIdentifier) -> &mut Vec<u8> {
+    pub(super) fn find(&mut self, id: const_oid::ObjectIdentifier) -> &mut Vec<u8> {
         let id = encode::oid(id);
         self.extensions.iter_mut().find(|e| within(e)[0] == id).unwrap()
+    }
+
+    /// The whole extension.
+    pub(super) fn clone_of(&self, id: const_oid::ObjectIdentifier) -> Vec<u8> {
+        self.extensions.iter().find(|e| within(e)[0] == encode::oid(id)).unwrap().clone()
     }
 
     pub(super) fn set(&mut self, id: const_oid::ObjectIdentifier, critical: bool, value: &[u8]) {
         *self.find(id) = encode::extension(id, critical, value);
     }
 
-    fn value(&mut self, id: const_oid::ObjectIdentifier) -> Vec<u8> {
+    pub(super) fn value(&mut self, id: const_oid::ObjectIdentifier) -> Vec<u8> {
         let extension = self.find(id).clone();
         Walker::new(within(&extension).last().unwrap()).next().unwrap().content.to_vec()
     }
 }
 
 #[track_caller]
-fn found(result: Result<(), Vec<Finding>>) -> Vec<&'static str> {
+pub(super) fn found(result: Result<(), Vec<Finding>>) -> Vec<&'static str> {
     let mut rules: Vec<_> = result.err().unwrap_or_default().iter().map(|f| f.rule).collect();
     rules.dedup();
     rules
@@ -96,15 +101,34 @@ fn other_requests() {
     check_other(Client, &["validity"], |r| r.not_before = at("2026-11-24T03:00:01Z"));
     check_other(Client, &["validity"], |r| r.not_after = at("2026-12-24T03:00:01Z"));
     check_other(Client, &["public-key", "subject-key-identifier"], |r| r.public_key = Key::generate(KeyAlgorithm::P256).public);
-    check_other(Client, &["extended-key-usage"], |r| r.shape = Server);
-    check_other(Server, &["extended-key-usage"], |r| r.shape = Client);
-    check_other(Client, &["subject", "subject-alt-name"], |r| r.subject_cn = Some("a.demo.test".to_owned()));
-    check_other(Ocsp, &["subject"], |r| r.subject_cn = Some("Demo OCSP 2".to_owned()));
-    check_other(Client, &["subject-alt-name"], |r| r.identifiers = names(&["a.demo.test", "127.0.0.1"]));
-    check_other(Client, &["subject-alt-name"], |r| r.identifiers.push(Identifier::from_text("c.demo.test").unwrap()));
-    check_other(Client, &["authority-info-access"], |r| r.urls.ocsp.push('x'));
-    check_other(Client, &["authority-info-access"], |r| r.urls.issuer.push('x'));
-    check_other(Client, &["crl-distribution-point"], |r| r.urls.crl.push('x'));
+    check_other(Client, &["extended-key-usage"], |r| r.content = content(Server));
+    check_other(Server, &["extended-key-usage"], |r| r.content = content(Client));
+    let client = |common_name: Option<&str>, texts: &[&str]| LeafContent::Client {
+        common_name: common_name.map(str::to_owned),
+        names: alt_names(texts),
+    };
+    let three = ["a.demo.test", "b.demo.test", "127.0.0.1"];
+    check_other(Client, &["subject", "subject-alt-name"], |r| r.content = client(Some("a.demo.test"), &three));
+    check_other(Ocsp, &["subject"], |r| r.content = LeafContent::Ocsp { common_name: "Demo OCSP 2".to_owned() });
+    check_other(Client, &["subject-alt-name"], |r| r.content = client(None, &["a.demo.test", "127.0.0.1"]));
+    check_other(Client, &["subject-alt-name"], |r| r.content = client(None, &["a.demo.test", "b.demo.test", "c.demo.test", "127.0.0.1"]));
+    let with = |change: fn(&mut StatusUrls)| {
+        move |r: &mut LeafRequest| {
+            let mut urls = urls();
+            change(&mut urls);
+            r.revocation = Revocation::Published(urls);
+        }
+    };
+    check_other(Client, &["authority-info-access"], with(|urls| urls.ocsp.push('x')));
+    check_other(Client, &["authority-info-access"], with(|urls| urls.issuer.push('x')));
+    check_other(Client, &["crl-distribution-point"], with(|urls| urls.crl.push('x')));
+    let unavailable = |r: &mut LeafRequest| r.revocation = Revocation::NotAvailable { issuer: urls().issuer };
+    check_other(Client, &["extension-unknown", "authority-info-access", "crl-distribution-point"], unavailable);
+    check_other(Client, &["extension-unknown"], |r| r.policies.push(policy("1.3.6.1.4.1.55555.1")));
+}
+
+fn policy(text: &str) -> const_oid::ObjectIdentifier {
+    text.parse().unwrap()
 }
 
 #[test]
@@ -295,15 +319,16 @@ fn other_authorities() {
     constraints(&|permitted| permitted[1] = subtree(0x87, &[127, 0, 0, 0, 0xfe, 0, 0, 0]));
     constraints(&|permitted| permitted[1] = subtree(0x87, &[127, 0, 0, 1, 0xff, 0, 0, 0]));
     constraints(&|permitted| permitted.clear());
-    // ::/128 closes IPv6; `invalid` closes email and URI.
+    // ::/128 closes IPv6; `none.invalid` closes email and URI.
     assert_eq!(within(&within(&Pieces::of(&tbs).value(oid::NAME_CONSTRAINTS))[0]).len(), 5);
     for i in 0..5 {
         constraints(&|permitted| drop(permitted.remove(i)));
     }
     constraints(&|permitted| permitted[2] = subtree(0x87, &[0; 32]));
     constraints(&|permitted| permitted[3] = subtree(0x81, b""));
-    constraints(&|permitted| permitted[4] = subtree(0x86, b".invalid"));
-    constraints(&|permitted| permitted.push(subtree(0x82, b"invalid")));
+    constraints(&|permitted| permitted[4] = subtree(0x86, b".none.invalid"));
+    constraints(&|permitted| permitted[4] = subtree(0x86, b"invalid"));
+    constraints(&|permitted| permitted.push(subtree(0x82, b"none.invalid")));
     constraints(&|permitted| permitted.push(encode::sequence(&[&encode::tlv(0xa4, &[0x30, 0])])));
     for excluded in [vec![], vec![subtree(0x82, b"a.demo.test")], vec![subtree(0x87, &[0; 32])]] {
         check(&["name-constraints"], &|p| {
@@ -385,20 +410,28 @@ fn requests_that_no_profile_takes() {
         let error = build_leaf(&request, &hierarchy.issuing).unwrap_err().to_string();
         assert!(error.contains(expected), "{expected}: {error}");
     };
-    check(LeafShape::Client, "at least one", &|r| r.identifiers.clear());
-    check(LeafShape::Client, "more than 100", &|r| r.identifiers = vec![r.identifiers[0].clone(); 101]);
-    check(LeafShape::Client, "not one of", &|r| r.subject_cn = Some("admin".to_owned()));
-    check(LeafShape::Client, "not one of", &|r| r.subject_cn = Some("127.0.0.1".to_owned()));
-    check(LeafShape::Ocsp, "has a common name", &|r| r.subject_cn = None);
-    check(LeafShape::Ocsp, "has none", &|r| r.identifiers = names(&["a.demo.test"]));
-    check(LeafShape::Ocsp, "64 characters", &|r| r.subject_cn = Some("x".repeat(65)));
+    let client =
+        |common_name: Option<&str>, names: Vec<AltName>| LeafContent::Client { common_name: common_name.map(str::to_owned), names };
+    let one = || alt_names(&["a.demo.test"]);
+    check(LeafShape::Client, "at least one", &|r| r.content = client(None, vec![]));
+    check(LeafShape::Client, "more than 100", &|r| {
+        let many = (0..101).map(|i| format!("a{i}.demo.test")).collect::<Vec<_>>();
+        r.content = client(None, alt_names(&many.iter().map(String::as_str).collect::<Vec<_>>()));
+    });
+    check(LeafShape::Client, "not one of", &|r| r.content = client(Some("admin"), one()));
+    check(LeafShape::Client, "not one of", &|r| r.content = client(Some("127.0.0.1"), alt_names(&["127.0.0.1"])));
+    check(LeafShape::Ocsp, "1 to 64 characters", &|r| r.content = LeafContent::Ocsp { common_name: String::new() });
+    check(LeafShape::Ocsp, "1 to 64 characters", &|r| r.content = LeafContent::Ocsp { common_name: "x".repeat(65) });
     check(LeafShape::Client, "issuer's own", &|r| r.public_key = hierarchy.issuing_key.public.clone());
     check(LeafShape::Client, "after the issuer's", &|r| r.not_after = at("2050-01-01T00:00:00Z"));
     check(LeafShape::Client, "empty or outside", &|r| r.not_after = r.not_before);
     check(LeafShape::Client, "empty or outside", &|r| r.not_before = at("1969-12-31T23:59:59Z"));
     for url in ["", "http://", "http:///x", "https://a/x", "http://a/ü", "http://a/ b", "ldap://a", &format!("http://{}", "a".repeat(1024))]
     {
-        check(LeafShape::Client, "can't stand", &|r| r.urls = StatusUrls { crl: url.to_owned(), ..r.urls.clone() });
+        check(LeafShape::Client, "can't stand", &|r| {
+            r.revocation = Revocation::Published(StatusUrls { crl: url.to_owned(), ..urls() });
+        });
+        check(LeafShape::Client, "can't stand", &|r| r.revocation = Revocation::NotAvailable { issuer: url.to_owned() });
     }
     // The lint refuses these on its own, whatever built the bytes.
     let mut request = hierarchy.leaf_request(LeafShape::Client);

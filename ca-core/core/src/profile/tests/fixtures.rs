@@ -6,17 +6,21 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, ML_DSA_65_SIGNING,
+    ML_DSA_87_SIGNING, PqdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 
 use crate::model::{AuthorityName, StatusUrls};
-use crate::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, assemble_signed};
+use crate::pki::{
+    AltName, Certificate, DnsName, EmailName, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, UriName, assemble_signed,
+};
 use crate::profile::*;
 
 pub(super) enum Signer {
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
     Rsa(RsaKeyPair),
+    MlDsa(PqdsaKeyPair),
 }
 
 pub(super) struct Key {
@@ -35,10 +39,13 @@ impl Key {
             KeyAlgorithm::Rsa2048 => rsa(KeySize::Rsa2048),
             KeyAlgorithm::Rsa3072 => rsa(KeySize::Rsa3072),
             KeyAlgorithm::Rsa4096 => rsa(KeySize::Rsa4096),
+            KeyAlgorithm::MlDsa65 => Signer::MlDsa(PqdsaKeyPair::generate(&ML_DSA_65_SIGNING).unwrap()),
+            KeyAlgorithm::MlDsa87 => Signer::MlDsa(PqdsaKeyPair::generate(&ML_DSA_87_SIGNING).unwrap()),
         };
         let spki = match &signer {
             Signer::Ecdsa(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
             Signer::Ed25519(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
+            Signer::MlDsa(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
             Signer::Rsa(pair) => AsDer::<aws_lc_rs::encoding::PublicKeyX509Der>::as_der(pair.public_key()).unwrap().as_ref().to_vec(),
         };
         Self { algorithm, public: PublicKey::from_spki_der(spki), signer }
@@ -52,6 +59,11 @@ impl Key {
             Signer::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &rng, message, &mut signature).unwrap();
+                signature
+            }
+            Signer::MlDsa(pair) => {
+                let mut signature = vec![0; pair.algorithm().signature_len()];
+                pair.sign(message, &mut signature).unwrap();
                 signature
             }
         }
@@ -70,11 +82,17 @@ pub(super) struct Hierarchy {
     pub(super) issuing_key: Key,
     pub(super) issuing: Issuer,
     pub(super) leaf_key: Key,
+    pub(super) rsa_key: &'static Key,
 }
 
+/// What an authority may have that issues every form of name.
+pub(super) const OPEN: [&str; 4] = ["dns:*.demo.test", "ip:127.0.0.0/8", "uri:spiffe://demo.test/ns/*", "email:*@demo.test"];
+
 /// For tests that don't depend on the algorithm.
-pub(super) static HIERARCHY: LazyLock<Hierarchy> =
-    LazyLock::new(|| Hierarchy::new(KeyAlgorithm::P256, &["dns:*.demo.test", "ip:127.0.0.0/8"]));
+pub(super) static HIERARCHY: LazyLock<Hierarchy> = LazyLock::new(|| Hierarchy::new(KeyAlgorithm::P256, &OPEN));
+
+/// For the profile that takes no other kind.
+static RSA: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyAlgorithm::Rsa2048));
 
 pub(super) fn at(text: &str) -> Timestamp {
     Timestamp::parse_rfc3339(text).unwrap()
@@ -94,6 +112,59 @@ pub(super) fn names(texts: &[&str]) -> Vec<Identifier> {
     texts.iter().map(|t| Identifier::from_text(t).unwrap()).collect()
 }
 
+pub(super) fn alt_names(texts: &[&str]) -> Vec<AltName> {
+    let read = |text: &&str| match text.split_once("://") {
+        Some(_) => AltName::Uri(UriName::parse(text).unwrap()),
+        None if text.contains('@') => AltName::Email(EmailName::parse(text).unwrap()),
+        None => AltName::from(Identifier::from_text(text).unwrap()),
+    };
+    texts.iter().map(read).collect()
+}
+
+pub(super) fn psd2() -> Psd2 {
+    Psd2 {
+        roles: vec![Psd2Role::PaymentInitiation, Psd2Role::AccountInformation],
+        nca_name: "Financial Conduct Authority".to_owned(),
+        nca_id: "GB-FCA".to_owned(),
+    }
+}
+
+/// A content of each shape, that needs nothing but names of `demo.test`.
+pub(super) fn content(shape: LeafShape) -> LeafContent {
+    let bank = || OpenBankingSubject {
+        country: "GB".to_owned(),
+        organization: "Démo Bank plc".to_owned(),
+        organization_identifier: "PSDGB-FCA-123456".to_owned(),
+        common_name: "0015800001HQQrZAAX".to_owned(),
+    };
+    match shape {
+        LeafShape::Client => LeafContent::Client { common_name: None, names: alt_names(&["b.demo.test", "a.demo.test", "127.0.0.1"]) },
+        LeafShape::Server => LeafContent::Server { common_name: None, names: names(&["b.demo.test", "a.demo.test", "127.0.0.1"]) },
+        LeafShape::Spiffe => {
+            LeafContent::Spiffe { id: UriName::parse("spiffe://demo.test/ns/payments").unwrap(), subject: Subject::default() }
+        }
+        LeafShape::Kubernetes => {
+            LeafContent::Kubernetes { user: "payments".to_owned(), groups: vec!["deployers".to_owned(), "auditors".to_owned()] }
+        }
+        LeafShape::Obwac => LeafContent::Obwac { subject: bank(), names: alt_names(&["a.demo.test"]), psd2: psd2() },
+        LeafShape::Obseal => LeafContent::Obseal { subject: bank(), psd2: psd2() },
+        LeafShape::Brcac => LeafContent::Brcac {
+            subject: BrcacSubject {
+                business_category: "Private Organization".to_owned(),
+                cnpj: "11222333000181".to_owned(),
+                organization: "Banco Demo S.A.".to_owned(),
+                state: "SP".to_owned(),
+                locality: "São Paulo".to_owned(),
+                organization_identifier: "OFBBR-4b75db2e-a0c0-4359-a077-684e88fa695c".to_owned(),
+                software_statement: "d7384bd0-842f-43c5-be02-9d2b2d5efc2c".to_owned(),
+                common_name: DnsName::parse("a.demo.test").unwrap(),
+            },
+            names: vec![DnsName::parse("b.demo.test").unwrap(), DnsName::parse("a.demo.test").unwrap()],
+        },
+        LeafShape::Ocsp => LeafContent::Ocsp { common_name: "Demo OCSP 1".to_owned() },
+    }
+}
+
 impl Hierarchy {
     pub(super) fn new(algorithm: KeyAlgorithm, permitted: &[&str]) -> Self {
         let (root_key, issuing_key, leaf_key) = (Key::generate(algorithm), Key::generate(algorithm), Key::generate(KeyAlgorithm::P256));
@@ -106,20 +177,18 @@ impl Hierarchy {
         let tbs = build_intermediate(&request, &root).unwrap();
         assert_eq!(lint_intermediate(&tbs, &request, &root), Ok(()));
         let issuing = Issuer::new(root_key.certify(&tbs)).unwrap();
-        Self { root_key, root, issuing_key, issuing, leaf_key }
+        Self { root_key, root, issuing_key, issuing, leaf_key, rsa_key: &RSA }
     }
 
     pub(super) fn leaf_request(&self, shape: LeafShape) -> LeafRequest {
-        let is_responder = shape == LeafShape::Ocsp;
         LeafRequest {
-            shape,
             serial: serial(3),
             not_before: at("2026-11-24T03:00:00Z"),
             not_after: at("2026-12-24T03:00:00Z"),
-            identifiers: if is_responder { Vec::new() } else { names(&["b.demo.test", "a.demo.test", "127.0.0.1"]) },
-            subject_cn: is_responder.then(|| "Demo OCSP 1".to_owned()),
-            public_key: self.leaf_key.public.clone(),
-            urls: urls(),
+            public_key: if shape == LeafShape::Brcac { self.rsa_key.public.clone() } else { self.leaf_key.public.clone() },
+            content: content(shape),
+            policies: Vec::new(),
+            revocation: Revocation::Published(urls()),
         }
     }
 

@@ -5,4 +5,5 @@ mod chains;
 mod counterexamples;
 mod fixtures;
 mod keys;
+mod shapes;
 mod verifiers;

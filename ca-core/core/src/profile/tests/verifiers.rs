@@ -23,8 +23,10 @@ pub(super) fn webpki_verdict(leaf: &Certificate, shape: LeafShape, hierarchy: &H
     let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
     let (leaf, intermediate, root) = (der(leaf), der(hierarchy.issuing.certificate()), der(hierarchy.root.certificate()));
     let usage = match shape {
-        LeafShape::Client => KeyUsage::client_auth(),
-        LeafShape::Server => KeyUsage::server_auth(),
+        LeafShape::Client | LeafShape::Kubernetes | LeafShape::Brcac => KeyUsage::client_auth(),
+        LeafShape::Server | LeafShape::Spiffe | LeafShape::Obwac => KeyUsage::server_auth(),
+        // It has no purposes: any is as good.
+        LeafShape::Obseal => KeyUsage::client_auth(),
         // `required` would ask it of the intermediate too, which has none (profiles: by plan, never OCSPSigning); the
         // lint tests hold the leaf to it.
         LeafShape::Ocsp => KeyUsage::required_if_present(&[0x2b, 6, 1, 5, 5, 7, 3, 9]),
@@ -45,9 +47,9 @@ fn write_pem(dir: &Path, name: &str, certificate: &Certificate) -> PathBuf {
 pub(super) fn openssl_verdict(leaf: &Certificate, shape: LeafShape, hierarchy: &Hierarchy) -> Option<Result<(), String>> {
     let dir = tempfile::tempdir().unwrap();
     let purpose = match shape {
-        LeafShape::Client => "sslclient",
-        LeafShape::Server => "sslserver",
-        LeafShape::Ocsp => "any",
+        LeafShape::Client | LeafShape::Kubernetes | LeafShape::Brcac | LeafShape::Spiffe => "sslclient",
+        LeafShape::Server | LeafShape::Obwac => "sslserver",
+        LeafShape::Ocsp | LeafShape::Obseal => "any",
     };
     let output = Command::new("openssl")
         .args(["verify", "-x509_strict", "-check_ss_sig", "-purpose", purpose, "-attime", &at(NOW).unix().to_string(), "-CAfile"])
