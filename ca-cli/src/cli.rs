@@ -1,5 +1,6 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod lint;
 mod officers;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::values::{Count, Reason, When, parse_pattern};
+pub(crate) use lint::LintArgs;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
 
 const STYLES: Styles = Styles::styled()
@@ -41,24 +43,41 @@ pub(crate) enum Command {
     /// Starts only under a policy that a quorum of the trusted roster's officers signed. The ACME server's own
     /// certificate and the responder's are issued by this CA before the listeners open, and renewed while serving.
     /// SIGINT and SIGTERM stop it cleanly.
-    Serve,
+    ///
+    /// With --worker-user, as root: the worker, the ACME server and the responder are three processes under three users,
+    /// which this one starts, keeps and stops. [serve] in the configuration says the other two users.
+    Serve {
+        /// Run the worker as this user, by name or number, and the others as the configuration says (serve.worker says it
+        /// there)
+        #[arg(long, value_name = "USER")]
+        worker_user: Option<String>,
+    },
     /// Run the worker without the listeners
     ///
     /// It leases signing requests and jobs, and applies operators' statements. SQLite has one owner, so until the
     /// front ends run as processes of their own this is for maintenance: renewals and CRLs go on, enrolment does not.
-    Worker,
+    Worker {
+        /// Stop when standard input ends, as `ca serve` has it that started this
+        #[arg(long, hide = true)]
+        supervised: bool,
+    },
     /// Keep a service's certificate fresh: enrol, renew, install, reload
     Agent(crate::agent::AgentArgs),
     /// Bring a ceremony's bundle in: authorities, the root's CRL and the policy
     ///
     /// The bundle is verified offline first, against the roster that the configuration trusts (trust.roster). Importing
-    /// the same bundle again changes nothing. The instance must be stopped: one process owns the database.
+    /// the same bundle again changes nothing. What the ceremony took out of the logs of its devices comes into the audit
+    /// trail, so that the account of a device that this CA uses too has no gap. The instance must be stopped: one process owns the database.
     Import {
         /// The bundle's folder
         bundle: PathBuf,
         /// A bundle before it, oldest first: where the officers changed since, the trusted roster is that of the first
         #[arg(long, value_name = "DIR")]
         previous: Vec<PathBuf>,
+        /// The folder of a request that this ceremony took and that was made on this CA's own device: what the device
+        /// logged meanwhile comes in too
+        #[arg(long, value_name = "DIR")]
+        request: Vec<PathBuf>,
     },
     /// Key ceremonies under dual control, offline
     #[command(subcommand)]
@@ -99,6 +118,16 @@ pub(crate) enum Command {
     /// Certificate revocation lists
     #[command(subcommand)]
     Crl(CrlCommand),
+    /// Judge certificates, CRLs and OCSP responses in files, whoever made them
+    ///
+    /// By the same rules that stop this CA from signing: DER, RFC 5280 with its updates, RFC 6960, the algorithms' own
+    /// standards; docs/lints.md has them all. Not judged: whether something is valid today, revoked or trusted. Needs no
+    /// configuration and no running instance.
+    ///
+    /// Example: openssl s_client -connect host:443 -showcerts </dev/null | ca lint -
+    ///
+    /// Exit code 1 where a finding is an error, 3 where a file can't be read.
+    Lint(LintArgs),
     /// Officers' approvals: what is proposed, sign it, hand signatures in
     #[command(subcommand)]
     Approve(ApproveCommand),

@@ -7,9 +7,11 @@
 //! Where a new line belongs:
 //! - [`pki`]: newtypes, to-be-signed structures, DER in and out, verification by the second library;
 //! - [`profile`]: what a certificate may look like, and the lints that refuse anything else;
+//! - [`lint`]: certificates, CRLs and OCSP responses judged against the standards, whoever made them;
 //! - [`policy`]: what the officers signed that may be issued;
 //! - [`model`]: entities and their state machines;
 //! - [`evidence`]: JWS, external account binding and operator statements, verified from bytes to meaning;
+//! - [`validation`]: what the validation of a challenge must find;
 //! - [`issuance`]: prepare, record, sign, verify, release: the only caller of [`ports::KeyStore::sign`];
 //! - [`lifecycle`] and [`plan`]: what is due, and the executors that enter the issuance path;
 //! - [`ceremony`]: plan, quorum, statements, transcript;
@@ -21,6 +23,7 @@ pub mod ceremony;
 pub mod evidence;
 pub mod issuance;
 pub mod lifecycle;
+pub mod lint;
 pub mod log;
 pub mod model;
 pub mod pki;
@@ -28,3 +31,4 @@ pub mod plan;
 pub mod policy;
 pub mod ports;
 pub mod profile;
+pub mod validation;

@@ -6,6 +6,9 @@
 //! later `kid`; the order's id is the hash of its newOrder JWS and stands in the finalize JWS's `url`; that JWS, by
 //! the account's current key, carries the CSR. Who edits a row breaks a signature, a MAC or a hash.
 //!
+//! Identifiers outside the grant rest on the front end's word that it validated them, in zones of the policy only
+//! ([`super::proofs`]).
+//!
 //! Deliberately absent: whether the grant was revoked meanwhile, which only the store can tell; rates; times of
 //! certificates.
 
@@ -19,8 +22,9 @@ use super::jwk::Jwk;
 use super::jws::{KeyRef, ParsedJws};
 use super::memo::Memo;
 use super::new_order::{NewOrderRequest, OrderScope};
+use super::proofs::Proofs;
 use super::statement::{self, Operation};
-use super::{eab, json};
+use super::{eab, json, proofs};
 use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, OrderId, Problem, ProblemType};
 use crate::pki::{Csr, Identifier, PublicKey, Sha256Digest, Timestamp, sha256};
 use crate::policy::Policy;
@@ -84,8 +88,10 @@ pub struct AuthorizedIssuance {
     pub authority: AuthorityName,
     /// The profile, on offer at that authority.
     pub profile: String,
-    /// The names, inside the grant and inside the policy.
+    /// The names, inside the policy.
     pub identifiers: Vec<Identifier>,
+    /// Why each of them may be certified.
+    pub proofs: Proofs,
     /// The key from the CSR.
     pub public_key: PublicKey,
     /// The notBefore asked for.
@@ -161,12 +167,7 @@ impl Verifier {
         if !rules.profiles.contains_key(&profile) {
             return Err(Refusal::new(ProblemType::InvalidProfile, "the policy does not offer this profile"));
         }
-        for identifier in &request.identifiers {
-            if !grant.names.iter().any(|p| p.covers(identifier)) {
-                return Err(rejected(identifier, "is outside this account's enrolment grant"));
-            }
-            rules.judge(identifier).map_err(|refusal| rejected(identifier, &refusal.to_string()))?;
-        }
+        let proofs = proofs::prove(&request.identifiers, &account.account, grant, rules, &evidence.validations, now)?;
         check_csr(&csr, &request.identifiers, &account)?;
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
@@ -175,6 +176,7 @@ impl Verifier {
             authority,
             profile,
             identifiers: request.identifiers,
+            proofs,
             public_key: csr.public_key().clone(),
             not_before: request.not_before,
             not_after: request.not_after,
@@ -211,10 +213,6 @@ impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Verifier")
     }
-}
-
-fn rejected(identifier: &Identifier, why: &str) -> Refusal {
-    Refusal::new(ProblemType::RejectedIdentifier, format!("`{identifier}` {why}"))
 }
 
 /// A hash over everything that [`verify_identity`] reads, each part behind its length. The secret is a function of

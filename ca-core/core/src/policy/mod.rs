@@ -3,6 +3,7 @@
 //! A [`Policy`] is only ever made from bytes whose quorum was verified (see [`crate::ceremony`]). Site configuration
 //! may narrow what it allows, never widen it.
 
+mod challenge;
 mod diff;
 mod name_rules;
 mod pattern;
@@ -13,9 +14,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use challenge::{ChallengeZone, zone_of};
 pub use diff::{PolicyChange, policy_changes};
 pub use name_rules::{Lookalike, NameRefusal, NameRules};
 pub use pattern::{NamePattern, PatternError};
+pub(crate) use special::special_block;
 pub use uri_pattern::UriPattern;
 
 use crate::model::AuthorityName;
@@ -57,6 +60,9 @@ pub struct AuthorityPolicy {
     /// The CA's own certificates, issued unprompted for exactly these names and keys.
     #[serde(rename = "own", default)]
     pub own: Vec<OwnCertificate>,
+    /// Zones in which challenges prove identifiers that no grant covers; none: there are none.
+    #[serde(rename = "challenge", default, skip_serializing_if = "Vec::is_empty")]
+    pub challenge_zones: Vec<ChallengeZone>,
     /// How its key must be unlocked where a worker runs; none: as the site chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlock: Option<Unlock>,
@@ -188,6 +194,9 @@ impl Policy {
             }
             if let Err(why) = authority.check_names() {
                 return invalid(format!("authority `{name}`, {why}"));
+            }
+            if let Err(reason) = challenge::check(authority) {
+                return invalid(format!("authority `{name}`: {reason}"));
             }
             for (profile, bounds) in &authority.profiles {
                 if !matches!(bounds.shape.as_str(), "client" | "server") {

@@ -3,6 +3,7 @@
 use super::counterexamples::Pieces;
 use super::fixtures::*;
 use super::verifiers::*;
+use crate::lint;
 use crate::pki::walk::Walker;
 use crate::pki::{Certificate, Identifier, KeyAlgorithm, VerifyError, encode, oid};
 use crate::profile::*;
@@ -137,8 +138,10 @@ fn named(permitted: &[&str], name: &str, allowed: bool) -> Case {
     let mut request = hierarchy.leaf_request(LeafShape::Client);
     request.content = LeafContent::Client { common_name: None, names: alt_names(&[name]) };
     let tbs = build_leaf(&request, &hierarchy.issuing).unwrap();
-    let lint = lint_leaf(&tbs, &request, &hierarchy.issuing);
-    let found: Vec<_> = lint.err().unwrap_or_default().iter().map(|f| f.rule).collect();
+    assert_eq!(lint_leaf(&tbs, &request, &hierarchy.issuing), Ok(()));
+    let above = [hierarchy.issuing.certificate().der()];
+    let report = lint::to_be_signed_certificate(&tbs, &lint::Context { issuers: &above, previous_crl: None });
+    let found: Vec<_> = report.refuse_errors().err().unwrap_or_default().iter().map(|f| f.rule).collect();
     assert_eq!(found, if allowed { vec![] } else { vec!["issuer-name-constraints"] }, "{permitted:?} {name}");
     Case { what: format!("{permitted:?} {name}"), leaf: hierarchy.issuing_key.certify(&tbs), hierarchy, allowed }
 }
