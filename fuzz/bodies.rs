@@ -6,6 +6,7 @@ use ca_core::evidence::jws::{KeyRef, ParsedJws};
 use ca_core::evidence::new_order::NewOrderRequest;
 use ca_core::evidence::statement::OperatorStatement;
 use ca_core::evidence::{json, sshsig};
+use ca_core::lint::{self, Context};
 use ca_core::pki::crl::Crl;
 use ca_core::pki::ocsp::{BasicResponse, OcspRequest, build_request};
 use ca_core::pki::{AltName, Certificate, Csr, EmailName, Identifier, UriName, pem_decode_all, pem_encode};
@@ -27,8 +28,9 @@ pub(crate) const ALL: [(&str, fn(&[u8])); 11] = [
     ("pem", pem),
 ];
 
-/// A certificate reads back as itself; whatever it says, it can be judged.
+/// A certificate reads back as itself; whatever bytes say, they can be linted, as their own issuer too.
 pub(crate) fn certificate(bytes: &[u8]) {
+    lint::certificate(bytes, &Context { issuers: &[bytes], previous_crl: None });
     let Ok(certificate) = Certificate::from_der(bytes) else { return };
     assert_eq!(certificate.der(), bytes);
     let _ = check_key(certificate.public_key());
@@ -47,6 +49,7 @@ pub(crate) fn csr(bytes: &[u8]) {
 
 /// A CRL that is read has as many entries as it says.
 pub(crate) fn crl(bytes: &[u8]) {
+    lint::crl(bytes, &Context { issuers: &[], previous_crl: Some(bytes) });
     let Ok(crl) = Crl::from_der(bytes) else { return };
     assert_eq!(crl.der(), bytes);
     assert_eq!(crl.entries().len(), crl.entry_count());
@@ -62,6 +65,7 @@ pub(crate) fn ocsp_request(bytes: &[u8]) {
 
 /// An answer's certificates are bytes like any others.
 pub(crate) fn ocsp_response(bytes: &[u8]) {
+    lint::ocsp_response(bytes, &Context::default());
     let Ok(response) = BasicResponse::from_der(bytes) else { return };
     for der in &response.certificates {
         if let Ok(responder) = Certificate::from_der(der) {
