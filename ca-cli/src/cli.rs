@@ -1,16 +1,18 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod keys;
 mod lint;
 mod officers;
 
 use std::path::PathBuf;
 
 use ca_core::model::{AuthorityName, GrantId};
-use ca_core::pki::SerialNumber;
+use ca_core::pki::{KeyAlgorithm, SerialNumber};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::values::{Count, Reason, When, parse_pattern};
+use crate::commands::values::{Count, Reason, When, parse_email, parse_pattern, parse_subject_part, parse_uri};
+pub(crate) use keys::KeyCommand;
 pub(crate) use lint::LintArgs;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
 
@@ -109,6 +111,9 @@ pub(crate) enum Command {
     /// The keys of the CA's own services
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Keys of certificates: judge them, block them for good
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Enrolment grants: what a service may get certificates for
     #[command(subcommand)]
     Grant(GrantCommand),
@@ -200,6 +205,9 @@ pub(crate) enum GrantCommand {
     /// Create a grant and show its secret, once
     ///
     /// Example: ca grant create --service payments --name payments.bank.test --profile client
+    ///
+    /// Where the certificates name none of the order's identifiers (spiffe, kubernetes, obseal), --name says which ones
+    /// authorize: the client orders with one of them, and the rest comes from the grant and the policy.
     Create(GrantCreate),
     /// List grants
     List {
@@ -234,6 +242,22 @@ pub(crate) struct GrantCreate {
     /// dns-wildcard:demo.test (certificates for *.demo.test itself), ip:10.0.0.0/8.
     #[arg(long = "name", value_name = "NAME", required = true, value_parser = parse_pattern)]
     pub(crate) names: Vec<ca_core::policy::NamePattern>,
+    /// The URI in its certificates: a SPIFFE id, or a client's URI
+    ///
+    /// Where the policy has a template of SPIFFE ids, the service's name gives it; it can be left out.
+    #[arg(long, value_name = "URI", value_parser = parse_uri)]
+    pub(crate) uri: Option<ca_core::pki::UriName>,
+    /// A mailbox in its certificates; repeat for several
+    #[arg(long = "email", value_name = "MAILBOX", value_parser = parse_email)]
+    pub(crate) emails: Vec<ca_core::pki::EmailName>,
+    /// A part of its certificates' subject that the policy does not fix; repeat for several
+    ///
+    /// ATTRIBUTE is C, O, OU, CN, ST, L, serialNumber, businessCategory, jurisdictionCountry, organizationIdentifier or
+    /// UID. For kubernetes: CN=USER and an O=GROUP for each group. For obwac and obseal: C, O, organizationIdentifier and
+    /// CN. For brcac: businessCategory, serialNumber (the CNPJ), O, ST, L, organizationIdentifier, UID and CN. Other
+    /// profiles take none.
+    #[arg(long = "subject", value_name = "ATTRIBUTE=VALUE", value_parser = parse_subject_part)]
+    pub(crate) subject: Vec<(ca_core::profile::Attribute, String)>,
     /// A profile that it may ask for; repeat for several
     #[arg(long = "profile", value_name = "PROFILE", default_values_t = ["client".to_owned()])]
     pub(crate) profiles: Vec<String>,
@@ -387,6 +411,9 @@ pub(crate) enum KeysCommand {
     /// The worker's master key, the ACME server's TLS key and each authority's OCSP key, where the configuration says.
     /// Keys that exist are left alone. Authority keys are not made here: those come from a ceremony.
     Init {
+        /// The kind of new OCSP keys: any but ML-DSA is read by every client [default: p256]
+        #[arg(long, value_name = "KIND")]
+        ocsp_algorithm: Option<KeyAlgorithm>,
         #[command(flatten)]
         output: Output,
     },
@@ -511,6 +538,10 @@ pub(crate) struct DemoArgs {
     /// the first start]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) status_port: Option<u16>,
+    /// The kind of the root's and the issuing authority's keys; ml-dsa-65 and ml-dsa-87 make a post-quantum hierarchy
+    /// (docs/post-quantum.md) [default: p256, or that of the first start]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) algorithm: Option<KeyAlgorithm>,
     /// What is logged
     #[arg(long, value_enum, default_value_t = DemoLog::Warn)]
     pub(crate) log: DemoLog,

@@ -241,6 +241,7 @@ mod tests {
     use ca_core::pki::{KeyAlgorithm, pem_encode, sha256};
     use ca_core::policy::ProfilePolicy;
     use ca_core::ports::{CertificateStore as _, StatusStore as _};
+    use ca_core::profile::LeafShape;
     use ca_keystore::{SoftwareKeyStore, Unsealer};
     use zeroize::Zeroizing;
 
@@ -268,10 +269,7 @@ mod tests {
                 permitted: vec!["dns:bank.test".parse().unwrap()],
                 names: vec!["dns:*.bank.test".parse().unwrap()],
                 attestation_roots: Vec::new(),
-                profiles: BTreeMap::from([(
-                    "client".to_owned(),
-                    ProfilePolicy { shape: "client".to_owned(), lifetime: 3600, subject_cn: false },
-                )]),
+                profiles: BTreeMap::from([("client".to_owned(), ProfilePolicy::new(LeafShape::Client, 3600))]),
                 own: vec![],
                 max_per_hour: 10,
                 crl_validity: 3600,

@@ -1,6 +1,6 @@
 //! What each profile's specimen says.
 
-use ca_core::pki::{AltName, DnsName, EmailName, Identifier, UriName};
+use ca_core::pki::{AltName, DnsName, EmailName, Identifier, SpiffeId, UriName};
 use ca_core::profile::{Attribute, BrcacSubject, LeafContent, LeafShape, OpenBankingSubject, Psd2, Psd2Role, Subject};
 
 /// The names that a specimen's authority may issue for.
@@ -51,7 +51,7 @@ pub fn content(shape: LeafShape, full: bool) -> LeafContent {
         LeafShape::Spiffe => {
             let list = if full { vec![(Attribute::Country, "GB"), (Attribute::Organization, "Example Bank plc")] } else { vec![] };
             let list = list.into_iter().map(|(attribute, text)| (attribute, text.to_owned())).collect();
-            LeafContent::Spiffe { id: UriName::parse("spiffe://example.com/ns/payments").unwrap(), subject: Subject::new(list).unwrap() }
+            LeafContent::Spiffe { id: SpiffeId::parse("spiffe://example.com/ns/payments").unwrap(), subject: Subject::new(list).unwrap() }
         }
         LeafShape::Kubernetes => {
             let groups = if full { vec!["deployers".to_owned(), "auditors".to_owned()] } else { vec![] };

@@ -155,7 +155,7 @@ fn names_of(content: &LeafContent) -> Vec<AltName> {
         LeafContent::Client { names, .. } | LeafContent::Obwac { names, .. } => names.clone(),
         LeafContent::Server { names, .. } => names.iter().cloned().map(AltName::from).collect(),
         LeafContent::Brcac { names, .. } => names.iter().cloned().map(AltName::Dns).collect(),
-        LeafContent::Spiffe { id, .. } => vec![AltName::Uri(id.clone())],
+        LeafContent::Spiffe { id, .. } => vec![AltName::Uri(id.clone().into())],
         LeafContent::Kubernetes { .. } | LeafContent::Obseal { .. } | LeafContent::Ocsp { .. } => vec![],
     };
     names.sort();
