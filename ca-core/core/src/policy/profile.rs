@@ -187,7 +187,7 @@ impl ProfilePolicy {
                 Ok(())
             }
             (Some(_), _) => fault(format!("a template of SPIFFE ids is for the shape `spiffe`, not `{}`", self.shape.as_str())),
-            (None, LeafShape::Spiffe) if !patterns().any(|p| is_spiffe(p)) => {
+            (None, LeafShape::Spiffe) if !patterns().any(is_spiffe) => {
                 fault("a spiffe profile has a template (`uri`) or patterns of SPIFFE ids among its names".to_owned())
             }
             (None, _) => Ok(()),
