@@ -1,15 +1,17 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod lint;
 mod officers;
 
 use std::path::PathBuf;
 
 use ca_core::model::{AuthorityName, GrantId};
-use ca_core::pki::SerialNumber;
+use ca_core::pki::{KeyAlgorithm, SerialNumber};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::values::{Count, Reason, When, parse_pattern};
+use crate::commands::values::{Count, Reason, When, parse_email, parse_pattern, parse_subject_part, parse_uri};
+pub(crate) use lint::LintArgs;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
 
 const STYLES: Styles = Styles::styled()
@@ -41,24 +43,41 @@ pub(crate) enum Command {
     /// Starts only under a policy that a quorum of the trusted roster's officers signed. The ACME server's own
     /// certificate and the responder's are issued by this CA before the listeners open, and renewed while serving.
     /// SIGINT and SIGTERM stop it cleanly.
-    Serve,
+    ///
+    /// With --worker-user, as root: the worker, the ACME server and the responder are three processes under three users,
+    /// which this one starts, keeps and stops. [serve] in the configuration says the other two users.
+    Serve {
+        /// Run the worker as this user, by name or number, and the others as the configuration says (serve.worker says it
+        /// there)
+        #[arg(long, value_name = "USER")]
+        worker_user: Option<String>,
+    },
     /// Run the worker without the listeners
     ///
     /// It leases signing requests and jobs, and applies operators' statements. SQLite has one owner, so until the
     /// front ends run as processes of their own this is for maintenance: renewals and CRLs go on, enrolment does not.
-    Worker,
+    Worker {
+        /// Stop when standard input ends, as `ca serve` has it that started this
+        #[arg(long, hide = true)]
+        supervised: bool,
+    },
     /// Keep a service's certificate fresh: enrol, renew, install, reload
     Agent(crate::agent::AgentArgs),
     /// Bring a ceremony's bundle in: authorities, the root's CRL and the policy
     ///
     /// The bundle is verified offline first, against the roster that the configuration trusts (trust.roster). Importing
-    /// the same bundle again changes nothing. The instance must be stopped: one process owns the database.
+    /// the same bundle again changes nothing. What the ceremony took out of the logs of its devices comes into the audit
+    /// trail, so that the account of a device that this CA uses too has no gap. The instance must be stopped: one process owns the database.
     Import {
         /// The bundle's folder
         bundle: PathBuf,
         /// A bundle before it, oldest first: where the officers changed since, the trusted roster is that of the first
         #[arg(long, value_name = "DIR")]
         previous: Vec<PathBuf>,
+        /// The folder of a request that this ceremony took and that was made on this CA's own device: what the device
+        /// logged meanwhile comes in too
+        #[arg(long, value_name = "DIR")]
+        request: Vec<PathBuf>,
     },
     /// Key ceremonies under dual control, offline
     #[command(subcommand)]
@@ -99,6 +118,16 @@ pub(crate) enum Command {
     /// Certificate revocation lists
     #[command(subcommand)]
     Crl(CrlCommand),
+    /// Judge certificates, CRLs and OCSP responses in files, whoever made them
+    ///
+    /// By the same rules that stop this CA from signing: DER, RFC 5280 with its updates, RFC 6960, the algorithms' own
+    /// standards; docs/lints.md has them all. Not judged: whether something is valid today, revoked or trusted. Needs no
+    /// configuration and no running instance.
+    ///
+    /// Example: openssl s_client -connect host:443 -showcerts </dev/null | ca lint -
+    ///
+    /// Exit code 1 where a finding is an error, 3 where a file can't be read.
+    Lint(LintArgs),
     /// Officers' approvals: what is proposed, sign it, hand signatures in
     #[command(subcommand)]
     Approve(ApproveCommand),
@@ -171,6 +200,9 @@ pub(crate) enum GrantCommand {
     /// Create a grant and show its secret, once
     ///
     /// Example: ca grant create --service payments --name payments.bank.test --profile client
+    ///
+    /// Where the certificates name none of the order's identifiers (spiffe, kubernetes, obseal), --name says which ones
+    /// authorize: the client orders with one of them, and the rest comes from the grant and the policy.
     Create(GrantCreate),
     /// List grants
     List {
@@ -205,6 +237,22 @@ pub(crate) struct GrantCreate {
     /// dns-wildcard:demo.test (certificates for *.demo.test itself), ip:10.0.0.0/8.
     #[arg(long = "name", value_name = "NAME", required = true, value_parser = parse_pattern)]
     pub(crate) names: Vec<ca_core::policy::NamePattern>,
+    /// The URI in its certificates: a SPIFFE id, or a client's URI
+    ///
+    /// Where the policy has a template of SPIFFE ids, the service's name gives it; it can be left out.
+    #[arg(long, value_name = "URI", value_parser = parse_uri)]
+    pub(crate) uri: Option<ca_core::pki::UriName>,
+    /// A mailbox in its certificates; repeat for several
+    #[arg(long = "email", value_name = "MAILBOX", value_parser = parse_email)]
+    pub(crate) emails: Vec<ca_core::pki::EmailName>,
+    /// A part of its certificates' subject that the policy does not fix; repeat for several
+    ///
+    /// ATTRIBUTE is C, O, OU, CN, ST, L, serialNumber, businessCategory, jurisdictionCountry, organizationIdentifier or
+    /// UID. For kubernetes: CN=USER and an O=GROUP for each group. For obwac and obseal: C, O, organizationIdentifier and
+    /// CN. For brcac: businessCategory, serialNumber (the CNPJ), O, ST, L, organizationIdentifier, UID and CN. Other
+    /// profiles take none.
+    #[arg(long = "subject", value_name = "ATTRIBUTE=VALUE", value_parser = parse_subject_part)]
+    pub(crate) subject: Vec<(ca_core::profile::Attribute, String)>,
     /// A profile that it may ask for; repeat for several
     #[arg(long = "profile", value_name = "PROFILE", default_values_t = ["client".to_owned()])]
     pub(crate) profiles: Vec<String>,
@@ -358,6 +406,9 @@ pub(crate) enum KeysCommand {
     /// The worker's master key, the ACME server's TLS key and each authority's OCSP key, where the configuration says.
     /// Keys that exist are left alone. Authority keys are not made here: those come from a ceremony.
     Init {
+        /// The kind of new OCSP keys: any but ML-DSA is read by every client [default: p256]
+        #[arg(long, value_name = "KIND")]
+        ocsp_algorithm: Option<KeyAlgorithm>,
         #[command(flatten)]
         output: Output,
     },
@@ -482,6 +533,10 @@ pub(crate) struct DemoArgs {
     /// the first start]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) status_port: Option<u16>,
+    /// The kind of the root's and the issuing authority's keys; ml-dsa-65 and ml-dsa-87 make a post-quantum hierarchy
+    /// (docs/post-quantum.md) [default: p256, or that of the first start]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) algorithm: Option<KeyAlgorithm>,
     /// What is logged
     #[arg(long, value_enum, default_value_t = DemoLog::Warn)]
     pub(crate) log: DemoLog,

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_ceremony::{RehearsalOptions, SystemClock, SystemMachine, SystemRng, open_key_store, rehearse};
 use ca_core::pki::{KeyAlgorithm, Sha256Digest};
 use ca_core::policy::{OwnCertificate, ProfilePolicy};
+use ca_core::profile::LeafShape;
 use instant_acme::{Account, ExternalAccountKey, Identifier, NewAccount, NewOrder, RetryPolicy};
 
 use crate::harness::{block_on, expect_success, free_port, succeeds, wait_for};
@@ -67,6 +68,8 @@ listen = ["127.0.0.1:{status}"]
 url = "http://127.0.0.1:{status}"
 [control]
 socket = "ca.sock"
+[serve]
+hardware_keys_in_one_process = true
 [operator]
 key = "rehearsal/operator"
 [log]
@@ -101,7 +104,7 @@ filter = "trace"
                 lifetime: 604_800,
             }
         };
-        let client = ProfilePolicy { shape: "client".to_owned(), lifetime: 86_400, subject_cn: false };
+        let client = ProfilePolicy::new(LeafShape::Client, 86_400);
         let options = RehearsalOptions {
             dir: self.path("rehearsal"),
             root_keys: open_key_store(&self.path("root.toml"), "root").unwrap(),

@@ -69,6 +69,9 @@ impl World {
             enrol_by: None,
             valid_until: None,
             max_accounts: None,
+            uri: None,
+            emails: Vec::new(),
+            subject: ca_core::policy::SubjectParts::default(),
         };
         let record = GrantRecord {
             grant,

@@ -3,7 +3,7 @@
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::{OperatorReply, ProposalRequest};
 use ca_core::model::{AuthorityName, CertificateFilter, CertificateRecord, CertificateState};
-use ca_core::pki::{SerialNumber, Timestamp, pem_encode};
+use ca_core::pki::{Certificate, SerialNumber, Timestamp, pem_encode, x5t_s256};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
@@ -152,6 +152,19 @@ async fn one(config: &Config, authority: Option<AuthorityName>, serial: SerialNu
     }
 }
 
+/// The names of every form; of one that was never released, those on record.
+fn names(record: &CertificateRecord) -> Vec<String> {
+    match Certificate::from_der(&record.der) {
+        Ok(certificate) => certificate.alt_names().iter().map(ToString::to_string).collect(),
+        Err(_) => record.identifiers.iter().map(|i| i.value()).collect(),
+    }
+}
+
+/// As tokens that are bound to the certificate carry it (RFC 8705 §3.1); none of one that was never released.
+fn thumbprint(record: &CertificateRecord) -> Option<String> {
+    (!record.der.is_empty()).then(|| x5t_s256(&record.der))
+}
+
 const fn state(record: &CertificateRecord) -> &'static str {
     match record.state {
         CertificateState::Intent => "intent",
@@ -174,7 +187,8 @@ fn to_json(record: &CertificateRecord) -> Value {
     let revoked = record.revoked.map(|(at, reason)| json!({ "at": at.to_rfc3339(), "reason": reason.name() }));
     json!({
         "authority": record.authority, "serial": record.serial, "state": state(record), "profile": record.profile,
-        "subject": record.subject, "identifiers": record.identifiers, "spki_sha256": record.spki_sha256,
+        "subject": record.subject, "identifiers": record.identifiers, "names": names(record), "x5t#S256": thumbprint(record),
+        "spki_sha256": record.spki_sha256,
         "not_before": record.not_before.to_rfc3339(), "not_after": record.not_after.to_rfc3339(), "partition": record.partition,
         "account": record.account, "grant": record.grant, "order": record.order, "revoked": revoked,
         "replaced_by": record.replaced_by, "created_at": record.created_at.to_rfc3339(),
@@ -182,10 +196,10 @@ fn to_json(record: &CertificateRecord) -> Value {
 }
 
 fn to_table(records: &[CertificateRecord], now: Timestamp) -> String {
-    let rows: Vec<[String; 6]> = records
+    let rows: Vec<[String; 7]> = records
         .iter()
         .map(|record| {
-            let names: Vec<String> = record.identifiers.iter().map(|i| i.value()).collect();
+            let names = names(record);
             [
                 record.serial.to_string(),
                 record.authority.to_string(),
@@ -193,23 +207,25 @@ fn to_table(records: &[CertificateRecord], now: Timestamp) -> String {
                 verdict(record, now),
                 relative(record.not_after, now),
                 if names.is_empty() { record.subject.clone() } else { names.join(",") },
+                thumbprint(record).unwrap_or_default(),
             ]
         })
         .collect();
-    table(["SERIAL", "AUTHORITY", "PROFILE", "STATUS", "ENDS", "NAMES"], &rows)
+    table(["SERIAL", "AUTHORITY", "PROFILE", "STATUS", "ENDS", "NAMES", "X5T#S256"], &rows)
 }
 
 fn details(record: &CertificateRecord, now: Timestamp) -> String {
-    let names: Vec<String> = record.identifiers.iter().map(|i| i.value()).collect();
+    let names = names(record);
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
     let mut lines = vec![
         ("serial", record.serial.to_string()),
         ("authority", record.authority.to_string()),
         ("profile", record.profile.clone()),
         ("status", verdict(record, now)),
-        ("names", names.join(", ")),
+        ("names", if names.is_empty() { "none".to_owned() } else { names.join(", ") }),
         ("subject", if record.subject.is_empty() { "empty".to_owned() } else { plain(&record.subject) }),
         ("valid", format!("{} to {} ({})", record.not_before, record.not_after, relative(record.not_after, now))),
+        ("x5t#S256", or_none(thumbprint(record))),
         ("key SHA-256", record.spki_sha256.to_string()),
         ("account", or_none(record.account.as_ref().map(ToString::to_string))),
         ("grant", or_none(record.grant.as_ref().map(ToString::to_string))),

@@ -3,6 +3,7 @@
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{Grant, GrantId, GrantRecord, GrantStatus};
+use ca_core::policy::SubjectParts;
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
@@ -11,7 +12,8 @@ use crate::cli::{GrantCommand, GrantCreate};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
-use crate::render::{print, print_json, table};
+use crate::exit::{Exit, failure};
+use crate::render::{plain, print, print_json, table};
 use crate::system::{SystemClock, SystemRng};
 
 pub(crate) async fn grant(config: &Config, command: GrantCommand) -> anyhow::Result<()> {
@@ -49,6 +51,9 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
         enrol_by: args.enrol_by.from(now),
         valid_until: args.valid_until.from(now),
         max_accounts: args.max_accounts.0,
+        uri: args.uri,
+        emails: args.emails,
+        subject: SubjectParts::new(args.subject).map_err(|e| failure(Exit::Usage, format!("--subject: {e}")))?,
     };
     let OperatorReply::GrantCreated { kid, hmac_key } =
         submit(config, &args.signing, Operation::GrantCreate { grant: grant.clone() }).await?
@@ -60,10 +65,11 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
         return print_json(&json!({ "kid": kid, "hmac_key": hmac_key.reveal(), "directory": directory, "grant": grant }));
     }
     let names: Vec<String> = grant.names.iter().map(ToString::to_string).collect();
+    let identity: String = identity(&grant).iter().map(|(name, value)| format!("  {name:<9}  {value}\n")).collect();
     let until = grant.enrol_by.map_or_else(|| "at any time".to_owned(), |t| format!("until {t}"));
     print(&format!(
         "Grant for {}: {} from {}, names {}\n\
-         \n  directory  {directory}\n  EAB kid    {kid}\n  EAB HMAC   {}\n\n\
+         {identity}\n  directory  {directory}\n  EAB kid    {kid}\n  EAB HMAC   {}\n\n\
          The HMAC key is shown once. Hand it over on a safe way; it binds accounts {until}.\n",
         grant.service,
         grant.profiles.join(", "),
@@ -73,13 +79,24 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
     ))
 }
 
+/// What its certificates say beside their names.
+fn identity(grant: &Grant) -> Vec<(String, String)> {
+    let uri = grant.uri.iter().map(|uri| ("URI".to_owned(), uri.as_str().to_owned()));
+    let emails = grant.emails.iter().map(|mailbox| ("mailbox".to_owned(), mailbox.as_str().to_owned()));
+    let subject = grant
+        .subject
+        .iter()
+        .flat_map(|(attribute, values)| values.iter().map(move |value| ("subject".to_owned(), format!("{attribute}={value}"))));
+    uri.chain(emails).chain(subject).map(|(name, value)| (name, plain(&value))).collect()
+}
+
 fn to_json(record: &GrantRecord) -> Value {
     let grant = &record.grant;
     json!({
         "id": grant.id, "service": grant.service, "authority": grant.authority, "profiles": grant.profiles, "names": grant.names,
         "version": grant.version, "status": record.status, "accounts": record.accounts, "max_accounts": grant.max_accounts,
         "enrol_by": grant.enrol_by.map(|t| t.to_rfc3339()), "valid_until": grant.valid_until.map(|t| t.to_rfc3339()),
-        "created_at": record.created_at.to_rfc3339(),
+        "uri": grant.uri, "emails": grant.emails, "subject": grant.subject, "created_at": record.created_at.to_rfc3339(),
     })
 }
 

@@ -4,8 +4,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ca_core::model::RevocationReason;
-use ca_core::pki::{Identifier, Timestamp};
+use ca_core::pki::{EmailName, Identifier, Timestamp, UriName};
 use ca_core::policy::NamePattern;
+use ca_core::profile::Attribute;
 use clap::ValueEnum;
 
 /// A time: now plus a span, a point, or none.
@@ -79,6 +80,24 @@ pub(crate) fn parse_pattern(text: &str) -> Result<NamePattern, String> {
         _ => format!("dns:{text}"),
     };
     named.parse().map_err(|e: ca_core::policy::PatternError| e.to_string())
+}
+
+/// `ATTRIBUTE=VALUE`, a part of a subject.
+pub(crate) fn parse_subject_part(text: &str) -> Result<(Attribute, String), String> {
+    let (attribute, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not ATTRIBUTE=VALUE, for example O=Bank"))?;
+    let attribute: Attribute = attribute.parse()?;
+    attribute.check(value).map_err(|e| format!("{attribute}: {e}"))?;
+    Ok((attribute, value.to_owned()))
+}
+
+/// A URI in a certificate.
+pub(crate) fn parse_uri(text: &str) -> Result<UriName, String> {
+    UriName::parse(text).map_err(|e| e.to_string())
+}
+
+/// A mailbox in a certificate.
+pub(crate) fn parse_email(text: &str) -> Result<EmailName, String> {
+    EmailName::parse(text).map_err(|e| e.to_string())
 }
 
 /// Reasons as commands name them (RFC 5280 §5.3.1).
@@ -167,6 +186,21 @@ mod tests {
         for bad in ["", "uri:x", "a..b", "dns:", "10.0.0.0/8", "*"] {
             assert!(parse_pattern(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn parts_of_subjects() {
+        let check = |text: &str, expected: Option<(Attribute, &str)>| {
+            assert_eq!(parse_subject_part(text).ok(), expected.map(|(attribute, value)| (attribute, value.to_owned())), "{text}");
+        };
+        check("O=Bank, Ltd", Some((Attribute::Organization, "Bank, Ltd")));
+        check("CN=a=b", Some((Attribute::CommonName, "a=b")));
+        check("organizationIdentifier=PSDGB-FCA-1", Some((Attribute::OrganizationIdentifier, "PSDGB-FCA-1")));
+        for bad in ["", "O", "O=", "C=gb", "o=x", "emailAddress=a@b.test"] {
+            check(bad, None);
+        }
+        assert!(parse_uri("spiffe://bank.test/ns/a").is_ok() && parse_uri("bank.test").is_err());
+        assert!(parse_email("ops@bank.test").is_ok() && parse_email("ops").is_err());
     }
 
     #[test]

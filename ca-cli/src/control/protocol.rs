@@ -6,7 +6,7 @@ use ca_core::model::{
     AuditRow, Authority, AuthorityName, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord, JobRecord, ProposalId,
     RevokedAuthority, SignedStatement,
 };
-use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
+use ca_core::pki::{KeyAlgorithm, SerialNumber, Sha256Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A request: one line.
@@ -240,6 +240,8 @@ pub(crate) struct AuthorityStatus {
     pub(crate) is_default: bool,
     /// Whether it is a root.
     pub(crate) root: bool,
+    /// The kind of its key.
+    pub(crate) algorithm: Option<KeyAlgorithm>,
     /// Its certificate's end.
     pub(crate) not_after: Option<Timestamp>,
     /// Its current CRL's number.

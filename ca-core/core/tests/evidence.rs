@@ -6,7 +6,7 @@ use ca_core::evidence::chain::{AuthorizedIssuance, Refusal, Verifier};
 use ca_core::evidence::statement::Operation;
 use ca_core::model::{AccountId, Evidence, Grant, GrantId, OrderId, ProblemType, SignedStatement};
 use ca_core::pki::Timestamp;
-use ca_core::policy::{Permission, Policy};
+use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::EabSecrets;
 use ca_testkit::acme::{self, ClientKey};
 use ca_testkit::operator::Operator;
@@ -63,6 +63,9 @@ fn grant() -> Grant {
         enrol_by: Some(at(500)),
         valid_until: Some(at(1000)),
         max_accounts: None,
+        uri: None,
+        emails: Vec::new(),
+        subject: SubjectParts::default(),
     }
 }
 

@@ -26,10 +26,10 @@ use super::proofs::Proofs;
 use super::statement::{self, Operation};
 use super::{eab, json, proofs};
 use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, OrderId, Problem, ProblemType};
-use crate::pki::{Csr, Identifier, PublicKey, Sha256Digest, Timestamp, sha256};
-use crate::policy::Policy;
+use crate::pki::{Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
+use crate::policy::{Policy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
-use crate::profile::check_key;
+use crate::profile::{LeafContent, check_key};
 
 /// How many accounts' verified evidence is remembered.
 const MEMO: usize = 8192;
@@ -92,6 +92,8 @@ pub struct AuthorizedIssuance {
     pub identifiers: Vec<Identifier>,
     /// Why each of them may be certified.
     pub proofs: Proofs,
+    /// What the certificate says: from policy, grant and order alone.
+    pub content: LeafContent,
     /// The key from the CSR.
     pub public_key: PublicKey,
     /// The notBefore asked for.
@@ -164,11 +166,20 @@ impl Verifier {
         }
         let profile = request.profile(&scope, grant)?.to_owned();
         let rules = policy.authority(&authority).ok_or_else(|| unauthorized("the policy does not name this authority"))?;
-        if !rules.profiles.contains_key(&profile) {
-            return Err(Refusal::new(ProblemType::InvalidProfile, "the policy does not offer this profile"));
-        }
+        let offered = rules.profiles.get(&profile);
+        let offered = offered.ok_or_else(|| Refusal::new(ProblemType::InvalidProfile, "the policy does not offer this profile"))?;
         let proofs = proofs::prove(&request.identifiers, &account.account, grant, rules, &evidence.validations, now)?;
-        check_csr(&csr, &request.identifiers, &account)?;
+        let algorithm = check_csr(&csr, &request.identifiers, &account)?;
+        if !offered.takes_key(algorithm) {
+            return Err(Refusal::new(ProblemType::BadCsr, format!("the profile `{profile}` certifies no keys of the kind {algorithm}")));
+        }
+        let content = leaf_content(rules, offered, grant, &request.identifiers).map_err(|error| {
+            let kind = match error {
+                SubscriberError::Identifier(..) => ProblemType::RejectedIdentifier,
+                SubscriberError::Grant(_) => ProblemType::Unauthorized,
+            };
+            Refusal::new(kind, error.to_string())
+        })?;
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
             grant: grant.id.clone(),
@@ -177,6 +188,7 @@ impl Verifier {
             profile,
             identifiers: request.identifiers,
             proofs,
+            content,
             public_key: csr.public_key().clone(),
             not_before: request.not_before,
             not_after: request.not_after,
@@ -340,7 +352,7 @@ fn read_finalize(text: &str, account: &AuthorizedAccount, order: &OrderId) -> Re
     Csr::from_der(&der).map_err(|e| bad(e.to_string()))
 }
 
-fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount) -> Result<(), Refusal> {
+fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount) -> Result<KeyAlgorithm, Refusal> {
     let bad = |detail: &str| Refusal::new(ProblemType::BadCsr, detail);
     let mut asked = csr.identifiers().to_vec();
     if let Some(text) = csr.common_name() {
@@ -354,14 +366,14 @@ fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount)
     if asked != identifiers {
         return Err(bad("the CSR's names are not the order's identifiers"));
     }
-    check_key(csr.public_key()).map_err(|e| bad(&e.to_string()))?;
+    let algorithm = check_key(csr.public_key()).map_err(|e| bad(&e.to_string()))?;
     // RFC 8555 §11.1: an account key must not be certified.
     for key in &account.keys {
         if key.public_key()? == *csr.public_key() {
             return Err(bad("the CSR is for the account's own key (hint: make another key for the certificate)"));
         }
     }
-    Ok(())
+    Ok(algorithm)
 }
 
 /// The path of an absolute http URL without query and fragment.

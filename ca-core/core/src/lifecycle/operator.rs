@@ -16,7 +16,7 @@ use crate::model::{
     RevocationReason, RevocationRequest, Revoked, SignedStatement,
 };
 use crate::pki::{SerialNumber, Timestamp};
-use crate::policy::Policy;
+use crate::policy::{Policy, check_grant};
 use crate::ports::StoreError;
 
 /// The HMAC key of an external account binding, base64url, as ACME clients take it. Shown once; not in `Debug`.
@@ -326,6 +326,7 @@ fn inside_policy(grant: &Grant, policy: &Policy, now: Timestamp) -> Result<(), S
             ));
         }
     }
+    check_grant(rules, grant)?;
     match (grant.valid_until, grant.enrol_by) {
         (Some(end), _) | (None, Some(end)) if end <= now => Err("the grant would have expired already".to_owned()),
         _ => Ok(()),

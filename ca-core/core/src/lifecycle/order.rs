@@ -13,16 +13,13 @@ use crate::evidence::chain::{AuthorizedIssuance, Refusal};
 use crate::evidence::proofs::Proof;
 use crate::issuance::{Attempt, IssuanceError, prepare_leaf};
 use crate::model::{Actor, AttemptId, AuthorityName, CertificateFilter, Origin, Outcome, ProblemType, SigningRequest, StatusUrls};
-use crate::pki::{AltName, Identifier, SerialNumber, Timestamp};
+use crate::pki::{SerialNumber, Timestamp};
 use crate::policy::{AuthorityPolicy, ProfilePolicy};
 use crate::ports::StoreResult;
-use crate::profile::{LeafContent, LeafRequest, ProfileError, Revocation};
+use crate::profile::{LeafRequest, ProfileError, Revocation};
 
 /// The CRL partition of new certificates; an authority has one until partitions come.
 pub(super) const PARTITION: u32 = 0;
-
-/// ub-common-name (RFC 5280 appendix A.1).
-const MAX_COMMON_NAME: usize = 64;
 
 impl Worker {
     pub(super) async fn issue_order(&self, batch: &Batch, request: &SigningRequest, proven: AuthorizedIssuance) -> Result<(), Failure> {
@@ -40,24 +37,21 @@ impl Worker {
         self.record_proofs(request, &proven).await?;
 
         let now = self.clock.now();
+        let (shortest, lifetime, longest) = profile.lifetimes();
         let (not_before, not_after) = validity(
-            Bounds {
-                now,
-                skew: self.settings.skew,
-                lifetime: Duration::from_secs(profile.lifetime),
-                issuer_end: signer.issuer.certificate().not_after(),
-            },
+            Bounds { now, skew: self.settings.skew, shortest, lifetime, longest, issuer_end: signer.issuer.certificate().not_after() },
             proven.not_before,
             proven.not_after,
         )?;
+        let urls = StatusUrls::below(&self.settings.status_base_url, &proven.authority, PARTITION);
         let leaf = LeafRequest {
             serial: SerialNumber::random(&*self.rng),
             not_before,
             not_after,
             public_key: proven.public_key,
-            content: content(profile, proven.identifiers)?,
-            policies: Vec::new(),
-            revocation: Revocation::Published(StatusUrls::below(&self.settings.status_base_url, &proven.authority, PARTITION)),
+            content: proven.content,
+            policies: profile.policies.iter().map(|policy| policy.0).collect(),
+            revocation: if profile.no_rev_avail { Revocation::NotAvailable { issuer: urls.issuer } } else { Revocation::Published(urls) },
         };
         let order = proven.order;
         let attempt = Attempt {
@@ -154,24 +148,12 @@ impl Worker {
     }
 }
 
-fn content(profile: &ProfilePolicy, identifiers: Vec<Identifier>) -> Result<LeafContent, Failure> {
-    let common_name = if profile.subject_cn { common_name(&identifiers) } else { None };
-    match profile.shape.as_str() {
-        "client" => Ok(LeafContent::Client { common_name, names: identifiers.into_iter().map(AltName::from).collect() }),
-        "server" => Ok(LeafContent::Server { common_name, names: identifiers }),
-        other => Err(Failure::later(format!("orders may not have the shape `{other}`"))),
-    }
-}
-
-/// The first name that is a dns name and short enough.
-fn common_name(identifiers: &[Identifier]) -> Option<String> {
-    identifiers.iter().find(|i| matches!(i, Identifier::Dns(_))).map(Identifier::value).filter(|name| name.len() <= MAX_COMMON_NAME)
-}
-
 /// What cannot be prepared will not get better; the lint's findings are for the operator.
 fn refused(error: IssuanceError) -> Failure {
     let mut refusal = match &error {
-        IssuanceError::Profile(ProfileError::Key(_) | ProfileError::IssuerKey) => Refusal::new(ProblemType::BadCsr, error.to_string()),
+        IssuanceError::Profile(ProfileError::Key(_) | ProfileError::IssuerKey | ProfileError::KeyUsage(_)) => {
+            Refusal::new(ProblemType::BadCsr, error.to_string())
+        }
         IssuanceError::Profile(ProfileError::Names(_)) => Refusal::new(ProblemType::RejectedIdentifier, error.to_string()),
         _ => Refusal::new(ProblemType::ServerInternal, "the CA could not make this certificate"),
     };

@@ -11,7 +11,12 @@ use crate::pki::Timestamp;
 pub(super) struct Bounds {
     pub(super) now: Timestamp,
     pub(super) skew: Duration,
+    /// The shortest that an order may ask for; the issuer's end may make it shorter.
+    pub(super) shortest: Duration,
+    /// Where an order asks for no end.
     pub(super) lifetime: Duration,
+    /// The longest that an order may ask for.
+    pub(super) longest: Duration,
     /// The issuer's notAfter.
     pub(super) issuer_end: Timestamp,
 }
@@ -23,17 +28,20 @@ pub(super) fn validity(
     asked_not_before: Option<Timestamp>,
     asked_not_after: Option<Timestamp>,
 ) -> Result<(Timestamp, Timestamp), Refusal> {
-    let Bounds { now, skew, lifetime, issuer_end } = bounds;
+    let Bounds { now, skew, shortest, lifetime, longest, issuer_end } = bounds;
     let refused = |detail: &str| Refusal::new(ProblemType::Malformed, detail);
     let earliest = now.minus(skew);
     let not_before = asked_not_before.unwrap_or(earliest).max(earliest);
-    if not_before > now.plus(lifetime) {
+    if not_before > now.plus(longest) {
         return Err(refused("`notBefore` lies further ahead than the profile's lifetime"));
     }
-    let latest = not_before.max(now).plus(lifetime);
-    let not_after = asked_not_after.unwrap_or(latest);
-    if not_after > latest {
+    let begin = not_before.max(now);
+    let not_after = asked_not_after.unwrap_or_else(|| begin.plus(lifetime));
+    if not_after > begin.plus(longest) {
         return Err(refused("`notAfter` lies beyond the profile's lifetime"));
+    }
+    if not_after > begin && not_after < begin.plus(shortest) {
+        return Err(refused("`notAfter` comes sooner than the profile's shortest lifetime"));
     }
     let not_after = not_after.min(issuer_end);
     if not_after <= not_before.max(now) {
@@ -50,7 +58,9 @@ mod tests {
     fn times_stay_within_bounds() {
         let at = |seconds: i64| Timestamp::from_unix(1_000_000 + seconds);
         let check = |lifetime: u64, end: i64, asked: (Option<i64>, Option<i64>), expected: Option<(i64, i64)>| {
-            let bounds = Bounds { now: at(0), skew: Duration::from_secs(60), lifetime: Duration::from_secs(lifetime), issuer_end: at(end) };
+            let seconds = Duration::from_secs;
+            let (shortest, longest) = (seconds(0), seconds(lifetime));
+            let bounds = Bounds { now: at(0), skew: seconds(60), shortest, lifetime: seconds(lifetime), longest, issuer_end: at(end) };
             let got = validity(bounds, asked.0.map(at), asked.1.map(at)).ok();
             assert_eq!(got, expected.map(|(a, b)| (at(a), at(b))), "{lifetime} {end} {asked:?}");
         };
@@ -65,5 +75,36 @@ mod tests {
         check(600, 9000, (None, Some(601)), None);
         check(600, 9000, (None, Some(0)), None);
         check(600, 9000, (Some(100), Some(50)), None);
+    }
+
+    #[test]
+    fn orders_choose_within_the_profile_s_bounds() {
+        let at = |seconds: i64| Timestamp::from_unix(1_000_000 + seconds);
+        let check = |end: i64, asked: (Option<i64>, Option<i64>), expected: Result<(i64, i64), &str>| {
+            let seconds = Duration::from_secs;
+            let bounds = Bounds {
+                now: at(0),
+                skew: seconds(60),
+                shortest: seconds(100),
+                lifetime: seconds(200),
+                longest: seconds(300),
+                issuer_end: at(end),
+            };
+            let got = validity(bounds, asked.0.map(at), asked.1.map(at)).map_err(|r| r.cause);
+            match expected {
+                Ok((a, b)) => assert_eq!(got, Ok((at(a), at(b))), "{end} {asked:?}"),
+                Err(part) => assert!(got.as_ref().is_err_and(|e| e.contains(part)), "{end} {asked:?}: {got:?}"),
+            }
+        };
+        check(9000, (None, None), Ok((-60, 200)));
+        check(9000, (None, Some(300)), Ok((-60, 300)));
+        check(9000, (None, Some(301)), Err("beyond the profile's lifetime"));
+        check(9000, (None, Some(100)), Ok((-60, 100)));
+        check(9000, (None, Some(99)), Err("sooner than the profile's shortest"));
+        check(9000, (Some(50), Some(350)), Ok((50, 350)));
+        check(9000, (Some(50), Some(149)), Err("sooner than the profile's shortest"));
+        check(9000, (Some(301), None), Err("further ahead"));
+        // An issuer that ends cuts even the shortest life short (lesson 31).
+        check(50, (None, None), Ok((-60, 50)));
     }
 }

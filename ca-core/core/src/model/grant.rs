@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AuthorityName, GrantId};
-use crate::pki::Timestamp;
-use crate::policy::NamePattern;
+use crate::pki::{EmailName, Timestamp, UriName};
+use crate::policy::{NamePattern, SubjectParts};
 
 /// A statement with the SSHSIG signature over its exact bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -37,6 +37,15 @@ pub struct Grant {
     pub valid_until: Option<Timestamp>,
     /// How many accounts its secret may bind; none: without limit.
     pub max_accounts: Option<u32>,
+    /// The URI in its certificates, where a profile takes one: a SPIFFE id, or a client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<UriName>,
+    /// The mailboxes in its certificates, where a profile takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emails: Vec<EmailName>,
+    /// The parts of its certificates' subject that the policy does not fix.
+    #[serde(default, skip_serializing_if = "SubjectParts::is_empty")]
+    pub subject: SubjectParts,
 }
 
 /// The state of a grant.

@@ -5,7 +5,9 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use signature::Verifier as _;
 use signature::hazmat::PrehashVerifier as _;
 
+use super::csr::read_scheme;
 use super::spki::{KeyError, KeyMaterial, key_material};
+use super::walk::Tlv;
 use super::{PublicKey, SignatureAlgorithm};
 
 /// Why a signature is not accepted.
@@ -75,6 +77,14 @@ pub fn verify_signature(key: &PublicKey, alg: SignatureAlgorithm, message: &[u8]
         SignatureAlgorithm::MlDsa87 => Scheme::MlDsa87,
     };
     verify_scheme(&material, scheme, message, signature)
+}
+
+/// The scheme of an AlgorithmIdentifier as it stands in others' certificates, where it is handled.
+pub(crate) fn scheme_of(identifier: &Tlv<'_>) -> Option<Scheme> {
+    if SignatureAlgorithm::from_identifier(identifier.whole) == Some(SignatureAlgorithm::RsaPssSha256) {
+        return Some(Scheme::RsaPssSha256);
+    }
+    read_scheme(identifier).ok()
 }
 
 pub(crate) fn verify_scheme(key: &KeyMaterial<'_>, scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {

@@ -7,8 +7,14 @@ mod challenge;
 mod diff;
 mod name_rules;
 mod pattern;
+mod place;
+mod profile;
 mod special;
+mod subject_parts;
+mod subscriber;
+mod system_name;
 mod uri_pattern;
+mod uri_template;
 
 use std::collections::BTreeMap;
 
@@ -18,9 +24,15 @@ pub use challenge::{ChallengeZone, zone_of};
 pub use diff::{PolicyChange, policy_changes};
 pub use name_rules::{Lookalike, NameRefusal, NameRules};
 pub use pattern::{NamePattern, PatternError};
+pub use profile::{PolicyId, ProfilePolicy};
 pub(crate) use special::special_block;
+pub use subject_parts::SubjectParts;
+pub use subscriber::{MAX_EMAILS, SubscriberError, check_grant, leaf_content};
+pub use system_name::{SystemName, SystemNameError};
 pub use uri_pattern::UriPattern;
+pub use uri_template::{TemplateError, UriTemplate};
 
+use self::place::Fault;
 use crate::model::AuthorityName;
 use crate::pki::{Identifier, NameRef, Sha256Digest};
 
@@ -82,19 +94,6 @@ pub enum Unlock {
     Attended,
     /// A file on the host has it: whoever is root there has the key. In a policy: either will do.
     HostSealed,
-}
-
-/// A profile's bounds at an authority.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProfilePolicy {
-    /// Which built-in shape: `client` or `server`.
-    pub shape: String,
-    /// How long certificates live, in seconds.
-    pub lifetime: u64,
-    /// Whether the subject carries the first dns name as CN (default: an empty subject with a critical SAN).
-    #[serde(default)]
-    pub subject_cn: bool,
 }
 
 /// One of the CA's own certificates.
@@ -167,69 +166,31 @@ impl Policy {
     ///
     /// # Errors
     /// When it is too large, does not parse, has an unknown key, names an authority or an own certificate twice,
-    /// offers a shape that orders may not ask for, or has a CRL interval that its validity does not outlive.
+    /// has a profile that makes no sense or does not stand alone where it must, or has a CRL interval that its validity
+    /// does not outlive; with the line.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         if text.len() > Self::MAX_BYTES {
             return Err(PolicyError::Syntax(format!("it has {} bytes; the most is {}", text.len(), Self::MAX_BYTES)));
         }
         let policy: Self = toml::from_str(text).map_err(|e| PolicyError::Syntax(e.to_string()))?;
-        policy.check()?;
+        policy.check().map_err(|fault| PolicyError::Invalid(fault.describe(text)))?;
         Ok(policy)
     }
 
-    fn check(&self) -> Result<(), PolicyError> {
-        let invalid = |text: String| Err(PolicyError::Invalid(text));
+    fn check(&self) -> Result<(), Fault> {
         if self.operator_bulk > Self::MAX_OPERATOR_BULK {
-            return invalid(format!("operator_bulk is at most {}: more certificates at once need the officers", Self::MAX_OPERATOR_BULK));
+            let reason = format!("operator_bulk is at most {}: more certificates at once need the officers", Self::MAX_OPERATOR_BULK);
+            return Err(Fault::new(reason).under("operator_bulk"));
         }
         for (i, authority) in self.authorities.iter().enumerate() {
             let name = &authority.name;
-            if self.authorities[..i].iter().any(|a| a.name == *name || a.key_sha256 == authority.key_sha256) {
-                return invalid(format!("authority `{name}`: its name or its key stands twice"));
-            }
-            if authority.crl_interval == 0 || authority.crl_validity < authority.crl_interval.saturating_mul(2) {
-                return invalid(format!(
-                    "authority `{name}`: crl_validity must be at least twice crl_interval, so that one missed CRL locks nobody out"
-                ));
-            }
-            if let Err(why) = authority.check_names() {
-                return invalid(format!("authority `{name}`, {why}"));
-            }
-            if let Err(reason) = challenge::check(authority) {
-                return invalid(format!("authority `{name}`: {reason}"));
-            }
-            for (profile, bounds) in &authority.profiles {
-                if !matches!(bounds.shape.as_str(), "client" | "server") {
-                    return invalid(format!(
-                        "authority `{name}`, profile `{profile}`: orders may have the shapes `client` and `server`, not `{}`",
-                        bounds.shape
-                    ));
-                }
-                if !(10..=398 * 86_400).contains(&bounds.lifetime) {
-                    return invalid(format!("authority `{name}`, profile `{profile}`: a lifetime is 10 seconds to 398 days, in seconds"));
-                }
-            }
-            for (j, own) in authority.own.iter().enumerate() {
-                let label = format!("authority `{name}`, own certificate `{}`", own.name);
-                if authority.own[..j].iter().any(|o| o.name == own.name) {
-                    return invalid(format!("{label}: its name stands twice"));
-                }
-                match own.shape.as_str() {
-                    "server" if own.names.is_empty() => {
-                        return invalid(format!("{label}: a server has names"));
-                    }
-                    "ocsp" if !own.names.is_empty() => {
-                        return invalid(format!("{label}: a responder has no names"));
-                    }
-                    "server" | "ocsp" => {}
-                    other => {
-                        return invalid(format!("{label}: the shape is `server` or `ocsp`, not `{other}`"));
-                    }
-                }
-                if !(10..=398 * 86_400).contains(&own.lifetime) {
-                    return invalid(format!("{label}: a lifetime is 10 seconds to 398 days, in seconds"));
-                }
-            }
+            let twice = self.authorities[..i].iter().any(|a| a.name == *name || a.key_sha256 == authority.key_sha256);
+            let checked = if twice {
+                Err(Fault::new(format!("authority `{name}`: its name or its key stands twice")).under("name"))
+            } else {
+                authority.check()
+            };
+            checked.map_err(|fault| fault.at(i).under("authority"))?;
         }
         Ok(())
     }
@@ -265,6 +226,47 @@ impl AuthorityPolicy {
     /// Whether the policy lets this authority issue for `name`.
     pub fn permits<'a>(&self, name: impl Into<NameRef<'a>>) -> bool {
         self.judge(name).is_ok()
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        let name = &self.name;
+        if self.crl_interval == 0 || self.crl_validity < self.crl_interval.saturating_mul(2) {
+            let reason =
+                format!("authority `{name}`: crl_validity must be at least twice crl_interval, so that one missed CRL locks nobody out");
+            return Err(Fault::new(reason).under("crl_validity"));
+        }
+        self.check_names().map_err(|why| Fault::new(format!("authority `{name}`, {why}")).under("names"))?;
+        challenge::check(self).map_err(|why| Fault::new(format!("authority `{name}`: {why}")).under("challenge"))?;
+        for (profile, bounds) in &self.profiles {
+            let below = |fault: Fault| fault.named(&format!("authority `{name}`, profile `{profile}`")).under(profile).under("profile");
+            bounds.check(self).map_err(below)?;
+            // Whoever trusts this authority for the one would trust it for the other.
+            let other = self.profiles.iter().find(|(_, p)| p.shape != bounds.shape);
+            if let Some((other, _)) = other.filter(|_| bounds.shape.needs_own_authority()) {
+                let reason = format!(
+                    "the shape `{}` needs an authority of its own, and the profile `{other}` has another shape (hint: offer it at another authority)",
+                    bounds.shape
+                );
+                return Err(below(Fault::new(reason).under("shape")));
+            }
+        }
+        for (j, own) in self.own.iter().enumerate() {
+            let label = format!("authority `{name}`, own certificate `{}`", own.name);
+            let fault = |key: &str, reason: &str| Err(Fault::new(format!("{label}: {reason}")).under(key).at(j).under("own"));
+            if self.own[..j].iter().any(|o| o.name == own.name) {
+                return fault("name", "its name stands twice");
+            }
+            match own.shape.as_str() {
+                "server" if own.names.is_empty() => return fault("names", "a server has names"),
+                "ocsp" if !own.names.is_empty() => return fault("names", "a responder has no names"),
+                "server" | "ocsp" => {}
+                other => return fault("shape", &format!("the shape is `server` or `ocsp`, not `{other}`")),
+            }
+            if !(10..=398 * 86_400).contains(&own.lifetime) {
+                return fault("lifetime", "a lifetime is 10 seconds to 398 days, in seconds");
+            }
+        }
+        Ok(())
     }
 
     /// The rules' entries, and patterns that say exactly one name, which could never be issued for.

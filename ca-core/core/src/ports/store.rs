@@ -232,12 +232,15 @@ pub trait JobStore: Send + Sync {
     async fn prune(&self, now: Timestamp, limit: u32) -> StoreResult<u64>;
 }
 
+/// The most bytes of leaves in one page of the audit trail, unless one row alone has more: a CRL's has megabytes.
+pub const AUDIT_PAGE_BYTES: u64 = 16 * 1024 * 1024;
+
 /// The audit trail.
 #[async_trait]
 pub trait AuditStore: Send + Sync {
     /// Appends an entry that belongs to no other change, for example a refusal.
     async fn append_audit(&self, entry: &AuditEntry) -> StoreResult<u64>;
-    /// Rows after `number`, oldest first.
+    /// Rows after `number`, oldest first: at most `limit`, and no more than come to [`AUDIT_PAGE_BYTES`], but one.
     async fn audit_after(&self, number: u64, limit: u32) -> StoreResult<Vec<AuditRow>>;
 }
 

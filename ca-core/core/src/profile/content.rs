@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::subject::{Attribute, Subject};
 use super::{ProfileError, Psd2, identifiers};
-use crate::pki::{AltName, DnsName, Identifier, KeyAlgorithm, UriName};
+use crate::pki::{AltName, DnsName, Identifier, KeyAlgorithm, SpiffeId, UriName};
 
 /// Most names of a certificate.
 pub(super) const MAX_NAMES: usize = 100;
@@ -82,6 +82,12 @@ impl LeafShape {
     }
 }
 
+impl std::fmt::Display for LeafShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl FromStr for LeafShape {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -125,7 +131,7 @@ pub enum LeafContent {
     /// A workload.
     Spiffe {
         /// The SPIFFE id, with a path: the only name.
-        id: UriName,
+        id: SpiffeId,
         /// The subject, perhaps empty.
         subject: Subject,
     },
@@ -222,7 +228,7 @@ impl LeafContent {
             Self::Client { names, .. } | Self::Obwac { names, .. } => names.clone(),
             Self::Server { names, .. } => names.iter().cloned().map(AltName::from).collect(),
             Self::Brcac { names, .. } => names.iter().cloned().map(AltName::Dns).collect(),
-            Self::Spiffe { id, .. } => vec![AltName::Uri(id.clone())],
+            Self::Spiffe { id, .. } => vec![AltName::Uri(UriName::from(id.clone()))],
             Self::Kubernetes { .. } | Self::Obseal { .. } | Self::Ocsp { .. } => Vec::new(),
         };
         names.sort();
@@ -286,8 +292,8 @@ impl LeafContent {
                 no_spiffe_id(&names)
             }
             Self::Server { common_name, .. } => check_common_name(common_name.as_deref(), &names),
-            Self::Spiffe { id, .. } if !identifiers::is_spiffe_id(id.as_str()) => {
-                Err(ProfileError::Names("a SPIFFE id is spiffe://TRUST-DOMAIN/PATH: without port, user, query and fragment"))
+            Self::Spiffe { id, .. } if !id.is_workload() => {
+                Err(ProfileError::Names("the SPIFFE id is a trust domain's, not a workload's (hint: give it a path)"))
             }
             Self::Spiffe { .. } | Self::Ocsp { .. } => Ok(()),
             Self::Kubernetes { groups, .. } if groups.len() > MAX_GROUPS => Err(ProfileError::Subject("a user has at most 32 groups")),
@@ -325,7 +331,7 @@ fn check_common_name(common_name: Option<&str>, names: &[AltName]) -> Result<(),
 
 /// Whoever trusts an issuer for SPIFFE ids must find none on a certificate of another shape.
 fn no_spiffe_id(names: &[AltName]) -> Result<(), ProfileError> {
-    if names.iter().any(|name| matches!(name, AltName::Uri(uri) if identifiers::has_spiffe_scheme(uri.as_str()))) {
+    if names.iter().any(|name| matches!(name, AltName::Uri(uri) if uri.spiffe_id().is_some())) {
         return Err(ProfileError::Names("only the spiffe profile carries spiffe:// names"));
     }
     Ok(())

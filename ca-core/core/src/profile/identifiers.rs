@@ -10,24 +10,6 @@ pub(super) fn is_masters(name: &str) -> bool {
     name.eq_ignore_ascii_case(MASTERS)
 }
 
-/// Whether a URI is of the scheme `spiffe`.
-pub(super) fn has_spiffe_scheme(uri: &str) -> bool {
-    uri.split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("spiffe"))
-}
-
-/// Whether a URI is the id of a workload: a trust domain and a path (X509-SVID §2, SPIFFE-ID §2).
-pub(super) fn is_spiffe_id(uri: &str) -> bool {
-    let Some((domain, path)) = uri.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')) else { return false };
-    let domain_is_fine = (1..=255).contains(&domain.len())
-        && domain.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_'));
-    domain_is_fine && path.split('/').all(is_segment)
-}
-
-/// Whether a text can be a segment of a SPIFFE id's path (SPIFFE-ID §2.2).
-fn is_segment(text: &str) -> bool {
-    !matches!(text, "" | "." | "..") && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
-}
-
 /// Judges an organizationIdentifier (ETSI EN 319 412-1 §5.1.4, ETSI TS 119 495 §5.2.1): of a payment service provider,
 /// which names the authority that authorized it, a national trade or tax register, or an LEI.
 pub(super) fn check_organization_identifier(text: &str, nca_id: &str) -> Result<(), ProfileError> {
@@ -130,31 +112,6 @@ mod tests {
             "üüüü-1",
         ] {
             check(bad, Err("as in PSDGB-FCA-123456"));
-        }
-    }
-
-    #[test]
-    fn workloads_have_a_path() {
-        for good in ["spiffe://bank.test/payments", "spiffe://bank.test/ns/eu/sa/Pay_1.x-y"] {
-            assert!(is_spiffe_id(good), "{good}");
-        }
-        for bad in [
-            "spiffe://bank.test",
-            "spiffe://bank.test/",
-            "spiffe://bank.test/a/",
-            "spiffe://bank.test//a",
-            "spiffe:///a",
-            "spiffe://Bank.test/a",
-            "SPIFFE://bank.test/a",
-            "spiffe://bank.test:1/a",
-            "spiffe://u@bank.test/a",
-            "spiffe://bank.test/a?b",
-            "spiffe://bank.test/a#b",
-            "spiffe://bank.test/a/../b",
-            "spiffe://bank.test/%41",
-            "https://bank.test/a",
-        ] {
-            assert!(!is_spiffe_id(bad), "{bad}");
         }
     }
 

@@ -16,8 +16,8 @@ use ca_core::model::{
     OrderStatus, Origin, Problem, RequestState, SignedStatement,
 };
 use ca_core::pki::crl::Crl;
-use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, sha256};
-use ca_core::policy::{Permission, Policy};
+use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, key_algorithm, sha256};
+use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::{
     AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
     IssuanceStore, KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
@@ -101,16 +101,28 @@ impl Desk {
         Self::over(folder, software).await
     }
 
+    /// A desk whose authority has a key of this kind, in software; and so has its responder. Its profiles take such keys.
+    pub(crate) async fn of(algorithm: KeyAlgorithm) -> Self {
+        let folder = TempDir::new().unwrap();
+        let unsealer = Unsealer::FileKey(Zeroizing::new([7; 32]));
+        let software = Arc::new(SoftwareKeyStore::open(folder.path().join("keys"), unsealer).unwrap());
+        Self::with(folder, software, algorithm).await
+    }
+
     /// A desk whose keys are made in this store.
     pub(crate) async fn over(folder: TempDir, keys: Arc<dyn KeyStore>) -> Self {
+        Self::with(folder, keys, KeyAlgorithm::P256).await
+    }
+
+    async fn with(folder: TempDir, keys: Arc<dyn KeyStore>, algorithm: KeyAlgorithm) -> Self {
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(3));
         let store = Arc::new(SqliteStore::open(folder.path().join("store.db"), Arc::clone(&rng)).await.unwrap());
         let device = Arc::new(LoggingKeys::new(keys));
         let keys = Arc::new(FaultyKeys::new(Arc::clone(&device) as Arc<dyn KeyStore>));
         let clock = Arc::new(FakeClock::default());
         let mut own_keys = Vec::new();
-        for label in ["ca", "ocsp", "server"] {
-            let request = GenerateKey::new(label.parse().unwrap(), KeyAlgorithm::P256);
+        for (label, kind) in [("ca", algorithm), ("ocsp", algorithm), ("server", KeyAlgorithm::P256)] {
+            let request = GenerateKey::new(label.parse().unwrap(), kind);
             own_keys.push(keys.generate(request).await.unwrap().public_key);
         }
         let ca_key = own_keys.remove(0);
@@ -125,7 +137,10 @@ impl Desk {
             imported_at: clock.now(),
         };
         store.import_authorities(&[authority], &[], &audit("authority.import")).await.unwrap();
-        let policy = policy(&ca_key, &own_keys);
+        let mut policy = policy(&ca_key, &own_keys);
+        if algorithm.is_post_quantum() {
+            policy.authorities[0].profiles.values_mut().for_each(|p| p.keys = vec![algorithm, KeyAlgorithm::P256]);
+        }
         let probe = Arc::new(DieAt::default());
         let anchor = Arc::new(MemoryAnchor::new(AnchorState::new(beginning(clock.now()))));
         let worker = Arc::new(worker(&store, &anchor, &keys, &clock, &probe, first_officers(policy.clone()), own_keys.clone(), 4));
@@ -192,6 +207,9 @@ impl Desk {
             enrol_by: None,
             valid_until: None,
             max_accounts: None,
+            uri: None,
+            emails: Vec::new(),
+            subject: SubjectParts::default(),
         }
     }
 
@@ -217,7 +235,11 @@ impl Desk {
 
     pub(crate) async fn account(&self) -> Client {
         let grant = self.grant(None).await;
-        let client = self.queue_account(&grant).await;
+        self.account_of(&grant).await
+    }
+
+    pub(crate) async fn account_of(&self, grant: &Grant) -> Client {
+        let client = self.queue_account(grant).await;
         assert_eq!(self.worker.step_requests().await.unwrap(), 1);
         assert_eq!(self.store.account(&client.id).await.unwrap().unwrap().status, AccountStatus::Valid);
         client
@@ -225,6 +247,11 @@ impl Desk {
 
     /// Stores an order as the front end does, and finalizes it with a fresh key.
     pub(crate) async fn finalized(&self, client: &Client, more: serde_json::Value) -> OrderId {
+        self.finalized_with(client, more, &ClientKey::default().csr(&["a.demo.test"], None)).await
+    }
+
+    /// The same with this CSR.
+    pub(crate) async fn finalized_with(&self, client: &Client, more: serde_json::Value, csr: &[u8]) -> OrderId {
         let names = ["a.demo.test"];
         let mut payload = acme::order_payload(&names);
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -248,8 +275,7 @@ impl Desk {
             created_at: self.clock.now(),
         };
         self.store.create_order(&NewOrder { order, authorizations: vec![], jws }, &audit("order.create")).await.unwrap();
-        let csr = ClientKey::default().csr(&names, None);
-        let finalize = acme::finalize(&client.key, &client.id, &id, &csr);
+        let finalize = acme::finalize(&client.key, &client.id, &id, csr);
         self.store.queue_finalize(&id, &finalize, self.clock.now(), &audit("order.finalize")).await.unwrap();
         id
     }
@@ -414,8 +440,8 @@ async fn self_signed(keys: &dyn KeyStore, rng: &dyn Rng, key: PublicKey, now: Ti
         serial: SerialNumber::random(rng),
         not_before: now,
         not_after: now.plus(Duration::from_secs(40 * 86_400)),
+        algorithm: key_algorithm(&key).unwrap().signature_algorithm(),
         public_key: key,
-        algorithm: KeyAlgorithm::P256.signature_algorithm(),
     };
     let attempt = Attempt {
         id: AttemptId::random(rng),

@@ -11,4 +11,6 @@ mod device_log;
 mod jobs;
 mod operator;
 mod orders;
+mod post_quantum;
+mod profiles;
 mod yubihsm;

@@ -120,6 +120,9 @@ impl World {
             enrol_by: None,
             valid_until: None,
             max_accounts,
+            uri: None,
+            emails: Vec::new(),
+            subject: ca_core::policy::SubjectParts::default(),
         };
         let evidence = SignedStatement { statement: format!("statement of {id}"), signature: format!("signature of {id}") };
         GrantRecord { grant, evidence, status: GrantStatus::Active, created_at: at(0), accounts: 0 }

@@ -12,7 +12,8 @@ use aws_lc_rs::signature::{
 
 use crate::model::{AuthorityName, StatusUrls};
 use crate::pki::{
-    AltName, Certificate, DnsName, EmailName, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, UriName, assemble_signed,
+    AltName, Certificate, DnsName, EmailName, Identifier, KeyAlgorithm, PublicKey, SerialNumber, SpiffeId, Timestamp, UriName,
+    assemble_signed,
 };
 use crate::profile::*;
 
@@ -141,7 +142,7 @@ pub(super) fn content(shape: LeafShape) -> LeafContent {
         LeafShape::Client => LeafContent::Client { common_name: None, names: alt_names(&["b.demo.test", "a.demo.test", "127.0.0.1"]) },
         LeafShape::Server => LeafContent::Server { common_name: None, names: names(&["b.demo.test", "a.demo.test", "127.0.0.1"]) },
         LeafShape::Spiffe => {
-            LeafContent::Spiffe { id: UriName::parse("spiffe://demo.test/ns/payments").unwrap(), subject: Subject::default() }
+            LeafContent::Spiffe { id: SpiffeId::parse("spiffe://demo.test/ns/payments").unwrap(), subject: Subject::default() }
         }
         LeafShape::Kubernetes => {
             LeafContent::Kubernetes { user: "payments".to_owned(), groups: vec!["deployers".to_owned(), "auditors".to_owned()] }
@@ -167,7 +168,9 @@ pub(super) fn content(shape: LeafShape) -> LeafContent {
 
 impl Hierarchy {
     pub(super) fn new(algorithm: KeyAlgorithm, permitted: &[&str]) -> Self {
-        let (root_key, issuing_key, leaf_key) = (Key::generate(algorithm), Key::generate(algorithm), Key::generate(KeyAlgorithm::P256));
+        // Below a post-quantum issuer the leaves' keys are such, too.
+        let of_leaf = if algorithm.is_post_quantum() { algorithm } else { KeyAlgorithm::P256 };
+        let (root_key, issuing_key, leaf_key) = (Key::generate(algorithm), Key::generate(algorithm), Key::generate(of_leaf));
         let request = root_request(&root_key);
         let tbs = build_root(&request).unwrap();
         assert_eq!(lint_root(&tbs, &request), Ok(()));
