@@ -1,5 +1,6 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod keys;
 mod lint;
 mod officers;
 
@@ -11,6 +12,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::values::{Count, Reason, When, parse_email, parse_pattern, parse_subject_part, parse_uri};
+pub(crate) use keys::KeyCommand;
 pub(crate) use lint::LintArgs;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
 
@@ -109,6 +111,9 @@ pub(crate) enum Command {
     /// The keys of the CA's own services
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Keys of certificates: judge them, block them for good
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Enrolment grants: what a service may get certificates for
     #[command(subcommand)]
     Grant(GrantCommand),

@@ -11,6 +11,7 @@ pub mod agent;
 pub mod system;
 
 mod anchor;
+mod blocked_keys;
 mod cli;
 mod commands;
 mod config;
@@ -61,6 +62,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             commands::approve(&config()?, &policy, &dir).await?;
         }
         Command::Keys(command) => commands::keys(&config()?, command)?,
+        Command::Key(command) => commands::key(config, command).await?,
         Command::Grant(command) => commands::grant(&config()?, command).await?,
         Command::Cert(command) => commands::cert(&config()?, command).await?,
         Command::Crl(command) => commands::crl(&config()?, command).await?,

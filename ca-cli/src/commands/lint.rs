@@ -189,12 +189,14 @@ mod tests {
     fn files() -> (tempfile::TempDir, [PathBuf; 3]) {
         let (root_key, key) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
         let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        root.distinguished_name.push(rcgen::DnType::CommonName, "Root");
         root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         root.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
         let root_certificate = root.self_signed(&root_key).unwrap();
         let issuer = rcgen::Issuer::new(root, root_key);
         let leaf = |name: &str| {
             let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+            params.distinguished_name.push(rcgen::DnType::CommonName, "Leaf");
             params.use_authority_key_identifier_extension = true;
             params.signed_by(&key, &issuer).unwrap()
         };

@@ -3,7 +3,7 @@
 use ca_core::ceremony::{PolicyBundle, Roster};
 use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest, ProposalView};
 use ca_core::model::{
-    AuditRow, Authority, AuthorityName, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord, JobRecord, ProposalId,
+    AuditRow, Authority, AuthorityName, BlockedKey, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord, JobRecord, ProposalId,
     RevokedAuthority, SignedStatement,
 };
 use ca_core::pki::{KeyAlgorithm, SerialNumber, Sha256Digest, Timestamp};
@@ -42,6 +42,11 @@ pub(crate) enum ControlRequest {
         authority: Option<AuthorityName>,
         /// Its serial number.
         serial: SerialNumber,
+    },
+    /// Blocked keys: those of statements, then those of certificates revoked for keyCompromise.
+    BlockedKeys {
+        /// At most so many.
+        limit: u32,
     },
     /// Every authority's current CRL.
     Crls,
@@ -126,6 +131,11 @@ pub(crate) enum ControlAnswer {
     Certificates {
         /// They.
         certificates: Vec<CertificateRecord>,
+    },
+    /// Blocked keys.
+    BlockedKeys {
+        /// They.
+        keys: Vec<BlockedKey>,
     },
     /// CRLs.
     Crls {

@@ -166,6 +166,9 @@ impl InstanceAnswers {
                 }
                 ControlAnswer::Certificates { certificates }
             }
+            ControlRequest::BlockedKeys { limit } => {
+                ControlAnswer::BlockedKeys { keys: self.store.blocked_keys(limit.min(MAX_ROWS)).await? }
+            }
             ControlRequest::Crls => {
                 let mut crls = Vec::new();
                 // Roots first, as bundles usually have them.

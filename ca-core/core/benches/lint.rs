@@ -13,12 +13,12 @@ use ca_core::lint::{self, Context};
 use ca_core::model::{Actor, AttemptId, AuthorityName, Origin, RevocationReason, RevokedEntry, StatusUrls};
 use ca_core::pki::crl::{CrlHeader, build_crl_tbs};
 use ca_core::pki::ocsp::{Answer, CertId, CertStatus, HashAlgorithm, IssuerId, ResponseData, build_response_data};
-use ca_core::pki::{KeyAlgorithm, SerialNumber, Timestamp};
+use ca_core::pki::{Certificate, KeyAlgorithm, SerialNumber, Timestamp};
 use ca_core::profile::{
     CaSubject, IntermediateRequest, Issuer, LeafRequest, LeafShape, Revocation, RootRequest, build_intermediate, build_leaf, build_root,
 };
 use ca_testkit::SeededRng;
-use ca_testkit::specimens::{SpecimenKey, content};
+use ca_testkit::specimens::{Key, content};
 
 const NOW: Timestamp = Timestamp::from_unix(1_795_489_602);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -42,14 +42,14 @@ fn measure(length: Duration, mut call: impl FnMut()) -> f64 {
 fn main() {
     // `cargo test` runs benchmarks without this, to see that they work.
     let length = if std::env::args().any(|a| a == "--bench") { Duration::from_millis(50) } else { Duration::from_millis(1) };
-    let (root_key, issuing_key) = (SpecimenKey::generate(KeyAlgorithm::P256), SpecimenKey::generate(KeyAlgorithm::P256));
+    let (root_key, issuing_key) = (Key::generate(KeyAlgorithm::P256), Key::generate(KeyAlgorithm::P256));
     let issuer = hierarchy(&root_key, &issuing_key);
     println!("microseconds, the best of {ROUNDS} rounds");
     let signature = measure(length, || drop(black_box(issuing_key.sign(&[0x5a; 1000]))));
     let line = |what: &str, cost: f64| println!("{what:44} {cost:>9.1}   {:>6.2} P-256 signatures", cost / signature);
     line("one P-256 signature", signature);
     for (kind, name) in [(KeyAlgorithm::P256, "P-256"), (KeyAlgorithm::Rsa2048, "RSA-2048")] {
-        let request = leaf(&SpecimenKey::generate(kind));
+        let request = leaf(&Key::generate(kind));
         let tbs = build_leaf(&request, &issuer).unwrap();
         line(&format!("prepare a client leaf, {name} key"), measure(length, || drop(black_box(prepare(&request, &issuer)))));
         line(&format!("  of it to build, {name} key"), measure(length, || drop(black_box(build_leaf(&request, &issuer)))));
@@ -69,7 +69,7 @@ fn urls() -> StatusUrls {
     StatusUrls::below("http://status.bank.test", &"demo".parse::<AuthorityName>().unwrap(), 0)
 }
 
-fn hierarchy(root_key: &SpecimenKey, issuing_key: &SpecimenKey) -> Issuer {
+fn hierarchy(root_key: &Key, issuing_key: &Key) -> Issuer {
     let subject = |common_name: &str| CaSubject { country: None, organization: "Bank".to_owned(), common_name: common_name.to_owned() };
     let rng = SeededRng::default();
     let root = build_root(&RootRequest {
@@ -77,28 +77,32 @@ fn hierarchy(root_key: &SpecimenKey, issuing_key: &SpecimenKey) -> Issuer {
         serial: SerialNumber::random(&rng),
         not_before: NOW.minus(DAY),
         not_after: NOW.plus(DAY * 3650),
-        public_key: root_key.public_key().clone(),
-        algorithm: root_key.signature_algorithm(),
+        public_key: root_key.public().clone(),
+        algorithm: root_key.algorithm().signature_algorithm(),
     });
-    let root = Issuer::new(root_key.certify(&root.unwrap())).unwrap();
+    let root = Issuer::new(certificate(root_key, &root.unwrap())).unwrap();
     let issuing = IntermediateRequest {
         subject: subject("Issuing"),
         serial: SerialNumber::random(&rng),
         not_before: NOW.minus(DAY),
         not_after: NOW.plus(DAY * 1825),
-        public_key: issuing_key.public_key().clone(),
+        public_key: issuing_key.public().clone(),
         urls: urls(),
         permitted: ["dns:*.bank.test", "ip:10.0.0.0/8"].map(|p| p.parse().unwrap()).to_vec(),
     };
-    Issuer::new(root_key.certify(&build_intermediate(&issuing, &root).unwrap())).unwrap()
+    Issuer::new(certificate(root_key, &build_intermediate(&issuing, &root).unwrap())).unwrap()
 }
 
-fn leaf(key: &SpecimenKey) -> LeafRequest {
+fn certificate(key: &Key, tbs: &[u8]) -> Certificate {
+    Certificate::from_der(&key.seal(tbs)).unwrap()
+}
+
+fn leaf(key: &Key) -> LeafRequest {
     LeafRequest {
         serial: SerialNumber::random(&SeededRng::default()),
         not_before: NOW,
         not_after: NOW.plus(DAY * 30),
-        public_key: key.public_key().clone(),
+        public_key: key.public().clone(),
         content: content(LeafShape::Client, false),
         policies: Vec::new(),
         revocation: Revocation::Published(urls()),
@@ -117,7 +121,7 @@ fn prepare(request: &LeafRequest, issuer: &Issuer) -> ca_core::model::Intent {
     prepare_leaf(request, issuer, "client", 0, attempt).unwrap().intent().clone()
 }
 
-fn response_data(issuer: &Issuer, key: &SpecimenKey) -> Vec<u8> {
+fn response_data(issuer: &Issuer, key: &Key) -> Vec<u8> {
     let id = IssuerId::new(issuer.certificate().subject_der(), issuer.certificate().public_key()).unwrap();
     let answer = Answer {
         cert_id: CertId::new(HashAlgorithm::Sha1, &id, SerialNumber::random(&SeededRng::default())).unwrap(),
@@ -126,14 +130,14 @@ fn response_data(issuer: &Issuer, key: &SpecimenKey) -> Vec<u8> {
         next_update: NOW.plus(DAY),
     };
     let data = ResponseData { produced_at: NOW, answers: vec![answer], nonce: Some(vec![7; 32]), extended_revoke: false };
-    build_response_data(&data, key.public_key()).unwrap()
+    build_response_data(&data, key.public()).unwrap()
 }
 
-fn crl(issuer: &Issuer, key: &SpecimenKey) -> Vec<u8> {
+fn crl(issuer: &Issuer, key: &Key) -> Vec<u8> {
     let header = CrlHeader {
         issuer_der: issuer.certificate().subject_der().to_vec(),
         issuer_key_id: issuer.certificate().key_identifier().unwrap().to_vec(),
-        algorithm: key.signature_algorithm(),
+        algorithm: key.algorithm().signature_algorithm(),
         number: 1,
         this_update: NOW,
         next_update: NOW.plus(DAY),

@@ -121,6 +121,9 @@ impl CertificateStore for FakeStore {
         assert_eq!(profile, "ocsp");
         Ok(self.here()?.responder.clone().filter(|r| r.spki_sha256 == *key))
     }
+    async fn key_block(&self, _: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
+        Ok(None)
+    }
 }
 
 /// A root that issues, and a responder with its delegated key. The clock begins at the time given.

@@ -147,7 +147,7 @@ impl<'a> CertificateView<'a> {
 
     /// Self-issued, and by its own key as far as its key identifiers say.
     pub(super) fn is_self_signed(&self) -> bool {
-        self.is_self_issued() && self.authority_key_identifier().is_none_or(|above| self.key_identifier().is_none_or(|own| own == above))
+        self.is_self_issued() && self.authority_key_identifier().is_none_or(|above| self.key_identifier() == Some(above))
     }
 }
 

@@ -139,8 +139,8 @@ fn verify_ml_dsa<P: ml_dsa::MlDsaParams>(key: &[u8], message: &[u8], signature: 
 /// An RSA key whose numbers the library accepts: an odd modulus, an exponent in range.
 pub(crate) fn rsa_key(modulus: &[u8], exponent: &[u8]) -> Result<rsa::PublicKey, KeyError> {
     // The longer forms are refused before any arithmetic; key_material has bounded the modulus.
-    if exponent.len() > 4 {
-        return Err(KeyError::Weak("the RSA exponent is not 65537"));
+    if exponent.len() > 5 {
+        return Err(KeyError::Weak("the RSA exponent has more than 33 bits (hint: use 65537)"));
     }
     let number = BoxedUint::from_be_slice_vartime;
     rsa::PublicKey::new(number(modulus), number(exponent)).map_err(|_| KeyError::Weak("the RSA modulus or exponent is out of range"))

@@ -13,6 +13,8 @@ mod special;
 mod subject_parts;
 mod subscriber;
 mod system_name;
+#[cfg(test)]
+mod tests;
 mod uri_pattern;
 mod uri_template;
 

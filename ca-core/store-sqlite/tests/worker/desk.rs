@@ -22,7 +22,7 @@ use ca_core::ports::{
     AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
     IssuanceStore, KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
 };
-use ca_core::profile::{CaSubject, RootRequest};
+use ca_core::profile::{BlockedKeys, CaSubject, RootRequest};
 use ca_keystore::{SoftwareKeyStore, Unsealer};
 use ca_store_sqlite::SqliteStore;
 use ca_testkit::acme::{self, ClientKey};
@@ -143,7 +143,17 @@ impl Desk {
         }
         let probe = Arc::new(DieAt::default());
         let anchor = Arc::new(MemoryAnchor::new(AnchorState::new(beginning(clock.now()))));
-        let worker = Arc::new(worker(&store, &anchor, &keys, &clock, &probe, first_officers(policy.clone()), own_keys.clone(), 4));
+        let worker = Arc::new(worker(
+            &store,
+            &anchor,
+            &keys,
+            &clock,
+            &probe,
+            first_officers(policy.clone()),
+            own_keys.clone(),
+            BlockedKeys::default(),
+            4,
+        ));
         Self { store, anchor, keys, device, clock, probe, policy, issuer, own_keys, worker, counter: AtomicU64::new(0), folder }
     }
 
@@ -166,8 +176,18 @@ impl Desk {
     }
 
     fn begin(&mut self, trusted: Trusted, seed: u64) {
+        self.begin_with(trusted, seed, BlockedKeys::default());
+    }
+
+    /// Another process on the same store, with lists of published keys.
+    pub(crate) fn restart_with(&mut self, blocked: BlockedKeys) {
+        let seed = 100 + self.next();
+        self.begin_with(first_officers(self.policy.clone()), seed, blocked);
+    }
+
+    fn begin_with(&mut self, trusted: Trusted, seed: u64, blocked: BlockedKeys) {
         let own_keys = self.own_keys.clone();
-        self.worker = Arc::new(worker(&self.store, &self.anchor, &self.keys, &self.clock, &self.probe, trusted, own_keys, seed));
+        self.worker = Arc::new(worker(&self.store, &self.anchor, &self.keys, &self.clock, &self.probe, trusted, own_keys, blocked, seed));
     }
 
     /// Goes on under another policy, as officers put it in force.
@@ -250,7 +270,7 @@ impl Desk {
         self.finalized_with(client, more, &ClientKey::default().csr(&["a.demo.test"], None)).await
     }
 
-    /// The same with this CSR.
+    /// The same with this CSR for a.demo.test.
     pub(crate) async fn finalized_with(&self, client: &Client, more: serde_json::Value, csr: &[u8]) -> OrderId {
         let names = ["a.demo.test"];
         let mut payload = acme::order_payload(&names);
@@ -371,6 +391,7 @@ fn worker(
     probe: &Arc<DieAt>,
     trusted: Trusted,
     own_keys: Vec<PublicKey>,
+    blocked: BlockedKeys,
     seed: u64,
 ) -> Worker {
     Worker::new(WorkerParts {
@@ -384,6 +405,7 @@ fn worker(
         policy: trusted.policy,
         officers: trusted.officers,
         own_keys,
+        blocked,
         settings: WorkerSettings::new(BASE),
         probe: Arc::clone(probe) as _,
     })

@@ -9,6 +9,7 @@ mod crash;
 mod desk;
 mod device_log;
 mod jobs;
+mod keys;
 mod operator;
 mod orders;
 mod post_quantum;

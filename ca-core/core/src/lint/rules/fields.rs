@@ -69,7 +69,7 @@ pub(in crate::lint) static RULES: &[Rule] = &[
             }
         },
     ),
-    Rule::certificate("validity-order", "RFC 5280 §4.1.2.5", Error, "the validity ends after it begins", |view, hits| {
+    Rule::certificate("validity-order", "RFC 5280 §4.1.2.5", Error, "the validity does not end before it begins", |view, hits| {
         if let Some((from, to)) = validity(view)
             && to < from
         {

@@ -95,6 +95,22 @@ fn good_specimens_trip_no_rule() {
     }
 }
 
+/// OCSPSigning on an intermediate makes every key that holds it a responder for its issuer; and a responder whose own
+/// status nobody can learn is checked by nobody.
+#[test]
+fn lesson_21_ocsp_signing_is_a_responders_alone() {
+    use crate::pki::oid;
+    let purposes = || specimens::purposes(&[oid::OCSP_SIGNING]);
+    for ca in [specimens::root(), specimens::issuing()] {
+        let example = Example::of("", &[], ca, |c| c.add(oid::EXTENDED_KEY_USAGE, false, purposes()));
+        let errors = example.report.refuse_errors().unwrap_err();
+        assert_eq!(errors.iter().map(|f| f.rule).collect::<Vec<_>>(), ["extended-key-usage-ocsp-ca"]);
+    }
+    let example = Example::of("", &[], specimens::responder(), |c| c.remove(oid::OCSP_NOCHECK));
+    let found: Vec<_> = example.report.findings().iter().map(|f| (f.rule, f.severity)).collect();
+    assert_eq!(found, [("ocsp-responder-status", Severity::Warning)]);
+}
+
 /// Findings name the field.
 #[test]
 fn a_finding_says_where() {
