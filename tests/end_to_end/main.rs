@@ -20,6 +20,8 @@ mod harness;
 mod key_site;
 mod operations;
 mod production;
+#[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
+mod profiles;
 mod recovery;
 mod tampering;
 mod terminators;
