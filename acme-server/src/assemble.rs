@@ -10,6 +10,7 @@ use ca_core::ports::{Clock, FrontStore, Rng};
 use crate::config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
 use crate::front::AcmeServer;
 use crate::settings::{AcmeLimits, AcmeSection};
+use crate::validation::ValidationSection;
 
 /// What a server is made of, besides its store.
 pub struct Assembly<'a> {
@@ -17,6 +18,8 @@ pub struct Assembly<'a> {
     pub section: &'a AcmeSection,
     /// Its bounds.
     pub limits: &'a AcmeLimits,
+    /// How it validates.
+    pub validation: &'a ValidationSection,
     /// The URL of the status service.
     pub status_url: &'a str,
     /// What is on offer. It is shown, not believed: the worker holds every order against the policy that it verified.
@@ -33,7 +36,7 @@ impl Assembly<'_> {
     /// # Errors
     /// When the URL is not one, or the default authority is not on offer.
     pub fn server(self, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Arc<AcmeServer>, ConfigError> {
-        let Self { section, limits, status_url, policy, authorities, default } = self;
+        let Self { section, limits, validation, status_url, policy, authorities, default } = self;
         let offers = offers(policy, authorities, &section.hide_profiles);
         let config = AcmeConfig {
             status_base_url: Some(status_url.trim_end_matches('/').to_owned()),
@@ -43,13 +46,15 @@ impl Assembly<'_> {
             worker_wait: Duration::from_secs(limits.worker_wait_seconds),
             backlog_limit: Duration::from_secs(limits.backlog_seconds),
             body_timeout: Duration::from_secs(limits.request_seconds),
+            validation: validation.into(),
             ..AcmeConfig::new(section.url.clone(), default, offers)
         };
         AcmeServer::new(config, store, clock, rng).map(Arc::new)
     }
 }
 
-/// The profiles that orders may ask for at each authority: the policy's, but for those that the site hides.
+/// The profiles that orders may ask for at each authority: the policy's, but for those that the site hides; and the zones
+/// in which it challenges.
 pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> Vec<AuthorityOffer> {
     let issuing = authorities.iter().filter(|a| a.kind == AuthorityKind::Issuing);
     issuing
@@ -57,7 +62,7 @@ pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> 
             let rules = policy.authority(&authority.name)?;
             let shown = rules.profiles.iter().filter(|(name, _)| !hidden.contains(name));
             let profiles = shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p) }).collect();
-            Some(AuthorityOffer { name: authority.name.clone(), profiles })
+            Some(AuthorityOffer { name: authority.name.clone(), profiles, zones: rules.challenge_zones.clone() })
         })
         .collect()
 }

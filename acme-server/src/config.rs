@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use ca_core::model::AuthorityName;
+use ca_core::policy::ChallengeZone;
+
+use crate::validation::ValidationConfig;
 
 /// A profile on offer, as directories show it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +23,8 @@ pub struct AuthorityOffer {
     pub name: AuthorityName,
     /// Its profiles that orders may ask for.
     pub profiles: Vec<ProfileOffer>,
+    /// The zones in which it challenges identifiers.
+    pub zones: Vec<ChallengeZone>,
 }
 
 /// The configuration of an [`crate::AcmeServer`].
@@ -37,8 +42,6 @@ pub struct AcmeConfig {
     pub terms_of_service: Option<String>,
     /// The URL of the CA's web site.
     pub website: Option<String>,
-    /// The names that CAA records may hold for this CA.
-    pub caa_identities: Vec<String>,
     /// How long an order may wait to be finalized.
     pub order_lifetime: Duration,
     /// How long newAccount and finalize wait for the worker before they tell the client to come back.
@@ -47,6 +50,8 @@ pub struct AcmeConfig {
     pub backlog_limit: Duration,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
+    /// How challenges are validated.
+    pub validation: ValidationConfig,
 }
 
 /// Why a configuration makes no service.
@@ -58,6 +63,9 @@ pub enum ConfigError {
     /// The default authority is not among those on offer.
     #[error("the default authority `{0}` is not among the authorities on offer")]
     DefaultAuthority(AuthorityName),
+    /// Challenges could not be validated.
+    #[error("validation cannot be set up: {0}")]
+    Validation(String),
 }
 
 impl AcmeConfig {
@@ -70,11 +78,11 @@ impl AcmeConfig {
             default_authority,
             terms_of_service: None,
             website: None,
-            caa_identities: Vec::new(),
             order_lifetime: Duration::from_secs(86_400),
             worker_wait: Duration::from_secs(10),
             backlog_limit: Duration::from_secs(20),
             body_timeout: Duration::from_secs(10),
+            validation: ValidationConfig::default(),
         }
     }
 
@@ -107,7 +115,7 @@ mod tests {
     #[test]
     fn base_urls() {
         let name: AuthorityName = "demo".parse().unwrap();
-        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new() };
+        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new(), zones: Vec::new() };
         let check = |url: &str| AcmeConfig::new(url, name.clone(), vec![offer.clone()]).check().map(|c| c.public_base_url);
         assert_eq!(check("https://127.0.0.1:14000/").as_deref(), Ok("https://127.0.0.1:14000"));
         assert_eq!(check("https://[::1]:14000").as_deref(), Ok("https://[::1]:14000"));

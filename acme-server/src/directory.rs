@@ -1,11 +1,14 @@
 //! Directories (RFC 8555 §7.1.1): the default one, and one for each authority and profile.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use ca_core::model::AuthorityName;
+use ca_core::pki::DnsName;
+use ca_core::policy::ChallengeZone;
 use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
@@ -24,16 +27,26 @@ pub(crate) struct Directories {
 impl Directories {
     pub(crate) fn new(config: &AcmeConfig, authorities: Vec<AuthorityOffer>) -> Self {
         let offered = authorities.iter().find(|a| a.name == config.default_authority);
-        let profiles = offered.map_or(&[][..], |a| &a.profiles);
+        let (profiles, zones) = offered.map_or((&[][..], &[][..]), |a| (&a.profiles, &a.zones));
         let scoped = authorities.iter().flat_map(|authority| {
             authority.profiles.iter().map(|profile| {
                 let new_order = format!("/a/{}/acme/p/{}/new-order", authority.name, profile.name);
-                (authority.name.clone(), profile.name.clone(), render(config, &new_order, std::slice::from_ref(profile)))
+                (authority.name.clone(), profile.name.clone(), render(config, &new_order, std::slice::from_ref(profile), &authority.zones))
             })
         });
         let scoped = scoped.collect();
-        let default = render(config, "/acme/new-order", profiles);
+        let default = render(config, "/acme/new-order", profiles, zones);
         Self { default, scoped, authorities }
+    }
+
+    /// The zones in which an authority challenges identifiers.
+    pub(crate) fn zones(&self, authority: &AuthorityName) -> &[ChallengeZone] {
+        self.authorities.iter().find(|a| a.name == *authority).map_or(&[], |a| &a.zones)
+    }
+
+    /// Whether any authority challenges identifiers.
+    pub(crate) fn any_zone(&self) -> bool {
+        self.authorities.iter().any(|a| !a.zones.is_empty())
     }
 
     /// Whether an authority has this profile on offer.
@@ -42,7 +55,7 @@ impl Directories {
     }
 }
 
-fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer]) -> Bytes {
+fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer], zones: &[ChallengeZone]) -> Bytes {
     let url = |path: &str| format!("{}{path}", config.public_base_url);
     let mut meta = Map::new();
     if let Some(terms) = &config.terms_of_service {
@@ -51,13 +64,14 @@ fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer]) -> By
     if let Some(website) = &config.website {
         meta.insert("website".to_owned(), json!(website));
     }
-    if !config.caa_identities.is_empty() {
-        meta.insert("caaIdentities".to_owned(), json!(config.caa_identities));
+    let identities: BTreeSet<&str> = zones.iter().flat_map(|zone| &zone.caa).map(DnsName::as_str).collect();
+    if !identities.is_empty() {
+        meta.insert("caaIdentities".to_owned(), json!(identities));
     }
     meta.insert("externalAccountRequired".to_owned(), json!(true));
     let profiles: Map<String, Value> = profiles.iter().map(|p| (p.name.clone(), json!(p.description))).collect();
     meta.insert("profiles".to_owned(), Value::Object(profiles));
-    let directory = json!({
+    let mut directory = json!({
         "newNonce": url("/acme/new-nonce"),
         "newAccount": url("/acme/new-account"),
         "newOrder": url(new_order),
@@ -66,6 +80,10 @@ fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer]) -> By
         "renewalInfo": url("/acme/renewal-info"),
         "meta": meta,
     });
+    // RFC 8555 §7.1: without pre-authorization the field is left out; what a grant covers needs none.
+    if !zones.is_empty() {
+        directory["newAuthz"] = json!(url("/acme/new-authz"));
+    }
     directory.to_string().into()
 }
 

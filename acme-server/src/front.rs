@@ -3,7 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ca_core::model::{
-    AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, GrantRecord, GrantStatus, Order, OrderId, Outcome,
+    AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, GrantRecord, GrantStatus, Order, OrderId,
+    Outcome,
 };
 use ca_core::pki::SerialNumber;
 use ca_core::ports::{Clock, FrontStore, Rng};
@@ -16,13 +17,15 @@ use crate::issuers::Issuers;
 use crate::nonce::Nonces;
 use crate::problem::Refusal;
 use crate::request::Signed;
+use crate::validation::Validators;
 
 /// The ACME service. It holds no authority key and no grant's secret.
 pub struct AcmeServer {
     pub(crate) config: AcmeConfig,
     pub(crate) store: Arc<dyn FrontStore>,
     pub(crate) clock: Arc<dyn Clock>,
-    rng: Arc<dyn Rng>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) validators: Validators,
     pub(crate) nonces: Nonces,
     pub(crate) issuers: Issuers,
     directories: RwLock<Arc<Directories>>,
@@ -33,7 +36,7 @@ impl AcmeServer {
     /// A service with a new nonce key.
     ///
     /// # Errors
-    /// When the base URL is not one, or the default authority is not on offer.
+    /// When the base URL is not one, the default authority is not on offer, or validation cannot be set up.
     pub fn new(config: AcmeConfig, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self, ConfigError> {
         let config = config.check()?;
         let index = format!("<{}/acme/directory>;rel=\"index\"", config.public_base_url);
@@ -41,6 +44,7 @@ impl AcmeServer {
             directories: RwLock::new(Arc::new(Directories::new(&config, config.authorities.clone()))),
             index_link: HeaderValue::try_from(index).expect("the base URL was checked to be printable ASCII"),
             nonces: Nonces::new(&*rng),
+            validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
             config,
             store,
@@ -64,6 +68,10 @@ impl AcmeServer {
         Arc::clone(&self.directories.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(crate) fn rng(&self) -> &dyn Rng {
+        &*self.rng
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         [&self.config.public_base_url, path].concat()
     }
@@ -75,6 +83,9 @@ impl AcmeServer {
     }
     pub(crate) fn authorization_url(&self, id: &AuthorizationId) -> String {
         [&self.config.public_base_url, "/acme/authz/", id.as_str()].concat()
+    }
+    pub(crate) fn challenge_url(&self, id: &AuthorizationId, method: ChallengeMethod) -> String {
+        [&self.config.public_base_url, "/acme/chall/", id.as_str(), "/", method.name()].concat()
     }
     pub(crate) fn certificate_url(&self, authority: &AuthorityName, serial: SerialNumber) -> String {
         format!("{}/acme/cert/{authority}/{serial}", self.config.public_base_url)

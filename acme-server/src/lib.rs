@@ -12,13 +12,15 @@
 //! - `server`: sockets, TLS, timeouts and limits of connections;
 //! - `routes`: paths, and what every answer carries; `request`: from bytes to a verified JWS;
 //! - `problem`: every error that a client may see;
-//! - one file for each resource: `directory`, `accounts`, `key_change`, `orders`, `finalize`, `certificates`,
+//! - `validation`: what is connected to and asked while a challenge is validated;
+//! - one file for each resource: `directory`, `accounts`, `key_change`, `orders`, `authorizations`, `finalize`, `certificates`,
 //!   `revoke`, `renewal_info`.
 
 pub mod process;
 
 mod accounts;
 mod assemble;
+mod authorizations;
 mod certificates;
 mod config;
 mod directory;
@@ -39,6 +41,7 @@ mod routes;
 mod server;
 mod settings;
 mod tls;
+mod validation;
 
 pub use assemble::{Assembly, offers};
 pub use config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
@@ -48,3 +51,4 @@ pub use renewal_info::{CertId, CertIdError, suggested_window};
 pub use server::{Limits, serve_loopback, serve_tls};
 pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StatusSection, StoreSection};
 pub use tls::{TlsError, TlsIdentity};
+pub use validation::{ValidationConfig, ValidationSection};

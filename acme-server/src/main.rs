@@ -18,6 +18,9 @@ struct Cli {
     /// The configuration
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/countersign/acme.toml")]
     config: PathBuf,
+    /// Stop when standard input ends, as `ca serve` has it that started this
+    #[arg(long, hide = true)]
+    supervised: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -35,6 +38,9 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.supervised {
+        ca_service::signal::stop_with_parent();
+    }
     let done = match ServerSettings::load(&cli.config) {
         Err(error) => Err(error),
         Ok(settings) => match cli.command.unwrap_or(Command::Run) {

@@ -1,4 +1,4 @@
-//! Orders and authorizations (RFC 8555 §7.1.3, §7.1.4, §7.4, §7.5).
+//! Orders (RFC 8555 §7.1.3, §7.4).
 
 use std::sync::Arc;
 
@@ -6,16 +6,17 @@ use axum::extract::State;
 use axum::response::Response;
 use ca_core::evidence::new_order::{NewOrderRequest, OrderScope};
 use ca_core::model::{
-    AccountId, Authorization, AuthorizationId, AuthorizationStatus, CertificateState, Grant, NewOrder, Order, OrderCommand, OrderId,
-    OrderStatus, Problem, ProblemType,
+    AccountId, Authorization, AuthorizationStatus, CertificateState, Grant, NewOrder, Order, OrderCommand, OrderId, OrderStatus, Problem,
+    ProblemType,
 };
-use ca_core::pki::{Identifier, x5t_s256};
-use ca_core::ports::StoreError;
+use ca_core::pki::{Identifier, Timestamp, x5t_s256};
+use ca_core::ports::{StoreError, TOO_MANY_PENDING};
 use http::{StatusCode, Uri, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::accounts::own;
+use crate::authorizations::{RETRY_AFTER, outside, plan, refuse_too_many};
 use crate::front::AcmeServer;
 use crate::problem::{Refusal, problem_json};
 use crate::replaces;
@@ -43,7 +44,6 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
     if !server.directories().offers(&grant.authority, &profile) {
         return Err(Refusal::new(ProblemType::InvalidProfile, "this profile is not on offer (hint: see `meta.profiles` in the directory)"));
     }
-    all_covered(grant, &request.identifiers)?;
     if request.not_after.is_some_and(|end| end <= request.not_before.unwrap_or(now).max(now)) {
         return Err(Refusal::malformed("`notAfter` lies in the past or before `notBefore`"));
     }
@@ -54,15 +54,8 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
 
     let id = OrderId::from_evidence(&signed.text);
     let expires = now.plus(server.config.order_lifetime);
-    let authorizations = request.identifiers.iter().enumerate().map(|(index, identifier)| Authorization {
-        id: AuthorizationId::of(&id, index),
-        account: signed.account.id.clone(),
-        order: id.clone(),
-        identifier: identifier.clone(),
-        status: AuthorizationStatus::Valid,
-        expires,
-    });
-    let authorizations = authorizations.collect();
+    let authorizations = plan_all(&server, grant, &signed.account.id, &request.identifiers, &id, now)?;
+    let pending = authorizations.iter().any(|a| a.status == AuthorizationStatus::Pending);
     let mut audit = server.audit(signed.actor(), "order.create", id.as_str(), id.as_str());
     audit.authority = Some(grant.authority.clone());
     let order = Order {
@@ -71,7 +64,8 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
         authority: record.grant.authority,
         profile,
         identifiers: request.identifiers,
-        status: OrderStatus::Ready,
+        authorizations: authorizations.iter().map(|a| a.id.clone()).collect(),
+        status: if pending { OrderStatus::Pending } else { OrderStatus::Ready },
         expires,
         not_before: request.not_before,
         not_after: request.not_after,
@@ -83,24 +77,41 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
     let new = NewOrder { order, authorizations, jws: signed.text };
     let order = match server.store.create_order(&new, &audit).await {
         Ok(order) => order,
-        Err(StoreError::Conflict(_)) if new.order.replaces.is_some() => replaces::identical_or_conflict(&server, &new.order).await?,
-        Err(error) => return Err(error.into()),
+        Err(StoreError::Conflict(reason)) if new.order.replaces.is_some() && reason != TOO_MANY_PENDING => {
+            replaces::identical_or_conflict(&server, &new.order).await?
+        }
+        Err(error) => return Err(refuse_too_many(error)),
     };
     answer(&server, StatusCode::CREATED, order).await
 }
 
-/// A grant authorizes what it covers without a challenge; nothing else can be authorized here.
-fn all_covered(grant: &Grant, identifiers: &[Identifier]) -> Result<(), Refusal> {
-    let uncovered: Vec<_> = identifiers.iter().filter(|&i| !grant.names.iter().any(|p| p.covers(i))).collect();
-    if uncovered.is_empty() {
-        return Ok(());
+/// The authorizations of an order: what the grant covers is authorized without a challenge, what lies in a zone of the
+/// policy is challenged, and nothing else can be had.
+fn plan_all(
+    server: &AcmeServer,
+    grant: &Grant,
+    account: &AccountId,
+    identifiers: &[Identifier],
+    order: &OrderId,
+    now: Timestamp,
+) -> Result<Vec<Authorization>, Refusal> {
+    let directories = server.directories();
+    let zones = directories.zones(&grant.authority);
+    let (mut planned, mut refused) = (Vec::with_capacity(identifiers.len()), Vec::new());
+    for (index, identifier) in identifiers.iter().enumerate() {
+        match plan(server, zones, grant, account, identifier, Some((order, index)), now) {
+            Some(authorization) => planned.push(authorization),
+            None => {
+                let problem = Problem::new(ProblemType::RejectedIdentifier, format!("`{identifier}` is {}", outside(grant, zones)));
+                refused.push((identifier.clone(), problem));
+            }
+        }
     }
-    let subproblem = |identifier: &Identifier| {
-        let detail = format!("`{identifier}` is outside this account's enrolment grant");
-        (identifier.clone(), Problem::new(ProblemType::RejectedIdentifier, detail))
-    };
-    let detail = format!("{} of {} identifiers are outside this account's enrolment grant", uncovered.len(), identifiers.len());
-    Err(Refusal::new(ProblemType::RejectedIdentifier, detail).with_subproblems(uncovered.into_iter().map(subproblem).collect()))
+    if refused.is_empty() {
+        return Ok(planned);
+    }
+    let detail = format!("{} of {} identifiers are {}", refused.len(), identifiers.len(), outside(grant, zones));
+    Err(Refusal::new(ProblemType::RejectedIdentifier, detail).with_subproblems(refused))
 }
 
 /// POST /acme/order/{id}
@@ -139,41 +150,6 @@ pub(crate) async fn list(
     })
 }
 
-/// POST /acme/authz/{id}
-pub(crate) async fn authorization(
-    State(server): State<Arc<AcmeServer>>,
-    Id(id): Id<AuthorizationId>,
-    signed: Signed,
-) -> Result<Response, Refusal> {
-    let mut found = server.own_authorization(&id, &signed.account.id).await?;
-    if !signed.jws.payload.is_empty() {
-        if signed.jws.payload_object()?.get("status").and_then(Value::as_str) != Some("deactivated") {
-            return Err(Refusal::malformed("an authorization's status may only be changed to \"deactivated\""));
-        }
-        if !matches!(found.status, AuthorizationStatus::Pending | AuthorizationStatus::Valid) {
-            return Err(Refusal::malformed("this authorization is neither pending nor valid"));
-        }
-        let audit = server.audit(signed.actor(), "authorization.deactivate", id.as_str(), found.order.as_str());
-        found = server.store.deactivate_authorization(&id, &audit).await?;
-    }
-    if matches!(found.status, AuthorizationStatus::Pending | AuthorizationStatus::Valid) && found.expires <= server.clock.now() {
-        found.status = AuthorizationStatus::Expired;
-    }
-    // §7.1.4: a wildcard's authorization shows the base name and says so.
-    let value = found.identifier.value();
-    let (base, wildcard) = value.strip_prefix("*.").map_or((value.as_str(), false), |base| (base, true));
-    let mut body = json!({
-        "identifier": { "type": found.identifier.kind(), "value": base },
-        "status": found.status,
-        "expires": found.expires.to_rfc3339(),
-        "challenges": [],
-    });
-    if wildcard {
-        body["wildcard"] = json!(true);
-    }
-    Ok(json(StatusCode::OK, &body))
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct OrderBody<'a> {
@@ -206,7 +182,7 @@ async fn issued(server: &AcmeServer, order: &Order) -> Result<Option<Value>, Ref
     Ok(record.map(|record| json!({ "serial": serial, "subject": record.subject, "x5t#S256": x5t_s256(&record.der) })))
 }
 
-/// An order as clients see it, with Location and, while it is processed, Retry-After.
+/// An order as clients see it, with Location and, while it is pending or processed, Retry-After.
 pub(crate) async fn answer(server: &AcmeServer, status: StatusCode, order: Order) -> Result<Response, Refusal> {
     let order = order.apply(OrderCommand::Tick, server.clock.now()).map_err(|error| {
         tracing::error!(%error, "an order did not take a tick");
@@ -226,12 +202,15 @@ pub(crate) async fn answer(server: &AcmeServer, status: StatusCode, order: Order
         not_before: order.not_before.map(|t| t.to_rfc3339()),
         not_after: order.not_after.map(|t| t.to_rfc3339()),
         error: order.error.as_ref().map(problem_json),
-        authorizations: (0..order.identifiers.len()).map(|i| server.authorization_url(&AuthorizationId::of(&order.id, i))).collect(),
+        authorizations: order.authorizations.iter().map(|id| server.authorization_url(id)).collect(),
         finalize: format!("{url}/finalize"),
         certificate: order.serial.map(|serial| server.certificate_url(&order.authority, serial)),
         replaces,
         issued,
     };
     let response = with_header(json(status, &body), header::LOCATION, &url);
-    Ok(if order.status == OrderStatus::Processing { with_header(response, header::RETRY_AFTER, "2") } else { response })
+    Ok(match order.status {
+        OrderStatus::Pending | OrderStatus::Processing => with_header(response, header::RETRY_AFTER, RETRY_AFTER),
+        OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Invalid => response,
+    })
 }

@@ -147,9 +147,13 @@ const fn status_of(kind: ProblemType) -> StatusCode {
         | ProblemType::BadRevocationReason
         | ProblemType::BadSignatureAlgorithm
         | ProblemType::Compound
+        | ProblemType::Connection
+        | ProblemType::Dns
+        | ProblemType::IncorrectResponse
         | ProblemType::InvalidContact
         | ProblemType::InvalidProfile
         | ProblemType::Malformed
+        | ProblemType::Tls
         | ProblemType::UnsupportedContact
         | ProblemType::UnsupportedIdentifier => StatusCode::BAD_REQUEST,
         // RFC 8555 §7.4: 403 (Forbidden) for orderNotReady.

@@ -57,6 +57,7 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
         let assembly = Assembly {
             section: &settings.acme,
             limits: &settings.limits,
+            validation: &settings.validation,
             status_url: &settings.status.url,
             policy: &policy,
             authorities: &authorities,
@@ -80,6 +81,7 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
             });
         }
         tokio::spawn(certificate.follow());
+        tokio::spawn(Arc::clone(&server).validate());
         tokio::spawn(follow_policy(store, server, policy.version, settings.acme.hide_profiles.clone()));
         tracing::info!(version = env!("CARGO_PKG_VERSION"), acme = settings.acme.url, "ready");
         notify_ready();

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use crate::drain::lend;
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
-use crate::{accounts, certificates, directory, finalize, key_change, orders, renewal_info, revoke};
+use crate::{accounts, authorizations, certificates, directory, finalize, key_change, orders, renewal_info, revoke};
 
 /// RFC 8555 §6.5.1.
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
@@ -33,7 +33,9 @@ impl AcmeServer {
             .route("/a/{authority}/acme/p/{profile}/new-order", post(orders::create))
             .route("/acme/order/{id}", post(orders::read))
             .route("/acme/order/{id}/finalize", post(finalize::finalize))
-            .route("/acme/authz/{id}", post(orders::authorization))
+            .route("/acme/new-authz", post(authorizations::create))
+            .route("/acme/authz/{id}", post(authorizations::read_or_deactivate))
+            .route("/acme/chall/{authorization}/{method}", post(authorizations::challenge))
             .route("/acme/cert/{authority}/{serial}", post(certificates::download))
             .route("/acme/revoke-cert", post(revoke::revoke))
             .route("/acme/renewal-info/{id}", get(renewal_info::read))

@@ -10,6 +10,7 @@ use ca_service::logging::LogConfig;
 use serde::Deserialize;
 
 use crate::server::Limits;
+use crate::validation::ValidationSection;
 
 /// The whole file of a server that runs by itself. Relative paths start at the folder that the file is in.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -23,6 +24,9 @@ pub struct ServerSettings {
     pub status: StatusSection,
     /// The server's TLS key.
     pub key: KeySection,
+    /// How challenges are validated.
+    #[serde(default)]
+    pub validation: ValidationSection,
     /// Bounds.
     #[serde(default)]
     pub limits: AcmeLimits,
@@ -126,6 +130,7 @@ impl Settings for ServerSettings {
         check_url("acme.url", &self.acme.url, "https://")?;
         check_listen("acme.listen", &self.acme.listen)?;
         check_url("status.url", &self.status.url, "http://")?;
+        self.validation.check()?;
         let l = &self.limits;
         check_bounds(&[
             ("limits.connections", u64::from(l.connections), 1, 100_000),
@@ -154,6 +159,7 @@ mod tests {
     fn the_sample_parses_and_shows_the_defaults() {
         let settings = ServerSettings::parse(SAMPLE, Path::new("/etc/countersign")).unwrap();
         assert_eq!(settings.limits, AcmeLimits::default());
+        assert_eq!(settings.validation, ValidationSection::default());
         assert_eq!(settings.log, LogConfig::default());
         assert_eq!(settings.store.socket, Path::new("/run/countersign/store.sock"));
     }

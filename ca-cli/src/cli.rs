@@ -41,24 +41,41 @@ pub(crate) enum Command {
     /// Starts only under a policy that a quorum of the trusted roster's officers signed. The ACME server's own
     /// certificate and the responder's are issued by this CA before the listeners open, and renewed while serving.
     /// SIGINT and SIGTERM stop it cleanly.
-    Serve,
+    ///
+    /// With --worker-user, as root: the worker, the ACME server and the responder are three processes under three users,
+    /// which this one starts, keeps and stops. [serve] in the configuration says the other two users.
+    Serve {
+        /// Run the worker as this user, by name or number, and the others as the configuration says (serve.worker says it
+        /// there)
+        #[arg(long, value_name = "USER")]
+        worker_user: Option<String>,
+    },
     /// Run the worker without the listeners
     ///
     /// It leases signing requests and jobs, and applies operators' statements. SQLite has one owner, so until the
     /// front ends run as processes of their own this is for maintenance: renewals and CRLs go on, enrolment does not.
-    Worker,
+    Worker {
+        /// Stop when standard input ends, as `ca serve` has it that started this
+        #[arg(long, hide = true)]
+        supervised: bool,
+    },
     /// Keep a service's certificate fresh: enrol, renew, install, reload
     Agent(crate::agent::AgentArgs),
     /// Bring a ceremony's bundle in: authorities, the root's CRL and the policy
     ///
     /// The bundle is verified offline first, against the roster that the configuration trusts (trust.roster). Importing
-    /// the same bundle again changes nothing. The instance must be stopped: one process owns the database.
+    /// the same bundle again changes nothing. What the ceremony took out of the logs of its devices comes into the audit
+    /// trail, so that the account of a device that this CA uses too has no gap. The instance must be stopped: one process owns the database.
     Import {
         /// The bundle's folder
         bundle: PathBuf,
         /// A bundle before it, oldest first: where the officers changed since, the trusted roster is that of the first
         #[arg(long, value_name = "DIR")]
         previous: Vec<PathBuf>,
+        /// The folder of a request that this ceremony took and that was made on this CA's own device: what the device
+        /// logged meanwhile comes in too
+        #[arg(long, value_name = "DIR")]
+        request: Vec<PathBuf>,
     },
     /// Key ceremonies under dual control, offline
     #[command(subcommand)]

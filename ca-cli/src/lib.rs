@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::{Cli, Command, ConfigCommand, RehearsalCommand};
-use config::Config;
+use config::{Config, User};
 
 /// Runs `ca` with the process's arguments.
 pub fn main() -> ExitCode {
@@ -55,7 +55,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "yubihsm")]
         Command::Yubihsm(command) => return Ok(ExitCode::from(ca_ceremony::yubihsm_command(command).await)),
         Command::Ceremony(command) => return Ok(ExitCode::from(ca_ceremony::execute(command).await)),
-        Command::Import { bundle, previous } => commands::import(&config()?, &previous, &bundle).await?,
+        Command::Import { bundle, previous, request } => commands::import(&config()?, &previous, &request, &bundle).await?,
         Command::Rehearsal(RehearsalCommand::Approve { policy, dir }) => {
             let dir = dir.unwrap_or_else(|| path.with_file_name("rehearsal"));
             commands::approve(&config()?, &policy, &dir).await?;
@@ -75,8 +75,19 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Anchor(command) => commands::anchor(&config()?, command).await?,
         Command::Completions { shell } => commands::completions(shell)?,
         Command::Man { dir } => commands::man(&dir)?,
-        Command::Serve => serve::serve(&config()?, serve::Role::All).await?,
-        Command::Worker => serve::serve(&config()?, serve::Role::Worker).await?,
+        Command::Serve { worker_user } => {
+            let config = config()?;
+            match worker_user.map(|user| User::given(&user)).or_else(|| config.serve.worker.clone()) {
+                Some(worker) => serve::supervise(&config, &path, worker).await?,
+                None => serve::serve(&config, serve::Role::All).await?,
+            }
+        }
+        Command::Worker { supervised } => {
+            if supervised {
+                ca_service::signal::stop_with_parent();
+            }
+            serve::serve(&config()?, serve::Role::Worker).await?;
+        }
         Command::Demo(args) => demo::demo(args).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ca_ceremony::{RunOptions, SystemClock, SystemMachine, SystemRng, VerifiedBundle, open_key_store, rehearse_with, verify};
+use ca_ceremony::{
+    RequestOptions, RunOptions, SystemClock, SystemMachine, SystemRng, VerifiedBundle, make_request, open_key_store, rehearse_with, verify,
+};
 use ca_core::pki::{Sha256Digest, SignatureAlgorithm, pem_encode, sha256};
 use ca_testkit::sign_off_the_record;
 use ca_yubihsm_simulator::{Fault, Simulator};
@@ -15,8 +17,8 @@ use crate::harness::{block_on, expect_success, wait_for};
 use crate::key_site::{KeySite, order};
 use crate::yubihsm::{device, provision};
 
-/// The next root CRL, by a ceremony whose root key is in the worker's device. It continues the ceremony in `previous`.
-fn root_crl(site: &KeySite, simulator: &Simulator, name: &str, previous: &str) -> VerifiedBundle {
+/// The plan of a later ceremony, `NAME.toml`. It continues the ceremony in `previous`.
+fn plan(site: &KeySite, name: &str, previous: &str, own: &str) {
     let before = verify(&site.path(previous), None).unwrap();
     let text = std::fs::read_to_string(site.path("rehearsal/plan.toml")).unwrap();
     let mut plan: toml::Table = text.parse().unwrap();
@@ -31,13 +33,15 @@ fn root_crl(site: &KeySite, simulator: &Simulator, name: &str, previous: &str) -
         ("policy_version".to_owned(), toml::Value::Integer(1)),
         ("policy_sha256".to_owned(), digest(sha256(b"policy"))),
     ]);
-    let acts = toml::Table::from_iter([
-        ("kind".to_owned(), toml::Value::String("root-crl".to_owned())),
-        ("continues".to_owned(), toml::Value::Table(continues.into_iter().collect())),
-    ]);
-    plan.insert("acts".to_owned(), toml::Value::Table(acts));
+    let mut own: toml::Table = own.parse().unwrap();
+    own["acts"].as_table_mut().unwrap().insert("continues".to_owned(), toml::Value::Table(continues.into_iter().collect()));
+    plan.extend(own);
+    std::fs::write(site.path(&format!("{name}.toml")), toml::to_string(&plan).unwrap()).unwrap();
+}
+
+/// A later ceremony whose root key is in the worker's device.
+fn later(site: &KeySite, simulator: &Simulator, name: &str, previous: &str, requests: &[PathBuf]) -> VerifiedBundle {
     let path = |name: &str| -> PathBuf { site.path(name) };
-    std::fs::write(path(&format!("{name}.toml")), toml::to_string(&plan).unwrap()).unwrap();
     // The sessions of the processes before end after 30 idle seconds; the test does not wait for that.
     simulator.inject(Fault::DropSessions).unwrap();
     let keys = open_key_store(&path("root.toml"), "root").unwrap();
@@ -49,7 +53,7 @@ fn root_crl(site: &KeySite, simulator: &Simulator, name: &str, previous: &str) -
         backup_keys: None,
         wrapped: None,
         previous: Some(path(previous)),
-        requests: Vec::new(),
+        requests: requests.to_vec(),
         machine: Arc::new(SystemMachine::default()),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
@@ -60,9 +64,45 @@ fn root_crl(site: &KeySite, simulator: &Simulator, name: &str, previous: &str) -
     verified
 }
 
+const INTERMEDIATE: &str = r#"
+[acts]
+kind = "intermediate"
+nonce = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
+[[issuing]]
+authority = "other"
+key = "other"
+algorithm = "p256"
+subject = { organization = "Demo", common_name = "REHEARSAL Other" }
+lifetime_days = 100
+permitted = ["dns:other.demo.test"]
+"#;
+const ROOT_CRL: &str = "[acts]\nkind = \"root-crl\"\n";
+
+/// A request for another authority, whose key is made in the worker's device.
+fn request(site: &KeySite, simulator: &Simulator, name: &str) -> PathBuf {
+    simulator.inject(Fault::DropSessions).unwrap();
+    let options = RequestOptions {
+        plan: site.path(&format!("{name}.toml")),
+        authority: "other".parse().unwrap(),
+        keys: open_key_store(&site.path("online.toml"), "online").unwrap(),
+        certificate: None,
+        life: std::time::Duration::from_secs(3600),
+        folder: site.path("request"),
+        clock: Arc::new(SystemClock),
+        rng: Arc::new(SystemRng),
+        observer: None,
+    };
+    block_on(make_request(options)).expect("the request").0
+}
+
 fn reconciled(site: &KeySite) -> (Option<i32>, serde_json::Value) {
     let output = site.ca(&["audit", "reconcile", "--json"]);
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default())
+}
+
+fn clean(site: &KeySite, signatures: u64) -> bool {
+    let (code, report) = reconciled(site);
+    code == Some(0) && report["keys"]["demo"]["signatures"].as_u64() >= Some(signatures)
 }
 
 fn alarms(site: &KeySite) -> Vec<String> {
@@ -91,7 +131,10 @@ fn ceremony_35_a_ceremony_on_the_workers_device_is_a_gap_until_its_bundle_is_imp
     assert_eq!((code, report["finding_count"].as_u64()), (Some(0), Some(0)), "{report}");
     site.stop();
 
-    let crl = root_crl(&site, &simulator, "second", "rehearsal/bundle");
+    // The ceremony key is not among the keys any more; those that stay are enough.
+    std::fs::copy(site.path("worker.toml"), site.path("root.toml")).unwrap();
+    plan(&site, "second", "rehearsal/bundle", ROOT_CRL);
+    let crl = later(&site, &simulator, "second", "rehearsal/bundle", &[]);
     assert!(crl.device_logs.iter().any(|log| !log.acts.is_empty()), "{:?}", crl.device_logs);
     site.serve();
     wait_for("the alarm", || {
@@ -107,14 +150,28 @@ fn ceremony_35_a_ceremony_on_the_workers_device_is_a_gap_until_its_bundle_is_imp
     simulator.inject(Fault::DropSessions).unwrap();
     site.serve();
     block_on(order(&account, "payments.demo.test")).expect("issued");
-    let clean = |signatures: u64| {
-        let (code, report) = reconciled(&site);
-        code == Some(0) && report["keys"]["demo"]["signatures"].as_u64() >= Some(signatures)
-    };
-    wait_for("a clean account", || clean(5));
+    wait_for("a clean account", || clean(&site, 5));
     let (_, report) = reconciled(&site);
     assert_eq!(report["keys"]["demo-root"]["ceremonies"], 1, "{report}");
+    assert_eq!(report["ceremonies"].as_array().map(Vec::len), Some(1), "{report}");
     assert_eq!(report["ceremonies"][0]["transcript"], serde_json::json!(crl.transcript_head), "{report}");
+    assert_eq!(alarms(&site).len(), 1, "no new one: {:?}", alarms(&site));
+    site.stop();
+
+    // Another authority's key is made in the device, and signs the request: the ceremony that took it explains that.
+    plan(&site, "third", "second", INTERMEDIATE);
+    let file = request(&site, &simulator, "third");
+    later(&site, &simulator, "third", "second", &[file]);
+    let import = ["import", "third", "--previous", "rehearsal/bundle", "--previous", "second"];
+    let wrong = site.ca(&[&import[..], &["--request", "second"]].concat());
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("the request's record is refused"), "{wrong:?}");
+    expect_success("ca import", &site.ca(&[&import[..], &["--request", "request"]].concat()));
+    simulator.inject(Fault::DropSessions).unwrap();
+    site.serve();
+    block_on(order(&account, "payments.demo.test")).expect("issued");
+    wait_for("a clean account", || clean(&site, 6));
+    let (_, report) = reconciled(&site);
+    assert_eq!((&report["keys"]["other"]["ceremonies"], &report["keys"]["demo-root"]["ceremonies"]), (&1.into(), &2.into()), "{report}");
     assert_eq!(alarms(&site).len(), 1, "no new one: {:?}", alarms(&site));
     site.stop();
 
@@ -124,12 +181,14 @@ fn ceremony_35_a_ceremony_on_the_workers_device_is_a_gap_until_its_bundle_is_imp
     let key = "demo".parse().unwrap();
     block_on(sign_off_the_record(&*thief, &key, SignatureAlgorithm::EcdsaP256Sha256, b"not on record")).expect("signed");
     drop(thief);
-    root_crl(&site, &simulator, "third", "second");
-    expect_success("ca import", &site.ca(&["import", "third", "--previous", "rehearsal/bundle", "--previous", "second"]));
+    plan(&site, "fourth", "third", ROOT_CRL);
+    later(&site, &simulator, "fourth", "third", &[]);
+    let previous = ["--previous", "rehearsal/bundle", "--previous", "second", "--previous", "third"];
+    expect_success("ca import", &site.ca(&[&["import", "fourth"], &previous[..]].concat()));
     simulator.inject(Fault::DropSessions).unwrap();
     site.serve();
     wait_for("the alarm", || alarms(&site).iter().any(|row| row.contains("signed with `demo` 1 times more than was on record")));
     let (code, report) = reconciled(&site);
     assert_eq!((code, report["finding_count"].as_u64()), (Some(1), Some(1)), "only that: {report}");
-    assert_eq!((&report["keys"]["demo"]["unexplained"], &report["keys"]["demo-root"]["ceremonies"]), (&1.into(), &2.into()), "{report}");
+    assert_eq!((&report["keys"]["demo"]["unexplained"], &report["keys"]["demo-root"]["ceremonies"]), (&1.into(), &3.into()), "{report}");
 }

@@ -88,6 +88,8 @@ listen = ["127.0.0.1:{status}"]
 url = "http://127.0.0.1:{status}"
 [control]
 socket = "ca.sock"
+[serve]
+hardware_keys_in_one_process = true
 [operator]
 key = "rehearsal/operator"
 [log]

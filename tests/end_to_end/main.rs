@@ -10,6 +10,7 @@ mod anchor;
 mod approvals;
 mod attended;
 mod bad_input;
+mod challenges;
 mod clients;
 #[cfg(feature = "yubihsm")]
 mod device_ceremony;

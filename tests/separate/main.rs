@@ -10,6 +10,7 @@ mod harness;
 mod reach;
 mod recovery;
 mod site;
+mod supervised;
 mod units;
 
 use std::process::Command;

@@ -57,6 +57,12 @@ fn everything_below(folder: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn the_front_end_cannot_reach_an_authority_key() {
     let site = Site::start();
+    check_reach(&site);
+    site.stop();
+}
+
+/// The front end's and the responder's users, and a stranger, try what is the worker's.
+pub(crate) fn check_reach(site: &Site) {
     let keys = everything_below(&site.path("worker/var/keys"));
     assert!(keys.iter().any(|p| p.starts_with(site.path("worker/var/keys/authority")) && p.is_file()), "{keys:?}");
     for user in [User::Acme, User::Responder, User::Stranger] {
@@ -85,7 +91,6 @@ fn the_front_end_cannot_reach_an_authority_key() {
         let status = user.command(site.path("bin/ca")).arg("--config").arg(site.path("public/worker.toml")).arg("status").output().unwrap();
         check_denied("the control socket", &status);
     }
-    site.stop();
 }
 
 #[test]

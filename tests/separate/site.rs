@@ -63,6 +63,8 @@ pub(crate) struct Site {
     status_port: u16,
     facts: BTreeMap<String, String>,
     processes: BTreeMap<User, Child>,
+    /// `ca serve` as root, which has the others as its children.
+    parent: Option<Child>,
 }
 
 /// The front ends as they are deployed: built by themselves, without the code that holds authority keys.
@@ -94,14 +96,39 @@ fn binaries() -> &'static Path {
 
 impl Site {
     pub(crate) fn start() -> Self {
+        let mut site = Self::prepared();
+        for user in [User::Acme, User::Responder, User::Worker] {
+            // The worker last: the others wait for it.
+            site.launch(user);
+        }
+        site.wait_until_ready();
+        site
+    }
+
+    /// The same, with the three processes started by `ca serve` as root.
+    pub(crate) fn start_supervised() -> Self {
+        let mut site = Self::prepared();
+        site.serve(&["--worker-user", &User::Worker.uid().to_string()]);
+        site.wait_until_ready();
+        site
+    }
+
+    /// A rehearsed CA, nothing of which runs.
+    pub(crate) fn prepared() -> Self {
         assert!(
             succeeds(Command::new("sh").args(["-c", "test $(id -u) = 0 && command -v setpriv"])),
             "this test runs processes as other users: run it as root, with setpriv (package util-linux)"
         );
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut site =
-            Self { folder, acme_port: free_port(), status_port: free_port(), facts: BTreeMap::new(), processes: BTreeMap::new() };
+        let mut site = Self {
+            folder,
+            acme_port: free_port(),
+            status_port: free_port(),
+            facts: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            parent: None,
+        };
         for (name, mode) in [("bin", 0o755), ("public", 0o755), ("logs", 0o755), ("run", 0o755)] {
             site.make_folder(name, mode, None);
         }
@@ -120,11 +147,6 @@ impl Site {
             std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         site.rehearse();
-        for user in [User::Acme, User::Responder, User::Worker] {
-            // The worker last: the others wait for it.
-            site.launch(user);
-        }
-        site.wait_until_ready();
         site
     }
 
@@ -228,8 +250,17 @@ impl Site {
         keys.insert("public".to_owned(), public.into());
         acme.remove("listen");
         status.remove("listen");
+        let serve: toml::Table = toml::from_str(&format!(
+            "acme = {{ user = {}, config = {:?} }}\nresponder = {{ user = {}, config = {:?} }}\n",
+            User::Acme.uid(),
+            self.path("acme/acme.toml"),
+            User::Responder.uid(),
+            self.path("ocsp/ocsp.toml")
+        ))
+        .unwrap();
         control.insert("socket".to_owned(), self.path("run/ca.sock").display().to_string().into());
-        let sections = [("store", store), ("service_keys", keys), ("acme", acme), ("status", status), ("control", control)];
+        let sections =
+            [("store", store), ("service_keys", keys), ("acme", acme), ("status", status), ("control", control), ("serve", serve)];
         config.extend(sections.map(|(name, table)| (name.to_owned(), toml::Value::from(table))));
         config.to_string()
     }
@@ -253,6 +284,30 @@ impl Site {
             self.store_socket(),
             self.status_port,
         )
+    }
+
+    /// `ca serve`, as whoever runs this test.
+    pub(crate) fn serve_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.path("bin/ca"));
+        command.arg("--config").arg(self.path("worker/var/worker.toml")).arg("serve").args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the three processes as children of one.
+    pub(crate) fn serve(&mut self, arguments: &[&str]) {
+        // The children write to the same file.
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path(User::Worker)).unwrap();
+        let child = self.serve_command(arguments).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        assert!(self.parent.replace(child).is_none(), "it runs already");
+    }
+
+    /// SIGKILL to the parent alone; gives the processes that it had.
+    pub(crate) fn kill_parent(&mut self) -> Vec<u32> {
+        let children = [User::Worker, User::Acme, User::Responder].map(|user| self.pid(user));
+        let mut parent = self.parent.take().unwrap();
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        children.into()
     }
 
     /// Starts a user's process.
@@ -289,6 +344,9 @@ impl Site {
                     panic!("the process of {user:?} ended with {status}");
                 }
             }
+            if let Some(status) = self.parent.as_mut().and_then(|parent| parent.try_wait().unwrap()) {
+                panic!("ca serve ended with {status}");
+            }
             succeeds(Command::new("curl").args(["-sf", "-o", "/dev/null", &ready]))
                 && succeeds(Command::new("curl").args(["-skf", "-o", "/dev/null", &directory]))
         });
@@ -303,6 +361,13 @@ impl Site {
 
     /// SIGTERM to all; each stops cleanly.
     pub(crate) fn stop(mut self) {
+        if let Some(mut parent) = self.parent.take() {
+            let children = [User::Worker, User::Acme, User::Responder].map(|user| child_of(parent.id(), user).expect("it runs"));
+            assert!(succeeds(Command::new("kill").args(["-TERM", &parent.id().to_string()])));
+            let status = parent.wait().unwrap();
+            assert!(status.success(), "ca serve stopped with {status}:\n{}", self.log(User::Worker));
+            assert!(children.iter().all(|pid| !is_alive(*pid)), "its children are gone with it");
+        }
         for (user, mut child) in std::mem::take(&mut self.processes) {
             assert!(succeeds(Command::new("kill").args(["-TERM", &child.id().to_string()])));
             let status = child.wait().unwrap();
@@ -311,11 +376,22 @@ impl Site {
     }
 
     pub(crate) fn pid(&self, user: User) -> u32 {
-        self.processes[&user].id()
+        match &self.parent {
+            Some(parent) => child_of(parent.id(), user).unwrap_or_else(|| panic!("no process of {user:?}")),
+            None => self.processes[&user].id(),
+        }
+    }
+
+    pub(crate) fn parent_pid(&self) -> u32 {
+        self.parent.as_ref().expect("ca serve runs").id()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    pub(crate) fn acme_port(&self) -> u16 {
+        self.acme_port
     }
 
     pub(crate) fn fact(&self, name: &str) -> &str {
@@ -400,9 +476,27 @@ impl Site {
     }
 }
 
+/// A child of `parent` that is the user's by now.
+pub(crate) fn child_of(parent: u32, user: User) -> Option<u32> {
+    let field = |status: &str, name: &str| {
+        let line = status.lines().find(|l| l.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let is_it = field(&status, "PPid:") == Some(parent) && field(&status, "Uid:") == Some(user.uid());
+        (is_it && !status.contains("State:\tZ")).then_some(pid)
+    })
+}
+
+pub(crate) fn is_alive(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| !status.contains("State:\tZ"))
+}
+
 impl Drop for Site {
     fn drop(&mut self) {
-        for child in self.processes.values_mut() {
+        for child in self.processes.values_mut().chain(&mut self.parent) {
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::*;
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp, sha256};
-use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StoreError, StoreResult};
+use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StoreError, StoreResult, ValidationStore};
 
 /// What the worker does with a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +29,9 @@ pub(crate) struct State {
     pub(crate) authorizations: BTreeMap<AuthorizationId, Authorization>,
     pub(crate) authorities: Vec<Authority>,
     pub(crate) certificates: BTreeMap<SerialNumber, CertificateRecord>,
+    /// Validations that clients asked for and nobody has leased.
+    pub(crate) started: Vec<(AuthorizationId, ChallengeMethod, Timestamp)>,
+    pub(crate) records: Vec<ValidationRecord>,
     pub(crate) evidence: Vec<String>,
     pub(crate) audit: Vec<AuditEntry>,
     pub(crate) revocations: Vec<RevocationRequest>,
@@ -175,7 +178,9 @@ impl AcmeStore for FakeStore {
         Ok(self.state()?.authorizations.get(id).cloned())
     }
     async fn authorizations_of(&self, order: &OrderId) -> StoreResult<Vec<Authorization>> {
-        Ok(self.state()?.authorizations.values().filter(|a| a.order == *order).cloned().collect())
+        let state = self.state()?;
+        let ids = state.orders.get(order).map(|o| o.authorizations.clone()).unwrap_or_default();
+        Ok(ids.iter().filter_map(|id| state.authorizations.get(id).cloned()).collect())
     }
     async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
         let mut state = self.state()?;
@@ -183,7 +188,7 @@ impl AcmeStore for FakeStore {
         let authorization = state.authorizations.get_mut(id).unwrap();
         authorization.status = AuthorizationStatus::Deactivated;
         let authorization = authorization.clone();
-        state.orders.get_mut(&authorization.order).unwrap().status = OrderStatus::Invalid;
+        state.orders.values_mut().filter(|o| o.authorizations.contains(id)).for_each(|o| o.status = OrderStatus::Invalid);
         Ok(authorization)
     }
     async fn queue_finalize(&self, order: &OrderId, jws: &str, _now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
@@ -218,6 +223,99 @@ impl AcmeStore for FakeStore {
             (_, _) => self.release(&mut state, &object.parse().unwrap()),
         }
         Ok(answer)
+    }
+}
+
+/// Leases and their ends are the real stores' own matter, in their conformance suite.
+#[async_trait]
+impl ValidationStore for FakeStore {
+    async fn create_authorization(&self, new: &Authorization, _now: Timestamp, audit: &AuditEntry) -> StoreResult<Authorization> {
+        let mut state = self.state()?;
+        state.authorizations.insert(new.id.clone(), new.clone());
+        state.audit.push(audit.clone());
+        Ok(new.clone())
+    }
+    async fn start_challenge(
+        &self,
+        id: &AuthorizationId,
+        method: ChallengeMethod,
+        now: Timestamp,
+        deadline: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        let mut state = self.state()?;
+        let Some(found) = state.authorizations.get(id).cloned() else { return missing("authorization") };
+        let started = found.apply(AuthorizationCommand::Start(method), now).map_err(|e| StoreError::Conflict(e.to_string()))?;
+        state.authorizations.insert(id.clone(), started.clone());
+        state.started.push((id.clone(), method, deadline));
+        state.audit.push(audit.clone());
+        Ok(started)
+    }
+    async fn lease_validations(
+        &self,
+        _: &WorkerId,
+        lease: &LeaseToken,
+        _now: Timestamp,
+        _until: Timestamp,
+        limit: u32,
+    ) -> StoreResult<Vec<LeasedValidation>> {
+        let mut state = self.state()?;
+        let count = state.started.len().min(limit as usize);
+        let started: Vec<_> = state.started.drain(..count).collect();
+        let leased = started.into_iter().map(|(id, method, deadline)| {
+            let authorization = &state.authorizations[&id];
+            LeasedValidation {
+                method,
+                account: authorization.account.clone(),
+                thumbprint: state.accounts[&authorization.account].thumbprint.clone(),
+                authority: authorization.authority.clone(),
+                identifier: authorization.identifier.clone(),
+                token: authorization.challenge(method).unwrap().token.clone(),
+                lease: lease.clone(),
+                attempts: state.records.iter().filter(|r| r.authorization == id).count() as u32,
+                deadline,
+                authorization: id,
+            }
+        });
+        Ok(leased.collect())
+    }
+    async fn finish_validation(
+        &self,
+        _lease: &LeaseToken,
+        record: &ValidationRecord,
+        end: &ValidationEnd,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        let mut state = self.state()?;
+        let command = match (end, record.problem.clone()) {
+            (ValidationEnd::Decided, None) => AuthorizationCommand::Prove(record.method, record.valid_until),
+            (ValidationEnd::Decided, Some(problem)) => AuthorizationCommand::Fail(record.method, problem),
+            (ValidationEnd::Again { .. }, Some(problem)) => AuthorizationCommand::Stumble(record.method, problem),
+            (ValidationEnd::Again { .. }, None) => return conflict("proven"),
+        };
+        let found = state.authorizations[&record.authorization].clone().apply(command, record.at).unwrap();
+        if let ValidationEnd::Again { .. } = end {
+            state.started.push((found.id.clone(), record.method, record.at.plus(Duration::from_secs(60))));
+        }
+        state.authorizations.insert(found.id.clone(), found.clone());
+        state.records.push(record.clone());
+        state.audit.push(audit.clone());
+        let valid: Vec<_> =
+            state.authorizations.values().filter(|a| a.status == AuthorizationStatus::Valid).map(|a| a.id.clone()).collect();
+        for order in state.orders.values_mut().filter(|o| o.status == OrderStatus::Pending && o.authorizations.contains(&found.id)) {
+            if found.status == AuthorizationStatus::Invalid {
+                (order.status, order.error) = (OrderStatus::Invalid, record.problem.clone());
+            } else if order.authorizations.iter().all(|id| valid.contains(id)) {
+                order.status = OrderStatus::Ready;
+            }
+        }
+        Ok(found)
+    }
+    async fn validations_of(&self, id: &AuthorizationId, _limit: u32) -> StoreResult<Vec<ValidationRecord>> {
+        Ok(self.state()?.records.iter().filter(|r| r.authorization == *id).cloned().collect())
+    }
+    async fn await_validations(&self, _at_most: Duration) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

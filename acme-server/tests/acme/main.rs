@@ -3,10 +3,15 @@
 
 mod client;
 mod fake_store;
+mod net;
 mod tls;
 mod world;
 
 mod accounts;
 mod certificates;
+mod challenges;
 mod orders;
 mod transport;
+mod validate_dns;
+mod validate_http;
+mod validate_tls;

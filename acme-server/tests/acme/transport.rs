@@ -119,6 +119,8 @@ async fn an_unauthenticated_sweep_finds_nothing_that_acts() {
         "/acme/order/0123",
         "/acme/order/0123/finalize",
         "/acme/authz/0123.0",
+        "/acme/new-authz",
+        "/acme/chall/0123/http-01",
         "/acme/cert/demo/0123",
         "/acme/revoke-cert",
     ];

@@ -15,6 +15,7 @@ pub(crate) const BASE: &str = "https://ca.test:14000";
 pub(crate) const KID: &str = "0123456789abcdef";
 
 pub(crate) struct World {
+    pub(crate) server: Arc<AcmeServer>,
     pub(crate) router: Router,
     pub(crate) store: Arc<FakeStore>,
     pub(crate) clock: Arc<FakeClock>,
@@ -99,12 +100,12 @@ impl World {
         };
         let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue) });
         let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate") };
-        let offers = AuthorityOffer { name: name.clone(), profiles: vec![offer("client"), offer("short")] };
+        let offers = AuthorityOffer { name: name.clone(), profiles: vec![offer("client"), offer("short")], zones: Vec::new() };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
         config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);
-        let server = AcmeServer::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap();
-        Self { router: Arc::new(server).router(), store, clock, leaf_key }
+        let server = Arc::new(AcmeServer::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
+        Self { router: Arc::clone(&server).router(), server, store, clock, leaf_key }
     }
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -8,7 +8,7 @@ use ca_core::ceremony::Acts;
 use clap::Args;
 
 use crate::cli::open;
-use crate::{Error, RequestOptions, SystemClock, SystemRng, assemble, make_request, plan_template};
+use crate::{Error, RequestOptions, SystemClock, SystemRng, assemble, make_request, open_key_store, plan_template};
 
 /// `NAME=FILE`.
 pub(crate) fn wrapping_key(text: &str) -> Result<(String, PathBuf), String> {
@@ -27,8 +27,11 @@ pub struct RequestArgs {
     #[arg(long, value_name = "NAME")]
     authority: String,
     /// The key store that holds the key, or will: a new authority's key is made now.
-    #[arg(long, value_name = "DIR")]
-    keys: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "keystore")]
+    keys: Option<PathBuf>,
+    /// The key store on a device: a TOML file with what the configuration has under [keystore]. Stop a worker that uses it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "passphrase_file", "key_file", "wrapping_key"])]
+    keystore: Option<PathBuf>,
     /// The passphrase of the key store is in this file or descriptor.
     #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
     passphrase_file: Option<PathBuf>,
@@ -78,7 +81,10 @@ pub(crate) fn assemble_command(args: &AssembleArgs) -> Result<String, Error> {
 }
 
 pub(crate) async fn request_command(args: RequestArgs) -> Result<String, Error> {
-    let keys = open(&args.keys, (args.passphrase_file, args.key_file), &args.wrapping_key, "key store")?;
+    let keys = match &args.keystore {
+        Some(file) => open_key_store(file, "key store")?,
+        None => open(&args.keys.unwrap_or_default(), (args.passphrase_file, args.key_file), &args.wrapping_key, "key store")?,
+    };
     let authority = args.authority.parse().map_err(|e| Error::Missing(format!("--authority: {e}")))?;
     let options = RequestOptions {
         plan: args.plan,

@@ -18,6 +18,7 @@ use crate::Error;
 use crate::design::subject;
 use crate::files::{parent, read, request_name, write_new};
 use crate::journal::{Journal, Observer};
+use crate::request_log;
 
 /// What a request is made with.
 pub struct RequestOptions {
@@ -50,8 +51,9 @@ struct Asked {
     certificate: Option<CertificateBytes>,
 }
 
-const TRANSCRIPT: &str = "request-transcript.jsonl";
-const STATEMENT: &str = "request";
+pub(crate) const TRANSCRIPT: &str = "request-transcript.jsonl";
+/// The name of the one statement, and of the act that it is about.
+pub(crate) const STATEMENT: &str = "request";
 
 /// Makes the request, or finds it made.
 ///
@@ -66,13 +68,15 @@ pub async fn make_request(options: RequestOptions) -> Result<(PathBuf, KeyReques
     std::fs::create_dir_all(&options.folder).map_err(Error::io("create", &options.folder))?;
     crate::files::sync_folder(&parent(&options.folder))?;
     let journal = Journal::open(&options.folder.join(TRANSCRIPT), options.observer.clone())?;
+    request_log::enter(&journal, &options).await?;
     let public_key = key(&asked, &journal, &options).await?;
     let statement = statement(&plan, &asked, &public_key, &journal, &options).await?;
-
-    // One attempt for each statement: another plan or another time is another request.
-    let id: String = statement.challenge().chars().take(32).collect();
+    let id = attempt_of(&statement)?;
+    let planned = request_log::planned(&id, &asked.key);
+    // What was logged before the signature is no trace of it.
+    request_log::take_and_check(&journal, &options, &planned).await?;
     let attempt = Attempt {
-        id: format!("{id}.request").parse::<AttemptId>().map_err(|e| Error::issuance("request", e))?,
+        id,
         authority: options.authority.clone(),
         key: asked.key.clone(),
         origin: Origin::Ceremony,
@@ -87,13 +91,31 @@ pub async fn make_request(options: RequestOptions) -> Result<(PathBuf, KeyReques
         let actor = attempt.actor.clone();
         let prepared = issuance::prepare_request(&asked.subject_der, &public_key, &statement.challenge(), attempt).map_err(wrong)?;
         let recorded = issuance::record(&journal, prepared).await.map_err(wrong)?;
+        begin(&journal, options.clock.as_ref())?;
         let signed = issuance::sign(options.keys.as_ref(), recorded).await.map_err(wrong)?;
         issuance::release(&journal, signed, actor, options.clock.now()).await.map_err(wrong)?.1
     };
+    request_log::take_and_check(&journal, &options, &planned).await?;
     let request = KeyRequest::new(statement, der)?;
     let path = options.folder.join(request_name(&options.authority));
     write_new(&path, &request.to_bytes(), 0o644)?;
     Ok((path, request))
+}
+
+/// One attempt for each statement: another plan or another time is another request.
+pub(crate) fn attempt_of(statement: &RequestStatement) -> Result<AttemptId, Error> {
+    let id: String = statement.challenge().chars().take(32).collect();
+    format!("{id}.request").parse().map_err(|e| Error::issuance("request", e))
+}
+
+/// The key signs from here on; once more is an exception, as in a ceremony.
+fn begin(journal: &Journal, clock: &dyn Clock) -> Result<(), Error> {
+    if journal.transcript().began(STATEMENT) > 0 {
+        let what = "the request's signature was cut off before it was on record".to_owned();
+        let disposition = "the same bytes are signed again; nothing of the time before was released".to_owned();
+        journal.append(clock.now(), TranscriptEvent::Exception { what, disposition })?;
+    }
+    journal.append(clock.now(), TranscriptEvent::Began { name: STATEMENT.to_owned() })
 }
 
 fn asked(plan: &Plan, options: &RequestOptions) -> Result<Asked, Error> {

@@ -3,7 +3,7 @@
 //! Everything is derived again: from the plan and the keys the bytes to be signed, from those the statements, from
 //! the statements the people. The transcript only says in which order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ca_core::ceremony::{
@@ -53,6 +53,8 @@ pub struct VerifiedBundle {
     pub policy: Option<Policy>,
     /// What stands below the root after the ceremony.
     pub hierarchy: Hierarchy,
+    /// SHA-256 of each request that was taken, by its authority.
+    pub requests: BTreeMap<AuthorityName, Sha256Digest>,
     /// The devices' own logs, for the audit trail of a CA whose device it was.
     pub device_logs: Vec<DeviceLogImport>,
     /// What was not in the script, each with what people decided about it.
@@ -112,6 +114,11 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     }
 
     let Bundle { folder, transcript, scene } = bundle;
+    let taken = transcript.events().filter_map(|e| match e {
+        TranscriptEvent::RequestTaken { authority, sha256 } => Some((authority.clone(), *sha256)),
+        _ => None,
+    });
+    let requests = taken.collect();
     let plan = scene.plan;
     let text = folder.text(TRANSCRIPT)?;
     let cosigners = evidence::cosigners(&folder, &plan, text.as_bytes())?;
@@ -126,6 +133,7 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
         crls: if plan.acts.makes_crl() { vec![crl_record(&plan, hierarchy.crl())] } else { Vec::new() },
         policy_bundle,
         policy,
+        requests,
         device_logs,
         exceptions,
         cosigners,

@@ -36,6 +36,9 @@ pub enum YubiHsmCommand {
         /// The journal, begun where it is missing.
         #[arg(long, value_name = "FILE")]
         journal: PathBuf,
+        /// The bundle of a ceremony on the device, whose entries come before the device's own; oldest first.
+        #[arg(long, value_name = "DIR")]
+        bundle: Vec<PathBuf>,
         /// The journal may begin in the middle of the device's log: what was before stays unknown.
         #[arg(long)]
         begin_anywhere: bool,
@@ -80,7 +83,7 @@ pub async fn yubihsm_command(command: YubiHsmCommand) -> u8 {
     let done = match command {
         YubiHsmCommand::Provision { plan } => provision_command(&plan),
         YubiHsmCommand::Retire { plan } => retire_command(&plan),
-        YubiHsmCommand::Log { plan, journal, begin_anywhere } => log_command(&plan, &journal, begin_anywhere).await,
+        YubiHsmCommand::Log { plan, journal, bundle, begin_anywhere } => log_command(&plan, &journal, &bundle, begin_anywhere).await,
     };
     match done {
         Ok(text) => crate::cli::print(&text, 0),
@@ -117,12 +120,19 @@ fn retire_command(path: &Path) -> Result<String, Failure> {
     Ok("The ceremony key is gone; no key that stays can make keys, export them, or change the device.".to_owned())
 }
 
-async fn log_command(path: &Path, journal: &Path, begin_anywhere: bool) -> Result<String, Failure> {
+async fn log_command(path: &Path, journal: &Path, bundles: &[PathBuf], begin_anywhere: bool) -> Result<String, Failure> {
     let plan = device_plan(path)?;
     let store = YubiHsmKeyStore::open(plan.options(), vec![plan.login(Role::Auditor)?])?;
     let start = if begin_anywhere { LogStart::Anywhere } else { LogStart::AtReset };
-    let drained = LogJournal::open(journal)?.drain(&store, start).await?;
-    let mut lines = vec![format!("{} new entries in {}", drained.entries.len(), journal.display())];
+    let mut kept = LogJournal::open(journal)?;
+    let mut lines = Vec::new();
+    for bundle in bundles {
+        let logs = crate::verify(bundle, None)?.device_logs.into_iter().filter(|log| log.device.serial == plan.serial);
+        let entries: Vec<_> = logs.flat_map(|log| log.entries).collect();
+        lines.push(format!("{} new entries out of the bundle {}", kept.bridge(&entries, start)?, bundle.display()));
+    }
+    let drained = kept.drain(&store, start).await?;
+    lines.push(format!("{} new entries in {}", drained.entries.len(), journal.display()));
     lines.extend(drained.entries.iter().map(|e| {
         let key = e.key.as_ref().map_or(String::new(), |key| format!(" {key}"));
         format!("  {:>5} {}{key}{}", e.number, e.command, if e.succeeded { "" } else { ": refused" })

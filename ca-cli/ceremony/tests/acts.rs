@@ -795,7 +795,7 @@ async fn ceremony_38_certificates_and_crls_that_were_cut_off_go_on() {
 async fn ceremony_38_a_request_that_was_cut_off_goes_on_with_the_same_key() {
     let mut ceremony = begun().await;
     ceremony.next("b", &intermediate(NONCE), &["root"]);
-    let lines = 5;
+    let lines = 6;
     for number in 1..=lines {
         for moment in [Moment::Before, Moment::After] {
             let ceremony = ceremony.fork();

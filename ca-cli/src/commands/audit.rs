@@ -27,15 +27,21 @@ pub(crate) async fn audit(config: impl Fn() -> anyhow::Result<Config>, command: 
 }
 
 async fn tail(config: &Config, lines: u32, follow: bool, output: Output) -> anyhow::Result<()> {
-    let mut after = None;
+    let (mut after, mut shown) = (None, 0);
     loop {
-        let ControlAnswer::Audit { rows } = ask(&config.control.socket, &ControlRequest::Audit { after, limit: lines }).await? else {
+        let limit = if follow { lines } else { lines.saturating_sub(shown) };
+        let ControlAnswer::Audit { rows } = ask(&config.control.socket, &ControlRequest::Audit { after, limit }).await? else {
             return Err(unexpected());
         };
+        shown = shown.saturating_add(u32::try_from(rows.len()).unwrap_or(u32::MAX));
         for row in &rows {
             print(&(if output.json { to_json(row).to_string() } else { to_line(row) } + "\n"))?;
         }
         after = rows.last().map(|r| r.number).or(after).or(Some(0));
+        // Large rows come in several pages.
+        if !rows.is_empty() && (follow || shown < lines) {
+            continue;
+        }
         if !follow {
             return Ok(());
         }

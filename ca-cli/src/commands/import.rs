@@ -28,10 +28,14 @@ use crate::system::{SystemClock, SystemRng};
 const MAX_COPY: u64 = 64 * 1024 * 1024;
 
 /// `ca import BUNDLE`
-pub(crate) async fn import(config: &Config, previous: &[PathBuf], bundle: &Path) -> anyhow::Result<()> {
+pub(crate) async fn import(config: &Config, previous: &[PathBuf], requests: &[PathBuf], bundle: &Path) -> anyhow::Result<()> {
     let roster = read_roster(config)?;
-    let verified = ca_ceremony::verify_chain(previous, bundle, Some(&roster))
-        .map_err(|e| failure(Exit::from_code(e.exit_code()), format!("the bundle is refused: {e}")))?;
+    let refused = |what: &str, e: ca_ceremony::Error| failure(Exit::from_code(e.exit_code()), format!("the {what} is refused: {e}"));
+    let mut verified = ca_ceremony::verify_chain(previous, bundle, Some(&roster)).map_err(|e| refused("bundle", e))?;
+    for request in requests {
+        let logs = ca_ceremony::request_device_logs(request, &verified).map_err(|e| refused("request's record", e))?;
+        verified.device_logs.extend(logs);
+    }
     let opened = open(config).await?;
     let result = import_verified(&opened, &verified).await;
     opened.close().await;

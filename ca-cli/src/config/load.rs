@@ -46,6 +46,7 @@ impl Config {
             }
         }
         self.status.never_issued.parse::<ocsp_responder::NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
+        self.validation.check()?;
         let l = &self.limits;
         check_bounds(&[
             ("limits.connections", u64::from(l.connections), 1, 100_000),
@@ -65,7 +66,7 @@ mod tests {
     use ca_core::ports::FirmwareVersion;
     use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec, SoftwareSpec, UnsealSpec, YubiHsmKeySpec, YubiHsmSpec};
 
-    use super::super::{LimitsConfig, LogConfig, LogFormat};
+    use super::super::{LimitsConfig, LogConfig, LogFormat, User};
     use super::*;
 
     const SAMPLE: &str = include_str!("../../ca.sample.toml");
@@ -78,7 +79,35 @@ mod tests {
         let unseal = UnsealSpec::PassphraseFile("/run/credentials/ca/authority".into());
         assert_eq!(config.keystore, KeyStoreSpec::Software(SoftwareSpec { dir: "/var/lib/countersign/authority-keys".into(), unseal }));
         assert_eq!(config.limits, LimitsConfig::default(), "the sample shows the defaults");
+        assert_eq!(config.validation, acme_server::ValidationSection::default(), "the sample shows the defaults");
         assert_eq!(config.log, LogConfig::default(), "the sample shows the defaults");
+    }
+
+    #[test]
+    fn the_samples_other_users_parse() {
+        let (before, rest) = SAMPLE.split_once("[serve]").unwrap();
+        let (section, after) = rest.split_once("\n[").unwrap();
+        let keys = ["worker = ", "acme = ", "responder = "];
+        let lines: Vec<&str> =
+            section.lines().filter_map(|l| l.strip_prefix("# ")).filter(|l| keys.iter().any(|k| l.starts_with(k))).collect();
+        let text = format!("{before}[serve]\n{}\n[{after}", lines.join("\n"));
+        let serve = Config::parse(&text, Path::new("/etc/countersign")).unwrap().serve;
+        assert_eq!(serve.worker, Some(User::Name("countersign-worker".to_owned())));
+        assert_eq!(serve.acme.map(|front| front.config), Some("/etc/countersign/acme.toml".into()));
+        assert_eq!(serve.responder.map(|front| front.user), Some(User::Name("countersign-ocsp".to_owned())));
+    }
+
+    #[test]
+    fn hardware_keys_are_not_in_the_process_that_faces_the_network() {
+        use crate::serve::one_process_is_enough;
+        let mut config = Config::parse(SAMPLE, Path::new("/")).unwrap();
+        one_process_is_enough(&config).expect("software keys are in a file anyway");
+        let spec = r#"{"kind":"pkcs11","module":"/lib/module.so","token":"online","pin":"terminal"}"#;
+        config.keystore = serde_json::from_str(spec).unwrap();
+        let refused = one_process_is_enough(&config).unwrap_err().to_string();
+        assert!(refused.contains("--worker-user") && refused.contains("serve.hardware_keys_in_one_process = true"), "{refused}");
+        config.serve.hardware_keys_in_one_process = true;
+        one_process_is_enough(&config).expect("the site says so");
     }
 
     #[test]
@@ -142,6 +171,7 @@ mod tests {
         check("connections = 1024", "connections = 0", "limits.connections is 0");
         check("never_issued = \"unknown\"", "never_issued = \"good\"", "never_issued");
         check("format = \"text\"", "format = \"xml\"", "xml");
+        check("hardware_keys_in_one_process = false", "acme = { user = \"x\" }", "config");
         let mut config = Config::parse(SAMPLE, Path::new("/")).unwrap();
         config.log.format = LogFormat::Json;
         config.acme.listen = vec![config.acme.listen[0]; 17];

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use acme_server::AcmeSection;
+use acme_server::{AcmeSection, ValidationSection};
 use ca_core::model::AuthorityName;
 use ca_keystore::{KeyStoreSpec, UnsealSpec};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ mod user;
 
 pub(crate) use ca_service::logging::{LogConfig, LogFormat};
 pub(crate) use load::find;
-pub(crate) use user::User;
+pub(crate) use user::{Identity, User};
 
 /// The whole file. Relative paths start at the folder that the file is in.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -40,9 +40,15 @@ pub(crate) struct Config {
     pub(crate) status: StatusSection,
     /// The socket that the commands talk to.
     pub(crate) control: ControlConfig,
+    /// How `ca serve` divides the work.
+    #[serde(default)]
+    pub(crate) serve: ServeConfig,
     /// Whose key signs what the commands ask for.
     #[serde(default)]
     pub(crate) operator: OperatorConfig,
+    /// How the ACME service validates challenges.
+    #[serde(default)]
+    pub(crate) validation: ValidationSection,
     /// Bounds.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,
@@ -142,6 +148,34 @@ pub(crate) struct ControlConfig {
     pub(crate) socket: PathBuf,
 }
 
+/// `[serve]`
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServeConfig {
+    /// The user that `ca serve`, started as root, runs the worker as; the other parts are then processes too.
+    #[serde(default)]
+    pub(crate) worker: Option<User>,
+    /// The ACME server then.
+    #[serde(default)]
+    pub(crate) acme: Option<FrontConfig>,
+    /// The OCSP responder then.
+    #[serde(default)]
+    pub(crate) responder: Option<FrontConfig>,
+    /// Without other users: authority keys in a hardware module may be used in the process that faces the network.
+    #[serde(default)]
+    pub(crate) hardware_keys_in_one_process: bool,
+}
+
+/// A part that `ca serve` runs as a process of its own.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FrontConfig {
+    /// Its user.
+    pub(crate) user: User,
+    /// Its own configuration, which that user can read.
+    pub(crate) config: PathBuf,
+}
+
 /// `[operator]`
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -205,6 +239,7 @@ impl Config {
         let keys = &mut self.service_keys;
         keys.server.iter_mut().chain(keys.ocsp.values_mut()).chain(&mut keys.public).for_each(at);
         at(&mut self.control.socket);
+        self.serve.acme.iter_mut().chain(&mut self.serve.responder).for_each(|front| at(&mut front.config));
         self.operator.key.iter_mut().for_each(at);
         self.keystore.resolve(base);
         self.service_keys.unseal.resolve(base);

@@ -162,6 +162,7 @@ fn serve_acme(
     let assembly = Assembly {
         section: &config.acme,
         limits: &limits,
+        validation: &config.validation,
         status_url: &config.status.url,
         policy: &worker.policy(),
         authorities,
@@ -176,11 +177,13 @@ fn serve_acme(
         let stopping = wait(stopped.clone());
         listeners.spawn(async move { Ok(acme_server::serve_tls(listener, router, identity, bounds, stopping).await?) });
     }
+    let validating = Arc::clone(&server).validate();
     let following = follow_policy(Arc::clone(worker), server, config.acme.hide_profiles.clone(), authorities.to_vec());
     let stopping = wait(stopped.clone());
     listeners.spawn(async move {
         tokio::select! {
             () = following => {}
+            () = validating => {}
             () = stopping => {}
         }
         Ok(())

@@ -98,6 +98,9 @@ pub(crate) async fn trusted_policy(config: &Config, roster: &Roster, store: &Sql
 
 /// Starts an instance; when this returns, it serves.
 pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> {
+    if role == Role::All {
+        super::one_process_is_enough(config)?;
+    }
     let service_keys = open_service_keys(config)?;
     let keys = open_key_store(config)?;
     let probe = halt::probe()?;

@@ -10,6 +10,7 @@
 //! - [`policy`]: what the officers signed that may be issued;
 //! - [`model`]: entities and their state machines;
 //! - [`evidence`]: JWS, external account binding and operator statements, verified from bytes to meaning;
+//! - [`validation`]: what the validation of a challenge must find;
 //! - [`issuance`]: prepare, record, sign, verify, release: the only caller of [`ports::KeyStore::sign`];
 //! - [`lifecycle`] and [`plan`]: what is due, and the executors that enter the issuance path;
 //! - [`ceremony`]: plan, quorum, statements, transcript;
@@ -28,3 +29,4 @@ pub mod plan;
 pub mod policy;
 pub mod ports;
 pub mod profile;
+pub mod validation;

@@ -102,6 +102,7 @@ impl Story {
             key_changes: vec![],
             new_order: Some(new_order),
             finalize: Some(finalize),
+            validations: Vec::new(),
         };
         Self { account_key, leaf_key, account, order, evidence }
     }

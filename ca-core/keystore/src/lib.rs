@@ -21,6 +21,8 @@ pub mod sealed;
 #[cfg(feature = "shares")]
 pub mod shares;
 
+#[cfg(feature = "authority")]
+mod connector;
 mod credential;
 #[cfg(feature = "authority")]
 mod device;
@@ -41,6 +43,8 @@ pub mod yubihsm;
 #[cfg(feature = "authority")]
 mod yubihsm_spec;
 
+#[cfg(feature = "authority")]
+pub use connector::YubiHsmConnector;
 pub use credential::{CredentialError, CredentialSource, CredentialSpec, Opening, UnsealSpec};
 pub use error::SealError;
 pub use master::MasterKey;

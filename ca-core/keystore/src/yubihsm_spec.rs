@@ -1,20 +1,20 @@
 //! A YubiHSM 2 as a configuration names it. In every build, so that every build can say why it does not open one.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use ca_core::ports::FirmwareVersion;
 use serde::Deserialize;
 
-use crate::CredentialSpec;
+use crate::connector::is_serial;
+use crate::{CredentialSpec, YubiHsmConnector};
 
-/// A YubiHSM 2 behind its connector.
+/// A YubiHSM 2 and how it is reached.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct YubiHsmSpec {
-    /// Where `yubihsm-connector` listens, on loopback: `127.0.0.1:12345`.
-    pub connector: SocketAddr,
+    /// Where `yubihsm-connector` listens, on loopback: `127.0.0.1:12345`; or `usb:` and the serial number.
+    pub connector: YubiHsmConnector,
     /// The device's serial number, in decimal.
     pub serial: String,
     /// The lowest firmware that is good enough.
@@ -47,22 +47,17 @@ fn default_domains() -> Vec<u16> {
 }
 
 impl YubiHsmSpec {
-    pub(crate) fn check(&self) -> Result<(), &'static str> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let ids: Vec<u16> = self.keys.iter().map(|key| key.id).collect();
-        if !self.connector.ip().is_loopback() {
-            Err("`connector` is not on loopback: run yubihsm-connector on this machine")
-        } else if self.serial.is_empty()
-            || self.serial.len() > 10
-            || !self.serial.bytes().all(|b| b.is_ascii_digit())
-            || self.serial.starts_with('0')
-        {
-            Err("`serial` is the device's serial number: 1 to 10 digits, without zeros in front")
+        let wrong = |reason: &str| Err(reason.to_owned());
+        if !is_serial(&self.serial) {
+            wrong("`serial` is the device's serial number: 1 to 10 digits, without zeros in front")
         } else if self.domains.is_empty() || self.domains.iter().any(|d| !(1..=16).contains(d)) {
-            Err("`domains` are one or more of 1 to 16")
+            wrong("`domains` are one or more of 1 to 16")
         } else if ids.is_empty() || ids.len() > 8 || ids.iter().enumerate().any(|(n, id)| ids[..n].contains(id)) {
-            Err("`keys` are 1 to 8 authentication keys with different ids")
+            wrong("`keys` are 1 to 8 authentication keys with different ids")
         } else {
-            Ok(())
+            self.connector.check(&self.serial)
         }
     }
 
@@ -83,7 +78,7 @@ impl YubiHsmSpec {
     #[cfg(feature = "yubihsm")]
     pub(crate) fn options(&self) -> crate::yubihsm::YubiHsmOptions {
         crate::yubihsm::YubiHsmOptions {
-            connector: self.connector,
+            connector: self.connector.clone(),
             serial: self.serial.clone(),
             minimum_firmware: self.minimum_firmware,
             domains: self.domains.clone(),
@@ -135,6 +130,16 @@ mod tests {
     }
 
     #[test]
+    fn over_usb_where_the_build_has_it() {
+        let text = format!(r#"{{"kind":"yubihsm","connector":"usb:12345678","serial":"12345678","keys":{KEYS}}}"#);
+        if cfg!(feature = "yubihsm-usb") {
+            assert_eq!(parse(&text).unwrap().to_string(), "YubiHSM 2 with serial number 12345678 at usb:12345678");
+        } else {
+            assert!(parse(&text).unwrap_err().contains("build with the feature `yubihsm-usb`"));
+        }
+    }
+
+    #[test]
     fn wrong_forms() {
         let check = |from: &str, to: &str, expected: &str| {
             let text = format!(
@@ -144,6 +149,8 @@ mod tests {
             assert!(error.contains(expected), "`{expected}` is not in: {error}");
         };
         check("127.0.0.1", "192.0.2.7", "not on loopback");
+        check("127.0.0.1:12345", "usb:12345679", "they are one device");
+        check("127.0.0.1:12345", "usb", "or `usb:` and the device's serial number");
         check("12345678\"", "0012345678\"", "without zeros in front");
         check("[1]", "[]", "one or more of 1 to 16");
         check("[1]", "[17]", "one or more of 1 to 16");

@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
-    CrlRecord, CrlScope, GrantId, GrantRecord, LedgerEntry, NewAccount, NewOrder, Order, OrderId, OrderPage, RequestId, RequestState,
-    RevocationRequest, Revoked, SerialStatus,
+    ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, LeaseToken, LeasedValidation, LedgerEntry, NewAccount, NewOrder, Order,
+    OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
-use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StatusStore, StoreError, StoreResult};
+use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StatusStore, StoreError, StoreResult, ValidationStore};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -164,6 +164,59 @@ impl AcmeStore for SocketStore {
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {
         let command = Command::AwaitRequest { id: id.clone(), at_most_ms: milliseconds(at_most) };
         self.call_within(command, at_most.saturating_add(PATIENCE)).await
+    }
+}
+
+#[async_trait]
+impl ValidationStore for SocketStore {
+    async fn create_authorization(&self, new: &Authorization, now: Timestamp, audit: &AuditEntry) -> StoreResult<Authorization> {
+        self.call(Command::CreateAuthorization { authorization: new.clone(), now, audit: audit.clone() }).await
+    }
+
+    async fn start_challenge(
+        &self,
+        id: &AuthorizationId,
+        method: ChallengeMethod,
+        now: Timestamp,
+        deadline: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        self.call(Command::StartChallenge { id: id.clone(), method, now, deadline, audit: audit.clone() }).await
+    }
+
+    async fn lease_validations(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> StoreResult<Vec<LeasedValidation>> {
+        self.call(Command::LeaseValidations { worker: worker.clone(), lease: lease.clone(), now, until, limit }).await
+    }
+
+    async fn finish_validation(
+        &self,
+        lease: &LeaseToken,
+        record: &ValidationRecord,
+        end: &ValidationEnd,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        let command = Command::FinishValidation { lease: lease.clone(), record: record.clone(), end: end.clone(), audit: audit.clone() };
+        self.call(command).await
+    }
+
+    /// Records are for operators and auditors, at the owner: no role needs them.
+    async fn validations_of(&self, _: &AuthorizationId, _: u32) -> StoreResult<Vec<ValidationRecord>> {
+        Err(StoreError::Unavailable("validation records are not listed over the store's socket (hint: ask at the worker)".to_owned()))
+    }
+
+    async fn await_validations(&self, at_most: Duration) {
+        let command = Command::AwaitValidations { at_most_ms: milliseconds(at_most) };
+        // As for ledgers: an owner that is away says so at once.
+        if self.call_within::<()>(command, at_most.saturating_add(PATIENCE)).await.is_err() {
+            tokio::time::sleep(at_most).await;
+        }
     }
 }
 

@@ -3,15 +3,15 @@
 use std::fmt;
 
 use ca_core::model::{
-    AccountId, Actor, AuditEntry, AuthorityName, AuthorizationId, CrlRecord, CrlScope, GrantId, NewAccount, NewOrder, OrderId, RequestId,
-    RevocationRequest,
+    AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, CrlRecord, CrlScope, GrantId, LeaseToken,
+    NewAccount, NewOrder, OrderId, RequestId, RevocationRequest, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said on the socket; both sides must have the same.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// What a process is to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -86,6 +86,16 @@ pub enum Command {
     AuthorizationsOf { order: OrderId },
     /// `AcmeStore::deactivate_authorization`
     DeactivateAuthorization { id: AuthorizationId, audit: AuditEntry },
+    /// `ValidationStore::create_authorization`
+    CreateAuthorization { authorization: Authorization, now: Timestamp, audit: AuditEntry },
+    /// `ValidationStore::start_challenge`
+    StartChallenge { id: AuthorizationId, method: ChallengeMethod, now: Timestamp, deadline: Timestamp, audit: AuditEntry },
+    /// `ValidationStore::lease_validations`
+    LeaseValidations { worker: WorkerId, lease: LeaseToken, now: Timestamp, until: Timestamp, limit: u32 },
+    /// `ValidationStore::finish_validation`
+    FinishValidation { lease: LeaseToken, record: ValidationRecord, end: ValidationEnd, audit: AuditEntry },
+    /// `ValidationStore::await_validations`
+    AwaitValidations { at_most_ms: u64 },
     /// `AcmeStore::queue_finalize`
     QueueFinalize { order: OrderId, jws: String, now: Timestamp, audit: AuditEntry },
     /// `AcmeStore::await_request`
@@ -132,6 +142,11 @@ impl Command {
             | Self::Authorization { .. }
             | Self::AuthorizationsOf { .. }
             | Self::DeactivateAuthorization { .. }
+            | Self::CreateAuthorization { .. }
+            | Self::StartChallenge { .. }
+            | Self::LeaseValidations { .. }
+            | Self::FinishValidation { .. }
+            | Self::AwaitValidations { .. }
             | Self::QueueFinalize { .. }
             | Self::AwaitRequest { .. }
             | Self::Revoke { .. }
@@ -168,6 +183,8 @@ impl Command {
             | Self::OrdersOf { .. }
             | Self::Authorization { .. }
             | Self::AuthorizationsOf { .. }
+            | Self::CreateAuthorization { .. }
+            | Self::AwaitValidations { .. }
             | Self::AwaitRequest { .. }
             | Self::OldestWait { .. }
             | Self::Policy
@@ -185,6 +202,9 @@ impl Command {
             | Self::DeactivateAccount { .. }
             | Self::ChangeKey { .. }
             | Self::DeactivateAuthorization { .. }
+            | Self::StartChallenge { .. }
+            | Self::LeaseValidations { .. }
+            | Self::FinishValidation { .. }
             | Self::QueueFinalize { .. }
             | Self::Revoke { .. } => false,
         }
@@ -206,6 +226,11 @@ impl Command {
             Self::Authorization { .. } => "authorization",
             Self::AuthorizationsOf { .. } => "authorizations-of",
             Self::DeactivateAuthorization { .. } => "deactivate-authorization",
+            Self::CreateAuthorization { .. } => "create-authorization",
+            Self::StartChallenge { .. } => "start-challenge",
+            Self::LeaseValidations { .. } => "lease-validations",
+            Self::FinishValidation { .. } => "finish-validation",
+            Self::AwaitValidations { .. } => "await-validations",
             Self::QueueFinalize { .. } => "queue-finalize",
             Self::AwaitRequest { .. } => "await-request",
             Self::Revoke { .. } => "revoke",
@@ -233,7 +258,14 @@ impl Command {
                 forged(audit, "account.")
             }
             Self::CreateOrder { audit, .. } | Self::QueueFinalize { audit, .. } => forged(audit, "order."),
-            Self::DeactivateAuthorization { audit, .. } => forged(audit, "authorization."),
+            Self::DeactivateAuthorization { audit, .. } | Self::CreateAuthorization { audit, .. } | Self::StartChallenge { audit, .. } => {
+                forged(audit, "authorization.")
+            }
+            // The one act of the front end's own: nobody asked for its outcome.
+            Self::FinishValidation { audit, .. } => {
+                let own = audit.actor == Actor::system("validation") && audit.action == "authorization.validate";
+                (!own).then(|| "an audit entry of this kind does not belong to a validation".to_owned())
+            }
             Self::Revoke { request } => {
                 is_foreign(&request.actor).then(|| format!("a revocation by {} is not the front end's", request.actor))
             }

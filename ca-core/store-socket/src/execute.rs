@@ -31,6 +31,18 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
         Command::Authorization { id } => encode(store.authorization(&id).await),
         Command::AuthorizationsOf { order } => encode(store.authorizations_of(&order).await),
         Command::DeactivateAuthorization { id, audit } => encode(store.deactivate_authorization(&id, &audit).await),
+        Command::CreateAuthorization { authorization, now, audit } => encode(store.create_authorization(&authorization, now, &audit).await),
+        Command::StartChallenge { id, method, now, deadline, audit } => {
+            encode(store.start_challenge(&id, method, now, deadline, &audit).await)
+        }
+        Command::LeaseValidations { worker, lease, now, until, limit } => {
+            encode(store.lease_validations(&worker, &lease, now, until, limit).await)
+        }
+        Command::FinishValidation { lease, record, end, audit } => encode(store.finish_validation(&lease, &record, &end, &audit).await),
+        Command::AwaitValidations { at_most_ms } => {
+            store.await_validations(bounded(at_most_ms)).await;
+            encode(Ok(()))
+        }
         Command::QueueFinalize { order, jws, now, audit } => encode(store.queue_finalize(&order, &jws, now, &audit).await),
         Command::AwaitRequest { id, at_most_ms } => encode(store.await_request(&id, bounded(at_most_ms)).await),
         Command::Revoke { request } => encode(store.revoke(&request).await),

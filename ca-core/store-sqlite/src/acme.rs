@@ -11,7 +11,7 @@ use ca_core::model::{
 use ca_core::pki::Timestamp;
 use ca_core::ports::{AcmeStore, StoreResult};
 
-use crate::{SqliteStore, accounts, admin, orders, requests};
+use crate::{SqliteStore, accounts, admin, authorizations, orders, requests};
 
 #[async_trait]
 impl AcmeStore for SqliteStore {
@@ -70,11 +70,14 @@ impl AcmeStore for SqliteStore {
     }
 
     async fn authorization(&self, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
-        orders::find_authorization(&self.readers, id).await
+        authorizations::find(&self.readers, id).await
     }
 
     async fn authorizations_of(&self, order: &OrderId) -> StoreResult<Vec<Authorization>> {
-        orders::authorizations_of(&self.readers, order).await
+        match orders::find(&self.readers, order).await? {
+            Some(order) => authorizations::of(&self.readers, &order).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {

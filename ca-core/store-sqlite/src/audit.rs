@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use ca_core::log;
 use ca_core::model::{AuditEntry, AuditRow};
-use ca_core::ports::{AuditStore, StoreResult};
+use ca_core::ports::{AUDIT_PAGE_BYTES, AuditStore, StoreResult};
 
 use crate::SqliteStore;
 use crate::convert::{digest, limit, signed, unsigned};
@@ -39,6 +39,19 @@ impl Tx {
     }
 }
 
+/// How many rows of these sizes go into one page: as many as its bytes allow, but one.
+fn page(sizes: impl Iterator<Item = StoreResult<u64>>) -> StoreResult<u32> {
+    let (mut rows, mut bytes) = (0, 0u64);
+    for size in sizes {
+        bytes = bytes.saturating_add(size?);
+        if rows > 0 && bytes > AUDIT_PAGE_BYTES {
+            break;
+        }
+        rows += 1;
+    }
+    Ok(rows)
+}
+
 #[async_trait]
 impl AuditStore for SqliteStore {
     async fn append_audit(&self, entry: &AuditEntry) -> StoreResult<u64> {
@@ -48,6 +61,13 @@ impl AuditStore for SqliteStore {
 
     async fn audit_after(&self, number: u64, at_most: u32) -> StoreResult<Vec<AuditRow>> {
         let (number, at_most) = (signed(number)?, limit(at_most));
+        // The sizes first: they are read without the leaves. The table only grows.
+        let sizes =
+            sqlx::query!(r#"SELECT length(leaf) AS "size!: i64" FROM audit WHERE number > $1 ORDER BY number LIMIT $2"#, number, at_most)
+                .fetch_all(&self.readers)
+                .await
+                .map_err(from_sqlx)?;
+        let at_most = i64::from(page(sizes.into_iter().map(|row| unsigned("leaf's size", row.size)))?);
         let rows = sqlx::query!("SELECT number, leaf, hash FROM audit WHERE number > $1 ORDER BY number LIMIT $2", number, at_most)
             .fetch_all(&self.readers)
             .await

@@ -13,6 +13,7 @@ mod admin;
 mod approvals;
 mod audit;
 mod authorities;
+mod authorizations;
 mod certificates;
 mod convert;
 mod crls;
@@ -25,6 +26,7 @@ mod orders;
 mod prune;
 mod requests;
 mod revocation;
+mod validations;
 mod wake;
 mod writer;
 
@@ -140,6 +142,10 @@ async fn begin_life(connection: &mut SqliteConnection, rng: &dyn Rng) -> StoreRe
     .await
     .map_err(from_sqlx)?;
     sqlx::query!("UPDATE jobs SET worker = NULL, lease = NULL, lease_until = NULL, due_meanwhile = NULL WHERE lease IS NOT NULL")
+        .execute(&mut *tx)
+        .await
+        .map_err(from_sqlx)?;
+    sqlx::query!("UPDATE validations SET worker = NULL, lease = NULL, lease_until = NULL WHERE lease IS NOT NULL")
         .execute(&mut *tx)
         .await
         .map_err(from_sqlx)?;

@@ -1,10 +1,11 @@
-//! Orders and authorizations: their rows, and the commands on them.
+//! Orders: their rows, and the commands on them.
 
-use ca_core::model::{AccountId, AuditEntry, Authorization, AuthorizationId, NewOrder, Order, OrderId, OrderPage, OrderStatus, RequestId};
-use ca_core::pki::Timestamp;
+use ca_core::model::{AccountId, AuditEntry, Authorization, NewOrder, Order, OrderId, OrderPage, OrderStatus, RequestId};
+use ca_core::pki::{Identifier, Timestamp};
 use ca_core::ports::{StoreError, StoreResult};
 use sqlx::{SqliteExecutor, SqlitePool};
 
+use crate::authorizations::ids;
 use crate::convert::{from_json, json, limit, read, serial, time, word};
 use crate::error::{conflict, from_sqlx, or_taken};
 use crate::writer::Tx;
@@ -16,7 +17,7 @@ const MAX_PAGE: u32 = 1000;
 pub(crate) async fn find(executor: impl SqliteExecutor<'_>, id: &OrderId) -> StoreResult<Option<Order>> {
     let id = id.as_str();
     let row = sqlx::query!(
-        "SELECT id, account_id, authority, profile, identifiers, status, expires, not_before, not_after, error, serial, replaces, created_at
+        "SELECT id, account_id, authority, profile, identifiers, authorizations, status, expires, not_before, not_after, error, serial, replaces, created_at
          FROM orders WHERE id = $1",
         id
     )
@@ -24,12 +25,15 @@ pub(crate) async fn find(executor: impl SqliteExecutor<'_>, id: &OrderId) -> Sto
     .await
     .map_err(from_sqlx)?;
     row.map(|row| {
+        let id: OrderId = read("order id", row.id)?;
+        let identifiers: Vec<Identifier> = from_json("identifiers", &row.identifiers)?;
         Ok(Order {
-            id: read("order id", row.id)?,
+            authorizations: ids(&id, row.authorizations.as_deref(), identifiers.len())?,
+            id,
             account: read("account id", row.account_id)?,
             authority: read("authority", row.authority)?,
             profile: row.profile,
-            identifiers: from_json("identifiers", &row.identifiers)?,
+            identifiers,
             status: read("order status", row.status)?,
             expires: time(row.expires),
             not_before: row.not_before.map(time),
@@ -66,55 +70,6 @@ pub(crate) async fn page(pool: &SqlitePool, account: &AccountId, cursor: Option<
     Ok(OrderPage { orders, next })
 }
 
-struct AuthorizationRow {
-    id: String,
-    account_id: String,
-    order_id: String,
-    identifier: String,
-    status: String,
-    expires: i64,
-}
-
-impl AuthorizationRow {
-    fn read(self) -> StoreResult<Authorization> {
-        Ok(Authorization {
-            id: read("authorization id", self.id)?,
-            account: read("account id", self.account_id)?,
-            order: read("order id", self.order_id)?,
-            identifier: from_json("identifier", &self.identifier)?,
-            status: read("authorization status", self.status)?,
-            expires: time(self.expires),
-        })
-    }
-}
-
-/// Reads an authorization.
-pub(crate) async fn find_authorization(executor: impl SqliteExecutor<'_>, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
-    let id = id.as_str();
-    sqlx::query_as!(AuthorizationRow, "SELECT id, account_id, order_id, identifier, status, expires FROM authorizations WHERE id = $1", id)
-        .fetch_optional(executor)
-        .await
-        .map_err(from_sqlx)?
-        .map(AuthorizationRow::read)
-        .transpose()
-}
-
-/// Reads an order's authorizations.
-pub(crate) async fn authorizations_of(executor: impl SqliteExecutor<'_>, order: &OrderId) -> StoreResult<Vec<Authorization>> {
-    let order = order.as_str();
-    sqlx::query_as!(
-        AuthorizationRow,
-        "SELECT id, account_id, order_id, identifier, status, expires FROM authorizations WHERE order_id = $1 ORDER BY position",
-        order
-    )
-    .fetch_all(executor)
-    .await
-    .map_err(from_sqlx)?
-    .into_iter()
-    .map(AuthorizationRow::read)
-    .collect()
-}
-
 impl Tx {
     pub(crate) async fn create_order(&mut self, new: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
         let order = &new.order;
@@ -131,13 +86,10 @@ impl Tx {
             return conflict(format!("a new order is pending or ready, not {}", word(&order.status)));
         }
         let (account, authority, at) = (order.account.as_str(), order.authority.as_str(), order.created_at.unix());
-        let valid = sqlx::query!("SELECT id FROM accounts WHERE id = $1 AND status = 'valid'", account)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        if valid.is_none() {
-            return conflict("the account is not valid");
-        }
+        self.require_valid_account(account).await?;
+        let (order, authorizations) = self.settle_order(order, &new.authorizations).await?;
+        let own = authorizations.iter().all(|authorization| authorization.order.is_some());
+        let listed = (!own).then(|| json(&order.authorizations));
         let replaces = order.replaces.as_ref().map(|serial| serial.as_bytes().as_slice());
         if replaces.is_some() {
             // An order that lapsed is invalid, though no one has written it down yet.
@@ -157,8 +109,8 @@ impl Tx {
         let (not_before, not_after) = (order.not_before.map(Timestamp::unix), order.not_after.map(Timestamp::unix));
         sqlx::query!(
             "INSERT INTO orders (id, account_id, authority, profile, identifiers, status, expires, not_before, not_after, replaces,
-                                 created_at, jws)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                                 created_at, jws, authorizations)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
             id,
             account,
             authority,
@@ -170,55 +122,51 @@ impl Tx {
             not_after,
             replaces,
             at,
-            new.jws
+            new.jws,
+            listed
         )
         .execute(&mut self.connection)
         .await
         .map_err(or_taken("another order replaces this certificate already"))?;
-        for (position, authorization) in (0_i64..).zip(&new.authorizations) {
-            if authorization.order != order.id || authorization.account != order.account {
-                return conflict("an authorization belongs to its order and to the order's account");
-            }
-            let (authz, identifier) = (authorization.id.as_str(), json(&authorization.identifier));
-            let (status, expires) = (word(&authorization.status), authorization.expires.unix());
+        for (position, authorization) in (0_i64..).zip(&authorizations) {
+            self.attach_authorization(&order, position, authorization).await?;
+        }
+        self.audit(audit).await?;
+        Ok(order)
+    }
+
+    /// Stores an authorization that belongs to the order, or remembers that the order rests on it.
+    async fn attach_authorization(&mut self, order: &Order, position: i64, authorization: &Authorization) -> StoreResult<()> {
+        let (id, order_id) = (authorization.id.as_str(), order.id.as_str());
+        if authorization.order.is_none() {
             sqlx::query!(
-                "INSERT INTO authorizations (id, order_id, position, account_id, identifier, status, expires)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
-                authz,
+                "INSERT INTO order_authorizations (authorization_id, order_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
                 id,
-                position,
-                account,
-                identifier,
-                status,
-                expires
+                order_id
             )
             .execute(&mut self.connection)
             .await
-            .map_err(or_taken("another authorization has this id"))?;
-        }
-        self.audit(audit).await?;
-        Ok(order.clone())
-    }
-
-    pub(crate) async fn deactivate_authorization(&mut self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
-        let text = id.as_str();
-        let changed =
-            sqlx::query!("UPDATE authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')", text)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
-        let authorization =
-            find_authorization(&mut self.connection, id).await?.ok_or_else(|| StoreError::NotFound(format!("authorization {id}")))?;
-        if changed.rows_affected() == 0 {
-            return conflict(format!("the authorization is {}", word(&authorization.status)));
-        }
-        let order = authorization.order.as_str();
-        sqlx::query!("UPDATE orders SET status = 'invalid' WHERE id = $1 AND status IN ('pending', 'ready')", order)
-            .execute(&mut self.connection)
-            .await
             .map_err(from_sqlx)?;
-        self.audit(audit).await?;
-        Ok(authorization)
+            return Ok(());
+        }
+        let (account, authority, identifier) = (order.account.as_str(), order.authority.as_str(), json(&authorization.identifier));
+        let (status, expires) = (word(&authorization.status), authorization.expires.unix());
+        sqlx::query!(
+            "INSERT INTO authorizations (id, order_id, position, account_id, authority, identifier, status, expires)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            id,
+            order_id,
+            position,
+            account,
+            authority,
+            identifier,
+            status,
+            expires
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(or_taken("another authorization has this id"))?;
+        Ok(())
     }
 
     pub(crate) async fn queue_finalize(

@@ -19,11 +19,15 @@ const KEEP_CRLS: Duration = Duration::from_secs(30 * 86_400);
 /// How long a proposal can be looked at after it expired.
 const KEEP_PROPOSALS: Duration = Duration::from_secs(90 * 86_400);
 
+/// How long what validations saw can be looked up; the audit trail has it for good.
+const KEEP_VALIDATIONS: Duration = Duration::from_secs(400 * 86_400);
+
 impl Tx {
     pub(crate) async fn prune(&mut self, now: Timestamp, at_most: u32) -> StoreResult<u64> {
         let mut left = limit(at_most);
         let (requests_before, crls_before) = (now.minus(KEEP_REQUESTS).unix(), now.minus(KEEP_CRLS).unix());
         let proposals_before = now.minus(KEEP_PROPOSALS).unix();
+        let validations_before = now.minus(KEEP_VALIDATIONS).unix();
         let now = now.unix();
         // An order without any attempt: authorizations and requests go with it.
         let orders = sqlx::query!(
@@ -79,7 +83,28 @@ impl Tx {
         .execute(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
-        let gone = [&orders, &requests, &nonces, &crls, &proposals].map(sqlx::sqlite::SqliteQueryResult::rows_affected);
+        left -= count(proposals.rows_affected());
+        // Orders that rest on one lapse with it.
+        let authorizations = sqlx::query!(
+            "DELETE FROM authorizations WHERE id IN (
+               SELECT id FROM authorizations WHERE order_id IS NULL AND expires <= $1 ORDER BY expires LIMIT $2)",
+            now,
+            left
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        left -= count(authorizations.rows_affected());
+        let validations = sqlx::query!(
+            "DELETE FROM validation_records WHERE seq IN (SELECT seq FROM validation_records WHERE at <= $1 ORDER BY at LIMIT $2)",
+            validations_before,
+            left
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        let gone = [&orders, &requests, &nonces, &crls, &proposals, &authorizations, &validations]
+            .map(sqlx::sqlite::SqliteQueryResult::rows_affected);
         Ok(gone.iter().sum())
     }
 }

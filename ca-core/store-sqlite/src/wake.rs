@@ -17,6 +17,7 @@ pub(crate) struct Touched {
     pub(crate) requests: bool,
     pub(crate) jobs: bool,
     pub(crate) ledger: bool,
+    pub(crate) validations: bool,
     pub(crate) ended: Vec<RequestId>,
 }
 
@@ -30,6 +31,7 @@ impl Touched {
         self.requests |= other.requests;
         self.jobs |= other.jobs;
         self.ledger |= other.ledger;
+        self.validations |= other.validations;
         self.ended.append(&mut other.ended);
         other.clear();
     }
@@ -41,13 +43,20 @@ pub(crate) struct Wakers {
     pub(crate) requests: Notify,
     pub(crate) jobs: Notify,
     pub(crate) ledger: Notify,
+    pub(crate) validations: Notify,
     ended: Mutex<HashMap<RequestId, (usize, Arc<Notify>)>>,
 }
 
 impl Wakers {
     /// Wakes everyone whom a committed change concerns.
     pub(crate) fn tell(&self, touched: &Touched) {
-        for (concerned, notify) in [(touched.requests, &self.requests), (touched.jobs, &self.jobs), (touched.ledger, &self.ledger)] {
+        let told = [
+            (touched.requests, &self.requests),
+            (touched.jobs, &self.jobs),
+            (touched.ledger, &self.ledger),
+            (touched.validations, &self.validations),
+        ];
+        for (concerned, notify) in told {
             if concerned {
                 notify.notify_waiters();
                 // And leave one permit for a follower that is between two waits.

@@ -6,6 +6,9 @@
 //! later `kid`; the order's id is the hash of its newOrder JWS and stands in the finalize JWS's `url`; that JWS, by
 //! the account's current key, carries the CSR. Who edits a row breaks a signature, a MAC or a hash.
 //!
+//! Identifiers outside the grant rest on the front end's word that it validated them, in zones of the policy only
+//! ([`super::proofs`]).
+//!
 //! Deliberately absent: whether the grant was revoked meanwhile, which only the store can tell; rates; times of
 //! certificates.
 
@@ -19,8 +22,9 @@ use super::jwk::Jwk;
 use super::jws::{KeyRef, ParsedJws};
 use super::memo::Memo;
 use super::new_order::{NewOrderRequest, OrderScope};
+use super::proofs::Proofs;
 use super::statement::{self, Operation};
-use super::{eab, json};
+use super::{eab, json, proofs};
 use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, OrderId, Problem, ProblemType};
 use crate::pki::{Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, SubscriberError, leaf_content};
@@ -84,10 +88,12 @@ pub struct AuthorizedIssuance {
     pub authority: AuthorityName,
     /// The profile, on offer at that authority.
     pub profile: String,
-    /// The names, inside the grant and inside the policy.
+    /// The names, inside the policy.
     pub identifiers: Vec<Identifier>,
     /// What the certificate says: from policy, grant and order alone.
     pub content: LeafContent,
+    /// Why each of them may be certified.
+    pub proofs: Proofs,
     /// The key from the CSR.
     pub public_key: PublicKey,
     /// The notBefore asked for.
@@ -162,12 +168,7 @@ impl Verifier {
         let rules = policy.authority(&authority).ok_or_else(|| unauthorized("the policy does not name this authority"))?;
         let offered = rules.profiles.get(&profile);
         let offered = offered.ok_or_else(|| Refusal::new(ProblemType::InvalidProfile, "the policy does not offer this profile"))?;
-        for identifier in &request.identifiers {
-            if !grant.names.iter().any(|p| p.covers(identifier)) {
-                return Err(rejected(identifier, "is outside this account's enrolment grant"));
-            }
-            rules.judge(identifier).map_err(|refusal| rejected(identifier, &refusal.to_string()))?;
-        }
+        let proofs = proofs::prove(&request.identifiers, &account.account, grant, rules, &evidence.validations, now)?;
         let algorithm = check_csr(&csr, &request.identifiers, &account)?;
         if !offered.takes_key(algorithm) {
             return Err(Refusal::new(ProblemType::BadCsr, format!("the profile `{profile}` certifies no keys of the kind {algorithm}")));
@@ -187,6 +188,7 @@ impl Verifier {
             profile,
             identifiers: request.identifiers,
             content,
+            proofs,
             public_key: csr.public_key().clone(),
             not_before: request.not_before,
             not_after: request.not_after,
@@ -223,10 +225,6 @@ impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Verifier")
     }
-}
-
-fn rejected(identifier: &Identifier, why: &str) -> Refusal {
-    Refusal::new(ProblemType::RejectedIdentifier, format!("`{identifier}` {why}"))
 }
 
 /// A hash over everything that [`verify_identity`] reads, each part behind its length. The secret is a function of

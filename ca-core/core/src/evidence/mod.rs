@@ -7,6 +7,7 @@ pub mod jwk;
 pub mod jws;
 pub(crate) mod memo;
 pub mod new_order;
+pub mod proofs;
 pub mod sshsig;
 pub mod statement;
 #[cfg(test)]

@@ -37,6 +37,22 @@ fn malformed(detail: impl Into<String>) -> Problem {
     Problem::new(ProblemType::Malformed, detail)
 }
 
+/// Reads an identifier object (RFC 8555 §7.1.3).
+///
+/// # Errors
+/// When a member is missing, or its type or form is not handled.
+pub fn parse_identifier(entry: &Value) -> Result<Identifier, Problem> {
+    let member =
+        |name: &str| entry.get(name).and_then(Value::as_str).ok_or_else(|| malformed(format!("an identifier has no `{name}` string")));
+    Identifier::parse(member("type")?, member("value")?).map_err(|e| {
+        let kind = match e {
+            IdentifierError::UnsupportedType(_) => ProblemType::UnsupportedIdentifier,
+            IdentifierError::DnsName { .. } | IdentifierError::IpAddress(_) => ProblemType::RejectedIdentifier,
+        };
+        Problem::new(kind, e.to_string())
+    })
+}
+
 impl NewOrderRequest {
     /// Reads the payload.
     ///
@@ -51,16 +67,7 @@ impl NewOrderRequest {
         }
         let mut identifiers = Vec::with_capacity(list.len());
         for entry in list {
-            let member = |name: &str| {
-                entry.get(name).and_then(Value::as_str).ok_or_else(|| malformed(format!("an identifier has no `{name}` string")))
-            };
-            identifiers.push(Identifier::parse(member("type")?, member("value")?).map_err(|e| {
-                let kind = match e {
-                    IdentifierError::UnsupportedType(_) => ProblemType::UnsupportedIdentifier,
-                    IdentifierError::DnsName { .. } | IdentifierError::IpAddress(_) => ProblemType::RejectedIdentifier,
-                };
-                Problem::new(kind, e.to_string())
-            })?);
+            identifiers.push(parse_identifier(entry)?);
         }
         identifiers.sort_unstable();
         identifiers.dedup();

@@ -10,8 +10,9 @@ use super::validity::{Bounds, validity};
 use super::{SEED_LIMIT, Worker};
 use crate::anchor::{AnchorState, AnchorStep};
 use crate::evidence::chain::{AuthorizedIssuance, Refusal};
+use crate::evidence::proofs::Proof;
 use crate::issuance::{Attempt, IssuanceError, prepare_leaf};
-use crate::model::{Actor, AttemptId, AuthorityName, CertificateFilter, Origin, ProblemType, SigningRequest, StatusUrls};
+use crate::model::{Actor, AttemptId, AuthorityName, CertificateFilter, Origin, Outcome, ProblemType, SigningRequest, StatusUrls};
 use crate::pki::{SerialNumber, Timestamp};
 use crate::policy::{AuthorityPolicy, ProfilePolicy};
 use crate::ports::StoreResult;
@@ -32,6 +33,8 @@ impl Worker {
             return Err(Refusal::new(ProblemType::Unauthorized, "this order has its certificate already").into());
         }
         self.take_rate(&proven.authority, rules).await?;
+
+        self.record_proofs(request, &proven).await?;
 
         let now = self.clock.now();
         let (shortest, lifetime, longest) = profile.lifetimes();
@@ -69,6 +72,22 @@ impl Worker {
         let der = self.issue(prepared).await?;
         released().insert(order.clone(), ());
         tracing::info!(%order, serial = %leaf.serial, octets = der.len(), "certificate released");
+        Ok(())
+    }
+
+    /// Puts on record which names rest on the front end's word, and on what it saw, before they are certified.
+    async fn record_proofs(&self, request: &SigningRequest, proven: &AuthorizedIssuance) -> Result<(), Failure> {
+        let challenged = proven.proofs.values().filter_map(|proof| match proof {
+            Proof::Granted => None,
+            Proof::Challenged(record) => Some(record),
+        });
+        let challenged: Vec<_> = challenged.collect();
+        if challenged.is_empty() {
+            return Ok(());
+        }
+        let mut audit = self.audit("order.believe", Some(&proven.authority), proven.order.as_str(), Outcome::Done, request.id.as_str());
+        audit.detail = serde_json::json!({ "validations": challenged });
+        self.store.append_audit(&audit).await?;
         Ok(())
     }
 

@@ -95,7 +95,7 @@ text_id!(
     OrderId, "order id"
 );
 text_id!(
-    /// An authorization within an order.
+    /// An authorization: within an order, or for itself.
     AuthorizationId, "authorization id"
 );
 text_id!(
@@ -152,6 +152,11 @@ impl AuthorizationId {
     /// The id of the authorization for the order's identifier at `index`.
     pub fn of(order: &OrderId, index: usize) -> Self {
         Self(format!("{order}.{index}"))
+    }
+
+    /// A new authorization that belongs to no order.
+    pub fn random(rng: &dyn Rng) -> Self {
+        Self(random_128_bits(rng))
     }
 }
 

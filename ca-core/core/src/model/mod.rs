@@ -4,6 +4,7 @@ mod account;
 mod actor;
 mod audit;
 mod authority;
+mod authorization;
 pub mod bytes;
 mod certificate;
 mod crl;
@@ -16,11 +17,16 @@ mod problem;
 mod proposal;
 mod request;
 mod revocation;
+mod validation;
 
 pub use account::{Account, AccountStatus, NewAccount, OrderPage};
 pub use actor::Actor;
 pub use audit::{AuditEntry, AuditRow, Outcome};
 pub use authority::{Authority, AuthorityKind, StatusUrls};
+pub use authorization::{
+    Authorization, AuthorizationCommand, AuthorizationRejected, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus,
+    ChallengeToken, UnknownMethod,
+};
 pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
@@ -33,8 +39,9 @@ pub use intent::{
     SignedBytes,
 };
 pub use job::{Job, JobKind, JobRecord, LeasedJob};
-pub use order::{Authorization, AuthorizationStatus, NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};
+pub use order::{NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};
 pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};
 pub use request::{Evidence, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
+pub use validation::{LeasedValidation, ValidationEnd, ValidationRecord};

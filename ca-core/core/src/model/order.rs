@@ -1,8 +1,8 @@
-//! Orders and authorizations (RFC 8555 §7.1.3, §7.1.4, §7.1.6).
+//! Orders (RFC 8555 §7.1.3, §7.1.6).
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, AuthorityName, AuthorizationId, OrderId, Problem};
+use super::{AccountId, AuthorityName, Authorization, AuthorizationId, OrderId, Problem};
 use crate::pki::{Identifier, SerialNumber, Timestamp};
 
 /// The state of an order.
@@ -34,6 +34,8 @@ pub struct Order {
     pub profile: String,
     /// For which identifiers, sorted and without duplicates.
     pub identifiers: Vec<Identifier>,
+    /// Their authorizations, in the same order.
+    pub authorizations: Vec<AuthorizationId>,
     /// Its state.
     pub status: OrderStatus,
     /// When it lapses, if it is not valid by then.
@@ -61,6 +63,10 @@ pub enum OrderCommand {
     Release(SerialNumber),
     /// It failed for good after finalization.
     Fail(Problem),
+    /// The last of its authorizations became valid.
+    Authorize,
+    /// One of its authorizations failed.
+    FailAuthorization(Problem),
     /// One of its authorizations is no longer valid.
     LoseAuthorization,
     /// Nothing but time passed.
@@ -76,6 +82,9 @@ pub enum OrderRejected {
     /// The order is not being processed.
     #[error("the order is {0:?}, not processing")]
     NotProcessing(OrderStatus),
+    /// The order does not wait for authorizations.
+    #[error("the order is {0:?}, not pending")]
+    NotPending(OrderStatus),
     /// The order expired before it was finalized.
     #[error("the order expired")]
     Expired,
@@ -105,6 +114,12 @@ impl Order {
             (OrderCommand::Release(_) | OrderCommand::Fail(_), other) => {
                 return Err(OrderRejected::NotProcessing(other));
             }
+            (OrderCommand::Authorize, OrderStatus::Pending) => self.status = OrderStatus::Ready,
+            (OrderCommand::FailAuthorization(problem), OrderStatus::Pending) => {
+                self.status = OrderStatus::Invalid;
+                self.error = Some(problem);
+            }
+            (OrderCommand::Authorize | OrderCommand::FailAuthorization(_), other) => return Err(OrderRejected::NotPending(other)),
             (OrderCommand::LoseAuthorization, OrderStatus::Pending | OrderStatus::Ready) => self.status = OrderStatus::Invalid,
             (OrderCommand::LoseAuthorization | OrderCommand::Tick, _) => {}
         }
@@ -112,47 +127,13 @@ impl Order {
     }
 }
 
-/// The state of an authorization.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthorizationStatus {
-    /// A challenge is open.
-    Pending,
-    /// Proven, or covered by the grant.
-    Valid,
-    /// Failed.
-    Invalid,
-    /// Deactivated by the client (RFC 8555 §7.5.2).
-    Deactivated,
-    /// Too old.
-    Expired,
-    /// Revoked by the server.
-    Revoked,
-}
-
-/// An authorization.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Authorization {
-    /// Its id.
-    pub id: AuthorizationId,
-    /// Whose it is.
-    pub account: AccountId,
-    /// In which order.
-    pub order: OrderId,
-    /// For what; a wildcard is kept as such, the protocol shows its base (RFC 8555 §7.1.4).
-    pub identifier: Identifier,
-    /// Its state.
-    pub status: AuthorizationStatus,
-    /// When it lapses.
-    pub expires: Timestamp,
-}
-
 /// An order to be stored with its authorizations and its evidence.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NewOrder {
     /// The order.
     pub order: Order,
-    /// Its authorizations, in the order of its identifiers.
+    /// Its authorizations, in the order of its identifiers. One with challenges is an offer: the store puts one in its
+    /// place that the account has already.
     pub authorizations: Vec<Authorization>,
     /// The newOrder JWS, verbatim.
     pub jws: String,
@@ -170,6 +151,7 @@ mod tests {
             authority: "demo".parse().unwrap(),
             profile: "client".into(),
             identifiers: vec![Identifier::from_text("a.demo.test").unwrap()],
+            authorizations: vec!["x.0".parse().unwrap()],
             status,
             expires: Timestamp::from_unix(100),
             not_before: None,
@@ -201,7 +183,15 @@ mod tests {
         check(Processing, OrderCommand::Release(serial), 1000, Ok(Valid));
         check(Valid, OrderCommand::Release(serial), 1, Err(OrderRejected::NotProcessing(Valid)));
         check(Processing, OrderCommand::Fail(problem.clone()), 1, Ok(Invalid));
-        check(Ready, OrderCommand::Fail(problem), 1, Err(OrderRejected::NotProcessing(Ready)));
+        check(Ready, OrderCommand::Fail(problem.clone()), 1, Err(OrderRejected::NotProcessing(Ready)));
         check(Ready, OrderCommand::LoseAuthorization, 1, Ok(Invalid));
+        check(Pending, OrderCommand::LoseAuthorization, 1, Ok(Invalid));
+        check(Pending, OrderCommand::Authorize, 1, Ok(Ready));
+        check(Pending, OrderCommand::Authorize, 100, Err(OrderRejected::Expired));
+        check(Pending, OrderCommand::FailAuthorization(problem.clone()), 1, Ok(Invalid));
+        for state in [Ready, Processing, Valid, Invalid] {
+            check(state, OrderCommand::Authorize, 1, Err(OrderRejected::NotPending(state)));
+            check(state, OrderCommand::FailAuthorization(problem.clone()), 1, Err(OrderRejected::NotPending(state)));
+        }
     }
 }

@@ -26,8 +26,14 @@ pub enum ProblemType {
     Caa,
     /// Several errors; see the subproblems.
     Compound,
+    /// The server could not connect to a validation target.
+    Connection,
+    /// A DNS query failed during validation.
+    Dns,
     /// The external account binding is missing or wrong.
     ExternalAccountRequired,
+    /// The answer does not meet the challenge.
+    IncorrectResponse,
     /// The profile is not on offer (draft-ietf-acme-profiles).
     InvalidProfile,
     /// The contact is not acceptable.
@@ -42,6 +48,8 @@ pub enum ProblemType {
     RejectedIdentifier,
     /// An internal error.
     ServerInternal,
+    /// TLS failed during validation.
+    Tls,
     /// Not authorized.
     Unauthorized,
     /// The contact URL's scheme is not supported.
@@ -83,7 +91,10 @@ impl ProblemType {
             Self::BadSignatureAlgorithm => "badSignatureAlgorithm",
             Self::Caa => "caa",
             Self::Compound => "compound",
+            Self::Connection => "connection",
+            Self::Dns => "dns",
             Self::ExternalAccountRequired => "externalAccountRequired",
+            Self::IncorrectResponse => "incorrectResponse",
             Self::InvalidProfile => "invalidProfile",
             Self::InvalidContact => "invalidContact",
             Self::Malformed => "malformed",
@@ -91,6 +102,7 @@ impl ProblemType {
             Self::RateLimited => "rateLimited",
             Self::RejectedIdentifier => "rejectedIdentifier",
             Self::ServerInternal => "serverInternal",
+            Self::Tls => "tls",
             Self::Unauthorized => "unauthorized",
             Self::UnsupportedContact => "unsupportedContact",
             Self::UnsupportedIdentifier => "unsupportedIdentifier",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, AuthorityName, LeaseToken, OrderId, Problem, RequestId, SignedStatement};
+use super::{AccountId, AuthorityName, LeaseToken, OrderId, Problem, RequestId, SignedStatement, ValidationRecord};
 use crate::pki::Timestamp;
 
 /// Everything that proves a request, as it came in. The worker believes nothing else.
@@ -18,6 +18,10 @@ pub struct Evidence {
     pub new_order: Option<String>,
     /// The finalize JWS; none for an account request.
     pub finalize: Option<String>,
+    /// What the front end says of identifiers that it challenged: its word, not proof. It counts only where the policy
+    /// lists the zone and the method.
+    #[serde(default)]
+    pub validations: Vec<ValidationRecord>,
 }
 
 /// What is asked for.

@@ -3,6 +3,7 @@
 //! A [`Policy`] is only ever made from bytes whose quorum was verified (see [`crate::ceremony`]). Site configuration
 //! may narrow what it allows, never widen it.
 
+mod challenge;
 mod diff;
 mod name_rules;
 mod pattern;
@@ -19,10 +20,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use challenge::{ChallengeZone, zone_of};
 pub use diff::{PolicyChange, policy_changes};
 pub use name_rules::{Lookalike, NameRefusal, NameRules};
 pub use pattern::{NamePattern, PatternError};
 pub use profile::{PolicyId, ProfilePolicy};
+pub(crate) use special::special_block;
 pub use subject_parts::SubjectParts;
 pub use subscriber::{MAX_EMAILS, SubscriberError, check_grant, leaf_content};
 pub use system_name::{SystemName, SystemNameError};
@@ -69,6 +72,9 @@ pub struct AuthorityPolicy {
     /// The CA's own certificates, issued unprompted for exactly these names and keys.
     #[serde(rename = "own", default)]
     pub own: Vec<OwnCertificate>,
+    /// Zones in which challenges prove identifiers that no grant covers; none: there are none.
+    #[serde(rename = "challenge", default, skip_serializing_if = "Vec::is_empty")]
+    pub challenge_zones: Vec<ChallengeZone>,
     /// How its key must be unlocked where a worker runs; none: as the site chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlock: Option<Unlock>,
@@ -230,6 +236,7 @@ impl AuthorityPolicy {
             return Err(Fault::new(reason).under("crl_validity"));
         }
         self.check_names().map_err(|why| Fault::new(format!("authority `{name}`, {why}")).under("names"))?;
+        challenge::check(self).map_err(|reason| Fault::new(format!("authority `{name}`: {reason}")).under("challenge"))?;
         for (profile, bounds) in &self.profiles {
             let below = |fault: Fault| fault.named(&format!("authority `{name}`, profile `{profile}`")).under(profile).under("profile");
             bounds.check(self).map_err(below)?;

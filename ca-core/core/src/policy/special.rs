@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::NamePattern;
 
 /// A block and what it is for.
-pub(super) struct SpecialBlock {
-    network: IpAddr,
-    bits: u8,
+pub(crate) struct SpecialBlock {
+    pub(crate) network: IpAddr,
+    pub(crate) bits: u8,
     /// As a message names it: "is {purpose} address".
-    pub(super) purpose: &'static str,
+    pub(crate) purpose: &'static str,
 }
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, bits: u8, purpose: &'static str) -> SpecialBlock {
@@ -75,7 +75,7 @@ impl SpecialBlock {
 }
 
 /// The narrowest block that `address` lies in.
-pub(super) fn special_block(address: IpAddr) -> Option<&'static SpecialBlock> {
+pub(crate) fn special_block(address: IpAddr) -> Option<&'static SpecialBlock> {
     use crate::pki::NameRef;
     BLOCKS.iter().find(|block| block.pattern().covers(NameRef::Ip(address)))
 }

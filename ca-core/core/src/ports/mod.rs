@@ -13,6 +13,7 @@ mod publisher;
 mod rng;
 mod service_key;
 mod store;
+mod validation;
 
 pub use anchor::{Anchor, AnchorError};
 pub use clock::Clock;
@@ -25,3 +26,4 @@ pub use publisher::{Publisher, PublisherError};
 pub use rng::Rng;
 pub use service_key::{ServiceKey, ServiceKeyError};
 pub use store::*;
+pub use validation::*;

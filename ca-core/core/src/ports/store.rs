@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::ValidationStore;
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter,
     CertificateRecord, Completed, Completion, CrlRecord, CrlScope, GrantId, GrantRecord, Intent, Job, JobId, JobRecord, LeaseToken,
@@ -120,7 +121,9 @@ pub trait AcmeStore: Send + Sync {
     /// Reads a grant.
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>>;
 
-    /// Stores an order with its authorizations. Where `order.replaces` is set, a certificate that another order
+    /// Stores an order with its authorizations. In the place of one with challenges comes one that the account has for
+    /// the same identifier, as [`ValidationStore::create_authorization`] has it; with the last one valid the order is
+    /// ready, and it never outlives one. An account with too many pending ones is a conflict. Where `order.replaces` is set, a certificate that another order
     /// replaces already (one that is not invalid) is a conflict. Storing the same order again gives the stored one.
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order>;
     /// Reads an order.
@@ -131,7 +134,7 @@ pub trait AcmeStore: Send + Sync {
     async fn authorization(&self, id: &AuthorizationId) -> StoreResult<Option<Authorization>>;
     /// Reads an order's authorizations, in the order of its identifiers.
     async fn authorizations_of(&self, order: &OrderId) -> StoreResult<Vec<Authorization>>;
-    /// Deactivates an authorization; its order, if pending or ready, becomes invalid.
+    /// Deactivates an authorization; orders that rest on it, if pending or ready, become invalid.
     async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization>;
     /// Moves a ready order to processing and queues its request with the finalize JWS. Any other state is a
     /// conflict: of concurrent calls exactly one succeeds (lesson 27).
@@ -228,12 +231,15 @@ pub trait JobStore: Send + Sync {
     async fn prune(&self, now: Timestamp, limit: u32) -> StoreResult<u64>;
 }
 
+/// The most bytes of leaves in one page of the audit trail, unless one row alone has more: a CRL's has megabytes.
+pub const AUDIT_PAGE_BYTES: u64 = 16 * 1024 * 1024;
+
 /// The audit trail.
 #[async_trait]
 pub trait AuditStore: Send + Sync {
     /// Appends an entry that belongs to no other change, for example a refusal.
     async fn append_audit(&self, entry: &AuditEntry) -> StoreResult<u64>;
-    /// Rows after `number`, oldest first.
+    /// Rows after `number`, oldest first: at most `limit`, and no more than come to [`AUDIT_PAGE_BYTES`], but one.
     async fn audit_after(&self, number: u64, limit: u32) -> StoreResult<Vec<AuditRow>>;
 }
 
@@ -312,6 +318,7 @@ pub trait WorkerStore:
     + AdminStore
     + ApprovalStore
     + AcmeStore
+    + ValidationStore
 {
 }
 impl<T> WorkerStore for T where
@@ -326,12 +333,13 @@ impl<T> WorkerStore for T where
         + AdminStore
         + ApprovalStore
         + AcmeStore
+        + ValidationStore
 {
 }
 
 /// Everything the ACME front end uses.
-pub trait FrontStore: AcmeStore + CertificateStore + RevocationStore + RequestBacklog {}
-impl<T> FrontStore for T where T: AcmeStore + CertificateStore + RevocationStore + RequestBacklog {}
+pub trait FrontStore: AcmeStore + ValidationStore + CertificateStore + RevocationStore + RequestBacklog {}
+impl<T> FrontStore for T where T: AcmeStore + ValidationStore + CertificateStore + RevocationStore + RequestBacklog {}
 
 /// The queue's depth, which the front end may see.
 #[async_trait]

@@ -27,9 +27,9 @@ use crate::policy::NamePattern;
 /// Most patterns: path validators bound the comparisons that they make.
 const MAX_PATTERNS: usize = 100;
 
-/// The only host permitted in a form that the authority does not issue: a top-level domain reserved never to exist
-/// (RFC 2606 §2, RFC 6761 §6.4).
-const NO_HOST: &str = "invalid";
+/// The only host permitted in a form that the authority does not issue, below a top-level domain reserved never to exist
+/// (RFC 2606 §2, RFC 6761 §6.4). Linters take a single label for no domain name.
+const NO_HOST: &str = "none.invalid";
 
 /// The only address permitted in the family without a pattern, where the other has one. No host has either: limited
 /// broadcast (RFC 919 §7), unspecified (RFC 4291 §2.5.2).

@@ -319,7 +319,17 @@ impl KeyDevice for YubiHsmKeyStore {
     }
 
     async fn deviations_from_reset(&self) -> Result<Vec<String>, KeyStoreError> {
-        self.ask(|device| ask(device, Capability::GET_OPTION | Capability::GET_LOG_ENTRIES, |client| deviations(client, |_| false))).await
+        self.ask(|device| {
+            let capabilities = Capability::GET_OPTION | Capability::GET_LOG_ENTRIES;
+            match device.sessions.run(capabilities, Again::Always, |client| deviations(client, |_| false)) {
+                // The factory's key could, and the ceremony key; those that stay cannot.
+                Err(Trouble::Missing(_)) => {
+                    Ok(vec!["no key that was given may read its settings, so that it was set up before".to_owned()])
+                }
+                other => other.map_err(|trouble| device.note(trouble).into()),
+            }
+        })
+        .await
     }
 
     async fn attributes(&self, label: &KeyLabel) -> Result<KeyAttributes, KeyStoreError> {

@@ -72,7 +72,7 @@ pub enum DrainError {
     /// Entries are missing between the journal and the device.
     #[error(
         "the device's log does not continue the journal: {0} (hint: something used the device, reset it, or acknowledged its log unseen; \
-         keep both as evidence and record an exception)"
+         after a ceremony give its bundle, otherwise keep both as evidence and record an exception)"
     )]
     Gap(String),
 }
@@ -189,6 +189,23 @@ impl LogJournal {
             device.acknowledge_log(last.number).await?;
         }
         Ok(Drained { entries: new, unlogged_boots: boots, unlogged_authentications: authentications })
+    }
+
+    /// Takes in entries that were drained elsewhere since, as a ceremony's bundle has them: the device's digests chain them
+    /// to the journal's. Tells how many were new.
+    ///
+    /// # Errors
+    /// When they do not continue the journal: [`DrainError::Gap`]; then it is not changed.
+    pub fn bridge(&mut self, entries: &[DeviceLogEntry], start: LogStart) -> Result<usize, DrainError> {
+        check_chain(entries)?;
+        let Some(newest) = entries.last() else { return Ok(0) };
+        if self.tail.iter().any(|known| known.raw == newest.raw) {
+            return Ok(0);
+        }
+        let new = self.continuation(entries, start)?;
+        let lines: Vec<JournalLine> = new.iter().cloned().map(JournalLine::Entry).collect();
+        self.append(&lines)?;
+        Ok(lines.len())
     }
 
     /// Which of the device's entries come after the journal's last.

@@ -1,6 +1,5 @@
 //! The file that says what a device is to become, and where the values of its keys come from.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use ca_core::ports::FirmwareVersion;
@@ -10,14 +9,14 @@ use zeroize::Zeroizing;
 use super::provision::{NewKey, NewWrapKey, Provisioning};
 use super::roles::Role;
 use super::sessions::{AuthenticationKey, SAFE_FIRMWARE, YubiHsmOptions, key_bytes};
-use crate::{CredentialError, CredentialSpec};
+use crate::{CredentialError, CredentialSpec, YubiHsmConnector};
 
 /// What a device is to become: the form of a TOML file.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DevicePlan {
-    /// Where `yubihsm-connector` listens, on loopback.
-    pub connector: SocketAddr,
+    /// Where `yubihsm-connector` listens, on loopback; or `usb:` and the serial number.
+    pub connector: YubiHsmConnector,
     /// The device's serial number, in decimal.
     pub serial: String,
     /// The lowest firmware that is good enough.
@@ -90,7 +89,7 @@ impl DevicePlan {
     /// Which device.
     pub fn options(&self) -> YubiHsmOptions {
         YubiHsmOptions {
-            connector: self.connector,
+            connector: self.connector.clone(),
             serial: self.serial.clone(),
             minimum_firmware: self.minimum_firmware,
             domains: self.domains.clone(),

@@ -144,9 +144,7 @@ impl Provisioning {
 
     fn check(&self) -> Result<Domain, ProvisionError> {
         let plan = |reason: &str| ProvisionError::Plan(reason.to_owned());
-        if !self.options.connector.ip().is_loopback() {
-            return Err(plan("the connector's address is not on loopback (hint: run yubihsm-connector on this machine)"));
-        }
+        self.options.connector.check(&self.options.serial).map_err(ProvisionError::Plan)?;
         let keys = Role::ALL.map(|role| self.key(role));
         if keys.iter().any(|k| matches!(k.id, 0 | DEFAULT_KEY | 0xffff)) {
             return Err(plan("an authentication key's id is 2 to 65534"));
@@ -186,7 +184,7 @@ impl Provisioning {
 pub fn provision(plan: &Provisioning) -> Result<Provisioned, ProvisionError> {
     let domains = plan.check()?;
     let options = &plan.options;
-    match open_session(options.connector, DEFAULT_KEY, &default_key()) {
+    match open_session(&options.connector, DEFAULT_KEY, &default_key()) {
         Ok(factory) => {
             let info = step("read the device's serial number", factory.device_info())?;
             check_device(&info, options).map_err(at("check the device"))?;
@@ -202,7 +200,7 @@ pub fn provision(plan: &Provisioning) -> Result<Provisioned, ProvisionError> {
     let mut sessions = Vec::new();
     for role in Role::ALL {
         let key = plan.key(role);
-        sessions.push(open_session(options.connector, key.id, &key.value).map_err(at(format!("open a session as {role}")))?);
+        sessions.push(open_session(&options.connector, key.id, &key.value).map_err(at(format!("open a session as {role}")))?);
     }
     let ceremony = &sessions[0];
     check_device(&step("read the device's serial number", ceremony.device_info())?, options).map_err(at("check the device"))?;
@@ -212,7 +210,7 @@ pub fn provision(plan: &Provisioning) -> Result<Provisioned, ProvisionError> {
         Err(e) if e.device_error() == Some(DeviceErrorKind::ObjectNotFound) => {}
         Err(e) => return Err(at("delete the default authentication key")(trouble(&e))),
     }
-    match open_session(options.connector, DEFAULT_KEY, &default_key()) {
+    match open_session(&options.connector, DEFAULT_KEY, &default_key()) {
         Err(Trouble::Credential(_)) => {}
         Err(other) => return Err(at("see that the default authentication key is gone")(other)),
         Ok(_) => return Err(ProvisionError::Differs { what: "default authentication key".to_owned(), found: "still there".to_owned() }),
@@ -349,7 +347,8 @@ fn verify(plan: &Provisioning, client: &Client, domains: Domain) -> Result<(), P
 /// # Errors
 /// When a key that stays may do more, or the device refuses.
 pub fn retire_ceremony_key(options: &YubiHsmOptions, key: &NewKey) -> Result<(), ProvisionError> {
-    let connector = options.connector;
+    let connector = &options.connector;
+    connector.check(&options.serial).map_err(ProvisionError::Plan)?;
     let client = match open_session(connector, key.id, &key.value) {
         Ok(client) => client,
         // It is gone already.

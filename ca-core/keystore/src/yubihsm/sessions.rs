@@ -1,16 +1,17 @@
 //! Sessions with the device: one for each authentication key, opened when needed, opened again when lost.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use ca_core::model::KeyLabel;
 use ca_core::ports::{FirmwareVersion, KeyStoreError};
+#[cfg(feature = "yubihsm-usb")]
+use yubihsm::UsbConfig;
 use yubihsm::client::ErrorKind as ClientErrorKind;
 use yubihsm::device::ErrorKind as DeviceErrorKind;
 use yubihsm::{Capability, Client, Connector, Credentials, Domain, HttpConfig, authentication, object};
 use zeroize::Zeroizing;
 
-use crate::{CredentialError, CredentialSource};
+use crate::{CredentialError, CredentialSource, YubiHsmConnector};
 
 /// CVE-2024-45678: below it, an ECDSA key can be read out by whoever holds the device.
 pub(crate) const SAFE_FIRMWARE: FirmwareVersion = FirmwareVersion(2, 4, 0);
@@ -34,8 +35,8 @@ impl fmt::Debug for AuthenticationKey {
 /// Which device, and what it must be.
 #[derive(Clone, Debug)]
 pub struct YubiHsmOptions {
-    /// The connector, on loopback.
-    pub connector: SocketAddr,
+    /// How it is reached.
+    pub connector: YubiHsmConnector,
     /// The device's serial number, in decimal.
     pub serial: String,
     /// The lowest firmware that is good enough; the default is 2.4.0 (CVE-2024-45678).
@@ -46,8 +47,8 @@ pub struct YubiHsmOptions {
 
 impl YubiHsmOptions {
     /// The device with this serial number, at least firmware 2.4.0, keys in domain 1.
-    pub fn new(connector: SocketAddr, serial: impl Into<String>) -> Self {
-        Self { connector, serial: serial.into(), minimum_firmware: SAFE_FIRMWARE, domains: vec![1] }
+    pub fn new(connector: impl Into<YubiHsmConnector>, serial: impl Into<String>) -> Self {
+        Self { connector: connector.into(), serial: serial.into(), minimum_firmware: SAFE_FIRMWARE, domains: vec![1] }
     }
 
     /// The domains as the device writes them.
@@ -153,11 +154,38 @@ pub(crate) fn key_bytes(given: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     Some(key)
 }
 
+/// The driver's way to the device.
+fn reach(connector: &YubiHsmConnector) -> Result<Connector, Trouble> {
+    match connector {
+        YubiHsmConnector::Http(address) => {
+            let config = HttpConfig { addr: address.ip().to_string(), port: address.port(), ..HttpConfig::default() };
+            Ok(Connector::http(&config))
+        }
+        #[cfg(feature = "yubihsm-usb")]
+        YubiHsmConnector::Usb(serial) => {
+            // The driver wants the ten digits that the device tells, zeros in front.
+            let padded = format!("{serial:0>10}").parse();
+            let serial = padded.map_err(|e| Trouble::Pinned(format!("the serial number {serial}: {e}")))?;
+            Ok(Connector::usb(&UsbConfig { serial: Some(serial), ..UsbConfig::default() }))
+        }
+        #[cfg(not(feature = "yubihsm-usb"))]
+        YubiHsmConnector::Usb(serial) => Err(Trouble::Pinned(connector.check(serial).err().unwrap_or_default())),
+    }
+}
+
+fn how_to_reach(connector: &YubiHsmConnector) -> String {
+    match connector {
+        YubiHsmConnector::Http(address) => format!("is yubihsm-connector running at {address}, and the device plugged in?"),
+        YubiHsmConnector::Usb(serial) => {
+            format!("is the device {serial} plugged in, may this user open it, and does no other program hold it?")
+        }
+    }
+}
+
 /// A session's client; the driver keeps no credential.
-pub(crate) fn open_session(connector: SocketAddr, id: u16, key: &[u8; 32]) -> Result<Client, Trouble> {
-    let config = HttpConfig { addr: connector.ip().to_string(), port: connector.port(), ..HttpConfig::default() };
+pub(crate) fn open_session(connector: &YubiHsmConnector, id: u16, key: &[u8; 32]) -> Result<Client, Trouble> {
     let credentials = Credentials::new(id, authentication::Key::new(*key));
-    Client::open(Connector::http(&config), credentials, false).map_err(|e| match (e.kind(), e.device_error()) {
+    Client::open(reach(connector)?, credentials, false).map_err(|e| match (e.kind(), e.device_error()) {
         (ClientErrorKind::AuthenticationError, _) | (_, Some(DeviceErrorKind::AuthenticationFailed)) => {
             Trouble::Credential(format!("{e} (hint: check which credential belongs to the authentication key {id:#06x})"))
         }
@@ -166,7 +194,7 @@ pub(crate) fn open_session(connector: SocketAddr, id: u16, key: &[u8; 32]) -> Re
                 .to_owned(),
         ),
         (_, Some(_)) | (ClientErrorKind::ResponseError, _) => trouble(&e),
-        _ => Trouble::Away(format!("{e} (hint: is yubihsm-connector running at {connector}, and the device plugged in?)")),
+        _ => Trouble::Away(format!("{e} (hint: {})", how_to_reach(connector))),
     })
 }
 
@@ -230,12 +258,7 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(options: YubiHsmOptions, keys: Vec<AuthenticationKey>) -> Result<Self, Trouble> {
-        if !options.connector.ip().is_loopback() {
-            return Err(Trouble::Pinned(format!(
-                "the connector's address {} is not on loopback (hint: run yubihsm-connector on this machine)",
-                options.connector
-            )));
-        }
+        options.connector.check(&options.serial).map_err(Trouble::Pinned)?;
         let domains = options.domain_bits()?;
         if keys.is_empty() || keys.len() > 8 {
             return Err(Trouble::Credential("a store wants 1 to 8 authentication keys".to_owned()));
@@ -258,7 +281,7 @@ impl Sessions {
                 key.id
             ))
         })?;
-        let client = open_session(self.options.connector, key.id, &bytes)?;
+        let client = open_session(&self.options.connector, key.id, &bytes)?;
         check_device(&client.device_info().map_err(|e| trouble(&e))?, &self.options)?;
         let info = client.get_object_info(key.id, object::Type::AuthenticationKey).map_err(|e| trouble(&e))?;
         if !info.domains.contains(self.domains) {
@@ -371,6 +394,6 @@ pub(crate) fn trouble(error: &yubihsm::client::Error) -> Trouble {
             Trouble::Lost(format!("the session with the device was lost: {error} (hint: it is opened again when next used)"))
         }
         (Some(kind), _) => Trouble::Device(kind),
-        (None, _) => Trouble::Away(format!("{error} (hint: is yubihsm-connector running, and the device plugged in?)")),
+        (None, _) => Trouble::Away(format!("{error} (hint: is yubihsm-connector running, where it is named, and the device plugged in?)")),
     }
 }

@@ -121,6 +121,36 @@ async fn ceremony_35_a_gap_is_found_and_nothing_moves() {
 }
 
 #[tokio::test]
+async fn ceremony_35_a_journal_goes_on_over_what_a_ceremony_drained() {
+    let bench = Bench::provisioned();
+    let (store, auditor) = (bench.store(&[Role::Ceremony, Role::Signer]), bench.store(&[Role::Auditor]));
+    make(&store, "root", KeyAlgorithm::P256).await;
+    drain(&bench, &auditor).await.unwrap();
+    // A ceremony puts this into its transcript.
+    sign(&store, "root").await.unwrap();
+    sign(&store, "root").await.unwrap();
+    let taken = auditor.log().await.unwrap().unwrap().entries;
+    auditor.acknowledge_log(taken.last().unwrap().number).await.unwrap();
+    sign(&store, "root").await.unwrap();
+    let error = drain(&bench, &auditor).await.unwrap_err().to_string();
+    assert!(error.contains("after a ceremony give its bundle"), "{error}");
+    let bridge = |entries: &[ca_core::ports::DeviceLogEntry]| {
+        LogJournal::open(journal(&bench)).unwrap().bridge(entries, LogStart::AtReset).map_err(|e| e.to_string())
+    };
+    assert!(bridge(&taken[1..]).unwrap_err().contains("does not continue the journal"));
+    assert_eq!((bridge(&taken), bridge(&taken), bridge(&[])), (Ok(2), Ok(0), Ok(0)));
+    assert_eq!(commands(&drain(&bench, &auditor).await.unwrap()), ["sign-ecdsa"]);
+    assert!(LogJournal::read(journal(&bench)).unwrap().all(|line| line.is_ok()), "the journal is whole");
+}
+
+#[tokio::test]
+async fn devices_are_told_what_a_store_may_not_look_at() {
+    let bench = Bench::provisioned();
+    let found = bench.store(&[Role::Signer, Role::Auditor]).deviations_from_reset().await.unwrap();
+    assert!(found.len() == 1 && found[0].contains("set up before"), "{found:?}");
+}
+
+#[tokio::test]
 async fn ceremony_35_a_changed_line_in_the_journal_is_found() {
     let bench = Bench::provisioned();
     drain(&bench, &bench.store(&[Role::Auditor])).await.unwrap();

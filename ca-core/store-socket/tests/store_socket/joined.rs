@@ -79,6 +79,49 @@ impl AcmeStore for Joined {
 }
 
 #[async_trait]
+impl ValidationStore for Joined {
+    async fn create_authorization(&self, new: &Authorization, now: Timestamp, audit: &AuditEntry) -> StoreResult<Authorization> {
+        self.acme.create_authorization(new, now, &mine(audit, "authorization")).await
+    }
+    async fn start_challenge(
+        &self,
+        id: &AuthorizationId,
+        method: ChallengeMethod,
+        now: Timestamp,
+        deadline: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        self.acme.start_challenge(id, method, now, deadline, &mine(audit, "authorization")).await
+    }
+    async fn lease_validations(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> StoreResult<Vec<LeasedValidation>> {
+        self.acme.lease_validations(worker, lease, now, until, limit).await
+    }
+    async fn finish_validation(
+        &self,
+        lease: &LeaseToken,
+        record: &ValidationRecord,
+        end: &ValidationEnd,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        let audit = AuditEntry { actor: Actor::system("validation"), action: "authorization.validate".to_owned(), ..audit.clone() };
+        self.acme.finish_validation(lease, record, end, &audit).await
+    }
+    async fn validations_of(&self, id: &AuthorizationId, limit: u32) -> StoreResult<Vec<ValidationRecord>> {
+        self.owner.validations_of(id, limit).await
+    }
+    async fn await_validations(&self, at_most: Duration) {
+        self.acme.await_validations(at_most).await;
+    }
+}
+
+#[async_trait]
 impl RevocationStore for Joined {
     async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
         let account = AccountId::from_evidence("the one who asks");

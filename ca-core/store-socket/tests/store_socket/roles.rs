@@ -49,6 +49,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             authority: authority.clone(),
             profile: "client".to_owned(),
             identifiers: Vec::new(),
+            authorizations: Vec::new(),
             status: ca_core::model::OrderStatus::Ready,
             expires: at(100),
             not_before: None,
@@ -70,6 +71,31 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         at: at(0),
         correlation: "x".to_owned(),
     };
+    let authorization = ca_core::model::Authorization {
+        id: "z".parse().unwrap(),
+        account: new_account.account.id.clone(),
+        authority: authority.clone(),
+        order: None,
+        identifier: ca_core::pki::Identifier::from_text("a.demo.test").unwrap(),
+        status: ca_core::model::AuthorizationStatus::Valid,
+        expires: at(100),
+        challenges: Vec::new(),
+    };
+    let record = ca_core::model::ValidationRecord {
+        account: new_account.account.id.clone(),
+        authorization: authorization.id.clone(),
+        identifier: authorization.identifier.clone(),
+        method: ca_core::model::ChallengeMethod::Http01,
+        attempt: 1,
+        at: at(0),
+        addresses: Vec::new(),
+        answer_sha256: None,
+        caa: None,
+        problem: None,
+        valid_until: at(100),
+    };
+    let mut validated = entry("authorization.validate");
+    validated.actor = Actor::system("validation");
     let text = || "x".to_owned();
     const ACME: &[Role] = &[Role::Acme];
     const RESPONDER: &[Role] = &[Role::Responder];
@@ -97,6 +123,31 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         (Command::Authorization { id: "z".parse().unwrap() }, ACME),
         (Command::AuthorizationsOf { order: order.clone() }, ACME),
         (Command::DeactivateAuthorization { id: "z".parse().unwrap(), audit: entry("authorization.deactivate") }, ACME),
+        (Command::CreateAuthorization { authorization, now: at(0), audit: entry("authorization.create") }, ACME),
+        (
+            Command::StartChallenge {
+                id: "z".parse().unwrap(),
+                method: ca_core::model::ChallengeMethod::Http01,
+                now: at(0),
+                deadline: at(60),
+                audit: entry("authorization.challenge"),
+            },
+            ACME,
+        ),
+        (
+            Command::LeaseValidations { worker: "w".parse().unwrap(), lease: "l".parse().unwrap(), now: at(0), until: at(60), limit: 1 },
+            ACME,
+        ),
+        (
+            Command::FinishValidation {
+                lease: "l".parse().unwrap(),
+                record,
+                end: ca_core::model::ValidationEnd::Decided,
+                audit: validated,
+            },
+            ACME,
+        ),
+        (Command::AwaitValidations { at_most_ms: 0 }, ACME),
         (Command::QueueFinalize { order, jws: text(), now: at(0), audit: entry("order.finalize") }, ACME),
         (Command::AwaitRequest { id: "r".parse().unwrap(), at_most_ms: 0 }, ACME),
         (Command::Revoke { request: revocation }, ACME),
@@ -175,6 +226,7 @@ async fn what_only_the_worker_may_do_cannot_be_said() {
         "lease-jobs",
         "finish-job",
         "fail-job",
+        "validations-of",
         "prune",
         "append-audit",
         "audit-after",

@@ -249,6 +249,7 @@ impl Desk {
             authority: "demo".parse().unwrap(),
             profile: "client".to_owned(),
             identifiers: names.iter().map(|n| Identifier::from_text(n).unwrap()).collect(),
+            authorizations: Vec::new(),
             status: OrderStatus::Ready,
             expires: self.clock.now().plus(Duration::from_secs(86_400)),
             not_before: None,

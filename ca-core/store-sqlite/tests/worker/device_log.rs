@@ -83,6 +83,24 @@ async fn a_log_that_lacks_a_signature_raises_an_alarm() {
 }
 
 #[tokio::test]
+async fn a_log_that_another_program_moved_raises_an_alarm_that_says_what_to_import() {
+    let (desk, mut followed) = begun().await;
+    desk.settle().await;
+    desk.worker.drain_device_log(&*desk.device, &mut followed).await.unwrap();
+    assert!(!desk.audit_has(&[ALARM]).await);
+    // A ceremony, or somebody else, takes an entry.
+    let key = "ca".parse().unwrap();
+    desk.device.sign_behind_the_back(&key, SignatureAlgorithm::EcdsaP256Sha256).await;
+    desk.device.acknowledge_log(u64::MAX).await.unwrap();
+    let client = desk.account().await;
+    desk.finalized(&client, json!({})).await;
+    desk.settle().await;
+    desk.worker.drain_device_log(&*desk.device, &mut followed).await.unwrap();
+    assert!(desk.audit_has(&[ALARM, "has a gap before its entry", "import the bundle"]).await);
+    assert!(reconciled(&desk).await.findings.iter().any(|f| f.contains("has a gap") && f.contains("`ca import`")));
+}
+
+#[tokio::test]
 async fn a_death_between_record_and_acknowledgement_counts_nothing_twice() {
     let (mut desk, _) = begun().await;
     desk.settle().await;

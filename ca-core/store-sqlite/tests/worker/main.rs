@@ -4,6 +4,7 @@
 
 mod acts;
 mod anchor;
+mod challenged;
 mod crash;
 mod desk;
 mod device_log;

@@ -6,11 +6,12 @@ use ca_core::profile::{Attribute, BrcacSubject, LeafContent, LeafShape, OpenBank
 /// The names that a specimen's authority may issue for.
 pub(super) const fn permitted(shape: LeafShape) -> &'static [&'static str] {
     match shape {
-        LeafShape::Client => &["dns:*.bank.test", "ip:10.0.0.0/8", "uri:https://bank.test/*", "email:*@bank.test"],
-        LeafShape::Spiffe => &["dns:*.bank.test", "uri:spiffe://bank.test/ns/*"],
-        LeafShape::Server | LeafShape::Kubernetes | LeafShape::Obwac | LeafShape::Obseal | LeafShape::Brcac | LeafShape::Ocsp => {
-            &["dns:*.bank.test"]
-        }
+        LeafShape::Client => &["dns:*.example.com", "ip:10.0.0.0/8", "uri:https://example.com/*", "email:*@example.com"],
+        LeafShape::Spiffe => &["dns:*.example.com", "uri:spiffe://example.com/ns/*"],
+        // Java and GnuTLS hold the common name of a certificate without dNSName to the dNSName constraints.
+        LeafShape::Kubernetes => &["dns:*.example.com", "dns:payments"],
+        LeafShape::Obwac | LeafShape::Obseal => &["dns:*.example.com", "dns:0015800001hqqrzaax"],
+        LeafShape::Server | LeafShape::Brcac | LeafShape::Ocsp => &["dns:*.example.com"],
     }
 }
 
@@ -35,15 +36,15 @@ fn open_banking() -> (OpenBankingSubject, Psd2) {
 
 /// A content of this shape: the least that it may say, or with everything that it may.
 pub fn content(shape: LeafShape, full: bool) -> LeafContent {
-    let name = "payments.bank.test";
+    let name = "payments.example.com";
     let common_name = full.then(|| name.to_owned());
     match shape {
         LeafShape::Client => {
             let mut names = vec![AltName::Dns(dns(name))];
             if full {
                 names.push(AltName::Ip([10, 0, 0, 1].into()));
-                names.push(AltName::Uri(UriName::parse("https://bank.test/payments").unwrap()));
-                names.push(AltName::Email(EmailName::parse("payments@bank.test").unwrap()));
+                names.push(AltName::Uri(UriName::parse("https://example.com/payments").unwrap()));
+                names.push(AltName::Email(EmailName::parse("payments@example.com").unwrap()));
             }
             LeafContent::Client { common_name, names }
         }
@@ -51,7 +52,7 @@ pub fn content(shape: LeafShape, full: bool) -> LeafContent {
         LeafShape::Spiffe => {
             let list = if full { vec![(Attribute::Country, "GB"), (Attribute::Organization, "Example Bank plc")] } else { vec![] };
             let list = list.into_iter().map(|(attribute, text)| (attribute, text.to_owned())).collect();
-            LeafContent::Spiffe { id: SpiffeId::parse("spiffe://bank.test/ns/payments").unwrap(), subject: Subject::new(list).unwrap() }
+            LeafContent::Spiffe { id: SpiffeId::parse("spiffe://example.com/ns/payments").unwrap(), subject: Subject::new(list).unwrap() }
         }
         LeafShape::Kubernetes => {
             let groups = if full { vec!["deployers".to_owned(), "auditors".to_owned()] } else { vec![] };
@@ -77,7 +78,7 @@ pub fn content(shape: LeafShape, full: bool) -> LeafContent {
                 software_statement: "d7384bd0-842f-43c5-be02-9d2b2d5efc2c".to_owned(),
                 common_name: dns(name),
             },
-            names: if full { vec![dns(name), dns("accounts.bank.test")] } else { vec![dns(name)] },
+            names: if full { vec![dns(name), dns("accounts.example.com")] } else { vec![dns(name)] },
         },
         LeafShape::Ocsp => LeafContent::Ocsp { common_name: "OCSP responder of example".to_owned() },
     }

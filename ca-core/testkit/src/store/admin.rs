@@ -82,3 +82,25 @@ pub async fn the_audit_trail_is_a_chain(factory: &dyn StoreFactory) {
     assert_eq!(store.audit_after(number - 1, 1000).await.unwrap().len(), 1);
     assert_eq!(store.audit_after(0, 2).await.unwrap(), rows[..2]);
 }
+
+/// A page of large rows ends where its bytes do, and one row that is larger alone is a page.
+pub async fn a_page_of_the_audit_trail_is_bounded_in_bytes(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let before = store.audit_after(0, 1000).await.unwrap().len() as u64;
+    for part in [6, 6, 6, 20, 1] {
+        let mut entry = audit("crl.large");
+        entry.detail = serde_json::Value::String("x".repeat(part * 1024 * 1024));
+        store.append_audit(&entry).await.unwrap();
+    }
+    let mut pages = Vec::new();
+    let mut after = before;
+    while let Some(last) = {
+        let rows = store.audit_after(after, 1000).await.unwrap();
+        pages.push(rows.len());
+        rows.last().map(|row| row.number)
+    } {
+        after = last;
+    }
+    assert_eq!(pages, [2, 1, 1, 1, 0]);
+}

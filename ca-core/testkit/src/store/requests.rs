@@ -29,6 +29,7 @@ pub async fn requests_carry_their_evidence(factory: &dyn StoreFactory) {
         key_changes: vec!["keyChange 1".to_owned(), "keyChange 2".to_owned()],
         new_order: Some(new.jws),
         finalize: Some(finalize.to_owned()),
+        validations: Vec::new(),
     };
     assert_eq!(leased.evidence, expected);
     assert_eq!((leased.attempts, leased.received_at), (0, at(5)));

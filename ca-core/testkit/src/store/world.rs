@@ -166,18 +166,21 @@ impl World {
         let authorization = |(index, identifier): (usize, &Identifier)| Authorization {
             id: AuthorizationId::of(&id, index),
             account: account.clone(),
-            order: id.clone(),
+            authority: Self::authority(),
+            order: Some(id.clone()),
             identifier: identifier.clone(),
             status: AuthorizationStatus::Valid,
             expires: at(1000),
+            challenges: Vec::new(),
         };
-        let authorizations = identifiers.iter().enumerate().map(authorization).collect();
+        let authorizations: Vec<Authorization> = identifiers.iter().enumerate().map(authorization).collect();
         let order = Order {
             id: id.clone(),
             account: account.clone(),
             authority: Self::authority(),
             profile: "client".to_owned(),
             identifiers,
+            authorizations: authorizations.iter().map(|a| a.id.clone()).collect(),
             status: OrderStatus::Ready,
             expires: at(1000),
             not_before: None,

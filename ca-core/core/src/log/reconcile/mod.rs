@@ -37,6 +37,8 @@ const GAP_HINT: &str = "import the bundle of the ceremony that was held on it: `
 struct Share {
     acts: BTreeMap<KeyLabel, u64>,
     explained: BTreeMap<KeyLabel, u64>,
+    /// Those since a worker follows the device.
+    counted: BTreeMap<KeyLabel, u64>,
 }
 
 /// Takes the audit trail row by row, from the first.
@@ -118,11 +120,10 @@ impl Reconciler {
         findings.extend(others);
         findings.sort_by_key(|(row, _)| *row);
         findings.truncate(MAX_FINDINGS);
-        let followed = |serial: &String| devices.get(serial).is_some_and(|d| d.followed);
         let ceremonies = shares
             .into_iter()
-            .filter(|((device, _), share)| followed(device) && !share.explained.is_empty())
-            .map(|((device, transcript), share)| CeremonyShare { transcript, device, signatures: share.explained })
+            .filter(|(_, share)| !share.counted.is_empty())
+            .map(|((device, transcript), share)| CeremonyShare { transcript, device, signatures: share.counted })
             .collect();
         let devices = devices.into_iter().filter(|(_, d)| d.followed).map(|(serial, device)| (serial, device.entries)).collect();
         let findings = findings.into_iter().map(|(_, text)| text).collect();
@@ -266,6 +267,7 @@ impl Reconciler {
                 Some(key) => {
                     *share.explained.entry(key.clone()).or_default() += 1;
                     if followed {
+                        *share.counted.entry(key.clone()).or_default() += 1;
                         self.keys.entry(key.clone()).or_default().ceremonies += 1;
                     }
                 }

@@ -111,7 +111,7 @@ pub struct CeremonyShare {
     pub transcript: Sha256Digest,
     /// The device's serial number.
     pub device: String,
-    /// The signatures that its acts explain, by key.
+    /// The signatures that its acts explain, by key, since a worker follows the device.
     pub signatures: BTreeMap<KeyLabel, u64>,
 }
 

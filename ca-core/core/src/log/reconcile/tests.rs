@@ -359,7 +359,7 @@ fn a_ceremony_before_the_first_worker_is_where_the_log_goes_on() {
         trail
     };
     check(&begin(false), &[]);
-    assert!(begin(false).result().ceremonies.iter().all(|c| c.signatures.values().sum::<u64>() == 3));
+    assert!(begin(false).result().ceremonies.is_empty(), "the account begins with the worker");
     check(&begin(true), &["has a gap"]);
 }
 

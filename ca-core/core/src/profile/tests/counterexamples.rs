@@ -319,15 +319,16 @@ fn other_authorities() {
     constraints(&|permitted| permitted[1] = subtree(0x87, &[127, 0, 0, 0, 0xfe, 0, 0, 0]));
     constraints(&|permitted| permitted[1] = subtree(0x87, &[127, 0, 0, 1, 0xff, 0, 0, 0]));
     constraints(&|permitted| permitted.clear());
-    // ::/128 closes IPv6; `invalid` closes email and URI.
+    // ::/128 closes IPv6; `none.invalid` closes email and URI.
     assert_eq!(within(&within(&Pieces::of(&tbs).value(oid::NAME_CONSTRAINTS))[0]).len(), 5);
     for i in 0..5 {
         constraints(&|permitted| drop(permitted.remove(i)));
     }
     constraints(&|permitted| permitted[2] = subtree(0x87, &[0; 32]));
     constraints(&|permitted| permitted[3] = subtree(0x81, b""));
-    constraints(&|permitted| permitted[4] = subtree(0x86, b".invalid"));
-    constraints(&|permitted| permitted.push(subtree(0x82, b"invalid")));
+    constraints(&|permitted| permitted[4] = subtree(0x86, b".none.invalid"));
+    constraints(&|permitted| permitted[4] = subtree(0x86, b"invalid"));
+    constraints(&|permitted| permitted.push(subtree(0x82, b"none.invalid")));
     constraints(&|permitted| permitted.push(encode::sequence(&[&encode::tlv(0xa4, &[0x30, 0])])));
     for excluded in [vec![], vec![subtree(0x82, b"a.demo.test")], vec![subtree(0x87, &[0; 32])]] {
         check(&["name-constraints"], &|p| {

@@ -1,0 +1,197 @@
+//! The validators' loop: lease, try, report. A restart, here or of the store's owner, goes on where leases end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ca_core::evidence::proofs::CAA_LONGEST;
+use ca_core::model::{Actor, LeaseToken, LeasedValidation, Outcome, Problem, ProblemType, ValidationEnd, ValidationRecord, WorkerId};
+use ca_core::pki::Timestamp;
+use ca_core::policy::zone_of;
+use ca_core::ports::{StoreError, StoreResult};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::{Trace, ValidationConfig};
+use crate::front::AcmeServer;
+
+/// How long the loop waits at most without being woken: attempts that follow fall due in between.
+const POLL: Duration = Duration::from_secs(1);
+/// The pause after the store did not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What a lease has beyond the time of its attempt: for the store's commands.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+impl AcmeServer {
+    /// Validates what clients ask for, for as long as it is polled. Attempts that are under way when it is dropped end;
+    /// their jobs come back when their leases do.
+    pub async fn validate(self: Arc<Self>) {
+        let worker = WorkerId::random(&*self.rng);
+        let slots = Arc::new(Semaphore::new(self.config.validation.concurrency as usize));
+        let mut attempts = JoinSet::new();
+        loop {
+            while attempts.try_join_next().is_some() {}
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            match self.lease(&worker, 1 + slots.available_permits()).await {
+                Ok(leased) if leased.is_empty() => {
+                    drop(slot);
+                    self.store.await_validations(POLL).await;
+                }
+                Ok(leased) => {
+                    drop(slot);
+                    for job in leased {
+                        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+                        let server = Arc::clone(&self);
+                        attempts.spawn(async move {
+                            server.attempt(&job).await;
+                            drop(slot);
+                        });
+                    }
+                }
+                Err(error) => {
+                    drop(slot);
+                    tracing::warn!(%error, "validations could not be leased");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn lease(&self, worker: &WorkerId, at_most: usize) -> StoreResult<Vec<LeasedValidation>> {
+        if !self.directories().any_zone() {
+            return Ok(Vec::new());
+        }
+        let now = self.clock.now();
+        // Validation and CAA have a time limit each.
+        let until = now.plus(self.config.validation.attempt.saturating_mul(2).saturating_add(LEASE_MARGIN));
+        let limit = u32::try_from(at_most).unwrap_or(u32::MAX);
+        self.store.lease_validations(worker, &LeaseToken::random(&*self.rng), now, until, limit).await
+    }
+
+    async fn attempt(&self, job: &LeasedValidation) {
+        let directories = self.directories();
+        let zone = zone_of(directories.zones(&job.authority), &job.identifier);
+        let account_url = self.account_url(&job.account);
+        let (trace, result) = self.validators.attempt(job, zone, &account_url).await;
+        let now = self.clock.now();
+        let record = record(&self.config.validation, job, now, trace, result.err());
+        let end = ending(&self.config.validation, job, &record);
+        match self.report(job, &record, &end).await {
+            Ok(()) => {}
+            Err(StoreError::Fenced) => tracing::info!(authorization = %job.authorization, "the validation's lease passed to another"),
+            Err(error) => tracing::error!(authorization = %job.authorization, %error, "the validation comes back when its lease ends"),
+        }
+    }
+
+    async fn report(&self, job: &LeasedValidation, record: &ValidationRecord, end: &ValidationEnd) -> StoreResult<()> {
+        let id = job.authorization.as_str();
+        let mut audit = self.audit(Actor::system("validation"), "authorization.validate", id, id);
+        audit.authority = Some(job.authority.clone());
+        audit.detail = json!(record);
+        if let Some(problem) = &record.problem {
+            audit.outcome = Outcome::Failed { reason: problem.detail.clone() };
+        }
+        let (identifier, method, attempt) = (&job.identifier, job.method, record.attempt);
+        match &record.problem {
+            None => tracing::info!(authorization = id, %identifier, %method, attempt, "validated"),
+            Some(problem) => {
+                tracing::info!(authorization = id, %identifier, %method, attempt, reason = problem.detail, "validation failed");
+            }
+        }
+        self.store.finish_validation(&job.lease, record, end, &audit).await.map(|_| ())
+    }
+}
+
+fn record(config: &ValidationConfig, job: &LeasedValidation, now: Timestamp, trace: Trace, problem: Option<Problem>) -> ValidationRecord {
+    let valid = if trace.caa.is_some() { config.valid.min(CAA_LONGEST) } else { config.valid };
+    ValidationRecord {
+        account: job.account.clone(),
+        authorization: job.authorization.clone(),
+        identifier: job.identifier.clone(),
+        method: job.method,
+        attempt: job.attempts.saturating_add(1),
+        at: now,
+        addresses: trace.addresses,
+        answer_sha256: trace.answer,
+        caa: trace.caa,
+        problem,
+        valid_until: now.plus(valid),
+    }
+}
+
+/// Whether another attempt follows a failure, and when.
+fn ending(config: &ValidationConfig, job: &LeasedValidation, record: &ValidationRecord) -> ValidationEnd {
+    let passing = record.problem.as_ref().is_some_and(|problem| may_pass(problem.kind));
+    let pause = config.pause.saturating_mul(3u32.saturating_pow(job.attempts)).min(LONGEST_PAUSE);
+    let at = record.at.plus(pause);
+    if passing && record.attempt < config.attempts && at < job.deadline { ValidationEnd::Again { at } } else { ValidationEnd::Decided }
+}
+
+/// What the client or its network may still set right; a refusal of this CA stays one.
+const fn may_pass(kind: ProblemType) -> bool {
+    matches!(kind, ProblemType::Connection | ProblemType::Dns | ProblemType::Tls | ProblemType::IncorrectResponse)
+}
+
+#[cfg(test)]
+mod tests {
+    use ca_core::model::{AccountId, ChallengeMethod, ChallengeToken};
+    use ca_core::pki::Identifier;
+
+    use super::*;
+
+    #[test]
+    fn attempts_follow_one_another_with_growing_pauses_until_the_deadline() {
+        let config = ValidationConfig::default();
+        let check = |attempts: u32, deadline: i64, kind: Option<ProblemType>, expected: Option<i64>| {
+            let job = LeasedValidation {
+                authorization: "a".parse().unwrap(),
+                method: ChallengeMethod::Http01,
+                account: AccountId::from_evidence("x"),
+                thumbprint: "t".into(),
+                authority: "demo".parse().unwrap(),
+                identifier: Identifier::from_text("a.test").unwrap(),
+                token: ChallengeToken::try_from("A".repeat(43)).unwrap(),
+                lease: "l".parse().unwrap(),
+                attempts,
+                deadline: Timestamp::from_unix(deadline),
+            };
+            let problem = kind.map(|kind| Problem::new(kind, "x"));
+            let record = record(&config, &job, Timestamp::from_unix(100), Trace::default(), problem);
+            let expected = expected.map_or(ValidationEnd::Decided, |at| ValidationEnd::Again { at: Timestamp::from_unix(at) });
+            assert_eq!(ending(&config, &job, &record), expected, "{attempts} {deadline} {kind:?}");
+        };
+        check(0, 160, Some(ProblemType::Connection), Some(101));
+        check(1, 160, Some(ProblemType::Dns), Some(103));
+        check(2, 160, Some(ProblemType::Dns), None);
+        check(1, 103, Some(ProblemType::Dns), None);
+        check(0, 160, None, None);
+        for kind in [ProblemType::Unauthorized, ProblemType::Caa, ProblemType::RejectedIdentifier] {
+            check(0, 160, Some(kind), None);
+        }
+    }
+
+    #[test]
+    fn where_caa_was_checked_a_proof_counts_for_eight_hours() {
+        let config = ValidationConfig::default();
+        let job = |caa: Option<&str>| {
+            let trace = Trace { caa: caa.map(str::to_owned), ..Trace::default() };
+            let job = LeasedValidation {
+                authorization: "a".parse().unwrap(),
+                method: ChallengeMethod::Dns01,
+                account: AccountId::from_evidence("x"),
+                thumbprint: "t".into(),
+                authority: "demo".parse().unwrap(),
+                identifier: Identifier::from_text("a.test").unwrap(),
+                token: ChallengeToken::try_from("A".repeat(43)).unwrap(),
+                lease: "l".parse().unwrap(),
+                attempts: 0,
+                deadline: Timestamp::from_unix(160),
+            };
+            record(&config, &job, Timestamp::from_unix(0), trace, None).valid_until.unix()
+        };
+        assert_eq!(job(None), 86_400);
+        assert_eq!(job(Some("none")), 8 * 3600);
+    }
+}

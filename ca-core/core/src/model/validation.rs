@@ -1,0 +1,84 @@
+//! Validation of challenges: jobs of the front end, and the evidence that they leave.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, AuthorityName, AuthorizationId, ChallengeMethod, ChallengeToken, LeaseToken, Problem};
+use crate::pki::{Identifier, Sha256Digest, Timestamp};
+
+/// A validation to be done, under a lease.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LeasedValidation {
+    /// Of which authorization.
+    pub authorization: AuthorizationId,
+    /// By which method.
+    pub method: ChallengeMethod,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The RFC 7638 thumbprint of the account's key, which the proof must contain (lesson 8).
+    pub thumbprint: String,
+    /// At which authority it will count.
+    pub authority: AuthorityName,
+    /// For what.
+    pub identifier: Identifier,
+    /// What the proof must contain.
+    pub token: ChallengeToken,
+    /// The lease under which it may be worked on.
+    pub lease: LeaseToken,
+    /// How many attempts were made before.
+    pub attempts: u32,
+    /// Until when it may be tried again.
+    pub deadline: Timestamp,
+}
+
+/// What one attempt saw: evidence, kept for those that succeed and for those that fail.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationRecord {
+    /// Whose authorization.
+    pub account: AccountId,
+    /// Which authorization.
+    pub authorization: AuthorizationId,
+    /// For what.
+    pub identifier: Identifier,
+    /// By which method.
+    pub method: ChallengeMethod,
+    /// The first attempt is 1.
+    pub attempt: u32,
+    /// When.
+    pub at: Timestamp,
+    /// The addresses that were connected to, in order, redirects included; none for dns-01.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// SHA-256 of the answer that decided: the HTTP body, the certificate, or the matching TXT value.
+    #[serde(default)]
+    pub answer_sha256: Option<Sha256Digest>,
+    /// The CAA issuer names that were found to allow this CA, or that none forbids it; none: the policy asks for no
+    /// check.
+    #[serde(default)]
+    pub caa: Option<String>,
+    /// Why it failed; none: control was shown.
+    #[serde(default)]
+    pub problem: Option<Problem>,
+    /// Until when a success counts.
+    pub valid_until: Timestamp,
+}
+
+impl ValidationRecord {
+    /// The most addresses that a record holds: each redirect may have tried a few.
+    pub const MAX_ADDRESSES: usize = 64;
+}
+
+/// How an attempt ends a lease.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "then", rename_all = "kebab-case")]
+pub enum ValidationEnd {
+    /// Control was shown, or the last attempt failed: the record says which.
+    Decided,
+    /// Another attempt follows.
+    Again {
+        /// When.
+        at: Timestamp,
+    },
+}

@@ -1,0 +1,291 @@
+//! Authorizations: those that belong to an order, and those with challenges, which stand for themselves.
+
+use ca_core::model::{
+    AuditEntry, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeStatus, Order, OrderId, OrderStatus,
+};
+use ca_core::pki::Timestamp;
+use ca_core::ports::{MAX_PENDING_AUTHORIZATIONS, REUSE_MARGIN, StoreError, StoreResult, TOO_MANY_PENDING};
+use sqlx::SqliteExecutor;
+
+use crate::convert::{from_json, json, read, read_opt, time, word};
+use crate::error::{conflict, damaged, from_sqlx, or_taken};
+use crate::writer::Tx;
+
+/// How many authorizations for one identifier are looked at for one that can be used again.
+const CANDIDATES: i64 = 20;
+
+/// An authorization with one of its challenges.
+struct Row {
+    id: String,
+    account_id: String,
+    authority: String,
+    order_id: Option<String>,
+    identifier: String,
+    status: String,
+    expires: i64,
+    method: Option<String>,
+    token: Option<String>,
+    challenge_status: Option<String>,
+    validated: Option<i64>,
+    error: Option<String>,
+}
+
+impl Row {
+    fn challenge(&self) -> StoreResult<Option<Challenge>> {
+        let (Some(method), Some(token), Some(status)) = (self.method.clone(), self.token.clone(), self.challenge_status.clone()) else {
+            return Ok(None);
+        };
+        Ok(Some(Challenge {
+            method: read("challenge method", method)?,
+            token: read("challenge token", token)?,
+            status: read("challenge status", status)?,
+            validated: self.validated.map(time),
+            error: self.error.as_deref().map(|text| from_json("problem", text)).transpose()?,
+        }))
+    }
+}
+
+/// Puts authorizations together from rows in which those of one follow one another.
+fn assemble(rows: Vec<Row>) -> StoreResult<Vec<Authorization>> {
+    let mut found: Vec<Authorization> = Vec::new();
+    for row in rows {
+        let challenge = row.challenge()?;
+        if found.last().is_none_or(|last| last.id.as_str() != row.id) {
+            found.push(Authorization {
+                id: read("authorization id", row.id)?,
+                account: read("account id", row.account_id)?,
+                authority: read("authority", row.authority)?,
+                order: read_opt("order id", row.order_id)?,
+                identifier: from_json("identifier", &row.identifier)?,
+                status: read("authorization status", row.status)?,
+                expires: time(row.expires),
+                challenges: Vec::new(),
+            });
+        }
+        if let (Some(challenge), Some(last)) = (challenge, found.last_mut()) {
+            last.challenges.push(challenge);
+        }
+    }
+    found.iter_mut().for_each(|authorization| authorization.challenges.sort_by_key(|c| c.method));
+    Ok(found)
+}
+
+/// Reads an authorization.
+pub(crate) async fn find(executor: impl SqliteExecutor<'_>, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
+    let id = id.as_str();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT a.id, a.account_id, a.authority, a.order_id, a.identifier, a.status, a.expires, c.method AS "method?",
+                  c.token AS "token?", c.status AS "challenge_status?", c.validated, c.error
+           FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id WHERE a.id = $1"#,
+        id
+    )
+    .fetch_all(executor)
+    .await
+    .map_err(from_sqlx)?;
+    Ok(assemble(rows)?.pop())
+}
+
+/// Reads an order's authorizations, in its order; one that is gone is left out.
+pub(crate) async fn of(executor: impl SqliteExecutor<'_>, order: &Order) -> StoreResult<Vec<Authorization>> {
+    let id = order.id.as_str();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT a.id, a.account_id, a.authority, a.order_id, a.identifier, a.status, a.expires, c.method AS "method?",
+                  c.token AS "token?", c.status AS "challenge_status?", c.validated, c.error
+           FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id
+           WHERE a.order_id = $1 OR a.id IN (SELECT m.authorization_id FROM order_authorizations m WHERE m.order_id = $1)
+           ORDER BY a.id"#,
+        id
+    )
+    .fetch_all(executor)
+    .await
+    .map_err(from_sqlx)?;
+    let mut found = assemble(rows)?;
+    found.sort_by_key(|authorization| order.authorizations.iter().position(|id| *id == authorization.id));
+    Ok(found)
+}
+
+/// Whether what the account has serves in the place of what is offered.
+fn serves(existing: &Authorization, offered: &Authorization) -> bool {
+    match existing.status {
+        AuthorizationStatus::Valid => match existing.proven_by() {
+            Some(method) => offered.challenge(method).is_some(),
+            None => offered.challenges.is_empty(),
+        },
+        AuthorizationStatus::Pending => {
+            existing.challenges.iter().map(|c| c.method).eq(offered.challenges.iter().map(|c| c.method))
+                && existing.challenges.iter().all(|c| matches!(c.status, ChallengeStatus::Pending | ChallengeStatus::Processing))
+        }
+        AuthorizationStatus::Invalid | AuthorizationStatus::Deactivated | AuthorizationStatus::Expired | AuthorizationStatus::Revoked => {
+            false
+        }
+    }
+}
+
+impl Tx {
+    /// Stores an authorization that stands for itself, or gives one that serves in its place.
+    pub(crate) async fn settle_authorization(&mut self, new: &Authorization, now: Timestamp) -> StoreResult<Authorization> {
+        if new.order.is_some() {
+            return conflict("an authorization of an order is stored with it");
+        }
+        let (account, authority, identifier) = (new.account.as_str(), new.authority.as_str(), json(&new.identifier));
+        let holds_until = now.plus(REUSE_MARGIN).unix();
+        let candidates = sqlx::query!(
+            "SELECT id, status FROM authorizations
+             WHERE order_id IS NULL AND account_id = $1 AND authority = $2 AND identifier = $3 AND expires >= $4
+               AND status IN ('pending', 'valid')
+             ORDER BY expires DESC LIMIT $5",
+            account,
+            authority,
+            identifier,
+            holds_until,
+            CANDIDATES
+        )
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        // A proof before a promise.
+        let (valid, pending): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|row| row.status == "valid");
+        for row in valid.into_iter().chain(pending) {
+            let existing = find(&mut self.connection, &read("authorization id", row.id)?).await?;
+            if let Some(existing) = existing.filter(|existing| serves(existing, new)) {
+                return Ok(existing);
+            }
+        }
+        self.insert_authorization(new, now).await?;
+        Ok(new.clone())
+    }
+
+    async fn insert_authorization(&mut self, new: &Authorization, now: Timestamp) -> StoreResult<()> {
+        let (id, account, authority, identifier) = (new.id.as_str(), new.account.as_str(), new.authority.as_str(), json(&new.identifier));
+        let (status, expires, now) = (word(&new.status), new.expires.unix(), now.unix());
+        match (new.status, new.challenges.is_empty()) {
+            (AuthorizationStatus::Valid, true) => {}
+            (AuthorizationStatus::Pending, false) => {
+                let pending = sqlx::query!(
+                    r#"SELECT count(*) AS "count!: i64" FROM authorizations
+                       WHERE order_id IS NULL AND status = 'pending' AND account_id = $1 AND expires > $2"#,
+                    account,
+                    now
+                )
+                .fetch_one(&mut self.connection)
+                .await
+                .map_err(from_sqlx)?;
+                if pending.count >= i64::from(MAX_PENDING_AUTHORIZATIONS) {
+                    return conflict(TOO_MANY_PENDING);
+                }
+            }
+            _ => return conflict("a new authorization is pending with challenges, or valid without"),
+        }
+        sqlx::query!(
+            "INSERT INTO authorizations (id, account_id, authority, identifier, status, expires) VALUES ($1, $2, $3, $4, $5, $6)",
+            id,
+            account,
+            authority,
+            identifier,
+            status,
+            expires
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(or_taken("another authorization has this id"))?;
+        for challenge in &new.challenges {
+            let (method, token, status) = (challenge.method.name(), challenge.token.as_str(), word(&challenge.status));
+            sqlx::query!(
+                "INSERT INTO challenges (authorization_id, method, token, status) VALUES ($1, $2, $3, $4)",
+                id,
+                method,
+                token,
+                status
+            )
+            .execute(&mut self.connection)
+            .await
+            .map_err(or_taken("an authorization has one challenge of each method"))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn create_authorization(
+        &mut self,
+        new: &Authorization,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        self.require_valid_account(new.account.as_str()).await?;
+        let settled = self.settle_authorization(new, now).await?;
+        if settled.id == new.id {
+            self.audit(audit).await?;
+        }
+        Ok(settled)
+    }
+
+    pub(crate) async fn require_valid_account(&mut self, account: &str) -> StoreResult<()> {
+        let valid = sqlx::query!("SELECT id FROM accounts WHERE id = $1 AND status = 'valid'", account)
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+        if valid.is_none() { conflict("the account is not valid") } else { Ok(()) }
+    }
+
+    /// Puts in the places of an order's authorizations those that it will rest on, and makes its state and its end
+    /// follow from them. Nothing changes for an order that its grant covers.
+    pub(crate) async fn settle_order(&mut self, order: &Order, offered: &[Authorization]) -> StoreResult<(Order, Vec<Authorization>)> {
+        let mut order = order.clone();
+        let mut settled = Vec::with_capacity(offered.len());
+        for authorization in offered {
+            if authorization.account != order.account || authorization.order.as_ref().is_some_and(|id| *id != order.id) {
+                return conflict("an authorization belongs to its order and to the order's account");
+            }
+            settled.push(match authorization.order {
+                Some(_) => authorization.clone(),
+                None => self.settle_authorization(authorization, order.created_at).await?,
+            });
+        }
+        if settled.iter().any(|a| a.order.is_none()) {
+            let all_valid = settled.iter().all(|a| a.status == AuthorizationStatus::Valid);
+            order.status = if all_valid { OrderStatus::Ready } else { OrderStatus::Pending };
+            order.expires = settled.iter().map(|a| a.expires).fold(order.expires, Timestamp::min);
+        }
+        order.authorizations = settled.iter().map(|a| a.id.clone()).collect();
+        Ok((order, settled))
+    }
+
+    pub(crate) async fn deactivate_authorization(&mut self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
+        let text = id.as_str();
+        let changed =
+            sqlx::query!("UPDATE authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')", text)
+                .execute(&mut self.connection)
+                .await
+                .map_err(from_sqlx)?;
+        let authorization = self.authorization(id).await?;
+        if changed.rows_affected() == 0 {
+            return conflict(format!("the authorization is {}", word(&authorization.status)));
+        }
+        sqlx::query!("DELETE FROM validations WHERE authorization_id = $1", text).execute(&mut self.connection).await.map_err(from_sqlx)?;
+        let order = authorization.order.as_ref().map(OrderId::as_str);
+        sqlx::query!(
+            "UPDATE orders SET status = 'invalid'
+             WHERE id IN (SELECT $2 UNION ALL SELECT m.order_id FROM order_authorizations m WHERE m.authorization_id = $1)
+               AND status IN ('pending', 'ready')",
+            text,
+            order
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        self.audit(audit).await?;
+        Ok(authorization)
+    }
+
+    pub(crate) async fn authorization(&mut self, id: &AuthorizationId) -> StoreResult<Authorization> {
+        find(&mut self.connection, id).await?.ok_or_else(|| StoreError::NotFound(format!("authorization {id}")))
+    }
+}
+
+/// The ids in an order's column; none there: those that belong to it.
+pub(crate) fn ids(order: &OrderId, column: Option<&str>, identifiers: usize) -> StoreResult<Vec<AuthorizationId>> {
+    let Some(text) = column else { return Ok((0..identifiers).map(|index| AuthorizationId::of(order, index)).collect()) };
+    let ids: Vec<AuthorizationId> = from_json("authorizations", text)?;
+    if ids.len() == identifiers { Ok(ids) } else { Err(damaged("authorizations", "not as many as identifiers")) }
+}

@@ -1,0 +1,310 @@
+//! Validation jobs: asked for by clients, leased by validators, decided with the evidence of each attempt.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ca_core::model::{
+    AuditEntry, Authorization, AuthorizationCommand, AuthorizationId, AuthorizationStatus, ChallengeMethod, ChallengeStatus, LeaseToken,
+    LeasedValidation, ValidationEnd, ValidationRecord, WorkerId,
+};
+use ca_core::pki::Timestamp;
+use ca_core::ports::{StoreError, StoreResult, ValidationStore};
+
+use crate::SqliteStore;
+use crate::convert::{from_json, json, limit, read, time, unsigned, word};
+use crate::error::{conflict, from_sqlx};
+use crate::requests::wait;
+use crate::writer::Tx;
+
+/// The most validations in one lease.
+const MAX_LEASE: u32 = 256;
+
+impl Tx {
+    async fn start_challenge(
+        &mut self,
+        id: &AuthorizationId,
+        method: ChallengeMethod,
+        now: Timestamp,
+        deadline: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        let before = self.authorization(id).await?;
+        let started = before.clone().apply(AuthorizationCommand::Start(method), now);
+        let started = started.map_err(|rejected| StoreError::Conflict(rejected.to_string()))?;
+        let (text, name, at, deadline) = (id.as_str(), method.name(), now.unix(), deadline.unix());
+        let changed = sqlx::query!(
+            "UPDATE challenges SET status = 'processing'
+             WHERE authorization_id = $1 AND method = $2 AND status IN ('pending', 'processing')
+               AND EXISTS (SELECT 1 FROM authorizations a WHERE a.id = $1 AND a.status = 'pending' AND a.expires > $3)",
+            text,
+            name,
+            at
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        if changed.rows_affected() == 0 {
+            return conflict(format!("the {method} challenge cannot be started"));
+        }
+        sqlx::query!(
+            "INSERT INTO validations (authorization_id, method, due, deadline) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            text,
+            name,
+            at,
+            deadline
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        if before != started {
+            self.audit(audit).await?;
+        }
+        self.touched.validations = true;
+        Ok(started)
+    }
+
+    async fn lease_validations(
+        &mut self,
+        worker: &WorkerId,
+        lease: &LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+        at_most: u32,
+    ) -> StoreResult<Vec<LeasedValidation>> {
+        let (now, until, at_most) = (now.unix(), until.unix(), i64::from(at_most.min(MAX_LEASE)));
+        let rows = sqlx::query!(
+            "SELECT v.authorization_id, v.method, v.deadline, v.attempts, a.account_id, a.authority, a.identifier, c.token, o.thumbprint
+             FROM validations v
+               JOIN authorizations a ON a.id = v.authorization_id
+               JOIN challenges c ON c.authorization_id = v.authorization_id AND c.method = v.method
+               JOIN accounts o ON o.id = a.account_id
+             WHERE v.due <= $1 AND (v.lease_until IS NULL OR v.lease_until <= $1)
+               AND a.status = 'pending' AND a.expires > $1 AND c.status = 'processing' AND o.status = 'valid'
+             ORDER BY v.due LIMIT $2",
+            now,
+            at_most
+        )
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        let mut leased = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (worker, token) = (worker.as_str(), lease.as_str());
+            sqlx::query!(
+                "UPDATE validations SET worker = $3, lease = $4, lease_until = $5, attempts = attempts + 1
+                 WHERE authorization_id = $1 AND method = $2",
+                row.authorization_id,
+                row.method,
+                worker,
+                token,
+                until
+            )
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+            leased.push(LeasedValidation {
+                authorization: read("authorization id", row.authorization_id)?,
+                method: read("challenge method", row.method)?,
+                account: read("account id", row.account_id)?,
+                thumbprint: row.thumbprint,
+                authority: read("authority", row.authority)?,
+                identifier: from_json("identifier", &row.identifier)?,
+                token: read("challenge token", row.token)?,
+                lease: lease.clone(),
+                attempts: unsigned("attempts", row.attempts)?,
+                deadline: time(row.deadline),
+            });
+        }
+        Ok(leased)
+    }
+
+    async fn finish_validation(
+        &mut self,
+        lease: &LeaseToken,
+        record: &ValidationRecord,
+        end: &ValidationEnd,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        let (id, method, token) = (record.authorization.as_str(), record.method.name(), lease.as_str());
+        let command = match (end, &record.problem) {
+            (ValidationEnd::Decided, None) => AuthorizationCommand::Prove(record.method, record.valid_until),
+            (ValidationEnd::Decided, Some(problem)) => AuthorizationCommand::Fail(record.method, problem.clone()),
+            (ValidationEnd::Again { .. }, Some(problem)) => AuthorizationCommand::Stumble(record.method, problem.clone()),
+            (ValidationEnd::Again { .. }, None) => return conflict("what was proven is not tried again"),
+        };
+        let held = match end {
+            ValidationEnd::Decided => {
+                sqlx::query!("DELETE FROM validations WHERE authorization_id = $1 AND method = $2 AND lease = $3", id, method, token)
+                    .execute(&mut self.connection)
+                    .await
+            }
+            ValidationEnd::Again { at } => {
+                let due = at.unix();
+                sqlx::query!(
+                    "UPDATE validations SET due = $4, worker = NULL, lease = NULL, lease_until = NULL
+                     WHERE authorization_id = $1 AND method = $2 AND lease = $3",
+                    id,
+                    method,
+                    token,
+                    due
+                )
+                .execute(&mut self.connection)
+                .await
+            }
+        };
+        if held.map_err(from_sqlx)?.rows_affected() == 0 {
+            return Err(StoreError::Fenced);
+        }
+        self.keep_record(record).await?;
+        self.audit(audit).await?;
+        let before = self.authorization(&record.authorization).await?;
+        if before.account != record.account || before.identifier != record.identifier {
+            return conflict("the record is of another account or identifier than its authorization");
+        }
+        // Deactivated or expired meanwhile, or decided by another method: what was seen is on record, and that is all.
+        let Ok(after) = before.clone().apply(command, record.at) else {
+            sqlx::query!("DELETE FROM validations WHERE authorization_id = $1 AND method = $2", id, method)
+                .execute(&mut self.connection)
+                .await
+                .map_err(from_sqlx)?;
+            return Ok(before);
+        };
+        self.put_decision(&after, record).await?;
+        Ok(after)
+    }
+
+    async fn keep_record(&mut self, record: &ValidationRecord) -> StoreResult<()> {
+        let (id, at, body, proven) = (record.authorization.as_str(), record.at.unix(), json(record), record.problem.is_none());
+        sqlx::query!("INSERT INTO validation_records (authorization_id, proven, at, body) VALUES ($1, $2, $3, $4)", id, proven, at, body)
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+        Ok(())
+    }
+
+    /// Writes what came of an attempt: the challenge, the authorization, and the orders that wait for it.
+    async fn put_decision(&mut self, after: &Authorization, record: &ValidationRecord) -> StoreResult<()> {
+        let (id, method) = (after.id.as_str(), record.method.name());
+        let Some(challenge) = after.challenge(record.method) else { return conflict("the authorization has no such challenge") };
+        let (status, validated) = (word(&challenge.status), challenge.validated.map(Timestamp::unix));
+        let error = challenge.error.as_ref().map(json);
+        let changed = sqlx::query!(
+            "UPDATE challenges SET status = $3, validated = $4, error = $5
+             WHERE authorization_id = $1 AND method = $2 AND status = 'processing'",
+            id,
+            method,
+            status,
+            validated,
+            error
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        if changed.rows_affected() == 0 {
+            return conflict("the challenge is not being validated");
+        }
+        if challenge.status == ChallengeStatus::Processing {
+            self.touched.validations = true;
+            return Ok(());
+        }
+        let (status, expires) = (word(&after.status), after.expires.unix());
+        let changed =
+            sqlx::query!("UPDATE authorizations SET status = $2, expires = $3 WHERE id = $1 AND status = 'pending'", id, status, expires)
+                .execute(&mut self.connection)
+                .await
+                .map_err(from_sqlx)?;
+        if changed.rows_affected() == 0 {
+            return conflict("the authorization is not pending");
+        }
+        // Other methods of a decided authorization are not tried any more.
+        sqlx::query!("DELETE FROM validations WHERE authorization_id = $1", id).execute(&mut self.connection).await.map_err(from_sqlx)?;
+        if after.status == AuthorizationStatus::Valid { self.orders_may_be_ready(id).await } else { self.fail_orders(id, error).await }
+    }
+
+    /// RFC 8555 §7.1.6: with the last authorization an order is ready.
+    async fn orders_may_be_ready(&mut self, authorization: &str) -> StoreResult<()> {
+        sqlx::query!(
+            "UPDATE orders SET status = 'ready'
+             WHERE id IN (SELECT m.order_id FROM order_authorizations m WHERE m.authorization_id = $1) AND status = 'pending'
+               AND NOT EXISTS (
+                 SELECT 1 FROM order_authorizations n LEFT JOIN authorizations a ON a.id = n.authorization_id
+                 WHERE n.order_id = orders.id AND a.status IS NOT 'valid')",
+            authorization
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        Ok(())
+    }
+
+    async fn fail_orders(&mut self, authorization: &str, error: Option<String>) -> StoreResult<()> {
+        sqlx::query!(
+            "UPDATE orders SET status = 'invalid', error = $2
+             WHERE id IN (SELECT m.order_id FROM order_authorizations m WHERE m.authorization_id = $1) AND status = 'pending'",
+            authorization,
+            error
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ValidationStore for SqliteStore {
+    async fn create_authorization(&self, new: &Authorization, now: Timestamp, audit: &AuditEntry) -> StoreResult<Authorization> {
+        let (new, audit) = (new.clone(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.create_authorization(&new, now, &audit).await })).await
+    }
+
+    async fn start_challenge(
+        &self,
+        id: &AuthorizationId,
+        method: ChallengeMethod,
+        now: Timestamp,
+        deadline: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        let (id, audit) = (id.clone(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.start_challenge(&id, method, now, deadline, &audit).await })).await
+    }
+
+    async fn lease_validations(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> StoreResult<Vec<LeasedValidation>> {
+        let (worker, lease) = (worker.clone(), lease.clone());
+        self.write(move |tx| Box::pin(async move { tx.lease_validations(&worker, &lease, now, until, limit).await })).await
+    }
+
+    async fn finish_validation(
+        &self,
+        lease: &LeaseToken,
+        record: &ValidationRecord,
+        end: &ValidationEnd,
+        audit: &AuditEntry,
+    ) -> StoreResult<Authorization> {
+        let (lease, record, end, audit) = (lease.clone(), record.clone(), end.clone(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.finish_validation(&lease, &record, &end, &audit).await })).await
+    }
+
+    async fn validations_of(&self, id: &AuthorizationId, at_most: u32) -> StoreResult<Vec<ValidationRecord>> {
+        let (id, at_most) = (id.as_str(), limit(at_most));
+        sqlx::query!("SELECT body FROM validation_records WHERE authorization_id = $1 ORDER BY seq LIMIT $2", id, at_most)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(from_sqlx)?
+            .into_iter()
+            .map(|row| from_json("validation record", &row.body))
+            .collect()
+    }
+
+    async fn await_validations(&self, at_most: Duration) {
+        wait(&self.wakers.validations, at_most).await;
+    }
+}

@@ -1,0 +1,142 @@
+// What is done with bytes that anyone may send. The fuzz targets call it, and so does a test of ca-core, on the seeds and on
+// mutations of them: a body panics where a promise is broken.
+
+use ca_core::ceremony::{Statement, Transcript};
+use ca_core::evidence::jws::{KeyRef, ParsedJws};
+use ca_core::evidence::new_order::NewOrderRequest;
+use ca_core::evidence::statement::OperatorStatement;
+use ca_core::evidence::{json, sshsig};
+use ca_core::pki::crl::Crl;
+use ca_core::pki::ocsp::{BasicResponse, OcspRequest, build_request};
+use ca_core::pki::{AltName, Certificate, Csr, EmailName, Identifier, UriName, pem_decode_all, pem_encode};
+use ca_core::policy::{NamePattern, Policy};
+use ca_core::profile::{Issuer, check_key};
+
+/// Every body by the name of its target and of its folder of seeds.
+pub const ALL: [(&str, fn(&[u8])); 11] = [
+    ("certificate", certificate),
+    ("csr", csr),
+    ("crl", crl),
+    ("ocsp_request", ocsp_request),
+    ("ocsp_response", ocsp_response),
+    ("jws", jws),
+    ("sshsig", ssh_signature),
+    ("statement", statement),
+    ("policy", policy),
+    ("name", name),
+    ("pem", pem),
+];
+
+/// A certificate reads back as itself; whatever it says, it can be judged.
+pub fn certificate(bytes: &[u8]) {
+    let Ok(certificate) = Certificate::from_der(bytes) else { return };
+    assert_eq!(certificate.der(), bytes);
+    let _ = check_key(certificate.public_key());
+    let _ = certificate.is_signed_by(&certificate);
+    if let Ok(issuer) = Issuer::new(certificate.clone()) {
+        assert!(issuer.certificate().is_ca() && !issuer.certificate().subject_text().is_empty());
+    }
+}
+
+/// A request that is read proved possession of a key that is handled.
+pub fn csr(bytes: &[u8]) {
+    let Ok(csr) = Csr::from_der(bytes) else { return };
+    assert!(csr.identifiers().is_sorted());
+    let _ = check_key(csr.public_key());
+}
+
+/// A CRL that is read has as many entries as it says.
+pub fn crl(bytes: &[u8]) {
+    let Ok(crl) = Crl::from_der(bytes) else { return };
+    assert_eq!(crl.der(), bytes);
+    assert_eq!(crl.entries().len(), crl.entry_count());
+}
+
+/// A request that is read asks about something, and what is built from it asks the same.
+pub fn ocsp_request(bytes: &[u8]) {
+    let Ok(request) = OcspRequest::from_der(bytes) else { return };
+    assert!(!request.cert_ids.is_empty());
+    let built = build_request(&request.cert_ids, request.nonce.as_deref()).expect("what was read can be written");
+    assert_eq!(OcspRequest::from_der(&built).expect("what was written can be read"), request);
+}
+
+/// An answer's certificates are bytes like any others.
+pub fn ocsp_response(bytes: &[u8]) {
+    let Ok(response) = BasicResponse::from_der(bytes) else { return };
+    for der in &response.certificates {
+        if let Ok(responder) = Certificate::from_der(der) {
+            let _ = response.is_signed_by(responder.public_key());
+        }
+    }
+}
+
+/// A JWS as an ACME client posts it: the signature by its own key, the payload as an order.
+pub fn jws(bytes: &[u8]) {
+    let _ = json::parse(bytes);
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(jws) = ParsedJws::parse(text) else { return };
+    if let KeyRef::Jwk(key) = &jws.protected.key {
+        let _ = jws.verify(key);
+    }
+    if let Ok(order) = NewOrderRequest::parse(&jws) {
+        assert!(!order.identifiers.is_empty());
+    }
+}
+
+/// An armored signature over some message by a key that is none of ours.
+pub fn ssh_signature(bytes: &[u8]) {
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAl2oJnXZyAXzp9AXJTUp8B9WEq1wsS47PCKb/QlNLqn";
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = sshsig::fingerprint(text);
+    let _ = sshsig::claimed_signer(text);
+    assert!(sshsig::verify(KEY, "ceremony@countersign", b"none of its messages", text).is_err());
+}
+
+/// What officers and operators sign has one form; so does a transcript's line.
+pub fn statement(bytes: &[u8]) {
+    if let Ok(statement) = Statement::parse(bytes) {
+        assert_eq!(statement.to_bytes(), bytes);
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = Transcript::parse(text);
+    if let Ok(statement) = serde_json::from_str::<OperatorStatement>(text) {
+        let again = serde_json::from_str::<OperatorStatement>(&statement.to_json()).expect("what was written can be read");
+        assert_eq!(again, statement);
+    }
+}
+
+/// A policy that is read can be compared with itself.
+pub fn policy(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(policy) = Policy::parse(text) else { return };
+    assert_eq!(policy, policy.clone());
+}
+
+/// A pattern reads back from its text and lies within itself; names of every form have one form.
+pub fn name(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let pattern = text.parse::<NamePattern>();
+    if let Ok(pattern) = &pattern {
+        assert_eq!(pattern.to_string().parse::<NamePattern>().as_ref(), Ok(pattern));
+        assert!(pattern.is_within(pattern), "{pattern}");
+    }
+    if let Ok(identifier) = Identifier::from_text(text) {
+        assert_eq!(Identifier::from_text(&identifier.value()).as_ref(), Ok(&identifier));
+        let _ = pattern.is_ok_and(|pattern| pattern.covers(&identifier));
+    }
+    if let Ok(uri) = UriName::parse(text) {
+        assert_eq!(uri.as_str(), text);
+        assert_eq!(AltName::Uri(uri.clone()), AltName::Uri(uri));
+    }
+    if let Ok(email) = EmailName::parse(text) {
+        assert_eq!(EmailName::parse(email.as_str()).as_ref(), Ok(&email));
+    }
+}
+
+/// Blocks that were read read back from what is written of them.
+pub fn pem(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(blocks) = pem_decode_all(text, "CERTIFICATE") else { return };
+    let written: String = blocks.iter().map(|der| pem_encode("CERTIFICATE", der)).collect();
+    assert_eq!(pem_decode_all(&written, "CERTIFICATE"), Ok(blocks));
+}
