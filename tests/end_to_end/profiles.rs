@@ -108,8 +108,9 @@ fn a17_lego_enrols_a_workload_and_renews_it() {
     lego(&["renew", "--days", "90", "--no-random-sleep"]);
     assert_ne!(serial_of(&certificate), first, "a new certificate");
     assert_eq!(openssl_x509(&certificate, &["-ext", "subjectAltName"]), names);
+    let serial = serial_of(&certificate);
     lego(&["revoke"]);
-    assert!(!site.ca_json(&["cert", "show", &serial_of(&certificate)])["revoked"].is_null());
+    assert!(!site.ca_json(&["cert", "show", &serial])["revoked"].is_null());
 }
 
 #[test]
@@ -127,13 +128,14 @@ fn a17_the_agent_enrols_an_open_banking_seal() {
     let base = ["grant", "create", "--service", "payments", "--name", name, "--profile", "x"];
     let identity =
         ["--subject", "O=Bank plc", "--subject", "organizationIdentifier=PSDGB-FCA-123456", "--subject", "CN=0015800001HQQrZAAX"];
-    for (more, reason) in [
+    let refusals: [(&[&str], &str); 5] = [
         (&identity[..4], "needs CN"),
         (&["--subject", "O=Bank plc", "--subject", "organizationIdentifier=PSDDE-BAFIN-1", "--subject", "CN=x"], "another authority"),
         (&["--subject", "C=DE"], "the policy fixes C"),
         (&["--subject", "XX=DE"], "unknown subject attribute"),
         (&["--uri", "https://demo.test/a"], "needs O"),
-    ] {
+    ];
+    for (more, reason) in refusals {
         let refused = site.ca(&[&base[..], more].concat());
         let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && printed.contains(reason), "{reason}: {printed}");

@@ -175,7 +175,11 @@ impl Plan {
             issuing: file.issuing,
             policy: file.policy,
         };
-        plan.check()?;
+        plan.check().map_err(|error| match error {
+            // Its line in the plan, not in the document that the ceremony makes of it.
+            CeremonyError::Policy(policy) => CeremonyError::Policy(policy.within("policy", text)),
+            other => other,
+        })?;
         Ok(plan)
     }
 
@@ -418,6 +422,19 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
         assert_eq!(policy.authorities[0].key_sha256, sha256(b"key"));
         assert_eq!(policy.authorities[0].profiles["client"].lifetime, 3600);
         assert_eq!(plan.policy(&keys).unwrap(), plan.policy(&keys).unwrap());
+    }
+
+    #[test]
+    fn a_bad_profile_is_refused_with_its_line_in_the_plan() {
+        let good = plan();
+        let line = good.lines().position(|line| line.starts_with("profile.client")).unwrap() + 1;
+        for (bad, reason) in [
+            ("{ shape = \"client\", lifetime = 5 }", "10 seconds to 398 days"),
+            ("{ shape = \"obseal\", lifetime = 3600 }", "has PSD2 roles"),
+        ] {
+            let error = Plan::parse(&good.replace("{ shape = \"client\", lifetime = 3600 }", bad)).unwrap_err().to_string();
+            assert!(error.contains(&format!("line {line}: ")) && error.contains(reason), "{error}");
+        }
     }
 
     #[test]
