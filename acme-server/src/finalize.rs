@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{Order, OrderCommand, OrderId, OrderRejected, ProblemType};
-use ca_core::pki::{Csr, Identifier};
+use ca_core::pki::{Csr, Identifier, KeyError, PublicKey};
 use ca_core::ports::StoreError;
-use ca_core::profile::check_key;
+use ca_core::profile::{check_key, is_same_key};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -29,7 +29,8 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
     server.live_grant(&signed).await?;
     let payload = signed.jws.payload_object()?;
     let csr = payload.get("csr").and_then(Value::as_str).ok_or_else(|| Refusal::malformed("the payload has no `csr` string"))?;
-    check_csr(csr, &order, &signed.key)?;
+    let key = check_csr(csr, &order, &signed.key)?;
+    key_is_free(&server, &key).await?;
 
     let mut audit = server.audit(signed.actor(), "order.finalize", id.as_str(), id.as_str());
     audit.authority = Some(order.authority);
@@ -49,7 +50,7 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
 }
 
 /// Refuses a CSR that does not fit; the order stays ready (RFC 8555 §7.4).
-fn check_csr(text: &str, order: &Order, account_key: &Jwk) -> Result<(), Refusal> {
+fn check_csr(text: &str, order: &Order, account_key: &Jwk) -> Result<PublicKey, Refusal> {
     let bad = |detail: String| Refusal::new(ProblemType::BadCsr, detail);
     let der = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad("the CSR is not unpadded base64url".to_owned()))?;
     let csr = Csr::from_der(&der).map_err(|e| bad(e.to_string()))?;
@@ -71,5 +72,23 @@ fn check_csr(text: &str, order: &Order, account_key: &Jwk) -> Result<(), Refusal
     if *csr.public_key() == account_key.public_key()? {
         return Err(bad("the CSR is for the account's own key (hint: make another key for the certificate)".to_owned()));
     }
-    Ok(())
+    Ok(csr.public_key().clone())
+}
+
+/// Refuses a key that the record knows for something else, as the worker will: here the order stays ready.
+async fn key_is_free(server: &AcmeServer, key: &PublicKey) -> Result<(), Refusal> {
+    let bad = |detail: String| Refusal::new(ProblemType::BadCsr, format!("the CSR's key: {detail}"));
+    if let Some(issuer) = server.issuers.find(&*server.store, server.clock.now(), |i| is_same_key(&i.public_key, key)).await? {
+        return Err(bad(KeyError::Reused(format!("authority `{}`", issuer.name)).to_string()));
+    }
+    // RFC 8555 §11.1, whosever account it is.
+    if let Some(jwk) = Jwk::of_key(key)
+        && server.store.account_by_key(&jwk.thumbprint()).await?.is_some()
+    {
+        return Err(bad(KeyError::Reused("an account".to_owned()).to_string()));
+    }
+    match server.store.key_block(&key.spki_sha256()).await? {
+        Some(block) => Err(bad(block.told().to_owned())),
+        None => Ok(()),
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ca_core::model::{Authority, AuthorityName};
-use ca_core::pki::{Certificate, Timestamp, pem_encode};
+use ca_core::pki::{Certificate, PublicKey, Timestamp, pem_encode};
 use ca_core::ports::CertificateStore;
 
 use crate::problem::Refusal;
@@ -18,6 +18,8 @@ pub(crate) struct Issuer {
     pub(crate) name: AuthorityName,
     /// Its subject key identifier: the AKI of what it issued.
     pub(crate) key_identifier: Vec<u8>,
+    /// Its key, which no request may bring.
+    pub(crate) public_key: PublicKey,
     /// Its certificate and those above it, without the root, PEM.
     pub(crate) chain: String,
 }
@@ -59,11 +61,10 @@ impl Issuers {
 
 impl Issuer {
     fn of(authority: &Authority, all: &[Authority]) -> Option<Self> {
-        let key_identifier = Certificate::from_der(&authority.certificate)
+        let certificate = Certificate::from_der(&authority.certificate)
             .inspect_err(|error| tracing::error!(authority = %authority.name, %error, "an authority's certificate does not parse"))
-            .ok()?
-            .key_identifier()?
-            .to_vec();
+            .ok()?;
+        let key_identifier = certificate.key_identifier()?.to_vec();
         let mut chain = String::new();
         let mut above = Some(authority);
         // Bounded, should rows ever form a circle.
@@ -73,6 +74,6 @@ impl Issuer {
             chain.push_str(&pem_encode("CERTIFICATE", &current.certificate));
             above = all.iter().find(|a| a.name == *issuer);
         }
-        Some(Self { name: authority.name.clone(), key_identifier, chain })
+        Some(Self { name: authority.name.clone(), key_identifier, public_key: certificate.public_key().clone(), chain })
     }
 }

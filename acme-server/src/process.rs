@@ -34,7 +34,7 @@ const REMIND: u32 = 40;
 /// # Errors
 /// When it can be neither made nor opened.
 pub fn keys(settings: &ServerSettings) -> anyhow::Result<String> {
-    let key = open_or_new(&settings.key.file, &unsealer_or_new(&settings.key.unseal)?)?;
+    let key = open_or_new(&settings.key.file, None, &unsealer_or_new(&settings.key.unseal)?)?;
     let public = public_path(&settings.key.file);
     write_public(&public, key.public_key())?;
     Ok(format!("key_sha256 = \"{}\"  # shape = \"server\"; public half: {}\n", key.public_key().spki_sha256(), public.display()))

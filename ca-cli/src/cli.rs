@@ -1,15 +1,19 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod keys;
+mod lint;
 mod officers;
 
 use std::path::PathBuf;
 
 use ca_core::model::{AuthorityName, GrantId};
-use ca_core::pki::SerialNumber;
+use ca_core::pki::{KeyAlgorithm, SerialNumber};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::values::{Count, Reason, When, parse_email, parse_pattern, parse_subject_part, parse_uri};
+pub(crate) use keys::KeyCommand;
+pub(crate) use lint::LintArgs;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
 
 const STYLES: Styles = Styles::styled()
@@ -107,6 +111,9 @@ pub(crate) enum Command {
     /// The keys of the CA's own services
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Keys of certificates: judge them, block them for good
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Enrolment grants: what a service may get certificates for
     #[command(subcommand)]
     Grant(GrantCommand),
@@ -116,6 +123,16 @@ pub(crate) enum Command {
     /// Certificate revocation lists
     #[command(subcommand)]
     Crl(CrlCommand),
+    /// Judge certificates, CRLs and OCSP responses in files, whoever made them
+    ///
+    /// By the same rules that stop this CA from signing: DER, RFC 5280 with its updates, RFC 6960, the algorithms' own
+    /// standards; docs/lints.md has them all. Not judged: whether something is valid today, revoked or trusted. Needs no
+    /// configuration and no running instance.
+    ///
+    /// Example: openssl s_client -connect host:443 -showcerts </dev/null | ca lint -
+    ///
+    /// Exit code 1 where a finding is an error, 3 where a file can't be read.
+    Lint(LintArgs),
     /// Officers' approvals: what is proposed, sign it, hand signatures in
     #[command(subcommand)]
     Approve(ApproveCommand),
@@ -394,6 +411,9 @@ pub(crate) enum KeysCommand {
     /// The worker's master key, the ACME server's TLS key and each authority's OCSP key, where the configuration says.
     /// Keys that exist are left alone. Authority keys are not made here: those come from a ceremony.
     Init {
+        /// The kind of new OCSP keys: any but ML-DSA is read by every client [default: p256]
+        #[arg(long, value_name = "KIND")]
+        ocsp_algorithm: Option<KeyAlgorithm>,
         #[command(flatten)]
         output: Output,
     },
@@ -518,6 +538,10 @@ pub(crate) struct DemoArgs {
     /// the first start]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) status_port: Option<u16>,
+    /// The kind of the root's and the issuing authority's keys; ml-dsa-65 and ml-dsa-87 make a post-quantum hierarchy
+    /// (docs/post-quantum.md) [default: p256, or that of the first start]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) algorithm: Option<KeyAlgorithm>,
     /// What is logged
     #[arg(long, value_enum, default_value_t = DemoLog::Warn)]
     pub(crate) log: DemoLog,

@@ -11,6 +11,7 @@ pub mod agent;
 pub mod system;
 
 mod anchor;
+mod blocked_keys;
 mod cli;
 mod commands;
 mod config;
@@ -61,9 +62,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             commands::approve(&config()?, &policy, &dir).await?;
         }
         Command::Keys(command) => commands::keys(&config()?, command)?,
+        Command::Key(command) => commands::key(config, command).await?,
         Command::Grant(command) => commands::grant(&config()?, command).await?,
         Command::Cert(command) => commands::cert(&config()?, command).await?,
         Command::Crl(command) => commands::crl(&config()?, command).await?,
+        Command::Lint(args) => return commands::lint(&args),
         Command::Approve(command) => commands::approvals(&config()?, command).await?,
         Command::Policy(command) => commands::policy(&config()?, command).await?,
         Command::Officer(command) => commands::officer(&config()?, command).await?,

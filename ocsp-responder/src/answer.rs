@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ca_core::lint;
 use ca_core::model::{RevocationReason, SerialStatus};
 use ca_core::pki::Timestamp;
 use ca_core::pki::ocsp::{
@@ -44,6 +45,15 @@ enum NotSigned {
     Key(#[from] ServiceKeyError),
     #[error(transparent)]
     Encoding(#[from] OcspError),
+    /// The first of what was found.
+    #[error("the linter refuses the answer: {0}")]
+    Lint(String),
+}
+
+impl NotSigned {
+    fn lint(findings: Vec<lint::Finding>) -> Self {
+        Self::Lint(findings.first().map(ToString::to_string).unwrap_or_default())
+    }
 }
 
 impl Responder {
@@ -72,7 +82,7 @@ impl Responder {
         }
         match (self.sign(authority, request, key, now).await, kept) {
             (Ok(answer), _) | (Err(_), Some(answer)) => Reply::Signed { answer, cacheable },
-            (Err(error @ (NotSigned::Key(_) | NotSigned::Encoding(_))), None) => {
+            (Err(error @ (NotSigned::Key(_) | NotSigned::Encoding(_) | NotSigned::Lint(_))), None) => {
                 tracing::error!(authority = %authority.name, %error, "no OCSP answer could be signed");
                 Reply::Error(ResponseStatus::InternalError)
             }
@@ -121,6 +131,8 @@ impl Responder {
             data.answers.push(Answer { cert_id, status, this_update, next_update });
         }
         let tbs = build_response_data(&data, signer.key.public_key())?;
+        let above = [authority.certificate.der()];
+        lint::response_data(&tbs, &lint::Context { issuers: &above, previous_crl: None }).refuse_errors().map_err(NotSigned::lint)?;
         let signature = signer.key.sign(&tbs)?;
         let der = assemble_response(&tbs, signer.algorithm, &signature, signer.certificate.der())?;
         let signed = Arc::new(Signed::new(der, this_update, next_update, self.refresh_at(now, next_update)));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ca_core::pki::KeyAlgorithm;
 use ca_service::config::Settings as _;
 use ca_service::exit::report;
 use clap::{Parser, Subcommand};
@@ -30,7 +31,11 @@ enum Command {
     /// Serve until SIGTERM (what it does without a command)
     Run,
     /// Make the delegated keys where they are missing, and print the digests that the policy must pin
-    Keys,
+    Keys {
+        /// The kind of keys to make: any but ML-DSA is read by every client [default: p256]
+        #[arg(long, value_name = "KIND")]
+        algorithm: Option<KeyAlgorithm>,
+    },
     /// Read the configuration without starting anything
     Check,
 }
@@ -45,7 +50,7 @@ async fn main() -> ExitCode {
         Err(error) => Err(error),
         Ok(settings) => match cli.command.unwrap_or(Command::Run) {
             Command::Run => process::run(&settings).await,
-            Command::Keys => process::keys(&settings).map(|text| print!("{text}")),
+            Command::Keys { algorithm } => process::keys(&settings, algorithm).map(|text| print!("{text}")),
             Command::Check => Ok(()),
         },
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ca_core::model::AuthorityName;
+use ca_core::pki::KeyAlgorithm;
 use ca_core::ports::ServiceKey;
 use ca_service::exit::{Exit, failure};
 use ca_service::listen::hold;
@@ -18,15 +19,15 @@ use crate::follow::Responder;
 use crate::serve::serve_with_limits;
 use crate::settings::ResponderSettings;
 
-/// Makes the keys where they are missing and gives their digests, for the policy's `[[policy.authority.own]]`.
+/// Makes the keys where they are missing, of the kind that is `wanted` or P-256, and gives their digests, for the policy's `[[policy.authority.own]]`.
 ///
 /// # Errors
 /// When one can be neither made nor opened.
-pub fn keys(settings: &ResponderSettings) -> anyhow::Result<String> {
+pub fn keys(settings: &ResponderSettings, wanted: Option<KeyAlgorithm>) -> anyhow::Result<String> {
     let unsealer = unsealer_or_new(&settings.keys.unseal)?;
     let mut out = String::new();
     for (authority, path) in &settings.keys.ocsp {
-        let key = open_or_new(path, &unsealer)?;
+        let key = open_or_new(path, wanted, &unsealer)?;
         let public = public_path(path);
         write_public(&public, key.public_key())?;
         let digest = key.public_key().spki_sha256();

@@ -22,6 +22,8 @@ pub(crate) struct Demo {
     status_port: u16,
     process: Option<Child>,
     facts: BTreeMap<String, String>,
+    /// Further arguments of `ca demo`.
+    arguments: Vec<String>,
 }
 
 /// What a subscriber holds after an order.
@@ -40,8 +42,18 @@ impl Demo {
 
     /// A fresh instance, ready, with further environment variables at its first start.
     pub(crate) fn start_with(environment: &[(&str, &str)]) -> Self {
+        Self::begin(environment, &[])
+    }
+
+    /// A fresh instance, ready, made with further arguments of `ca demo`.
+    pub(crate) fn start_as(arguments: &[&str]) -> Self {
+        Self::begin(&[], arguments)
+    }
+
+    fn begin(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut demo = Self { folder, acme_port: free_port(), status_port: free_port(), process: None, facts: BTreeMap::new() };
+        let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let mut demo = Self { folder, acme_port: free_port(), status_port: free_port(), process: None, facts: BTreeMap::new(), arguments };
         demo.launch(environment);
         demo
     }
@@ -55,6 +67,7 @@ impl Demo {
             .arg("--dir")
             .arg(self.var())
             .args(["--acme-port", &self.acme_port.to_string(), "--status-port", &self.status_port.to_string()])
+            .args(&self.arguments)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))

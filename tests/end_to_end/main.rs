@@ -20,6 +20,7 @@ mod harness;
 #[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
 mod key_site;
 mod operations;
+mod post_quantum;
 mod production;
 #[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
 mod profiles;

@@ -35,6 +35,7 @@ pub(crate) struct State {
     pub(crate) evidence: Vec<String>,
     pub(crate) audit: Vec<AuditEntry>,
     pub(crate) revocations: Vec<RevocationRequest>,
+    pub(crate) blocked: BTreeMap<Sha256Digest, KeyBlock>,
 }
 
 /// Makes a certificate's DER for identifiers and a serial number.
@@ -332,6 +333,9 @@ impl CertificateStore for FakeStore {
     }
     async fn newest_for_key(&self, _: &AuthorityName, _: &str, _: &Sha256Digest) -> StoreResult<Option<CertificateRecord>> {
         Ok(None)
+    }
+    async fn key_block(&self, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
+        Ok(self.state()?.blocked.get(spki_sha256).cloned())
     }
 }
 

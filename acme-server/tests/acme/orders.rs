@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use ca_core::model::{GrantStatus, Problem, ProblemType};
-use rcgen::KeyPair;
+use ca_core::model::{GrantStatus, KeyBlock, Problem, ProblemType};
+use ca_testkit::weak_keys::WeakKey;
+use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use serde_json::json;
 
-use crate::client::{Key, csr, csr_by, order};
+use crate::client::{Key, b64, csr, csr_by, order};
 use crate::fake_store::Worker;
 use crate::world::{BASE, World};
 
@@ -183,4 +184,47 @@ async fn a_deactivated_authorization_ends_its_order() {
     account.post(&url, r#"{"status":"deactivated"}"#).await.is_problem(400, "malformed");
     account.finalize(&created.json(), &csr(&["a.demo.test"], None)).await.is_problem(403, "orderNotReady");
     assert!(url.starts_with(BASE));
+}
+
+#[tokio::test]
+async fn lesson_26_weak_keys_are_refused_and_the_order_stays_ready() {
+    let world = World::new();
+    let account = world.account().await;
+    let order = account.order(&["a.demo.test"]).await.is(201).json();
+    let url = order["finalize"].as_str().unwrap().trim_end_matches("/finalize").to_owned();
+    for key in WeakKey::all() {
+        let answer = account.finalize(&order, &b64(key.csr(&["a.demo.test"]))).await;
+        assert!(answer.is_problem(400, "badCSR").body.contains(key.refused), "{}: {}", key.refused, answer.body);
+    }
+    assert_eq!(account.post(&url, "").await.json()["status"], "ready");
+}
+
+#[tokio::test]
+async fn a09_a_key_in_use_or_blocked_is_refused_and_the_order_stays_ready() {
+    let world = World::new();
+    let authority = KeyPair::generate().unwrap();
+    let mut certificate = CertificateParams::new(Vec::new()).unwrap();
+    certificate.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let mut record = world.state().authorities[1].clone();
+    (record.name, record.certificate) = ("second".parse().unwrap(), certificate.self_signed(&authority).unwrap().der().to_vec());
+    world.state().authorities.push(record);
+    let account = world.account().await;
+    let order = account.order(&["a.demo.test"]).await.is(201).json();
+    let url = order["finalize"].as_str().unwrap().trim_end_matches("/finalize").to_owned();
+    let refused = async |key: &KeyPair, part: &str| {
+        let answer = account.finalize(&order, &csr_by(key, &["a.demo.test"], None)).await;
+        assert!(answer.is_problem(400, "badCSR").body.contains(part), "{part}: {}", answer.body);
+        assert_eq!(account.post(&url, "").await.json()["status"], "ready");
+    };
+    let other = KeyPair::generate().unwrap();
+    world.register(Key::of(&other)).await;
+    refused(&other, "that of an account already").await;
+
+    refused(&authority, "that of authority `second` already").await;
+
+    let blocked = KeyPair::generate().unwrap();
+    let digest = ca_core::pki::sha256(&blocked.subject_public_key_info());
+    let at = ca_core::pki::Timestamp::from_unix(0);
+    world.state().blocked.insert(digest, KeyBlock::Statement { reason: "in a repository".to_owned(), at });
+    refused(&blocked, "the key is blocked").await;
 }

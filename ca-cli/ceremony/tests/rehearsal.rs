@@ -13,7 +13,7 @@ use ca_ceremony::{
     PLAN_TEMPLATE, Rehearsal, RehearsalOptions, SystemClock, SystemMachine, SystemRng, approve_policy_rehearsal, rehearse, verify,
 };
 use ca_core::ceremony::{CeremonyKind, Plan, spoken};
-use ca_core::pki::{Certificate, KeyAlgorithm, Sha256Digest, sha256};
+use ca_core::pki::{Certificate, KeyAlgorithm, Sha256Digest, key_algorithm, sha256};
 use ca_core::policy::{OwnCertificate, ProfilePolicy};
 use ca_core::ports::Clock as _;
 use ca_core::profile::LeafShape;
@@ -22,6 +22,10 @@ use common::{ANY_MACHINE, Ceremony, text};
 use zeroize::Zeroizing;
 
 async fn rehearsed(dir: &Path) -> Rehearsal {
+    rehearsed_with(dir, KeyAlgorithm::P256).await
+}
+
+async fn rehearsed_with(dir: &Path, algorithm: KeyAlgorithm) -> Rehearsal {
     let keys = |name: &str| Arc::new(SoftwareKeyStore::open(dir.join(name), Unsealer::FileKey(Zeroizing::new([7; 32]))).unwrap());
     let client = ProfilePolicy::new(LeafShape::Client, 2_592_000);
     let own =
@@ -35,7 +39,7 @@ async fn rehearsed(dir: &Path) -> Rehearsal {
         rng: Arc::new(SystemRng),
         organization: "Demo".to_owned(),
         authority: "demo".parse().unwrap(),
-        algorithm: KeyAlgorithm::P256,
+        algorithm,
         status_base_url: "http://127.0.0.1:14002".to_owned(),
         permitted: vec!["dns:demo.test".parse().unwrap(), "ip:127.0.0.0/8".parse().unwrap()],
         names: vec!["dns:*.demo.test".parse().unwrap()],
@@ -67,6 +71,30 @@ async fn a_rehearsal_goes_the_same_way_and_is_marked() {
     // Again: found done, the very same.
     assert_eq!(rehearsed(dir.path()).await.verified.transcript_head, first.verified.transcript_head);
     assert_eq!(verify(&first.bundle, Some(&first.verified.roster)).unwrap().plan_sha256, first.verified.plan_sha256);
+}
+
+#[tokio::test]
+async fn a_post_quantum_hierarchy_is_rehearsed_and_verified() {
+    for algorithm in [KeyAlgorithm::MlDsa65, KeyAlgorithm::MlDsa87] {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rehearsed_with(dir.path(), algorithm).await;
+        let certificates = made.verified.authorities.iter().map(|a| Certificate::from_der(&a.certificate).unwrap());
+        let [root, issuing]: [Certificate; 2] = certificates.collect::<Vec<_>>().try_into().unwrap();
+        for certificate in [&root, &issuing] {
+            assert_eq!(key_algorithm(certificate.public_key()), Ok(algorithm));
+            assert_eq!(certificate.signature_algorithm(), algorithm.signature_algorithm());
+            assert_eq!(certificate.is_signed_by(&root), Ok(()));
+        }
+        // A third party verifies it offline, and the papers say what such keys are.
+        let marked = format!("{algorithm} (post-quantum, software only)");
+        for (command, of, is_marked) in
+            [("verify", "rehearsal/bundle", false), ("script", "rehearsal/plan.toml", true), ("report", "rehearsal/bundle", true)]
+        {
+            let output = tool(dir.path(), &[command, of]);
+            assert!(output.status.success(), "{command}: {}", text(&output));
+            assert!(!is_marked || text(&output).contains(&marked), "{command}: {}", text(&output));
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use ca_core::pki::{Certificate, Identifier, Timestamp};
+use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, Timestamp};
 use instant_acme::{Account, CertificateIdentifier, ExternalAccountKey, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy};
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
@@ -95,7 +95,8 @@ pub(super) async fn obtain(
 ) -> Result<Issued, AgentError> {
     let key = match old_key_pem {
         Some(pem) => rcgen::KeyPair::from_pem(pem).map_err(|e| AgentError::Local(format!("the key in use cannot be read: {e}")))?,
-        None => rcgen::KeyPair::generate().map_err(|e| AgentError::Local(format!("cannot make a key: {e}")))?,
+        None => new_key(settings.key_algorithm.unwrap_or(KeyAlgorithm::P256))
+            .map_err(|e| AgentError::Local(format!("cannot make a key: {e}")))?,
     };
     let key_pem = Zeroizing::new(key.serialize_pem());
     let csr = request(&key, identifiers)?;
@@ -118,6 +119,20 @@ pub(super) async fn obtain(
     let chain = parse_chain(&text)?;
     fits(&chain, key.public_key_raw(), identifiers, now)?;
     Ok(Issued { key_pem, chain })
+}
+
+fn new_key(algorithm: KeyAlgorithm) -> Result<rcgen::KeyPair, rcgen::Error> {
+    let rsa = |size| rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size);
+    match algorithm {
+        KeyAlgorithm::P256 => rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+        KeyAlgorithm::P384 => rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+        KeyAlgorithm::Ed25519 => rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519),
+        KeyAlgorithm::Rsa2048 => rsa(rcgen::RsaKeySize::_2048),
+        KeyAlgorithm::Rsa3072 => rsa(rcgen::RsaKeySize::_3072),
+        KeyAlgorithm::Rsa4096 => rsa(rcgen::RsaKeySize::_4096),
+        KeyAlgorithm::MlDsa65 => rcgen::KeyPair::generate_for(&rcgen::PKCS_ML_DSA_65),
+        KeyAlgorithm::MlDsa87 => rcgen::KeyPair::generate_for(&rcgen::PKCS_ML_DSA_87),
+    }
 }
 
 async fn place(
@@ -217,7 +232,22 @@ pub(super) async fn window(account: &Account, leaf: &Certificate) -> Result<Opti
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use ca_core::pki::{Csr, key_algorithm};
+
     use super::*;
+
+    #[test]
+    fn every_kind_of_key_makes_a_request_that_the_ca_reads() {
+        let names = [Identifier::from_text("a.demo.test").unwrap()];
+        for algorithm in KeyAlgorithm::ALL.into_iter().filter(|a| *a != KeyAlgorithm::Rsa4096) {
+            let key = new_key(algorithm).unwrap();
+            let csr = Csr::from_der(&request(&key, &names).unwrap()).unwrap();
+            assert_eq!((key_algorithm(csr.public_key()), csr.identifiers()), (Ok(algorithm), &names[..]));
+            // A key that may be reused is read again; rcgen reads no ML-DSA keys.
+            let again = rcgen::KeyPair::from_pem(&key.serialize_pem());
+            assert_eq!(again.ok().map(|k| k.public_key_raw() == key.public_key_raw()), (!algorithm.is_post_quantum()).then_some(true));
+        }
+    }
 
     #[test]
     fn secrets_are_read_from_private_files_and_never_repeated() {

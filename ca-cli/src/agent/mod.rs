@@ -20,6 +20,7 @@ mod tests;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ca_core::pki::KeyAlgorithm;
 use clap::{Args, Subcommand};
 
 use crate::system::{SystemClock, SystemRng};
@@ -86,9 +87,12 @@ struct Options {
     /// Renew at this part of the life where the CA suggests no window [default: two thirds]
     #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
     renew_at: Option<u32>,
-    /// Keep the private key on renewal instead of making a new one
+    /// Keep the private key on renewal instead of making a new one; not for ML-DSA
     #[arg(long)]
     reuse_key: bool,
+    /// The kind of new private keys; ml-dsa-65 and ml-dsa-87 are for TLS stacks that know them [default: p256]
+    #[arg(long, value_name = "KIND")]
+    key_algorithm: Option<KeyAlgorithm>,
 }
 
 fn parse_fraction(text: &str) -> Result<u32, String> {
@@ -166,6 +170,13 @@ impl Options {
         if let Some(line) = reload_cmd.as_deref().filter(|_| !reload_shell) {
             hook::split(line)?;
         }
+        let reuse_key = self.reuse_key || old.is_some_and(|o| o.reuse_key);
+        let key_algorithm = self.key_algorithm.or_else(|| old.and_then(|o| o.key_algorithm));
+        if let Some(kind) = key_algorithm.filter(|kind| reuse_key && kind.is_post_quantum()) {
+            return Err(AgentError::Configuration(format!(
+                "--reuse-key with --key-algorithm {kind}: ML-DSA keys are made anew at each renewal (hint: another --dir, without --reuse-key)"
+            )));
+        }
         Ok(Settings {
             directory,
             ca_bundle,
@@ -173,7 +184,8 @@ impl Options {
             profile: self.profile.clone().or_else(|| old.and_then(|o| o.profile.clone())),
             reload_cmd,
             reload_shell,
-            reuse_key: self.reuse_key || old.is_some_and(|o| o.reuse_key),
+            reuse_key,
+            key_algorithm,
             renew_at: self.renew_at.unwrap_or_else(|| old.map_or(plan::TWO_THIRDS, |o| o.renew_at)),
         })
     }
@@ -216,7 +228,15 @@ mod option_tests {
         check(&["--directory", "https://ca/dir"], "--name is missing");
         check(&["--directory", "http://ca/dir", "--name", "a"], "https only");
         check(&["--directory", "https://ca/dir", "--name", "a", "--reload-cmd", "a 'b"], "not closed");
-        for bad in [&["--renew-at", "0.99"][..], &["--renew-at", "NaN"], &["--eab-kid", "k"], &["--eab-hmac-file", "f"]] {
+        let reused = ["--directory", "https://ca/dir", "--name", "a", "--reuse-key", "--key-algorithm", "ml-dsa-65"];
+        check(&reused, "made anew at each renewal");
+        for bad in [
+            &["--renew-at", "0.99"][..],
+            &["--renew-at", "NaN"],
+            &["--key-algorithm", "ml-dsa-44"],
+            &["--eab-kid", "k"],
+            &["--eab-hmac-file", "f"],
+        ] {
             assert!(Cli::try_parse_from(["agent", "--dir", "/d"].iter().chain(bad)).is_err(), "{bad:?}");
         }
     }

@@ -15,7 +15,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use ca_core::pki::{Certificate, Timestamp, pem_decode_all, pem_encode};
+use ca_core::pki::{Certificate, KeyAlgorithm, Timestamp, pem_decode_all, pem_encode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -43,6 +43,8 @@ pub(super) struct Settings {
     pub(super) reload_shell: bool,
     #[serde(default)]
     pub(super) reuse_key: bool,
+    #[serde(default)]
+    pub(super) key_algorithm: Option<KeyAlgorithm>,
     /// In millionths of the life.
     pub(super) renew_at: u32,
 }

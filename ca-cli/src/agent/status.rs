@@ -144,6 +144,7 @@ mod tests {
             reload_cmd: None,
             reload_shell: false,
             reuse_key: false,
+            key_algorithm: None,
             renew_at: plan::TWO_THIRDS,
         };
         let check = |now: &str, live: bool, knowledge: Knowledge, expected: &str| {

@@ -11,7 +11,7 @@ use crate::render::{print, print_json, table};
 use crate::system::SystemRng;
 
 pub(crate) fn keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
-    let KeysCommand::Init { output } = command;
+    let KeysCommand::Init { ocsp_algorithm, output } = command;
     let section = &config.service_keys;
     let unsealer = unsealer_or_new(&section.unseal)?;
     if !section.master.exists() {
@@ -22,7 +22,7 @@ pub(crate) fn keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> 
     made.extend(section.ocsp.iter().map(|(authority, path)| (format!("ocsp of {authority}"), "ocsp", path)));
     let mut rows = Vec::with_capacity(made.len());
     for (what, shape, path) in made {
-        let key = open_or_new(path, &unsealer)?;
+        let key = open_or_new(path, ocsp_algorithm.filter(|_| shape == "ocsp"), &unsealer)?;
         rows.push((what, shape, key.public_key().spki_sha256().to_string(), path.display().to_string()));
     }
     if output.json {

@@ -1,6 +1,6 @@
 //! `ca status`
 
-use ca_core::pki::Timestamp;
+use ca_core::pki::{KeyAlgorithm, Timestamp};
 use serde_json::{Value, json};
 
 use crate::cli::Output;
@@ -25,7 +25,8 @@ fn to_json(report: &StatusReport) -> Value {
         "store_socket": { "refused_peers": report.refused_store_peers, "refused_commands": report.refused_store_commands },
         "backlog": { "waiting": report.backlog, "oldest": time(report.backlog_oldest) },
         "authorities": report.authorities.iter().map(|a| json!({
-            "name": a.name, "default": a.is_default, "root": a.root, "not_after": time(a.not_after), "crl_number": a.crl_number,
+            "name": a.name, "default": a.is_default, "root": a.root, "key_algorithm": a.algorithm,
+            "post_quantum": a.algorithm.is_some_and(KeyAlgorithm::is_post_quantum), "not_after": time(a.not_after), "crl_number": a.crl_number,
             "crl_next_update": time(a.crl_next_update), "ledger": a.ledger,
         })).collect::<Vec<_>>(),
         "own": report.own.iter().map(|o| json!({
@@ -66,7 +67,7 @@ fn to_text(report: &StatusReport) -> String {
         0 => "no request waits\n".to_owned(),
         n => format!("{n} requests wait, the oldest since {}\n", when(report.backlog_oldest)),
     });
-    let rows: Vec<[String; 5]> = report
+    let rows: Vec<[String; 6]> = report
         .authorities
         .iter()
         .map(|a| {
@@ -75,10 +76,11 @@ fn to_text(report: &StatusReport) -> String {
                 (false, true) => "issuing, default",
                 (false, false) => "issuing",
             };
-            [a.name.to_string(), kind.to_owned(), when(a.not_after), when(a.crl_next_update), a.ledger.to_string()]
+            let key = a.algorithm.map_or_else(|| "unknown".to_owned(), KeyAlgorithm::described);
+            [a.name.to_string(), kind.to_owned(), key, when(a.not_after), when(a.crl_next_update), a.ledger.to_string()]
         })
         .collect();
-    out.push_str(&format!("\n{}", table(["AUTHORITY", "KIND", "ENDS", "CRL NEXT UPDATE", "REVOCATIONS"], &rows)));
+    out.push_str(&format!("\n{}", table(["AUTHORITY", "KIND", "KEY", "ENDS", "CRL NEXT UPDATE", "REVOCATIONS"], &rows)));
     let rows: Vec<[String; 4]> = report
         .own
         .iter()

@@ -34,6 +34,9 @@ pub(crate) struct Config {
     pub(crate) keystore: KeyStoreSpec,
     /// Keys of this CA's own services.
     pub(crate) service_keys: ServiceKeysConfig,
+    /// Lists of keys whose private half is known.
+    #[serde(default)]
+    pub(crate) blocked_keys: BlockedKeysConfig,
     /// The ACME service; a worker by itself does not listen, and tells its URL with each grant.
     pub(crate) acme: AcmeSection,
     /// The OCSP responder, CRLs and issuer certificates.
@@ -122,6 +125,19 @@ pub(crate) struct ServiceKeysConfig {
     /// policy pins them.
     #[serde(default)]
     pub(crate) public: Vec<PathBuf>,
+}
+
+/// `[blocked_keys]`
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BlockedKeysConfig {
+    /// Texts with the SHA-256 of a SubjectPublicKeyInfo on each line, in hexadecimal: keys that are never certified.
+    #[serde(default)]
+    pub(crate) spki_sha256: Vec<PathBuf>,
+    /// The blocklist of the badkeys project (blocklist.dat), which has the Debian weak keys and millions of published
+    /// ones. It is read at the start.
+    #[serde(default)]
+    pub(crate) badkeys: Option<PathBuf>,
 }
 
 /// `[status]`
@@ -238,6 +254,7 @@ impl Config {
         self.store.socket.iter_mut().for_each(|socket| at(&mut socket.path));
         let keys = &mut self.service_keys;
         keys.server.iter_mut().chain(keys.ocsp.values_mut()).chain(&mut keys.public).for_each(at);
+        self.blocked_keys.spki_sha256.iter_mut().chain(&mut self.blocked_keys.badkeys).for_each(at);
         at(&mut self.control.socket);
         self.serve.acme.iter_mut().chain(&mut self.serve.responder).for_each(|front| at(&mut front.config));
         self.operator.key.iter_mut().for_each(at);

@@ -3,10 +3,10 @@
 use ca_core::ceremony::{PolicyBundle, Roster};
 use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest, ProposalView};
 use ca_core::model::{
-    AuditRow, Authority, AuthorityName, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord, JobRecord, ProposalId,
+    AuditRow, Authority, AuthorityName, BlockedKey, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord, JobRecord, ProposalId,
     RevokedAuthority, SignedStatement,
 };
-use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
+use ca_core::pki::{KeyAlgorithm, SerialNumber, Sha256Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A request: one line.
@@ -42,6 +42,11 @@ pub(crate) enum ControlRequest {
         authority: Option<AuthorityName>,
         /// Its serial number.
         serial: SerialNumber,
+    },
+    /// Blocked keys: those of statements, then those of certificates revoked for keyCompromise.
+    BlockedKeys {
+        /// At most so many.
+        limit: u32,
     },
     /// Every authority's current CRL.
     Crls,
@@ -126,6 +131,11 @@ pub(crate) enum ControlAnswer {
     Certificates {
         /// They.
         certificates: Vec<CertificateRecord>,
+    },
+    /// Blocked keys.
+    BlockedKeys {
+        /// They.
+        keys: Vec<BlockedKey>,
     },
     /// CRLs.
     Crls {
@@ -240,6 +250,8 @@ pub(crate) struct AuthorityStatus {
     pub(crate) is_default: bool,
     /// Whether it is a root.
     pub(crate) root: bool,
+    /// The kind of its key.
+    pub(crate) algorithm: Option<KeyAlgorithm>,
     /// Its certificate's end.
     pub(crate) not_after: Option<Timestamp>,
     /// Its current CRL's number.

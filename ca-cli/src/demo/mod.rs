@@ -14,7 +14,7 @@ use std::time::Duration;
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{Grant, GrantId, GrantStatus};
-use ca_core::pki::pem_encode;
+use ca_core::pki::{KeyAlgorithm, pem_encode};
 use ca_core::policy::SubjectParts;
 
 use crate::cli::{DemoArgs, DemoLog, Signing};
@@ -40,7 +40,7 @@ pub(crate) async fn demo(args: DemoArgs) -> anyhow::Result<()> {
     };
     ca_service::logging::start(&LogConfig { format: LogFormat::Text, filter: filter.to_owned() })?;
     let layout = Layout::new(&args.dir)?;
-    let (config, first) = setup::prepare(&layout, args.acme_port, args.status_port).await?;
+    let (config, first) = setup::prepare(&layout, args.acme_port, args.status_port, args.algorithm).await?;
     // From here on a signal stops cleanly.
     let signal = until_signal();
     let ready = start(&config, Role::All).await?;
@@ -128,6 +128,17 @@ async fn write_crls(path: &Path, socket: &Path, written: &mut Vec<u64>) -> anyho
         *written = numbers;
     }
     Ok(())
+}
+
+/// A kind of keys that the demonstration was made with and that is now asked for otherwise.
+fn other_algorithm(made: KeyAlgorithm, asked: KeyAlgorithm, dir: &Path) -> anyhow::Error {
+    failure(
+        Exit::Usage,
+        format!(
+            "the demonstration in {0} was made with --algorithm {made}, which its keys are; it can't go on with {asked} (hint: leave the option out, choose another --dir, or remove {0} to begin anew)",
+            dir.display()
+        ),
+    )
 }
 
 /// A port that the demonstration was made with and that is now asked for otherwise.

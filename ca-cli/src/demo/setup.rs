@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use ca_ceremony::{RehearsalOptions, SystemMachine, rehearse};
 use ca_core::anchor::{AnchorOperation, ApprovedAnchor};
 use ca_core::model::{AuthorityKind, AuthorityName};
-use ca_core::pki::{Identifier, KeyAlgorithm, pem_encode};
+use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, key_algorithm, pem_decode_all, pem_encode};
 use ca_core::policy::{NamePattern, OwnCertificate, ProfilePolicy};
 use ca_core::ports::{Clock as _, KeyDevice, ServiceKey as _};
 use ca_core::profile::LeafShape;
@@ -20,7 +20,7 @@ use ca_keystore::{MasterKey, SoftwareKeyStore, Unsealer};
 use ca_service::service_key::open_or_new;
 use ca_store_sqlite::SqliteStore;
 
-use super::{facts, other_port};
+use super::{facts, other_algorithm, other_port};
 use crate::anchor;
 use crate::config::Config;
 use crate::exit::{Exit, configuration, failure, store as store_failure};
@@ -74,7 +74,11 @@ pub(super) fn authority() -> AuthorityName {
 pub(super) fn profiles() -> BTreeMap<String, ProfilePolicy> {
     [("client", LeafShape::Client, 30 * DAY), ("server", LeafShape::Server, 30 * DAY), ("short", LeafShape::Client, 60)]
         .into_iter()
-        .map(|(name, shape, lifetime)| (name.to_owned(), ProfilePolicy::new(shape, lifetime)))
+        .map(|(name, shape, lifetime)| {
+            // Post-quantum kinds are certified where a policy names them.
+            let profile = ProfilePolicy { keys: KeyAlgorithm::ALL.to_vec(), ..ProfilePolicy::new(shape, lifetime) };
+            (name.to_owned(), profile)
+        })
         .collect()
 }
 
@@ -88,7 +92,12 @@ pub(super) fn granted_names() -> Vec<NamePattern> {
 }
 
 /// Makes what is missing. Tells whether this was the first time.
-pub(super) async fn prepare(layout: &Layout, acme_port: Option<u16>, status_port: Option<u16>) -> anyhow::Result<(Config, bool)> {
+pub(super) async fn prepare(
+    layout: &Layout,
+    acme_port: Option<u16>,
+    status_port: Option<u16>,
+    algorithm: Option<KeyAlgorithm>,
+) -> anyhow::Result<(Config, bool)> {
     if layout.config.exists() {
         let config = Config::load(&layout.config)?;
         for (what, made, asked) in [("acme", &config.acme.listen, acme_port), ("status", &config.status.listen, status_port)] {
@@ -98,6 +107,12 @@ pub(super) async fn prepare(layout: &Layout, acme_port: Option<u16>, status_port
                 return Err(other_port(what, made.port(), asked, &layout.dir));
             }
         }
+        if let Some(asked) = algorithm {
+            let made = made_with(layout)?;
+            if made != asked {
+                return Err(other_algorithm(made, asked, &layout.dir));
+            }
+        }
         return Ok((config, false));
     }
     let (acme_port, status_port) = (acme_port.unwrap_or(DEFAULT_ACME_PORT), status_port.unwrap_or(DEFAULT_STATUS_PORT));
@@ -105,7 +120,9 @@ pub(super) async fn prepare(layout: &Layout, acme_port: Option<u16>, status_port
     // A port in use is found before anything is made.
     let held = held_ports(acme_port, status_port)?;
     print(&format!("First start: rehearsing a key ceremony into {} …\n", shown(&layout.dir).display()))?;
-    make(layout, status_port).await.with_context(|| format!("setting up {}", layout.dir.display()))?;
+    make(layout, status_port, algorithm.unwrap_or(KeyAlgorithm::P256))
+        .await
+        .with_context(|| format!("setting up {}", layout.dir.display()))?;
     drop(held);
     facts::write(&layout.config, text.as_bytes(), 0o600)?;
     Ok((Config::load(&layout.config)?, true))
@@ -141,7 +158,17 @@ fn file_key(path: &Path) -> anyhow::Result<Unsealer> {
     Ok(if path.exists() { Unsealer::file_key_from(path)? } else { Unsealer::create_file_key(path, &SystemRng)? })
 }
 
-async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
+/// The kind of the issuing authority's key.
+fn made_with(layout: &Layout) -> anyhow::Result<KeyAlgorithm> {
+    let wrong = |e: &dyn std::fmt::Display| configuration(format!("{}: {e}", layout.issuer.display()));
+    let text = std::fs::read_to_string(&layout.issuer).map_err(|e| wrong(&e))?;
+    let found = pem_decode_all(&text, "CERTIFICATE").map_err(|e| wrong(&e))?;
+    let der = found.first().ok_or_else(|| wrong(&"it holds no certificate"))?;
+    let certificate = Certificate::from_der(der).map_err(|e| wrong(&e))?;
+    key_algorithm(certificate.public_key()).map_err(|e| wrong(&e))
+}
+
+async fn make(layout: &Layout, status_port: u16, algorithm: KeyAlgorithm) -> anyhow::Result<()> {
     let keys = &layout.keys;
     for folder in [&layout.dir, keys, &keys.join("service"), &layout.dir.join("anchor")] {
         private_folder(folder)?;
@@ -154,7 +181,9 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
         MasterKey::create(&master, &service, &SystemRng)?;
     }
     let own = |name: &str, lifetime: u64, names: &[&str]| -> anyhow::Result<OwnCertificate> {
-        let key = open_or_new(&keys.join("service").join(format!("{name}.sealed")), &service)?;
+        // A post-quantum hierarchy's status is post-quantum as well; the ACME server's key stays one that every client knows.
+        let wanted = (name == "ocsp" && algorithm.is_post_quantum()).then_some(algorithm);
+        let key = open_or_new(&keys.join("service").join(format!("{name}.sealed")), wanted, &service)?;
         Ok(OwnCertificate {
             name: name.to_owned(),
             shape: name.to_owned(),
@@ -175,7 +204,7 @@ async fn make(layout: &Layout, status_port: u16) -> anyhow::Result<()> {
         rng: Arc::new(SystemRng),
         organization: "Countersign Demo".to_owned(),
         authority: authority(),
-        algorithm: KeyAlgorithm::P256,
+        algorithm,
         status_base_url: status_url(status_port),
         permitted: patterns(&["dns:demo.test", "dns:localhost", "ip:127.0.0.1", "ip:::1"]),
         names: granted_names(),

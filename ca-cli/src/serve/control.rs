@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ca_core::ceremony::{PolicyBundle, RosterChain};
 use ca_core::lifecycle::{OperatorReply, ProposalView, Worker};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType};
-use ca_core::pki::{Certificate, Timestamp};
+use ca_core::pki::{Certificate, Timestamp, key_algorithm};
 use ca_core::ports::{
     AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, RequestQueue as _,
     StatusStore as _, StoreResult,
@@ -166,6 +166,9 @@ impl InstanceAnswers {
                 }
                 ControlAnswer::Certificates { certificates }
             }
+            ControlRequest::BlockedKeys { limit } => {
+                ControlAnswer::BlockedKeys { keys: self.store.blocked_keys(limit.min(MAX_ROWS)).await? }
+            }
             ControlRequest::Crls => {
                 let mut crls = Vec::new();
                 // Roots first, as bundles usually have them.
@@ -213,10 +216,12 @@ impl InstanceAnswers {
         let mut authorities = Vec::new();
         for authority in self.store.authorities().await? {
             let crl = self.store.current_crl(&authority.name, &CrlScope::FULL).await?;
+            let certificate = Certificate::from_der(&authority.certificate).ok();
             authorities.push(AuthorityStatus {
+                algorithm: certificate.as_ref().and_then(|c| key_algorithm(c.public_key()).ok()),
                 is_default: authority.is_default,
                 root: authority.kind == AuthorityKind::Root,
-                not_after: Certificate::from_der(&authority.certificate).ok().map(|c| c.not_after()),
+                not_after: certificate.map(|c| c.not_after()),
                 crl_number: crl.as_ref().map(|c| c.number),
                 crl_next_update: crl.as_ref().map(|c| c.next_update),
                 ledger: self.store.ledger_head(&authority.name).await?,

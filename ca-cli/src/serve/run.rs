@@ -27,6 +27,7 @@ use super::key_watch::KeyWatcher;
 use super::store_socket::StoreSocket;
 use super::{fronts, halt, loops};
 use crate::anchor::{self, Verified, round_failed};
+use crate::blocked_keys::read_blocked_keys;
 use crate::config::Config;
 use crate::control::server::ControlSocket;
 use crate::exit::{Exit, configuration, failure, store as store_failure};
@@ -103,6 +104,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     }
     let service_keys = open_service_keys(config)?;
     let keys = open_key_store(config)?;
+    let blocked = read_blocked_keys(&config.blocked_keys.spki_sha256, config.blocked_keys.badkeys.as_deref())?;
     let probe = halt::probe()?;
     let (acme_held, status_held) = match role {
         Role::All => {
@@ -137,6 +139,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         policy,
         officers,
         own_keys,
+        blocked,
         settings: WorkerSettings::new(config.status.url.trim_end_matches('/')),
         probe,
     }));

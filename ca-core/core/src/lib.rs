@@ -7,6 +7,7 @@
 //! Where a new line belongs:
 //! - [`pki`]: newtypes, to-be-signed structures, DER in and out, verification by the second library;
 //! - [`profile`]: what a certificate may look like, and the lints that refuse anything else;
+//! - [`lint`]: certificates, CRLs and OCSP responses judged against the standards, whoever made them;
 //! - [`policy`]: what the officers signed that may be issued;
 //! - [`model`]: entities and their state machines;
 //! - [`evidence`]: JWS, external account binding and operator statements, verified from bytes to meaning;
@@ -22,6 +23,7 @@ pub mod ceremony;
 pub mod evidence;
 pub mod issuance;
 pub mod lifecycle;
+pub mod lint;
 pub mod log;
 pub mod model;
 pub mod pki;

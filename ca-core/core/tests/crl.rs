@@ -7,6 +7,7 @@ use std::process::Command;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use ca_core::lint;
 use ca_core::model::{RevocationReason, RevokedEntry};
 use ca_core::pki::crl::{Crl, CrlError, CrlHeader, build_crl_tbs, write_crl_tbs};
 use ca_core::pki::{Certificate, SerialNumber, SignatureAlgorithm, Timestamp, assemble_signed};
@@ -80,6 +81,8 @@ fn check(issuer: &Issuer, url: Option<&str>, entries: &[RevokedEntry], expected:
     let header = issuer.header(url);
     let tbs = build_crl_tbs(&header, entries.iter().cloned()).unwrap();
     assert_eq!(lint_crl(&tbs, &header), Ok(()));
+    let report = lint::crl(&issuer.sign(&tbs), &lint::Context { issuers: &[issuer.certificate.der()], previous_crl: None });
+    assert_eq!(report.findings(), []);
     let crl = Crl::from_der(&issuer.sign(&tbs)).unwrap();
     assert_eq!(crl.entries(), entries);
     assert_eq!((crl.number(), crl.this_update(), crl.next_update()), (header.number, header.this_update, header.next_update));
@@ -175,11 +178,14 @@ fn the_lint_names_each_difference() {
     assert_eq!(other(&|h| h.partition_url = None), ["crl-extensions", "crl-idp"]);
     // reasonCode superseded (4) becomes unspecified (0), then removeFromCRL (8).
     let reason = tbs.windows(5).position(|w| w == [0x04, 3, 0x0a, 1, 4]).unwrap() + 4;
-    for (code, rule) in [(0, "crl-reason"), (8, "crl-entry-form")] {
+    let with_reason = |code| {
         let mut changed = tbs.clone();
         changed[reason] = code;
-        assert_eq!(rules(&changed, &header), [rule]);
-    }
+        changed
+    };
+    assert_eq!(rules(&with_reason(8), &header), ["crl-entry-form"]);
+    let unspecified = lint::to_be_signed_crl(&with_reason(0), &lint::Context::default()).refuse_errors().unwrap_err();
+    assert_eq!(unspecified.iter().map(|f| f.rule).collect::<Vec<_>>(), ["crl-entry-unspecified"]);
     assert_eq!(rules(&tbs[..tbs.len() - 1], &header), ["crl-form"]);
     assert_eq!(rules(&[], &header), ["crl-form"]);
 }

@@ -8,11 +8,13 @@ use aws_lc_rs::signature::{
     KeyPair as _, ML_DSA_44_SIGNING, ML_DSA_65, ML_DSA_65_SIGNING, ML_DSA_87, ML_DSA_87_SIGNING, PqdsaKeyPair, PqdsaSigningAlgorithm,
     PqdsaVerificationAlgorithm, UnparsedPublicKey,
 };
+use ca_core::model::{RevocationReason, RevokedEntry};
+use ca_core::pki::crl::{Crl, CrlHeader, build_crl_tbs};
 use ca_core::pki::{
-    Certificate, Csr, CsrError, Identifier, KeyAlgorithm, KeyError, PublicKey, SignatureAlgorithm, VerifyError, algorithm_identifier_der,
-    key_algorithm, pem_decode_all, sha256, verify_signature,
+    Certificate, Csr, CsrError, Identifier, KeyAlgorithm, KeyError, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, VerifyError,
+    algorithm_identifier_der, assemble_signed, key_algorithm, pem_decode_all, sha256, verify_signature,
 };
-use ca_core::profile::check_key;
+use ca_core::profile::{check_key, lint_crl};
 use der::asn1::BitString;
 use der::{Decode as _, Encode as _};
 use proptest::prelude::*;
@@ -213,6 +215,43 @@ fn requests_with_such_keys_are_read_and_prove_possession() {
         assert_eq!(refused(&algorithm_identifier_der(SignatureAlgorithm::EcdsaP256Sha256), None), CsrError::Algorithm);
         let with_null = [&[0x30, 0x0d], &own[2..], &[5, 0]].concat();
         assert_eq!(refused(&with_null, None), CsrError::Algorithm);
+    }
+}
+
+#[test]
+fn a_long_crl_is_signed_whole() {
+    // Ed25519's and ML-DSA's signers need the whole list: it is there once, as for every algorithm, and not copied.
+    const ENTRIES: u32 = 20_000;
+    let entry = |n: u32| {
+        let mut bytes = [0x11; 20];
+        bytes[16..].copy_from_slice(&n.to_be_bytes());
+        RevokedEntry {
+            serial: SerialNumber::from_bytes(bytes).unwrap(),
+            revoked_at: Timestamp::from_unix(1_795_000_000),
+            reason: RevocationReason::Superseded,
+            invalidity_date: None,
+        }
+    };
+    for set in &SETS {
+        let header = CrlHeader {
+            issuer_der: "CN=ML-DSA".parse::<x509_cert::name::Name>().unwrap().to_der().unwrap(),
+            issuer_key_id: vec![7; 20],
+            algorithm: set.signature,
+            number: 1,
+            this_update: Timestamp::from_unix(1_795_000_000),
+            next_update: Timestamp::from_unix(1_795_086_400),
+            partition_url: None,
+        };
+        let tbs = build_crl_tbs(&header, (0..ENTRIES).map(entry)).unwrap();
+        assert_eq!(lint_crl(&tbs, &header), Ok(()));
+        let pair = set.pair();
+        let der = assemble_signed(&tbs, set.signature, &sign(&pair, &tbs));
+        let crl = Crl::from_der(&der).unwrap();
+        assert_eq!((crl.tbs_der(), crl.entries().len()), (tbs.as_slice(), 20_000));
+        assert_eq!(set.verdicts(&public(&pair), crl.tbs_der(), crl.signature()), (true, true));
+        let mut changed = tbs.clone();
+        changed[500_000] ^= 1;
+        assert_eq!(set.verdicts(&public(&pair), &changed, crl.signature()), (false, false));
     }
 }
 

@@ -10,11 +10,13 @@ use ca_core::profile::check_key;
 use proptest::prelude::*;
 use rcgen::{CertificateParams, DnType, KeyPair, PublicKeyData as _, SanType, SignatureAlgorithm as RcgenAlgorithm, SigningKey as _};
 
-const ALGORITHMS: [(&RcgenAlgorithm, KeyAlgorithm); 4] = [
+const ALGORITHMS: [(&RcgenAlgorithm, KeyAlgorithm); 6] = [
     (&rcgen::PKCS_ECDSA_P256_SHA256, KeyAlgorithm::P256),
     (&rcgen::PKCS_ECDSA_P384_SHA384, KeyAlgorithm::P384),
     (&rcgen::PKCS_ED25519, KeyAlgorithm::Ed25519),
     (&rcgen::PKCS_RSA_SHA256, KeyAlgorithm::Rsa2048),
+    (&rcgen::PKCS_ML_DSA_65, KeyAlgorithm::MlDsa65),
+    (&rcgen::PKCS_ML_DSA_87, KeyAlgorithm::MlDsa87),
 ];
 
 fn request(key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {

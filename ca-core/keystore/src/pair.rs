@@ -163,3 +163,25 @@ impl Pair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ml_dsa_keys_are_kept_as_their_seed() {
+        let made = generate(KeyAlgorithm::MlDsa65).unwrap();
+        assert_eq!(made.len(), 54);
+        let pair = Pair::from_pkcs8(KeyAlgorithm::MlDsa65, &made).unwrap();
+        let ours = KeyAlgorithm::MlDsa65.signature_algorithm();
+        let signature = pair.sign(ours, b"message").unwrap();
+        ca_core::pki::verify_signature(pair.public_key(), ours, b"message", &signature).unwrap();
+
+        let refused = |pkcs8: &[u8]| Pair::from_pkcs8(KeyAlgorithm::MlDsa65, pkcs8).is_none();
+        assert!(refused(&made[..53]) && refused(&[&made[..], &[0]].concat()) && refused(&[]));
+        assert!(Pair::from_pkcs8(KeyAlgorithm::MlDsa87, &made).is_none(), "another parameter set");
+        // RFC 9881 §6, `expandedKey`: an OCTET STRING of 4,032 octets.
+        let head = b"\x30\x82\x0f\xd8\x02\x01\x00\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x12\x04\x82\x0f\xc4\x04\x82\x0f\xc0";
+        assert!(refused(&[&head[..], &[0; 4032]].concat()));
+    }
+}

@@ -131,7 +131,7 @@ fn a_directory_that_others_may_change_is_refused() {
 
 const OFFERS: ca_testkit::key_device::Offers<'_> = ca_testkit::key_device::Offers {
     kind: DeviceKind::Software,
-    algorithms: &[KeyAlgorithm::P256, KeyAlgorithm::Ed25519, KeyAlgorithm::Rsa2048],
+    algorithms: &[KeyAlgorithm::P256, KeyAlgorithm::Ed25519, KeyAlgorithm::Rsa2048, KeyAlgorithm::MlDsa87],
     wrapping_key: "backup",
     attests: false,
     logs: false,

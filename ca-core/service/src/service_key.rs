@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ca_core::pki::{KeyAlgorithm, PublicKey, pem_decode_all, pem_encode};
+use ca_core::ports::ServiceKey as _;
 use ca_core::profile::check_key;
 use ca_keystore::{CredentialError, SoftwareServiceKey, UnsealSpec, Unsealer};
 
@@ -45,16 +46,24 @@ pub fn unsealer(spec: &UnsealSpec) -> anyhow::Result<Unsealer> {
     })
 }
 
-/// The key at `path`, made where it is missing.
+/// The key at `path`, made where it is missing: of the kind that is `wanted`, or P-256.
 ///
 /// # Errors
-/// When it can be neither opened nor made.
-pub fn open_or_new(path: &Path, unsealer: &Unsealer) -> anyhow::Result<SoftwareServiceKey> {
+/// When it can be neither opened nor made, or is there already and of another kind than `wanted`.
+pub fn open_or_new(path: &Path, wanted: Option<KeyAlgorithm>, unsealer: &Unsealer) -> anyhow::Result<SoftwareServiceKey> {
     if path.exists() {
-        return open(path, unsealer);
+        let key = open(path, unsealer)?;
+        return match wanted {
+            Some(wanted) if wanted != key.algorithm() => Err(configuration(format!(
+                "the service key {} is there already and a {} key, not {wanted} (hint: name another file, and have officers pin the new key's digest)",
+                path.display(),
+                key.algorithm()
+            ))),
+            _ => Ok(key),
+        };
     }
     make_folder_of(path)?;
-    Ok(SoftwareServiceKey::generate(path, KeyAlgorithm::P256, unsealer, &SystemRng)?)
+    Ok(SoftwareServiceKey::generate(path, wanted.unwrap_or(KeyAlgorithm::P256), unsealer, &SystemRng)?)
 }
 
 /// The key at `path`.
@@ -129,8 +138,6 @@ pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use ca_core::ports::ServiceKey as _;
-
     use super::*;
 
     #[test]
@@ -140,14 +147,22 @@ mod tests {
         let spec = UnsealSpec::KeyFile(secret);
         assert!(unsealer(&spec).unwrap_err().to_string().contains("service.key"), "nothing is made where nobody asked");
         let unsealer = unsealer_or_new(&spec).unwrap();
-        let made = open_or_new(&path, &unsealer).unwrap();
+        let made = open_or_new(&path, None, &unsealer).unwrap();
         let public = public_path(&path);
         for _ in 0..2 {
-            write_public(&public, open_or_new(&path, &unsealer).unwrap().public_key()).unwrap();
+            write_public(&public, open_or_new(&path, None, &unsealer).unwrap().public_key()).unwrap();
         }
         assert_eq!(read_public(&public).unwrap(), *made.public_key());
 
-        let other = open_or_new(&folder.path().join("other.sealed"), &unsealer).unwrap();
+        assert_eq!(made.algorithm(), KeyAlgorithm::P256);
+        let error = open_or_new(&path, Some(KeyAlgorithm::P384), &unsealer).unwrap_err().to_string();
+        assert!(error.contains("p256 key, not p384") && error.contains("hint:"), "{error}");
+
+        // The longest public half: ML-DSA-87.
+        let path = folder.path().join("other.sealed");
+        let other = open_or_new(&path, Some(KeyAlgorithm::MlDsa87), &unsealer).unwrap();
+        write_public(&public_path(&path), other.public_key()).unwrap();
+        assert_eq!(read_public(&public_path(&path)).unwrap(), *other.public_key());
         let error = write_public(&public, other.public_key()).unwrap_err().to_string();
         assert!(error.contains("another key") && error.contains("hint:"), "{error}");
         for bad in [String::new(), "x".repeat(10_000), std::fs::read_to_string(&public).unwrap().repeat(2)] {

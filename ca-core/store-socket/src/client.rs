@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
-    ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, LeaseToken, LeasedValidation, LedgerEntry, NewAccount, NewOrder, Order,
-    OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd, ValidationRecord, WorkerId,
+    ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount, NewOrder,
+    Order, OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd, ValidationRecord,
+    WorkerId,
 };
 use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StatusStore, StoreError, StoreResult, ValidationStore};
@@ -257,6 +258,10 @@ impl CertificateStore for SocketStore {
     ) -> StoreResult<Option<CertificateRecord>> {
         let command = Command::NewestForKey { authority: authority.clone(), profile: profile.to_owned(), spki_sha256: *spki_sha256 };
         self.call(command).await
+    }
+
+    async fn key_block(&self, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
+        self.call(Command::KeyBlock { spki_sha256: *spki_sha256 }).await
     }
 }
 

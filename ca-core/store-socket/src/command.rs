@@ -112,6 +112,8 @@ pub enum Command {
     Certificate { authority: AuthorityName, serial: SerialNumber },
     /// `CertificateStore::newest_for_key`
     NewestForKey { authority: AuthorityName, profile: String, spki_sha256: Sha256Digest },
+    /// `CertificateStore::key_block`
+    KeyBlock { spki_sha256: Sha256Digest },
     /// `StatusStore::status`
     Status { authority: AuthorityName, serial: SerialNumber },
     /// `StatusStore::ledger_head`
@@ -152,7 +154,8 @@ impl Command {
             | Self::Revoke { .. }
             | Self::OldestWait { .. }
             | Self::Policy
-            | Self::Certificate { .. } => match role {
+            | Self::Certificate { .. }
+            | Self::KeyBlock { .. } => match role {
                 Role::Acme => true,
                 Role::Responder => false,
             },
@@ -191,6 +194,7 @@ impl Command {
             | Self::Certificate { .. }
             | Self::Authorities
             | Self::NewestForKey { .. }
+            | Self::KeyBlock { .. }
             | Self::Status { .. }
             | Self::LedgerHead { .. }
             | Self::LedgerAfter { .. }
@@ -239,6 +243,7 @@ impl Command {
             Self::Certificate { .. } => "certificate",
             Self::Authorities => "authorities",
             Self::NewestForKey { .. } => "newest-for-key",
+            Self::KeyBlock { .. } => "key-block",
             Self::Status { .. } => "status",
             Self::LedgerHead { .. } => "ledger-head",
             Self::LedgerAfter { .. } => "ledger-after",

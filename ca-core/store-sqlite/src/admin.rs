@@ -1,15 +1,17 @@
 //! What the worker writes on behalf of verified operators and ceremonies: policies, nonces, grants.
 
 use async_trait::async_trait;
-use ca_core::model::{AuditEntry, Authority, CrlRecord, GrantId, GrantRecord, GrantStatus, Problem, ProblemType, SignedStatement};
-use ca_core::pki::Timestamp;
+use ca_core::model::{
+    AuditEntry, Authority, BlockedKey, CrlRecord, GrantId, GrantRecord, GrantStatus, Problem, ProblemType, SignedStatement,
+};
+use ca_core::pki::{Sha256Digest, Timestamp};
 use ca_core::ports::{AdminStore, StoreError, StoreResult};
 use sqlx::SqliteExecutor;
 
-use crate::SqliteStore;
 use crate::convert::{from_json, json, limit, read, signed, time, unsigned, word};
 use crate::error::{conflict, from_sqlx, or_taken};
 use crate::writer::Tx;
+use crate::{SqliteStore, blocked_keys};
 
 struct GrantRow {
     body: String,
@@ -208,5 +210,14 @@ impl AdminStore for SqliteStore {
         .into_iter()
         .map(GrantRow::read)
         .collect()
+    }
+
+    async fn block_key(&self, spki_sha256: &Sha256Digest, reason: &str, audit: &AuditEntry) -> StoreResult<bool> {
+        let (spki_sha256, reason, audit) = (*spki_sha256, reason.to_owned(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.block_key(&spki_sha256, &reason, &audit).await })).await
+    }
+
+    async fn blocked_keys(&self, at_most: u32) -> StoreResult<Vec<BlockedKey>> {
+        blocked_keys::list(&self.readers, at_most).await
     }
 }

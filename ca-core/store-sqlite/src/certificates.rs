@@ -1,14 +1,14 @@
 //! Certificates, read only.
 
 use async_trait::async_trait;
-use ca_core::model::{Authority, AuthorityName, CertificateFilter, CertificateRecord};
+use ca_core::model::{Authority, AuthorityName, CertificateFilter, CertificateRecord, KeyBlock};
 use ca_core::pki::{SerialNumber, Sha256Digest};
 use ca_core::ports::{CertificateStore, StoreResult};
 use sqlx::{QueryBuilder, Sqlite};
 
 use crate::convert::{digest, from_json, limit, read, read_opt, reason, serial, time, unsigned};
 use crate::error::from_sqlx;
-use crate::{SqliteStore, authorities};
+use crate::{SqliteStore, authorities, blocked_keys};
 
 #[derive(sqlx::FromRow)]
 struct CertificateRow {
@@ -167,5 +167,9 @@ impl CertificateStore for SqliteStore {
         .map_err(from_sqlx)?
         .map(CertificateRow::read)
         .transpose()
+    }
+
+    async fn key_block(&self, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
+        blocked_keys::find(&self.readers, spki_sha256).await
     }
 }

@@ -14,6 +14,7 @@ mod approvals;
 mod audit;
 mod authorities;
 mod authorizations;
+mod blocked_keys;
 mod certificates;
 mod convert;
 mod crls;

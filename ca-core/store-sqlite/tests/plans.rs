@@ -9,7 +9,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 /// Tables of a few rows, or read by number from one end with a limit.
-const MAY_SCAN: [&str; 8] = ["authorities", "jobs", "policies", "audit", "grants", "proposals", "roster_changes", "revoked_authorities"];
+const MAY_SCAN: [&str; 9] =
+    ["authorities", "jobs", "policies", "audit", "grants", "proposals", "roster_changes", "revoked_authorities", "blocked_keys"];
 
 #[tokio::test]
 async fn every_lookup_has_an_index() {

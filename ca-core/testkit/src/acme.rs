@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::model::{AccountId, OrderId};
+use ca_core::pki::KeyAlgorithm;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
@@ -56,6 +57,25 @@ impl ClientKey {
         }
         params.serialize_request(&self.pair).unwrap().der().to_vec()
     }
+}
+
+/// A fresh key of any kind and a CSR with it for these names, DER.
+pub fn key_and_request(algorithm: KeyAlgorithm, names: &[&str]) -> (KeyPair, Vec<u8>) {
+    let pair = match algorithm {
+        KeyAlgorithm::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+        KeyAlgorithm::P384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+        KeyAlgorithm::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+        KeyAlgorithm::Rsa2048 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048),
+        KeyAlgorithm::Rsa3072 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_3072),
+        KeyAlgorithm::Rsa4096 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_4096),
+        KeyAlgorithm::MlDsa65 => KeyPair::generate_for(&rcgen::PKCS_ML_DSA_65),
+        KeyAlgorithm::MlDsa87 => KeyPair::generate_for(&rcgen::PKCS_ML_DSA_87),
+    };
+    let pair = pair.unwrap();
+    let mut params = CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    let request = params.serialize_request(&pair).unwrap().der().to_vec();
+    (pair, request)
 }
 
 /// A newAccount JWS, bound by `secret` to the grant `kid`.

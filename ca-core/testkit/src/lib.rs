@@ -13,6 +13,7 @@ pub mod operator;
 pub mod softhsm;
 pub mod specimens;
 pub mod store;
+pub mod weak_keys;
 
 mod clock;
 mod faulty_keys;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use ca_core::lint;
 use ca_core::model::*;
 use ca_core::pki::ocsp::{BasicResponse, CertId, HashAlgorithm, IssuerId, build_request};
 use ca_core::pki::*;
@@ -119,6 +120,9 @@ impl CertificateStore for FakeStore {
     async fn newest_for_key(&self, _: &AuthorityName, profile: &str, key: &Sha256Digest) -> StoreResult<Option<CertificateRecord>> {
         assert_eq!(profile, "ocsp");
         Ok(self.here()?.responder.clone().filter(|r| r.spki_sha256 == *key))
+    }
+    async fn key_block(&self, _: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
+        Ok(None)
     }
 }
 
@@ -255,6 +259,9 @@ impl World {
         let certificate = Certificate::from_der(&read.certificates[0]).unwrap();
         certificate.is_signed_by(&self.root).unwrap();
         read.is_signed_by(certificate.public_key()).unwrap();
+        let report = lint::ocsp_response(&answer.der, &lint::Context { issuers: &[self.root.der()], previous_crl: None });
+        let heavy: Vec<_> = report.findings().iter().filter(|f| f.severity >= lint::Severity::Warning).collect();
+        assert!(heavy.is_empty(), "{heavy:?}");
         for one in &read.data.answers {
             assert!(one.next_update <= certificate.not_after(), "nextUpdate passes the responder certificate's notAfter");
             assert!(one.this_update <= self.clock.now() && self.clock.now() < one.next_update);

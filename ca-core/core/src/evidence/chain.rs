@@ -90,10 +90,10 @@ pub struct AuthorizedIssuance {
     pub profile: String,
     /// The names, inside the policy.
     pub identifiers: Vec<Identifier>,
-    /// What the certificate says: from policy, grant and order alone.
-    pub content: LeafContent,
     /// Why each of them may be certified.
     pub proofs: Proofs,
+    /// What the certificate says: from policy, grant and order alone.
+    pub content: LeafContent,
     /// The key from the CSR.
     pub public_key: PublicKey,
     /// The notBefore asked for.
@@ -187,8 +187,8 @@ impl Verifier {
             authority,
             profile,
             identifiers: request.identifiers,
-            content,
             proofs,
+            content,
             public_key: csr.public_key().clone(),
             not_before: request.not_before,
             not_after: request.not_after,

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::json;
 use super::jws::JwsAlgorithm;
 use crate::model::{Problem, ProblemType};
+use crate::pki::spki::{KeyMaterial, key_material};
 use crate::pki::{PublicKey, sha256};
 
 // SubjectPublicKeyInfo up to the key's own octets (RFC 5480 §2, RFC 8410 §4).
@@ -99,6 +100,18 @@ impl Jwk {
                 crv.unwrap_or_default().chars().take(20).collect::<String>()
             ))),
         }
+    }
+
+    /// The key of a certificate or request as an account would have it; none where no account can. An RSA modulus
+    /// stands for itself, whatever the exponent.
+    pub fn of_key(key: &PublicKey) -> Option<Self> {
+        Some(Self(match key_material(key).ok()? {
+            KeyMaterial::P256(point) => Key::P256(point.to_vec()),
+            KeyMaterial::P384(point) => Key::P384(point.to_vec()),
+            KeyMaterial::Ed25519(octets) => Key::Ed25519(octets.to_vec()),
+            KeyMaterial::Rsa(modulus, _, _) => Key::Rsa(modulus.to_vec()),
+            KeyMaterial::MlDsa65(_) | KeyMaterial::MlDsa87(_) => return None,
+        }))
     }
 
     /// The members that RFC 7638 §3.2 names, in its order, without white space.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sshsig;
 use crate::model::{Actor, AuthorityName, Grant, GrantId, RevocationReason, SignedStatement};
-use crate::pki::{SerialNumber, Timestamp};
+use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 use crate::policy::{OperatorPolicy, Permission, Policy};
 
 /// The SSHSIG namespace of operator statements: `ssh-keygen -Y sign -n operator@countersign`.
@@ -72,6 +72,13 @@ pub enum Operation {
         /// Why.
         reason: RevocationReason,
     },
+    /// Block a key for good: it is never certified again.
+    KeyBlock {
+        /// SHA-256 of its SubjectPublicKeyInfo.
+        spki_sha256: Sha256Digest,
+        /// Why; 1 to 500 characters.
+        reason: String,
+    },
     /// Stop issuance at once; officers let it go on.
     IssuanceStop {
         /// Why, for the audit trail; at most 500 characters.
@@ -89,7 +96,7 @@ impl Operation {
     pub const fn permission(&self) -> Permission {
         match self {
             Self::GrantCreate { .. } | Self::GrantRevoke { .. } => Permission::Grant,
-            Self::CertificateRevoke { .. } | Self::CertificateRevokeBulk { .. } => Permission::Revoke,
+            Self::CertificateRevoke { .. } | Self::CertificateRevokeBulk { .. } | Self::KeyBlock { .. } => Permission::Revoke,
             Self::CertificateHold { .. } => Permission::Hold,
             Self::IssuanceStop { .. } => Permission::Stop,
             Self::CrlPublish { .. } => Permission::Publish,
@@ -104,6 +111,7 @@ impl Operation {
             Self::CertificateRevoke { .. } => "certificate.revoke",
             Self::CertificateRevokeBulk { .. } => "certificate.revoke-bulk",
             Self::CertificateHold { .. } => "certificate.hold",
+            Self::KeyBlock { .. } => "key.block",
             Self::IssuanceStop { .. } => "issuance.stop",
             Self::CrlPublish { .. } => "crl.publish",
         }
@@ -113,7 +121,7 @@ impl Operation {
     pub const fn authority(&self) -> Option<&AuthorityName> {
         match self {
             Self::GrantCreate { grant } => Some(&grant.authority),
-            Self::GrantRevoke { .. } | Self::IssuanceStop { .. } => None,
+            Self::GrantRevoke { .. } | Self::KeyBlock { .. } | Self::IssuanceStop { .. } => None,
             Self::CertificateRevoke { authority, .. }
             | Self::CertificateRevokeBulk { authority, .. }
             | Self::CertificateHold { authority, .. }
@@ -128,6 +136,7 @@ impl Operation {
             Self::GrantRevoke { id } => id.to_string(),
             Self::CertificateRevoke { serial, .. } | Self::CertificateHold { serial, .. } => serial.to_string(),
             Self::CertificateRevokeBulk { serials, .. } => format!("{} certificates", serials.len()),
+            Self::KeyBlock { spki_sha256, .. } => spki_sha256.to_string(),
             Self::IssuanceStop { .. } => "issuance".to_owned(),
             Self::CrlPublish { authority } => authority.to_string(),
         }

@@ -12,8 +12,8 @@ use crate::pki::{PublicKey, Sha256Digest};
 
 const FORMAT: &str = "countersign/key-test/1\n";
 const SIGNATURE: &str = "signature ";
-/// RSA-4096: a key of 800 characters and a signature of 684.
-const MAX_BYTES: usize = 8192;
+/// ML-DSA-87: a key of 3,488 characters and a signature of 6,172.
+const MAX_BYTES: usize = 16 * 1024;
 
 /// What a key signs to show that it works where it is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -96,7 +96,11 @@ mod tests {
         };
         let bytes = test.to_bytes();
         assert_eq!(KeyTest::parse(&bytes).unwrap(), test);
-        assert_eq!(KeyTest::parse_signed(&assemble(&bytes, b"sig")).unwrap(), (test, b"sig".to_vec()));
+        assert_eq!(KeyTest::parse_signed(&assemble(&bytes, b"sig")).unwrap(), (test.clone(), b"sig".to_vec()));
+        // The longest: ML-DSA-87 (RFC 9881 §4; FIPS 204 §4).
+        let long = KeyTest { public_key: PublicKey::from_spki_der(vec![0xff; 2614]), ..test };
+        let signed = assemble(&long.to_bytes(), &[0xff; 4627]);
+        assert_eq!(KeyTest::parse_signed(&signed).unwrap(), (long, vec![0xff; 4627]));
         // Everything else that a key here signs is a SEQUENCE.
         assert_ne!(bytes[0], 0x30);
         let as_der = assemble_signed(&bytes, SignatureAlgorithm::EcdsaP256Sha256, &[0; 64]);

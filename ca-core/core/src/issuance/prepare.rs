@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::{Attempt, CertificateTbs, CrlTbs, IssuanceError, KeyTest, KeyTestTbs, Prepared, RequestTbs};
+use crate::lint::{self, Finding};
 use crate::log::intent_leaf;
 use crate::model::{ArtefactIntent, CertificateIntent, CrlIntent, CrlScope, Intent, IntentContent, RevokedEntry};
 use crate::pki::crl::{CrlHeader, build_crl_tbs};
@@ -18,8 +19,7 @@ use crate::profile::{
 /// When the request cannot be built or the lint refuses it.
 pub fn prepare_root(request: &RootRequest, attempt: Attempt) -> Result<Prepared<CertificateTbs>, IssuanceError> {
     let tbs = build_root(request)?;
-    lint_root(&tbs, request).map_err(IssuanceError::Lint)?;
-    certificate(tbs, "root", request.algorithm, request.public_key.clone(), 0, attempt)
+    certificate(tbs, None, |tbs| lint_root(tbs, request), "root", (request.algorithm, request.public_key.clone()), 0, attempt)
 }
 
 /// Prepares the certificate of an issuing authority.
@@ -32,8 +32,7 @@ pub fn prepare_intermediate(
     attempt: Attempt,
 ) -> Result<Prepared<CertificateTbs>, IssuanceError> {
     let tbs = build_intermediate(request, issuer)?;
-    lint_intermediate(&tbs, request, issuer).map_err(IssuanceError::Lint)?;
-    certificate(tbs, "intermediate", issuer.signature_algorithm(), issuer.certificate().public_key().clone(), 0, attempt)
+    certificate(tbs, Some(issuer), |tbs| lint_intermediate(tbs, request, issuer), "intermediate", signer(issuer), 0, attempt)
 }
 
 /// Prepares a cross-certificate: another CA's name and key under this issuer.
@@ -42,8 +41,7 @@ pub fn prepare_intermediate(
 /// When the request cannot be built or the lint refuses it.
 pub fn prepare_cross(request: &CrossRequest, issuer: &Issuer, attempt: Attempt) -> Result<Prepared<CertificateTbs>, IssuanceError> {
     let tbs = build_cross(request, issuer)?;
-    lint_cross(&tbs, request, issuer).map_err(IssuanceError::Lint)?;
-    certificate(tbs, "cross", issuer.signature_algorithm(), issuer.certificate().public_key().clone(), 0, attempt)
+    certificate(tbs, Some(issuer), |tbs| lint_cross(tbs, request, issuer), "cross", signer(issuer), 0, attempt)
 }
 
 /// Prepares the request by which `key` asks for a CA certificate, bound to a statement by `challenge`.
@@ -84,8 +82,7 @@ pub fn prepare_leaf(
     attempt: Attempt,
 ) -> Result<Prepared<CertificateTbs>, IssuanceError> {
     let tbs = build_leaf(request, issuer)?;
-    lint_leaf(&tbs, request, issuer).map_err(IssuanceError::Lint)?;
-    certificate(tbs, profile, issuer.signature_algorithm(), issuer.certificate().public_key().clone(), partition, attempt)
+    certificate(tbs, Some(issuer), |tbs| lint_leaf(tbs, request, issuer), profile, signer(issuer), partition, attempt)
 }
 
 /// Prepares a CRL with `entries`, sorted by serial number, that include the ledger up to `ledger_number`.
@@ -104,20 +101,37 @@ pub fn prepare_crl(
         return Err(IssuanceError::Verify("the CRL's header is not that of its issuer".to_owned()));
     }
     let tbs = build_crl_tbs(header, entries)?;
-    lint_crl(&tbs, header).map_err(IssuanceError::Lint)?;
+    let above = [issuer.certificate().der()];
+    lint::to_be_signed_crl(&tbs, &lint::Context { issuers: &above, previous_crl: None })
+        .refuse_errors()
+        .and_then(|()| lint_crl(&tbs, header))
+        .map_err(IssuanceError::Lint)?;
     let content =
         CrlIntent { tbs, scope, number: header.number, this_update: header.this_update, next_update: header.next_update, ledger_number };
     Ok(prepared(IntentContent::Crl(content), header.algorithm, issuer.certificate().public_key().clone(), attempt))
 }
 
+/// How an issuer signs, and with which key.
+fn signer(issuer: &Issuer) -> (SignatureAlgorithm, PublicKey) {
+    (issuer.signature_algorithm(), issuer.certificate().public_key().clone())
+}
+
+/// The only way to a prepared certificate: first what the standards want of any, beside its issuer, then what the
+/// request wants of this one.
 fn certificate(
     tbs: Vec<u8>,
+    issuer: Option<&Issuer>,
+    compare: impl FnOnce(&[u8]) -> Result<(), Vec<Finding>>,
     profile: &str,
-    algorithm: SignatureAlgorithm,
-    key: PublicKey,
+    (algorithm, key): (SignatureAlgorithm, PublicKey),
     partition: u32,
     attempt: Attempt,
 ) -> Result<Prepared<CertificateTbs>, IssuanceError> {
+    let above: Vec<_> = issuer.iter().map(|i| i.certificate().der()).collect();
+    lint::to_be_signed_certificate(&tbs, &lint::Context { issuers: &above, previous_crl: None })
+        .refuse_errors()
+        .and_then(|()| compare(&tbs))
+        .map_err(IssuanceError::Lint)?;
     // Behind a filler that verifies under no key the bytes can be read as the certificate that they will be, so that
     // the record says what the bytes say.
     let read = Certificate::from_der(&assemble_signed(&tbs, algorithm, &[0; 64])).map_err(|e| IssuanceError::Verify(e.to_string()))?;

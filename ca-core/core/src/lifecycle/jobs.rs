@@ -140,6 +140,7 @@ impl Worker {
                 "no key here has the SHA-256 that the policy pins for `{own}` (hint: re-sign the policy with the new key's hash)"
             ))
         })?;
+        self.not_blocked(key).await?;
         let now = self.clock.now();
         let leaf = LeafRequest {
             serial: SerialNumber::random(&*self.rng),

@@ -15,6 +15,7 @@ mod device_log;
 mod guard;
 mod jobs;
 mod join;
+mod key_use;
 mod operator;
 mod order;
 mod probe;
@@ -35,6 +36,7 @@ use crate::model::{Actor, AuditEntry, AuthorityName, OrderId, Outcome, WorkerId}
 use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
 use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
+use crate::profile::BlockedKeys;
 
 pub use acts::{BulkChoice, Officers, PolicyApproval, ProposalRequest, ProposalView, TrustError, Trusted, roster_chain};
 pub use device_log::{FollowedLog, reconcile};
@@ -70,6 +72,8 @@ pub struct WorkerParts {
     pub officers: Officers,
     /// The public keys of the CA's own servers and responders. One that the policy does not pin is never used.
     pub own_keys: Vec<PublicKey>,
+    /// Lists of published keys, which are never certified.
+    pub blocked: BlockedKeys,
     /// Site settings.
     pub settings: WorkerSettings,
     /// Is told when the worker passes a named point.
@@ -136,6 +140,7 @@ pub struct Worker {
     /// The authorities whose certificate officers revoked, once they were read.
     revoked: RwLock<Option<HashSet<AuthorityName>>>,
     own_keys: Vec<PublicKey>,
+    blocked: BlockedKeys,
     settings: WorkerSettings,
     probe: Arc<dyn Probe>,
     verifier: Verifier,
@@ -156,7 +161,8 @@ impl std::fmt::Debug for Worker {
 impl Worker {
     /// A worker with an id of its own.
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { store, anchor, keys, publisher, clock, rng, secrets, policy, officers, own_keys, settings, probe } = parts;
+        let WorkerParts { store, anchor, keys, publisher, clock, rng, secrets, policy, officers, own_keys, blocked, settings, probe } =
+            parts;
         Self {
             id: WorkerId::random(&*rng),
             store,
@@ -171,6 +177,7 @@ impl Worker {
             acting: AtomicBool::new(false),
             revoked: RwLock::default(),
             own_keys,
+            blocked,
             settings,
             probe,
             verifier: Verifier::default(),

@@ -12,10 +12,10 @@ use crate::anchor::AnchorStep;
 use crate::ceremony::OfficerAct;
 use crate::evidence::statement::{self, MAX_GRANT_NAMES, Operation, OperatorStatement, Verified};
 use crate::model::{
-    Actor, AuditEntry, AuthorityName, CrlScope, Grant, GrantId, GrantRecord, GrantStatus, Job, JobKind, Outcome, Problem, ProblemType,
-    RevocationReason, RevocationRequest, Revoked, SignedStatement,
+    Actor, AuditEntry, AuthorityName, CrlScope, Grant, GrantId, GrantRecord, GrantStatus, Job, JobKind, KeyBlock, Outcome, Problem,
+    ProblemType, RevocationReason, RevocationRequest, Revoked, SignedStatement,
 };
-use crate::pki::{SerialNumber, Timestamp};
+use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 use crate::policy::{Policy, check_grant};
 use crate::ports::StoreError;
 
@@ -72,6 +72,11 @@ pub enum OperatorReply {
     BulkRevoked {
         /// How many of them were not revoked before.
         revoked: u64,
+    },
+    /// A key is blocked for good.
+    KeyBlocked {
+        /// Whether no statement blocked it before.
+        new: bool,
     },
     /// Issuance is stopped.
     Stopped,
@@ -146,6 +151,7 @@ impl Worker {
                 | Operation::CertificateRevokeBulk { .. }
                 | Operation::CertificateHold { .. }
                 | Operation::GrantRevoke { .. }
+                | Operation::KeyBlock { .. }
         );
         if let Some(reason) = self.trouble().filter(|_| !takes_away) {
             return Err(problem(ProblemType::ServerInternal, reason));
@@ -187,6 +193,7 @@ impl Worker {
                 self.note(&done).await;
                 Ok(OperatorReply::BulkRevoked { revoked })
             }
+            Operation::KeyBlock { spki_sha256, reason } => self.block_key(spki_sha256, reason, &done).await,
             Operation::IssuanceStop { reason } => self.stop(statement, reason, begun).await,
             Operation::CrlPublish { authority } => self.crl_now(authority, policy, &done).await,
         }
@@ -242,6 +249,20 @@ impl Worker {
             Err(error) => return Err(unavailable(&error)),
         };
         Ok(OperatorReply::CertificateRevoked { authority: authority.clone(), serial: *serial, number })
+    }
+
+    /// Certificates that the key has are not revoked by it.
+    async fn block_key(&self, spki_sha256: &Sha256Digest, reason: &str, done: &AuditEntry) -> Result<OperatorReply, Problem> {
+        if reason.trim().is_empty() || reason.chars().count() > KeyBlock::MAX_REASON {
+            return Err(problem(ProblemType::Malformed, format!("a reason has 1 to {} characters", KeyBlock::MAX_REASON)));
+        }
+        let mut done = done.clone();
+        done.detail = serde_json::json!({ "reason": reason });
+        let new = self.store.block_key(spki_sha256, reason, &done).await.map_err(|e| unavailable(&e))?;
+        if !new {
+            self.note(&done).await;
+        }
+        Ok(OperatorReply::KeyBlocked { new })
     }
 
     /// Stops issuance, in the anchor: one person, at once. A store that is away does not keep an operator from it.

@@ -25,6 +25,7 @@ impl Worker {
     pub(super) async fn issue_order(&self, batch: &Batch, request: &SigningRequest, proven: AuthorizedIssuance) -> Result<(), Failure> {
         self.not_revoked(&proven.authority).await?;
         let (signer, rules, profile) = self.terms(batch, &proven)?;
+        self.key_is_free(batch, &proven.public_key).await?;
         // One finalize, one certificate: rows that were set back don't bring a second.
         let released = || self.released.lock().unwrap_or_else(PoisonError::into_inner);
         if released().get(&proven.order).is_some() {

@@ -9,10 +9,10 @@ use super::signer::{Failure, Signers};
 use super::{HaltPoint, Worker, WorkerError};
 use crate::evidence::chain::{AuthorizedAccount, AuthorizedIssuance, Refusal};
 use crate::model::{
-    Account, AccountId, AccountStatus, Actor, GrantId, GrantRecord, GrantStatus, LeaseToken, Outcome, ProblemType, RequestBody,
-    SigningRequest,
+    Account, AccountId, AccountStatus, Actor, Authority, AuthorityName, GrantId, GrantRecord, GrantStatus, LeaseToken, Outcome,
+    ProblemType, RequestBody, SigningRequest,
 };
-use crate::pki::Timestamp;
+use crate::pki::{Certificate, PublicKey, Timestamp};
 use crate::plan::backoff;
 use crate::policy::Policy;
 use crate::ports::StoreError;
@@ -33,6 +33,8 @@ enum Proven {
 pub(super) struct Batch {
     pub(super) policy: Arc<Policy>,
     pub(super) signers: Signers,
+    /// Every authority's name and key, roots included; read where a certificate is asked for.
+    pub(super) authority_keys: Vec<(AuthorityName, PublicKey)>,
     grants: HashMap<GrantId, Option<GrantRecord>>,
     accounts: HashMap<AccountId, Option<Account>>,
 }
@@ -80,7 +82,11 @@ impl Worker {
     /// Reads each grant and account of the batch once.
     async fn load(&self, policy: Arc<Policy>, proven: &[Result<Proven, Refusal>]) -> Result<Batch, WorkerError> {
         let signers = self.signers(&policy).await?;
-        let mut batch = Batch { policy, signers, grants: HashMap::new(), accounts: HashMap::new() };
+        let mut batch = Batch { policy, signers, authority_keys: Vec::new(), grants: HashMap::new(), accounts: HashMap::new() };
+        if proven.iter().flatten().any(|p| matches!(p, Proven::Issuance(_))) {
+            let key = |a: Authority| Some((a.name, Certificate::from_der(&a.certificate).ok()?.public_key().clone()));
+            batch.authority_keys = self.store.authorities().await?.into_iter().filter_map(key).collect();
+        }
         for proven in proven.iter().flatten() {
             let (grant, account) = match proven {
                 Proven::Account(a) => (&a.grant.id, None),

@@ -12,6 +12,7 @@ mod grant;
 mod id;
 mod intent;
 mod job;
+mod key_block;
 mod order;
 mod problem;
 mod proposal;
@@ -39,6 +40,7 @@ pub use intent::{
     SignedBytes,
 };
 pub use job::{Job, JobKind, JobRecord, LeasedJob};
+pub use key_block::{BlockedKey, KeyBlock};
 pub use order::{NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};
 pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};

@@ -34,7 +34,6 @@ pub struct Certificate {
     alt_names: Vec<AltName>,
     key_identifier: Option<Vec<u8>>,
     authority_key_identifier: Option<Vec<u8>>,
-    name_constraints: Option<Vec<u8>>,
     is_ca: bool,
 }
 
@@ -79,7 +78,6 @@ impl Certificate {
             alt_names,
             key_identifier: find(oid::SUBJECT_KEY_IDENTIFIER).map(read_key_identifier).transpose()?,
             authority_key_identifier: find(oid::AUTHORITY_KEY_IDENTIFIER).map_or(Ok(None), read_authority_key_identifier)?,
-            name_constraints: find(oid::NAME_CONSTRAINTS).map(|e| e.value.to_vec()),
             is_ca: may_sign_certificates(&extensions)?,
             der: der.to_vec(),
         })
@@ -148,11 +146,6 @@ impl Certificate {
     /// The key identifier of the authority key identifier.
     pub fn authority_key_identifier(&self) -> Option<&[u8]> {
         self.authority_key_identifier.as_deref()
-    }
-
-    /// The value of the name constraints, as it stands.
-    pub(crate) fn name_constraints(&self) -> Option<&[u8]> {
-        self.name_constraints.as_deref()
     }
 
     /// Whether it may sign certificates: cA is true, and the key usage, where there is one, has keyCertSign.

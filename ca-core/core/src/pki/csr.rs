@@ -117,7 +117,8 @@ impl Csr {
     }
 }
 
-fn read_scheme(algorithm: &Tlv<'_>) -> Result<Scheme, CsrError> {
+/// The scheme of a signature in a request; NULL parameters of RSA may be absent.
+pub(super) fn read_scheme(algorithm: &Tlv<'_>) -> Result<Scheme, CsrError> {
     let mut fields = algorithm.walk();
     let oid = fields.expect(OID, "signatureAlgorithm")?;
     let parameters = &algorithm.content[oid.whole.len()..];

@@ -43,6 +43,21 @@ pub fn pem_encode(label: &str, der: &[u8]) -> String {
     out
 }
 
+/// Every block of `text`, in order: its label and its content.
+///
+/// # Errors
+/// When there is none, or one of them is cut short or is not base64.
+pub fn pem_blocks(text: &str) -> Result<Vec<(String, Vec<u8>)>, PemError> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        let Some(label) = line.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----")) else { continue };
+        let content = body(&mut lines, label, &format!("-----END {label}-----"))?;
+        blocks.push((label.to_owned(), content));
+    }
+    if blocks.is_empty() { Err(PemError::Missing("…".to_owned())) } else { Ok(blocks) }
+}
+
 /// The contents of every block with this label, in order; other labels and the text between blocks are passed over.
 ///
 /// # Errors
@@ -55,18 +70,23 @@ pub fn pem_decode_all(text: &str, label: &str) -> Result<Vec<Vec<u8>>, PemError>
     let mut blocks = Vec::new();
     let mut lines = text.lines().map(str::trim);
     while lines.by_ref().any(|line| line == begin) {
-        let mut body = String::new();
-        loop {
-            match lines.next() {
-                Some(line) if line == end => break,
-                Some(line) if line.starts_with("-----") => return Err(PemError::Unterminated(label.to_owned())),
-                Some(line) => body.push_str(line),
-                None => return Err(PemError::Unterminated(label.to_owned())),
-            }
-        }
-        blocks.push(STANDARD.decode(body).map_err(|_| PemError::NotBase64(label.to_owned()))?);
+        blocks.push(body(&mut lines, label, &end)?);
     }
     if blocks.is_empty() { Err(PemError::Missing(label.to_owned())) } else { Ok(blocks) }
+}
+
+/// The content of a block whose first line was read.
+fn body<'a>(lines: &mut impl Iterator<Item = &'a str>, label: &str, end: &str) -> Result<Vec<u8>, PemError> {
+    let mut body = String::new();
+    loop {
+        match lines.next() {
+            Some(line) if line == end => break,
+            Some(line) if line.starts_with("-----") => return Err(PemError::Unterminated(label.to_owned())),
+            Some(line) => body.push_str(line),
+            None => return Err(PemError::Unterminated(label.to_owned())),
+        }
+    }
+    STANDARD.decode(body).map_err(|_| PemError::NotBase64(label.to_owned()))
 }
 
 #[cfg(test)]
@@ -79,6 +99,14 @@ mod tests {
         assert!(text.lines().all(|l| l.len() <= 64));
         assert_eq!(pem_decode_all(&text, "A").unwrap(), [vec![7; 100], vec![]]);
         assert_eq!(pem_decode_all(&text.replace('\n', "\r\n"), "B").unwrap(), [b"b"]);
+    }
+
+    #[test]
+    fn blocks_keep_their_order_and_label() {
+        let text = format!("x\n{}{}", pem_encode("B C", b"b"), pem_encode("A", b"a"));
+        assert_eq!(pem_blocks(&text).unwrap(), [("B C".to_owned(), b"b".to_vec()), ("A".to_owned(), b"a".to_vec())]);
+        assert_eq!(pem_blocks("x"), Err(PemError::Missing("…".into())));
+        assert_eq!(pem_blocks("-----BEGIN A-----\n"), Err(PemError::Unterminated("A".into())));
     }
 
     #[test]

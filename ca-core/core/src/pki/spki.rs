@@ -22,6 +22,9 @@ pub enum KeyError {
     /// A key that is in use already.
     #[error("the public key is that of {0} already (hint: each certificate has a key of its own)")]
     Reused(String),
+    /// A key on a list of keys whose private half is known.
+    #[error("the public key is on a list of keys whose private half is known (hint: make another key)")]
+    Published,
     /// An RSA key with a prime that another has too.
     #[error("the RSA modulus shares a prime with that of {0}: both keys are broken")]
     SharedPrime(String),
@@ -84,8 +87,10 @@ fn split(key: &PublicKey) -> Result<(&[u8], &[u8], &[u8]), KeyError> {
 pub(crate) fn key_material(key: &PublicKey) -> Result<KeyMaterial<'_>, KeyError> {
     let (oid, parameters, bits) = split(key)?;
     // RFC 5480 §2.2: the uncompressed form is the one that everyone reads.
-    let point = |width: usize| {
-        if bits.len() == 1 + 2 * width && bits[0] == 4 { Ok(bits) } else { Err(KeyError::Weak("the point is not in uncompressed form")) }
+    let point = |width: usize| match bits {
+        [4, ..] if bits.len() == 1 + 2 * width => Ok(bits),
+        [0] => Err(KeyError::Weak("the point is the one at infinity")),
+        _ => Err(KeyError::Weak("the point is not in uncompressed form")),
     };
     let is_curve = |curve: ObjectIdentifier| Walker::single(parameters, OID, "namedCurve").is_ok_and(|c| c.content == curve.as_bytes());
     match ObjectIdentifier::from_bytes(oid).map_err(|_| KeyError::Unsupported)? {

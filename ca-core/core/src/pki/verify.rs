@@ -5,7 +5,9 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use signature::Verifier as _;
 use signature::hazmat::PrehashVerifier as _;
 
+use super::csr::read_scheme;
 use super::spki::{KeyError, KeyMaterial, key_material};
+use super::walk::Tlv;
 use super::{PublicKey, SignatureAlgorithm};
 
 /// Why a signature is not accepted.
@@ -77,6 +79,14 @@ pub fn verify_signature(key: &PublicKey, alg: SignatureAlgorithm, message: &[u8]
     verify_scheme(&material, scheme, message, signature)
 }
 
+/// The scheme of an AlgorithmIdentifier as it stands in others' certificates, where it is handled.
+pub(crate) fn scheme_of(identifier: &Tlv<'_>) -> Option<Scheme> {
+    if SignatureAlgorithm::from_identifier(identifier.whole) == Some(SignatureAlgorithm::RsaPssSha256) {
+        return Some(Scheme::RsaPssSha256);
+    }
+    read_scheme(identifier).ok()
+}
+
 pub(crate) fn verify_scheme(key: &KeyMaterial<'_>, scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
     let invalid_key = |_| VerifyError::Key(KeyError::Weak("the point is not on its curve"));
     let bad = |_| VerifyError::Signature;
@@ -129,8 +139,8 @@ fn verify_ml_dsa<P: ml_dsa::MlDsaParams>(key: &[u8], message: &[u8], signature: 
 /// An RSA key whose numbers the library accepts: an odd modulus, an exponent in range.
 pub(crate) fn rsa_key(modulus: &[u8], exponent: &[u8]) -> Result<rsa::PublicKey, KeyError> {
     // The longer forms are refused before any arithmetic; key_material has bounded the modulus.
-    if exponent.len() > 4 {
-        return Err(KeyError::Weak("the RSA exponent is not 65537"));
+    if exponent.len() > 5 {
+        return Err(KeyError::Weak("the RSA exponent has more than 33 bits (hint: use 65537)"));
     }
     let number = BoxedUint::from_be_slice_vartime;
     rsa::PublicKey::new(number(modulus), number(exponent)).map_err(|_| KeyError::Weak("the RSA modulus or exponent is out of range"))

@@ -89,14 +89,27 @@ impl<'a> Walker<'a> {
         self.rest.first().copied()
     }
 
+    /// The next element, of less than 16 MiB.
     pub(crate) fn next(&mut self) -> Result<Tlv<'a>, ParseError> {
+        self.take(3)
+    }
+
+    /// As [`Self::expect`], of less than 4 GiB: what holds the entries of a CRL.
+    pub(crate) fn expect_long(&mut self, tag: u8, what: &'static str) -> Result<Tlv<'a>, ParseError> {
+        match self.peek() {
+            Some(found) if found == tag => self.take(4),
+            _ => self.expect(tag, what),
+        }
+    }
+
+    fn take(&mut self, most_length_octets: u8) -> Result<Tlv<'a>, ParseError> {
         let (&[tag, first], _) = self.rest.split_first_chunk::<2>().ok_or(ParseError::Truncated)?;
         if tag & 0x1f == 0x1f {
             return Err(ParseError::NotDer);
         }
         let (length, header) = match first {
             0..=0x7f => (usize::from(first), 2),
-            0x81..=0x83 => {
+            0x81..=0x84 if first & 0x7f <= most_length_octets => {
                 let count = usize::from(first & 0x7f);
                 let octets = self.rest.get(2..2 + count).ok_or(ParseError::Truncated)?;
                 let length = octets.iter().fold(0usize, |n, b| n << 8 | usize::from(*b));
@@ -106,7 +119,7 @@ impl<'a> Walker<'a> {
                 }
                 (length, 2 + count)
             }
-            // 0x80 is the indefinite form; four octets and more are 16 MiB and more.
+            // 0x80 is the indefinite form.
             _ => return Err(ParseError::NotDer),
         };
         let whole = self.rest.get(..header + length).ok_or(ParseError::Truncated)?;

@@ -13,6 +13,8 @@ mod special;
 mod subject_parts;
 mod subscriber;
 mod system_name;
+#[cfg(test)]
+mod tests;
 mod uri_pattern;
 mod uri_template;
 
@@ -247,7 +249,7 @@ impl AuthorityPolicy {
             return Err(Fault::new(reason).under("crl_validity"));
         }
         self.check_names().map_err(|why| Fault::new(format!("authority `{name}`, {why}")).under("names"))?;
-        challenge::check(self).map_err(|reason| Fault::new(format!("authority `{name}`: {reason}")).under("challenge"))?;
+        challenge::check(self).map_err(|why| Fault::new(format!("authority `{name}`: {why}")).under("challenge"))?;
         for (profile, bounds) in &self.profiles {
             let below = |fault: Fault| fault.named(&format!("authority `{name}`, profile `{profile}`")).under(profile).under("profile");
             bounds.check(self).map_err(below)?;

@@ -12,11 +12,11 @@ use async_trait::async_trait;
 
 use super::ValidationStore;
 use crate::model::{
-    Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter,
-    CertificateRecord, Completed, Completion, CrlRecord, CrlScope, GrantId, GrantRecord, Intent, Job, JobId, JobRecord, LeaseToken,
-    LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem, Proposal, ProposalId, ProposalState,
-    RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus, SigningRequest, StoredApproval,
-    Unheld, UnholdRequest, WorkerId,
+    Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
+    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, GrantId, GrantRecord, Intent, Job, JobId, JobRecord,
+    KeyBlock, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem, Proposal,
+    ProposalId, ProposalState, RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus,
+    SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
@@ -164,6 +164,9 @@ pub trait CertificateStore: Send + Sync {
         profile: &str,
         spki_sha256: &Sha256Digest,
     ) -> StoreResult<Option<CertificateRecord>>;
+    /// Why a key is blocked for good: an operator said so, or a certificate with it, of whatever authority, was revoked
+    /// for keyCompromise (ACME requirement A11).
+    async fn key_block(&self, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>>;
 }
 
 /// Revocation.
@@ -262,6 +265,10 @@ pub trait AdminStore: Send + Sync {
     async fn revoke_grant(&self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32>;
     /// Lists grants, newest first.
     async fn grants(&self, limit: u32) -> StoreResult<Vec<GrantRecord>>;
+    /// Blocks a key for good, from the audit entry's time on. Tells whether no statement did before; what stands is kept.
+    async fn block_key(&self, spki_sha256: &Sha256Digest, reason: &str, audit: &AuditEntry) -> StoreResult<bool>;
+    /// Blocked keys: those of statements, then those of certificates revoked for keyCompromise, newest first in each.
+    async fn blocked_keys(&self, limit: u32) -> StoreResult<Vec<BlockedKey>>;
 }
 
 /// The most proposals that wait for signatures at a time.

@@ -9,7 +9,6 @@ mod build;
 mod ca;
 mod constraints;
 mod content;
-mod finding;
 mod identifiers;
 mod issuer;
 mod keys;
@@ -21,11 +20,11 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
+pub use crate::lint::Finding;
 pub use ca::{CaSubject, CrossRequest, IntermediateRequest, RootRequest, build_cross, build_intermediate, build_root};
 pub use content::{BrcacSubject, LeafContent, LeafShape, MAX_GROUPS, OpenBankingSubject};
-pub use finding::Finding;
 pub use issuer::Issuer;
-pub use keys::{check_fresh, check_key};
+pub use keys::{BlockedKeys, BlockedKeysError, KEY_RULES, KeyReport, KeyRule, check_fresh, check_key, is_same_key, judge_key};
 pub use leaf::{LeafRequest, Revocation, build_leaf, check_policies};
 pub use lint::{lint_cross, lint_intermediate, lint_leaf, lint_root};
 pub use lint_crl::lint_crl;

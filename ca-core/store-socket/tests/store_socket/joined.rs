@@ -158,6 +158,9 @@ impl CertificateStore for Joined {
         assert_eq!(one, other);
         Ok(one)
     }
+    async fn key_block(&self, spki: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
+        self.acme.key_block(spki).await
+    }
 }
 
 #[async_trait]
@@ -308,6 +311,12 @@ impl AdminStore for Joined {
     }
     async fn grants(&self, limit: u32) -> StoreResult<Vec<GrantRecord>> {
         self.owner.grants(limit).await
+    }
+    async fn block_key(&self, spki: &Sha256Digest, reason: &str, audit: &AuditEntry) -> StoreResult<bool> {
+        self.owner.block_key(spki, reason, audit).await
+    }
+    async fn blocked_keys(&self, limit: u32) -> StoreResult<Vec<BlockedKey>> {
+        self.owner.blocked_keys(limit).await
     }
 }
 

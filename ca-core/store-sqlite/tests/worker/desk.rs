@@ -16,13 +16,13 @@ use ca_core::model::{
     OrderStatus, Origin, Problem, RequestState, SignedStatement,
 };
 use ca_core::pki::crl::Crl;
-use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, sha256};
+use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, key_algorithm, sha256};
 use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::{
     AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
     IssuanceStore, KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
 };
-use ca_core::profile::{CaSubject, RootRequest};
+use ca_core::profile::{BlockedKeys, CaSubject, RootRequest};
 use ca_keystore::{SoftwareKeyStore, Unsealer};
 use ca_store_sqlite::SqliteStore;
 use ca_testkit::acme::{self, ClientKey};
@@ -101,16 +101,28 @@ impl Desk {
         Self::over(folder, software).await
     }
 
+    /// A desk whose authority has a key of this kind, in software; and so has its responder. Its profiles take such keys.
+    pub(crate) async fn of(algorithm: KeyAlgorithm) -> Self {
+        let folder = TempDir::new().unwrap();
+        let unsealer = Unsealer::FileKey(Zeroizing::new([7; 32]));
+        let software = Arc::new(SoftwareKeyStore::open(folder.path().join("keys"), unsealer).unwrap());
+        Self::with(folder, software, algorithm).await
+    }
+
     /// A desk whose keys are made in this store.
     pub(crate) async fn over(folder: TempDir, keys: Arc<dyn KeyStore>) -> Self {
+        Self::with(folder, keys, KeyAlgorithm::P256).await
+    }
+
+    async fn with(folder: TempDir, keys: Arc<dyn KeyStore>, algorithm: KeyAlgorithm) -> Self {
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(3));
         let store = Arc::new(SqliteStore::open(folder.path().join("store.db"), Arc::clone(&rng)).await.unwrap());
         let device = Arc::new(LoggingKeys::new(keys));
         let keys = Arc::new(FaultyKeys::new(Arc::clone(&device) as Arc<dyn KeyStore>));
         let clock = Arc::new(FakeClock::default());
         let mut own_keys = Vec::new();
-        for label in ["ca", "ocsp", "server"] {
-            let request = GenerateKey::new(label.parse().unwrap(), KeyAlgorithm::P256);
+        for (label, kind) in [("ca", algorithm), ("ocsp", algorithm), ("server", KeyAlgorithm::P256)] {
+            let request = GenerateKey::new(label.parse().unwrap(), kind);
             own_keys.push(keys.generate(request).await.unwrap().public_key);
         }
         let ca_key = own_keys.remove(0);
@@ -125,10 +137,23 @@ impl Desk {
             imported_at: clock.now(),
         };
         store.import_authorities(&[authority], &[], &audit("authority.import")).await.unwrap();
-        let policy = policy(&ca_key, &own_keys);
+        let mut policy = policy(&ca_key, &own_keys);
+        if algorithm.is_post_quantum() {
+            policy.authorities[0].profiles.values_mut().for_each(|p| p.keys = vec![algorithm, KeyAlgorithm::P256]);
+        }
         let probe = Arc::new(DieAt::default());
         let anchor = Arc::new(MemoryAnchor::new(AnchorState::new(beginning(clock.now()))));
-        let worker = Arc::new(worker(&store, &anchor, &keys, &clock, &probe, first_officers(policy.clone()), own_keys.clone(), 4));
+        let worker = Arc::new(worker(
+            &store,
+            &anchor,
+            &keys,
+            &clock,
+            &probe,
+            first_officers(policy.clone()),
+            own_keys.clone(),
+            BlockedKeys::default(),
+            4,
+        ));
         Self { store, anchor, keys, device, clock, probe, policy, issuer, own_keys, worker, counter: AtomicU64::new(0), folder }
     }
 
@@ -151,8 +176,18 @@ impl Desk {
     }
 
     fn begin(&mut self, trusted: Trusted, seed: u64) {
+        self.begin_with(trusted, seed, BlockedKeys::default());
+    }
+
+    /// Another process on the same store, with lists of published keys.
+    pub(crate) fn restart_with(&mut self, blocked: BlockedKeys) {
+        let seed = 100 + self.next();
+        self.begin_with(first_officers(self.policy.clone()), seed, blocked);
+    }
+
+    fn begin_with(&mut self, trusted: Trusted, seed: u64, blocked: BlockedKeys) {
         let own_keys = self.own_keys.clone();
-        self.worker = Arc::new(worker(&self.store, &self.anchor, &self.keys, &self.clock, &self.probe, trusted, own_keys, seed));
+        self.worker = Arc::new(worker(&self.store, &self.anchor, &self.keys, &self.clock, &self.probe, trusted, own_keys, blocked, seed));
     }
 
     /// Goes on under another policy, as officers put it in force.
@@ -235,7 +270,7 @@ impl Desk {
         self.finalized_with(client, more, &ClientKey::default().csr(&["a.demo.test"], None)).await
     }
 
-    /// The same with this CSR.
+    /// The same with this CSR for a.demo.test.
     pub(crate) async fn finalized_with(&self, client: &Client, more: serde_json::Value, csr: &[u8]) -> OrderId {
         let names = ["a.demo.test"];
         let mut payload = acme::order_payload(&names);
@@ -356,6 +391,7 @@ fn worker(
     probe: &Arc<DieAt>,
     trusted: Trusted,
     own_keys: Vec<PublicKey>,
+    blocked: BlockedKeys,
     seed: u64,
 ) -> Worker {
     Worker::new(WorkerParts {
@@ -369,6 +405,7 @@ fn worker(
         policy: trusted.policy,
         officers: trusted.officers,
         own_keys,
+        blocked,
         settings: WorkerSettings::new(BASE),
         probe: Arc::clone(probe) as _,
     })
@@ -425,8 +462,8 @@ async fn self_signed(keys: &dyn KeyStore, rng: &dyn Rng, key: PublicKey, now: Ti
         serial: SerialNumber::random(rng),
         not_before: now,
         not_after: now.plus(Duration::from_secs(40 * 86_400)),
+        algorithm: key_algorithm(&key).unwrap().signature_algorithm(),
         public_key: key,
-        algorithm: KeyAlgorithm::P256.signature_algorithm(),
     };
     let attempt = Attempt {
         id: AttemptId::random(rng),

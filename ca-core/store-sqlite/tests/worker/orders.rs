@@ -106,23 +106,27 @@ async fn a_revoked_grant_issues_nothing_more() {
 #[tokio::test]
 async fn what_a_key_signs_wrongly_is_never_released() {
     for fault in [Fault::Unavailable, Fault::OtherBytes, Fault::FlippedBit] {
-        let desk = Desk::open().await;
-        let client = desk.account().await;
-        let id = desk.finalized(&client, json!({})).await;
-        desk.keys.fail_once(fault);
-        desk.worker.step_requests().await.unwrap();
-        assert_eq!(desk.order(&id).await.status, OrderStatus::Processing, "{fault:?}: a passing failure");
-        desk.clock.advance(Duration::from_secs(61));
-        desk.settle().await;
-        assert_eq!(desk.order(&id).await.status, OrderStatus::Valid, "{fault:?}");
-        let records = desk.of_order(&id).await;
-        let abandoned: Vec<_> = records.iter().filter(|r| r.state == CertificateState::Abandoned).collect();
-        assert_eq!((records.len(), abandoned.len()), (2, 1), "{fault:?}: a serial is never used again");
-        assert_eq!(abandoned[0].revoked.unwrap().1, RevocationReason::Superseded);
-        assert!(desk.crl().await.unwrap().entries().iter().any(|e| e.serial == abandoned[0].serial), "{fault:?}: and it is on the CRL");
-        let alarmed = desk.audit_has(&["worker.alarm", "not released"]).await;
-        assert_eq!(alarmed, fault != Fault::Unavailable, "{fault:?}");
+        never_released(&Desk::open().await, fault).await;
     }
+}
+
+/// What is signed with this fault is abandoned, and the order goes on with another serial number.
+pub(crate) async fn never_released(desk: &Desk, fault: Fault) {
+    let client = desk.account().await;
+    let id = desk.finalized(&client, json!({})).await;
+    desk.keys.fail_once(fault);
+    desk.worker.step_requests().await.unwrap();
+    assert_eq!(desk.order(&id).await.status, OrderStatus::Processing, "{fault:?}: a passing failure");
+    desk.clock.advance(Duration::from_secs(61));
+    desk.settle().await;
+    assert_eq!(desk.order(&id).await.status, OrderStatus::Valid, "{fault:?}");
+    let records = desk.of_order(&id).await;
+    let abandoned: Vec<_> = records.iter().filter(|r| r.state == CertificateState::Abandoned).collect();
+    assert_eq!((records.len(), abandoned.len()), (2, 1), "{fault:?}: a serial is never used again");
+    assert_eq!(abandoned[0].revoked.unwrap().1, RevocationReason::Superseded);
+    assert!(desk.crl().await.unwrap().entries().iter().any(|e| e.serial == abandoned[0].serial), "{fault:?}: and it is on the CRL");
+    let alarmed = desk.audit_has(&["worker.alarm", "not released"]).await;
+    assert_eq!(alarmed, fault != Fault::Unavailable, "{fault:?}");
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use ca_core::model::{Actor, CertificateFilter, CrlScope, JobKind, RevocationReason, RevocationRequest, Revoked, SerialStatus};
+use ca_core::model::{
+    Actor, BlockedKey, CertificateFilter, CrlScope, JobKind, KeyBlock, RevocationReason, RevocationRequest, Revoked, SerialStatus,
+};
 use ca_core::pki::{SerialNumber, sha256};
 
-use super::{StoreFactory, World, at, together};
+use super::{StoreFactory, World, at, audit, together};
 
 pub(super) fn revocation(serial: SerialNumber, when: i64) -> RevocationRequest {
     RevocationRequest {
@@ -94,4 +96,38 @@ pub async fn certificates_are_found(factory: &dyn StoreFactory) {
     assert_eq!(page.into_iter().map(|c| c.serial).collect::<Vec<_>>(), [serials[1]]);
     let names: Vec<_> = store.authorities().await.unwrap().into_iter().collect();
     assert_eq!(names, World::authorities(), "the default one first");
+}
+
+/// A key is blocked by a statement, or by its certificate's revocation for keyCompromise, and stays so.
+pub async fn a_blocked_key_stays_blocked(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    // Every certificate of the world has this key.
+    let (key, other) = (sha256(b"key"), sha256(b"other"));
+    let serials = [world.certificate(5000).await, world.certificate(5000).await, world.certificate(5000).await];
+    let mut request = revocation(serials[0], 100);
+    request.reason = RevocationReason::Superseded;
+    store.revoke(&request).await.unwrap();
+    assert_eq!(store.key_block(&key).await.unwrap(), None, "another reason blocks nothing");
+    store.revoke(&revocation(serials[1], 200)).await.unwrap();
+    store.revoke(&revocation(serials[2], 300)).await.unwrap();
+    let compromised = |serial: SerialNumber, when: i64| KeyBlock::Compromised { authority: World::authority(), serial, at: at(when) };
+    assert_eq!(store.key_block(&key).await.unwrap(), Some(compromised(serials[1], 200)));
+
+    let entry = audit("key.block");
+    let results = together((0..4).map(|_| store.block_key(&other, "leaked", &entry)).collect()).await;
+    assert_eq!(results.into_iter().filter(|r| *r.as_ref().unwrap()).count(), 1, "the first one blocks");
+    assert!(!store.block_key(&other, "for another reason", &entry).await.unwrap());
+    let stated = KeyBlock::Statement { reason: "leaked".to_owned(), at: entry.at };
+    assert_eq!(store.key_block(&other).await.unwrap(), Some(stated.clone()));
+    assert_eq!(store.key_block(&sha256(b"third")).await.unwrap(), None);
+    let rows = store.audit_after(0, 1000).await.unwrap();
+    assert_eq!(rows.iter().filter(|row| String::from_utf8_lossy(&row.leaf).contains("key.block")).count(), 1);
+
+    let listed = store.blocked_keys(10).await.unwrap();
+    let expected = [(other, stated), (key, compromised(serials[2], 300)), (key, compromised(serials[1], 200))];
+    assert_eq!(listed, expected.map(|(spki_sha256, block)| BlockedKey { spki_sha256, block }));
+    assert_eq!(store.blocked_keys(2).await.unwrap(), listed[..2]);
+    store.prune(at(1_000_000_000), 1000).await.unwrap();
+    assert_eq!(store.blocked_keys(10).await.unwrap(), listed, "nothing ends it");
 }

@@ -84,8 +84,8 @@ impl Crl {
             entries: range(tbs.entries),
             entry_count,
             number: number.ok_or(CrlParseError::Unacceptable("it has no cRLNumber"))?,
-            this_update: tbs.this_update.0,
-            next_update: tbs.next_update.0,
+            this_update: tbs.this_update,
+            next_update: tbs.next_update,
             issuer_der: tbs.issuer.to_vec(),
             authority_key_id: authority_key_id.ok_or(CrlParseError::Unacceptable("it has no authority key identifier"))?,
             partition_url,
@@ -187,10 +187,8 @@ pub(crate) struct RawExtension<'a> {
 pub(crate) struct RawTbs<'a> {
     pub(crate) algorithm: &'a [u8],
     pub(crate) issuer: &'a [u8],
-    pub(crate) this_update: (Timestamp, Tag),
-    pub(crate) next_update: (Timestamp, Tag),
-    /// Whether revokedCertificates is there at all.
-    pub(crate) has_list: bool,
+    pub(crate) this_update: Timestamp,
+    pub(crate) next_update: Timestamp,
     /// The content of revokedCertificates.
     pub(crate) entries: &'a [u8],
     pub(crate) extensions: Vec<RawExtension<'a>>,
@@ -217,15 +215,7 @@ impl<'a> RawTbs<'a> {
             if repeated {
                 return Err(CrlParseError::Unacceptable("an extension stands there twice"));
             }
-            Ok(Self {
-                algorithm,
-                issuer,
-                this_update,
-                next_update,
-                has_list: list.is_some(),
-                entries: list.unwrap_or_default(),
-                extensions,
-            })
+            Ok(Self { algorithm, issuer, this_update, next_update, entries: list.unwrap_or_default(), extensions })
         })?;
         reader.finish()?;
         Ok(out)
@@ -261,7 +251,7 @@ impl<'a> Iterator for EntryIter<'a> {
 /// An entry taken apart.
 pub(crate) struct RawEntry<'a> {
     pub(crate) serial: SerialNumber,
-    pub(crate) revoked_at: (Timestamp, Tag),
+    pub(crate) revoked_at: Timestamp,
     pub(crate) extensions: Option<Vec<RawExtension<'a>>>,
 }
 
@@ -276,12 +266,8 @@ impl<'a> RawEntry<'a> {
     }
 
     pub(crate) fn read(&self) -> Result<RevokedEntry, CrlParseError> {
-        let mut entry = RevokedEntry {
-            serial: self.serial,
-            revoked_at: self.revoked_at.0,
-            reason: RevocationReason::Unspecified,
-            invalidity_date: None,
-        };
+        let mut entry =
+            RevokedEntry { serial: self.serial, revoked_at: self.revoked_at, reason: RevocationReason::Unspecified, invalidity_date: None };
         for extension in self.extensions.iter().flatten() {
             match extension.oid {
                 oid::REASON_CODE => {
@@ -335,11 +321,10 @@ fn sequence_bytes<'a>(r: &mut SliceReader<'a>) -> Result<&'a [u8], CrlParseError
     if Tag::peek(r)? == Tag::Sequence { Ok(r.tlv_bytes()?) } else { Err(CrlParseError::Unacceptable("a SEQUENCE is missing")) }
 }
 
-fn time(r: &mut SliceReader<'_>) -> Result<(Timestamp, Tag), CrlParseError> {
-    let tag = Tag::peek(r)?;
+fn time(r: &mut SliceReader<'_>) -> Result<Timestamp, CrlParseError> {
     let since_epoch =
-        if tag == Tag::UtcTime { UtcTime::decode(r)?.to_unix_duration() } else { GeneralizedTime::decode(r)?.to_unix_duration() };
-    Ok((from_duration(since_epoch)?, tag))
+        if Tag::peek(r)? == Tag::UtcTime { UtcTime::decode(r)?.to_unix_duration() } else { GeneralizedTime::decode(r)?.to_unix_duration() };
+    from_duration(since_epoch)
 }
 
 fn from_duration(since_epoch: std::time::Duration) -> Result<Timestamp, CrlParseError> {

@@ -2,12 +2,12 @@
 
 use const_oid::ObjectIdentifier;
 
-use super::{Expected, Report, Rule, Subject, Value, compare_extensions, names};
+use super::{Expected, Report, Rule, Subject, Value, compare_extensions};
 use crate::pki::walk::{PRINTABLE_STRING, UTF8_STRING};
 use crate::pki::{AltName, KeyAlgorithm, key_algorithm, oid};
 use crate::profile::{Attribute, Finding, Issuer, LeafContent, LeafRequest, Psd2, QcStatements, QcType, Revocation};
 
-/// Compares a leaf's to-be-signed bytes with the request, and its names with the issuer's name constraints.
+/// Compares a leaf's to-be-signed bytes with the request.
 ///
 /// # Errors
 /// Every rule that they break.
@@ -26,7 +26,6 @@ pub fn lint_leaf(tbs: &[u8], expected: &LeafRequest, issuer: &Issuer) -> Result<
 
     let names = names_of(&expected.content);
     judge(expected, &names, &mut report);
-    names::within_constraints(&names, issuer, &mut report);
 
     let profile = Profile::of(&expected.content);
     let mut shape = vec![Rule::basic_constraints(&[]), Rule::key_usage(profile.key_usage.0, profile.key_usage.1)];

@@ -12,6 +12,7 @@ pub use leaf::lint_leaf;
 use sha2::{Digest as _, Sha256};
 
 use super::{CaSubject, CrossRequest, Finding, IntermediateRequest, Issuer, QcStatements, RootRequest, check_key};
+use crate::lint::Severity;
 use crate::pki::walk::{self, PRINTABLE_STRING, ParseError, RawExtension, SEQUENCE, Tlv, UTF8_STRING, Walker};
 use crate::pki::{AltName, PublicKey, SerialNumber, SignatureAlgorithm, TbsFields, Timestamp, algorithm_identifier_der, oid};
 use const_oid::ObjectIdentifier;
@@ -125,7 +126,7 @@ struct Report(Vec<Finding>);
 impl Report {
     fn check(&mut self, holds: bool, rule: &'static str, clause: &'static str, detail: impl FnOnce() -> String) {
         if !holds {
-            self.0.push(Finding { rule, clause, detail: detail() });
+            self.0.push(Finding { rule, clause, severity: Severity::Error, field: String::new(), detail: detail() });
         }
     }
 

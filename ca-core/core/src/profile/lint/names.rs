@@ -1,13 +1,11 @@
-//! Name constraints (RFC 5280 §4.2.1.10): those of an intermediate, and a leaf's names under those of its issuer.
+//! Name constraints (RFC 5280 §4.2.1.10): those of an intermediate. A leaf's names under its issuer's are
+//! [`crate::lint`]'s.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::Report;
-use crate::pki::AltName;
 use crate::pki::walk::{ParseError, SEQUENCE, Walker};
 use crate::policy::NamePattern;
-use crate::profile::Issuer;
 
 const EMAIL: u8 = 0x81;
 const DNS: u8 = 0x82;
@@ -100,74 +98,4 @@ fn narrowest(pattern: &NamePattern) -> Option<(u8, Vec<u8>)> {
         }
         _ => None,
     }
-}
-
-/// A certificate that its own chain forbids serves nobody: the names must lie within the issuer's constraints.
-pub(super) fn within_constraints(names: &[AltName], issuer: &Issuer, report: &mut Report) {
-    const RULE: &str = "issuer-name-constraints";
-    const CLAUSE: &str = "RFC 5280 §4.2.1.10";
-    let Some(value) = issuer.certificate().name_constraints() else { return };
-    let Some((permitted, excluded)) = report.read(read_constraints(value), RULE, CLAUSE) else { return };
-    for name in names {
-        let tag = match name {
-            AltName::Dns(_) => DNS,
-            AltName::Ip(_) => IP,
-            AltName::Uri(_) => URI,
-            AltName::Email(_) => EMAIL,
-        };
-        let mut allowed = permitted.iter().filter(|(t, _)| *t == tag).peekable();
-        let outside = allowed.peek().is_some() && !allowed.any(|(_, base)| lies_within(name, base));
-        let forbidden = excluded.iter().any(|(t, base)| *t == tag && overlaps(name, base));
-        report.check(!outside && !forbidden, RULE, CLAUSE, || format!("the issuer's name constraints forbid `{name}`"));
-    }
-}
-
-fn lies_within(name: &AltName, base: &[u8]) -> bool {
-    match name {
-        AltName::Dns(name) => is_below(name.as_str().as_bytes(), base),
-        AltName::Ip(address) => {
-            let octets = match address {
-                IpAddr::V4(v4) => v4.octets().to_vec(),
-                IpAddr::V6(v6) => v6.octets().to_vec(),
-            };
-            let (network, mask) = base.split_at(base.len() / 2);
-            base.len() == 2 * octets.len() && octets.iter().zip(network).zip(mask).all(|((o, n), m)| (o ^ n) & m == 0)
-        }
-        AltName::Uri(uri) => is_host(uri_host(uri.as_str()), base),
-        // "a particular mailbox, all addresses at a particular host, or all mailboxes in a domain"
-        AltName::Email(mailbox) if base.contains(&b'@') => mailbox.as_str().as_bytes() == base,
-        AltName::Email(mailbox) => is_host(mailbox.domain(), base),
-    }
-}
-
-/// The host of a URI, without user and port.
-fn uri_host(uri: &str) -> &str {
-    let authority = uri.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    host.rsplit_once(':').map_or(host, |(host, _)| host)
-}
-
-/// A base that begins with a period holds the hosts below it, any other that host alone; an empty one every host.
-fn is_host(host: &str, base: &[u8]) -> bool {
-    let (host, base) = (host.to_ascii_lowercase(), base.to_ascii_lowercase());
-    match base.first() {
-        None => true,
-        Some(b'.') => host.as_bytes().ends_with(&base),
-        Some(_) => host.as_bytes() == base,
-    }
-}
-
-/// As [`lies_within`]; a wildcard also meets what lies below it.
-fn overlaps(name: &AltName, base: &[u8]) -> bool {
-    let below = match name {
-        AltName::Dns(name) => name.as_str().strip_prefix("*.").is_some_and(|parent| is_below(base, parent.as_bytes())),
-        AltName::Ip(_) | AltName::Uri(_) | AltName::Email(_) => false,
-    };
-    below || lies_within(name, base)
-}
-
-/// Whether zero or more labels before `base` give `name`.
-fn is_below(name: &[u8], base: &[u8]) -> bool {
-    let base = base.to_ascii_lowercase();
-    base.is_empty() || name.strip_suffix(base.as_slice()).is_some_and(|rest| rest.is_empty() || rest.ends_with(b"."))
 }

@@ -168,7 +168,9 @@ pub(super) fn content(shape: LeafShape) -> LeafContent {
 
 impl Hierarchy {
     pub(super) fn new(algorithm: KeyAlgorithm, permitted: &[&str]) -> Self {
-        let (root_key, issuing_key, leaf_key) = (Key::generate(algorithm), Key::generate(algorithm), Key::generate(KeyAlgorithm::P256));
+        // Below a post-quantum issuer the leaves' keys are such, too.
+        let of_leaf = if algorithm.is_post_quantum() { algorithm } else { KeyAlgorithm::P256 };
+        let (root_key, issuing_key, leaf_key) = (Key::generate(algorithm), Key::generate(algorithm), Key::generate(of_leaf));
         let request = root_request(&root_key);
         let tbs = build_root(&request).unwrap();
         assert_eq!(lint_root(&tbs, &request), Ok(()));

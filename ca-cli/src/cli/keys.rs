@@ -1,0 +1,58 @@
+//! `ca key …`: keys of certificates.
+
+use std::path::PathBuf;
+
+use ca_core::pki::Sha256Digest;
+use clap::Subcommand;
+
+use super::{Output, Signing};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Judge a key by the rules that issuance judges it by
+    ///
+    /// Each rule is listed with its clause and whether the key keeps it. Exit code 1 when it breaks one. Whether the
+    /// running CA knows the key (blocked, an account's, an authority's) is not asked.
+    Check {
+        /// A public key, a certificate or a request (CSR), in PEM
+        file: PathBuf,
+        /// A text of SHA-256 digests of SubjectPublicKeyInfos to look in; repeat for several
+        #[arg(long, value_name = "FILE")]
+        blocked: Vec<PathBuf>,
+        /// The blocklist of the badkeys project to look in
+        #[arg(long, value_name = "FILE")]
+        badkeys: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Block a key for good: it is never certified again; this can't be undone
+    ///
+    /// Certificates that have it are not revoked by this. A key whose certificate is revoked for keyCompromise is blocked
+    /// by that.
+    Block {
+        /// The public key, a certificate or a request with it, in PEM
+        #[arg(required_unless_present = "spki_sha256")]
+        file: Option<PathBuf>,
+        /// Or the SHA-256 of its SubjectPublicKeyInfo, in hexadecimal
+        #[arg(long, value_name = "HEX", conflicts_with = "file")]
+        spki_sha256: Option<Sha256Digest>,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+        /// Don't ask for confirmation
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        signing: Signing,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List blocked keys: those of statements, then those of certificates revoked for keyCompromise
+    Blocked {
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+}
