@@ -185,7 +185,11 @@ impl Plan {
             issuing: file.issuing,
             policy: file.policy,
         };
-        plan.check()?;
+        plan.check().map_err(|error| match error {
+            // Its line in the plan, not in the document that the ceremony makes of it.
+            CeremonyError::Policy(policy) => CeremonyError::Policy(policy.within("policy", text)),
+            other => other,
+        })?;
         Ok(plan)
     }
 

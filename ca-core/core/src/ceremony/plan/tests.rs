@@ -91,6 +91,18 @@ fn the_policy_binds_the_keys_that_were_made() {
 }
 
 #[test]
+fn a_bad_profile_is_refused_with_its_line_in_the_plan() {
+    let good = plan();
+    let line = good.lines().position(|line| line.starts_with("profile.client")).unwrap() + 1;
+    for (bad, reason) in
+        [("{ shape = \"client\", lifetime = 5 }", "10 seconds to 398 days"), ("{ shape = \"obseal\", lifetime = 3600 }", "has PSD2 roles")]
+    {
+        let error = Plan::parse(&good.replace("{ shape = \"client\", lifetime = 3600 }", bad)).unwrap_err().to_string();
+        assert!(error.contains(&format!("line {line}: ")) && error.contains(reason), "{error}");
+    }
+}
+
+#[test]
 fn ceremony_01_an_unknown_or_duplicate_key_in_the_plan_is_fatal() {
     let good = plan();
     Plan::parse(&good).unwrap();
