@@ -2,7 +2,7 @@
 CARGO ?= cargo
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help run test tour bench ceremony-rehearsal lint fmt deps
+.PHONY: help run test tour bench ceremony-rehearsal lint-oracles fuzz lint fmt deps
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
@@ -17,13 +17,20 @@ tour: deps ## A walk of a minute through the whole chain, told step by step
 bench: deps ## Speed and size, each beside its peer on this machine
 	$(CARGO) build --release --locked -p ca-cli -p acme-server -p ocsp-responder
 	$(CARGO) bench --locked -p ca-cli --bench load
-	$(CARGO) bench --locked -p ca-keystore --features pkcs11 --bench pkcs11
+	$(CARGO) bench --locked -p ca-core --bench lint
+	$(CARGO) bench --locked -p ca-keystore --features pkcs11 --bench pkcs11 --bench algorithms
 
 ceremony-rehearsal: deps ## Whole 2-of-3 ceremonies as people hold them, on SoftHSM tokens and on simulated YubiHSMs; the bundles go to ceremony-docs/rehearsal*
 	$(CARGO) build --locked -p ca-ceremony -p ca-yubihsm-simulator
 	rm -rf ceremony-docs/rehearsal ceremony-docs/rehearsal-*
 	ceremony-docs/rehearse.sh target/debug/ca-ceremony ceremony-docs/rehearsal
 	ceremony-docs/rehearse.sh target/debug/ca-ceremony ceremony-docs/rehearsal-yubihsm target/debug/yubihsm-simulator
+
+lint-oracles: deps ## Issue every profile in every key type and let other implementations judge it; writes docs/oracles.md (as root)
+	tests/lint_oracles/run.sh
+
+fuzz: ## Run each fuzz target for FUZZ_SECONDS (20)
+	fuzz/run.sh $(or $(FUZZ_SECONDS),20)
 
 deps: ## Install the real programs that the tests drive, where that is allowed
 	@tests/tools/install.sh
@@ -33,7 +40,7 @@ fmt: ## Format the code
 
 lint: ## Formatting and clippy, both without findings
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --locked --features ca-cli/test-halt --lib --bins --tests --benches -- -D warnings
+	$(CARGO) clippy --workspace --locked --features ca-cli/test-halt,ca-testkit/all-oracles --lib --bins --tests --benches --examples -- -D warnings
 
 test: deps lint ## Everything that must hold before a change lands
 	$(CARGO) test --workspace --locked --features ca-cli/test-halt
