@@ -124,6 +124,9 @@ impl AcmeServer {
                 }
                 Ok(record)
             }
+            Some(record) if record.status == GrantStatus::Suspended => {
+                Err(Refusal::unauthorized("this account's enrolment grant is suspended (hint: the CA's operators can resume it)"))
+            }
             Some(_) | None => {
                 Err(Refusal::unauthorized("this account's enrolment grant is revoked (hint: ask the CA's operators for another)"))
             }

@@ -11,7 +11,7 @@ use ca_core::pki::{KeyAlgorithm, SerialNumber};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::values::{Count, Reason, When, parse_email, parse_pattern, parse_subject_part, parse_uri};
+use crate::commands::values::{Count, Reason, When, parse_email, parse_end, parse_pattern, parse_subject_part, parse_uri};
 pub(crate) use keys::KeyCommand;
 pub(crate) use lint::LintArgs;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
@@ -217,10 +217,44 @@ pub(crate) enum GrantCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Show a grant and the certificates that it issued
+    Show {
+        /// The grant's id, which is its EAB key identifier
+        id: GrantId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Move the end of a grant; clients need nothing new
+    Extend(GrantExtend),
+    /// Change what a grant allows, inside the policy; clients need nothing new
+    Update(GrantUpdate),
+    /// Give a grant a new secret and show it, once; accounts that the earlier one bound go on
+    Rotate(GrantRotate),
+    /// Suspend a grant: it binds no accounts and issues nothing until it is resumed
+    Suspend {
+        /// The grant's id
+        id: GrantId,
+        #[command(flatten)]
+        signing: Signing,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let a suspended grant go on
+    Resume {
+        /// The grant's id
+        id: GrantId,
+        #[command(flatten)]
+        signing: Signing,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Revoke a grant and, with it, its accounts; certificates that they hold stay valid
     Revoke {
         /// The grant's id, which is its EAB key identifier
         id: GrantId,
+        /// Revoke what its accounts hold as well (privilegeWithdrawn)
+        #[arg(long)]
+        revoke_certificates: bool,
         /// Don't ask for confirmation
         #[arg(long)]
         yes: bool,
@@ -229,6 +263,63 @@ pub(crate) enum GrantCommand {
         #[command(flatten)]
         output: Output,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrantExtend {
+    /// The grant's id
+    pub(crate) id: GrantId,
+    /// Until when it may issue: 90d, 2027-01-31T12:00:00Z, or `never` for no end
+    #[arg(long, value_name = "TIME", value_parser = parse_end)]
+    pub(crate) valid_until: When,
+    /// Until when its secret may bind accounts
+    #[arg(long, value_name = "TIME", value_parser = parse_end)]
+    pub(crate) enrol_by: Option<When>,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrantRotate {
+    /// The grant's id
+    pub(crate) id: GrantId,
+    /// Until when the new secret may bind accounts: 7d, 2026-01-31T12:00:00Z, or `never` for no end
+    #[arg(long, value_name = "TIME", value_parser = parse_end, default_value = "+7d")]
+    pub(crate) enrol_by: When,
+    /// How many accounts it may bind, with those that earlier secrets bound: a number or `unlimited`
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_accounts: Option<Count>,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrantUpdate {
+    /// The grant's id
+    pub(crate) id: GrantId,
+    /// The names that it covers from now on, instead of those before; repeat for several
+    #[arg(long = "name", value_name = "NAME", value_parser = parse_pattern)]
+    pub(crate) names: Vec<ca_core::policy::NamePattern>,
+    /// The profiles that it may ask for from now on, instead of those before; repeat for several
+    #[arg(long = "profile", value_name = "PROFILE")]
+    pub(crate) profiles: Vec<String>,
+    /// How many accounts its secret may bind, with those that it bound: a number or `unlimited`
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_accounts: Option<Count>,
+    /// Until when its secret may bind accounts
+    #[arg(long, value_name = "TIME", value_parser = parse_end)]
+    pub(crate) enrol_by: Option<When>,
+    /// Until when it may issue
+    #[arg(long, value_name = "TIME", value_parser = parse_end)]
+    pub(crate) valid_until: Option<When>,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -267,11 +358,11 @@ pub(crate) struct GrantCreate {
     /// How many accounts its secret may bind: a number or `unlimited`
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     pub(crate) max_accounts: Count,
-    /// Until when its secret may bind them: +7d, +12h, 2026-01-31T12:00:00Z, or `never` for no end
-    #[arg(long, value_name = "TIME", default_value = "+7d")]
+    /// Until when its secret may bind them: 7d, 12h, 2026-01-31T12:00:00Z, or `never` for no end
+    #[arg(long, value_name = "TIME", value_parser = parse_end, default_value = "+7d")]
     pub(crate) enrol_by: When,
     /// Until when it may issue; an end is an outage of the service if nobody watches it
-    #[arg(long, value_name = "TIME", default_value = "never")]
+    #[arg(long, value_name = "TIME", value_parser = parse_end, default_value = "never")]
     pub(crate) valid_until: When,
     #[command(flatten)]
     pub(crate) signing: Signing,

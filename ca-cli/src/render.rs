@@ -47,6 +47,12 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// A word for a POSIX shell.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/:._-+=@%,".contains(&b);
+    if !text.is_empty() && text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// A time seen from now: `in 5 h`, `3 min ago`.
 pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
     if time > now { format!("in {}", span(time.since(now))) } else { format!("{} ago", span(now.since(time))) }
@@ -71,5 +77,13 @@ mod tests {
         assert_eq!(relative(Timestamp::from_unix(1_000_000 - 7200), now), "2 h ago");
         assert_eq!(span(Duration::from_secs(30 * 86_400)), "30 days");
         assert_eq!(span(Duration::from_secs(600)), "10 min");
+    }
+
+    #[test]
+    fn words_survive_a_shell() {
+        for text in ["plain/path.toml", "with blank", "it's", "$HOME", "", "a\"b"] {
+            let output = std::process::Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(text))).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
+        }
     }
 }

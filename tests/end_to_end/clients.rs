@@ -1,5 +1,6 @@
 //! Stock ACME clients, unchanged: certbot and lego enrol, renew and revoke; status follows.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::harness::{Demo, expect_success, serial_of, wait_for};
@@ -111,6 +112,78 @@ fn lego_enrols_and_renews() {
     verify_strictly(&demo, &certificate);
     expect_success("lego revoke", &run(&["revoke"]));
     wait_for("OCSP to say revoked", || demo.certificates().iter().filter(|c| !c["revoked"].is_null()).count() == 1);
+}
+
+/// Runs a printed command as it is, in a folder with the two files that it reads.
+#[track_caller]
+fn run_printed(folder: &Path, created: &serde_json::Value, client: &str, more: &str) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("eab.key"), created["hmac_key"].as_str().expect("a secret")).unwrap();
+    std::fs::write(folder.join("ca-bundle.pem"), created["ca_bundle"].as_str().expect("roots")).unwrap();
+    let command = created["commands"][client].as_str().expect("a command");
+    let output = Command::new("sh").current_dir(folder).args(["-c", &format!("{command}{more}")]).output().expect("sh runs");
+    expect_success(client, &output);
+}
+
+#[test]
+fn a14_the_printed_commands_enrol_as_they_are() {
+    let demo = Demo::start();
+    let create = ["grant", "create", "--service", "shop", "--name", "shop.demo.test", "--profile", "short", "--max-accounts", "2"];
+    let created = demo.ca_json(&create);
+    let folder = demo.path("printed");
+    run_printed(&folder, &created, "lego", "");
+    run_printed(&folder, &created, "certbot", " --config-dir certbot --work-dir certbot --logs-dir certbot");
+    let enrolled = [folder.join(".lego/certificates/shop.demo.test.crt"), folder.join("certbot/live/shop.demo.test/cert.pem")];
+    for certificate in enrolled {
+        let serial = serial_of(&certificate).to_lowercase();
+        let issued = demo.certificates().into_iter().find(|c| c["serial"].as_str().is_some_and(|s| s.to_lowercase() == serial));
+        assert_eq!(issued.expect("the certificate is listed")["profile"], "short", "the command asks for the grant's profile");
+    }
+}
+
+#[test]
+fn a15_a_grant_lives_and_ends_with_what_it_issued() {
+    let demo = Demo::start();
+    let created = demo.ca_json(&["grant", "create", "--service", "shop", "--name", "shop.demo.test", "--enrol-by", "2d"]);
+    let kid = created["kid"].as_str().expect("a kid");
+    let folder = demo.path("printed");
+    run_printed(&folder, &created, "lego", "");
+    let certificate = folder.join(".lego/certificates/shop.demo.test.crt");
+
+    let extended = demo.ca_json(&["grant", "extend", kid, "--valid-until", "90d"]);
+    assert!(extended["grant"]["valid_until"].is_u64(), "{extended}");
+    demo.ca_json(&["grant", "update", kid, "--name", "shop.demo.test", "--name", "till.demo.test"]);
+    let rotated = demo.ca_json(&["grant", "rotate", kid, "--max-accounts", "2"]);
+    assert_ne!(rotated["hmac_key"], created["hmac_key"]);
+    assert_eq!(demo.ca_json(&["grant", "suspend", kid])["status"], "suspended");
+    let shown = demo.ca_json(&["grant", "show", kid]);
+    assert_eq!((&shown["status"], &shown["version"], &shown["accounts"]), (&"suspended".into(), &2.into(), &1.into()));
+    assert_eq!(shown["names"], serde_json::json!(["dns:shop.demo.test", "dns:till.demo.test"]));
+    assert_eq!(shown["certificates"].as_array().map(Vec::len), Some(1), "{shown}");
+    demo.ca_json(&["grant", "resume", kid]);
+
+    let revoked = demo.ca_json(&["grant", "revoke", kid, "--revoke-certificates", "--yes"]);
+    assert_eq!((&revoked["accounts"], &revoked["certificates"]), (&1.into(), &1.into()), "{revoked}");
+    wait_for("OCSP to say revoked", || demo.ocsp(&certificate) == "revoked");
+    let late = demo.ca(&["grant", "extend", kid, "--valid-until", "91d"]);
+    let told = String::from_utf8_lossy(&late.stderr);
+    assert!(!late.status.success() && told.contains("revoked"), "a revoked grant stays so: {told}");
+}
+
+#[test]
+fn a15_the_secret_is_printed_once_and_in_no_command() {
+    let demo = Demo::start();
+    let create = ["grant", "create", "--service", "shop", "--name", "shop.demo.test"];
+    let created = demo.ca_json(&create);
+    let secret = created["hmac_key"].as_str().expect("a secret");
+    assert_eq!(created.to_string().matches(secret).count(), 1, "{created}");
+    let printed = expect_success("ca grant create", &demo.ca(&create));
+    let secret = printed.lines().find_map(|line| line.trim().strip_prefix("EAB HMAC")).expect("a line with the secret").trim();
+    assert_eq!(printed.matches(secret).count(), 1, "{printed}");
+    for client in ["certbot", "lego", "acme.sh", "uacme", "dehydrated", "caddy", "cert-manager"] {
+        assert!(printed.contains(&format!("With {client}:\n")), "{client}: {printed}");
+    }
+    assert!(printed.contains("-----BEGIN CERTIFICATE-----"), "{printed}");
 }
 
 #[test]

@@ -116,7 +116,7 @@ pub(crate) async fn cert(config: &Config, command: CertCommand) -> anyhow::Resul
     }
 }
 
-async fn list(config: &Config, filter: CertificateFilter, limit: u32) -> anyhow::Result<Vec<CertificateRecord>> {
+pub(super) async fn list(config: &Config, filter: CertificateFilter, limit: u32) -> anyhow::Result<Vec<CertificateRecord>> {
     let mut found: Vec<CertificateRecord> = Vec::new();
     while (found.len() as u64) < u64::from(limit) {
         let rest = limit - u32::try_from(found.len()).unwrap_or(limit);
@@ -183,7 +183,7 @@ fn verdict(record: &CertificateRecord, now: Timestamp) -> String {
     }
 }
 
-fn to_json(record: &CertificateRecord) -> Value {
+pub(super) fn to_json(record: &CertificateRecord) -> Value {
     let revoked = record.revoked.map(|(at, reason)| json!({ "at": at.to_rfc3339(), "reason": reason.name() }));
     json!({
         "authority": record.authority, "serial": record.serial, "state": state(record), "profile": record.profile,
@@ -195,7 +195,7 @@ fn to_json(record: &CertificateRecord) -> Value {
     })
 }
 
-fn to_table(records: &[CertificateRecord], now: Timestamp) -> String {
+pub(super) fn to_table(records: &[CertificateRecord], now: Timestamp) -> String {
     let rows: Vec<[String; 7]> = records
         .iter()
         .map(|record| {

@@ -1,14 +1,16 @@
 //! `ca grant …`
 
 use ca_core::evidence::statement::Operation;
-use ca_core::lifecycle::OperatorReply;
-use ca_core::model::{Grant, GrantId, GrantRecord, GrantStatus};
+use ca_core::lifecycle::{BulkChoice, OperatorReply};
+use ca_core::model::{CertificateFilter, Grant, GrantId, GrantRecord, GrantStatus, RevocationReason};
 use ca_core::policy::SubjectParts;
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
-use super::{authority_or_default, confirm, submit};
-use crate::cli::{GrantCommand, GrantCreate};
+use super::cert;
+use super::clients::{self, BUNDLE_FILE, SECRET_FILE};
+use super::{authorities, authority_or_default, confirm, grant_life, submit};
+use crate::cli::{GrantCommand, GrantCreate, GrantExtend, GrantUpdate, Signing};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
@@ -25,18 +27,69 @@ pub(crate) async fn grant(config: &Config, command: GrantCommand) -> anyhow::Res
             };
             if output.json { print_json(&grants.iter().map(to_json).collect::<Vec<_>>()) } else { print(&to_table(&grants)) }
         }
-        GrantCommand::Revoke { id, yes, signing, output } => {
-            confirm(&format!("Grant {id} and all accounts bound to it will be revoked"), yes)?;
+        GrantCommand::Show { id, output } => grant_life::show(config, &id, output).await,
+        GrantCommand::Extend(GrantExtend { id, valid_until, enrol_by, signing, output }) => {
+            let args = GrantUpdate {
+                id,
+                names: Vec::new(),
+                profiles: Vec::new(),
+                max_accounts: None,
+                valid_until: Some(valid_until),
+                enrol_by,
+                signing,
+                output,
+            };
+            grant_life::update(config, args).await
+        }
+        GrantCommand::Update(args) => grant_life::update(config, args).await,
+        GrantCommand::Rotate(args) => grant_life::rotate(config, args).await,
+        GrantCommand::Suspend { id, signing, output } => grant_life::suspend(config, id, true, &signing, output).await,
+        GrantCommand::Resume { id, signing, output } => grant_life::suspend(config, id, false, &signing, output).await,
+        GrantCommand::Revoke { id, yes, revoke_certificates, signing, output } => {
+            let held = if revoke_certificates { "accounts and certificates" } else { "accounts" };
+            confirm(&format!("Grant {id} and all its {held} will be revoked"), yes)?;
+            // First what takes away most: a failure in between leaves no account that could order anew.
             let OperatorReply::GrantRevoked { accounts } = submit(config, &signing, Operation::GrantRevoke { id: id.clone() }).await?
             else {
                 return Err(unexpected());
             };
+            if revoke_certificates {
+                let revoked = revoke_held(config, &id, &signing).await?;
+                if output.json {
+                    return print_json(&json!({ "id": id, "status": "revoked", "accounts": accounts, "certificates": revoked }));
+                }
+                return print(&format!("Revoked grant {id}, and with it {accounts} accounts and {revoked} certificates.\n"));
+            }
             if output.json {
                 return print_json(&json!({ "id": id, "status": "revoked", "accounts": accounts }));
             }
             print(&format!("Revoked grant {id}, and {accounts} accounts with it. Certificates that they hold stay valid.\n"))
         }
     }
+}
+
+/// Revokes what the accounts of a revoked grant hold, as far as one operator may. Tells how many.
+async fn revoke_held(config: &Config, id: &GrantId, signing: &Signing) -> anyhow::Result<u64> {
+    let authority = grant_life::find(config, id).await?.grant.authority;
+    let filter = CertificateFilter { grant: Some(id.clone()), revoked: Some(false), ..CertificateFilter::default() };
+    if cert::list(config, CertificateFilter { authority: Some(authority.clone()), ..filter.clone() }, 1).await?.is_empty() {
+        return Ok(0);
+    }
+    let choice = BulkChoice { authority: authority.clone(), serials: Vec::new(), filter };
+    let ControlAnswer::Chosen { serials, operator_bulk } = ask(&config.control.socket, &ControlRequest::Choose { choice }).await? else {
+        return Err(unexpected());
+    };
+    if serials.len() > operator_bulk as usize {
+        let detail = format!(
+            "grant {id} is revoked, but not its {} certificates: one operator may revoke {operator_bulk} at once \
+             (hint: ca cert revoke-bulk --grant {id} proposes it to the officers)",
+            serials.len()
+        );
+        return Err(failure(Exit::Refused, detail));
+    }
+    let operation = Operation::CertificateRevokeBulk { authority, serials, reason: RevocationReason::PrivilegeWithdrawn };
+    let OperatorReply::BulkRevoked { revoked } = submit(config, signing, operation).await? else { return Err(unexpected()) };
+    Ok(revoked)
 }
 
 async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
@@ -55,27 +108,42 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
         emails: args.emails,
         subject: SubjectParts::new(args.subject).map_err(|e| failure(Exit::Usage, format!("--subject: {e}")))?,
     };
+    // Before the grant is made: nothing may come between its secret, which is told once, and the operator.
+    let bundle = clients::bundle(&authorities(&config.control.socket).await?);
     let OperatorReply::GrantCreated { kid, hmac_key } =
         submit(config, &args.signing, Operation::GrantCreate { grant: grant.clone() }).await?
     else {
         return Err(unexpected());
     };
-    let directory = format!("{}/acme/directory", config.acme.url.trim_end_matches('/'));
+    let base = config.acme.url.trim_end_matches('/');
+    let directory = format!("{base}/acme/directory");
+    let profile_directory = clients::profile_directory(base, &grant.authority, grant.profiles.first().map_or("client", String::as_str));
+    let commands = clients::commands(&grant, &profile_directory, &bundle);
     if args.output.json {
-        return print_json(&json!({ "kid": kid, "hmac_key": hmac_key.reveal(), "directory": directory, "grant": grant }));
+        let commands: serde_json::Map<String, Value> =
+            commands.into_iter().map(|(client, text)| (client.to_owned(), text.into())).collect();
+        return print_json(&json!({
+            "kid": kid, "hmac_key": hmac_key.reveal(), "directory": directory, "profile_directory": profile_directory,
+            "ca_bundle": bundle, "commands": commands, "grant": grant,
+        }));
     }
     let names: Vec<String> = grant.names.iter().map(ToString::to_string).collect();
     let identity: String = identity(&grant).iter().map(|(name, value)| format!("  {name:<9}  {value}\n")).collect();
     let until = grant.enrol_by.map_or_else(|| "at any time".to_owned(), |t| format!("until {t}"));
+    let commands: String = commands.iter().map(|(client, text)| format!("With {client}:\n{text}\n\n")).collect();
     print(&format!(
         "Grant for {}: {} from {}, names {}\n\
          {identity}\n  directory  {directory}\n  EAB kid    {kid}\n  EAB HMAC   {}\n\n\
-         The HMAC key is shown once. Hand it over on a safe way; it binds accounts {until}.\n",
+         The HMAC key is shown once. Hand it over on a safe way; it binds accounts {until}.\n\n\
+         Commands for stock clients, for the profile {}. They read the HMAC key from the file {SECRET_FILE} (mode 0600) and\n\
+         the CA's root certificates from {BUNDLE_FILE}, both in the folder that they run in.\n\n{commands}\
+         {BUNDLE_FILE}:\n{bundle}",
         grant.service,
         grant.profiles.join(", "),
         grant.authority,
         names.join(", "),
         hmac_key.reveal(),
+        grant.profiles.first().map_or("client", String::as_str),
     ))
 }
 
@@ -90,7 +158,7 @@ fn identity(grant: &Grant) -> Vec<(String, String)> {
     uri.chain(emails).chain(subject).map(|(name, value)| (name, plain(&value))).collect()
 }
 
-fn to_json(record: &GrantRecord) -> Value {
+pub(super) fn to_json(record: &GrantRecord) -> Value {
     let grant = &record.grant;
     json!({
         "id": grant.id, "service": grant.service, "authority": grant.authority, "profiles": grant.profiles, "names": grant.names,
@@ -100,7 +168,7 @@ fn to_json(record: &GrantRecord) -> Value {
     })
 }
 
-fn to_table(grants: &[GrantRecord]) -> String {
+pub(super) fn to_table(grants: &[GrantRecord]) -> String {
     let rows: Vec<[String; 7]> = grants
         .iter()
         .map(|record| {
@@ -111,6 +179,7 @@ fn to_table(grants: &[GrantRecord]) -> String {
                 grant.id.to_string(),
                 match record.status {
                     GrantStatus::Active => "active".to_owned(),
+                    GrantStatus::Suspended => "suspended".to_owned(),
                     GrantStatus::Revoked => "revoked".to_owned(),
                 },
                 grant.service.clone(),

@@ -54,6 +54,11 @@ impl FromStr for When {
     }
 }
 
+/// The end of something that begins now: a [`When`], or a plain span such as `7d`.
+pub(crate) fn parse_end(text: &str) -> Result<When, String> {
+    text.parse().or_else(|wrong| format!("+{text}").parse().map_err(|_| wrong))
+}
+
 /// A number, or none for `unlimited`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Count(pub(crate) Option<u32>);
@@ -168,6 +173,18 @@ mod tests {
         check("never", Some(When::Never));
         check("1970-01-01T00:01:00Z", Some(When::At(Timestamp::from_unix(60))));
         for bad in ["", "+", "+d", "7d", "+7w", "+-1d", "tomorrow", "+99999999999d", "+7é"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn a16_the_ends_of_a_grant_are_spans_or_times() {
+        let check = |text: &str, expected: Option<When>| assert_eq!(parse_end(text).ok(), expected, "{text}");
+        check("7d", Some(When::After(Duration::from_secs(7 * 86_400))));
+        check("+7d", Some(When::After(Duration::from_secs(7 * 86_400))));
+        check("never", Some(When::Never));
+        check("1970-01-01T00:01:00Z", Some(When::At(Timestamp::from_unix(60))));
+        for bad in ["", "d", "7", "7w", "-1d", "tomorrow"] {
             check(bad, None);
         }
     }

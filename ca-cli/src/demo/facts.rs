@@ -8,6 +8,7 @@ use std::path::Path;
 use super::setup::{Layout, authority};
 use crate::config::Config;
 use crate::exit::configuration;
+use crate::render::quoted;
 
 /// What scripts want to know.
 pub(super) struct Facts {
@@ -67,12 +68,6 @@ impl Facts {
     }
 }
 
-/// A word for a POSIX shell.
-pub(super) fn quoted(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/:._-+=@%,".contains(&b);
-    if !text.is_empty() && text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 /// Writes a file that only its owner may read.
 pub(super) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     write(path, content, 0o600)
@@ -89,17 +84,4 @@ pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(next).map_err(wrong)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(wrong)?;
     std::fs::rename(next, path).map_err(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_survive_a_shell() {
-        for text in ["plain/path.toml", "with blank", "it's", "$HOME", "", "a\"b"] {
-            let output = std::process::Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(text))).output().unwrap();
-            assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! What a newcomer reads after the start: every command can be pasted as it is.
 
-use super::facts::{DEMO_NAME, Facts, quoted};
+use super::facts::{DEMO_NAME, Facts};
 use super::setup::{Layout, shown};
+use crate::render::quoted;
 
 pub(super) fn text(layout: &Layout, facts: &Facts, first: bool) -> String {
     let path = |p: &std::path::Path| quoted(&shown(p).display().to_string());

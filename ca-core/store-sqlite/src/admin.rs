@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use ca_core::model::{
-    AuditEntry, Authority, BlockedKey, CrlRecord, GrantId, GrantRecord, GrantStatus, Problem, ProblemType, SignedStatement,
+    AuditEntry, Authority, BlockedKey, CrlRecord, Grant, GrantId, GrantRecord, GrantStatus, Problem, ProblemType, SignedStatement,
 };
 use ca_core::pki::{Sha256Digest, Timestamp};
 use ca_core::ports::{AdminStore, StoreError, StoreResult};
@@ -20,14 +20,19 @@ struct GrantRow {
     status: String,
     created_at: i64,
     accounts: i64,
+    suspended_at: Option<i64>,
 }
 
 impl GrantRow {
     fn read(self) -> StoreResult<GrantRecord> {
+        let status = match read("grant status", self.status)? {
+            GrantStatus::Active if self.suspended_at.is_some() => GrantStatus::Suspended,
+            status => status,
+        };
         Ok(GrantRecord {
             grant: from_json("grant", &self.body)?,
             evidence: SignedStatement { statement: self.statement, signature: self.signature },
-            status: read("grant status", self.status)?,
+            status,
             created_at: time(self.created_at),
             accounts: unsigned("accounts", self.accounts)?,
         })
@@ -37,7 +42,7 @@ impl GrantRow {
 /// Reads a grant.
 pub(crate) async fn find_grant(executor: impl SqliteExecutor<'_>, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
     let id = id.as_str();
-    sqlx::query_as!(GrantRow, "SELECT body, statement, signature, status, created_at, accounts FROM grants WHERE id = $1", id)
+    sqlx::query_as!(GrantRow, "SELECT body, statement, signature, status, created_at, accounts, suspended_at FROM grants WHERE id = $1", id)
         .fetch_optional(executor)
         .await
         .map_err(from_sqlx)?
@@ -108,6 +113,46 @@ impl Tx {
         .execute(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
+        self.audit(audit).await?;
+        Ok(())
+    }
+
+    async fn update_grant(&mut self, grant: &Grant, evidence: &SignedStatement, previous: &str, audit: &AuditEntry) -> StoreResult<()> {
+        let (id, body) = (grant.id.as_str(), json(grant));
+        let changed = sqlx::query!(
+            "UPDATE grants SET version = $2, body = $3, max_accounts = $4, statement = $5, signature = $6
+             WHERE id = $1 AND status = 'active' AND statement = $7",
+            id,
+            grant.version,
+            body,
+            grant.max_accounts,
+            evidence.statement,
+            evidence.signature,
+            previous
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        if changed.rows_affected() == 0 {
+            return conflict(format!("grant {id} was changed or revoked meanwhile"));
+        }
+        self.audit(audit).await?;
+        Ok(())
+    }
+
+    async fn suspend_grant(&mut self, id: &GrantId, suspended: bool, audit: &AuditEntry) -> StoreResult<()> {
+        let (text, since) = (id.as_str(), suspended.then_some(audit.at.unix()));
+        match find_grant(&mut self.connection, id).await? {
+            None => return Err(StoreError::NotFound(format!("grant {id}"))),
+            Some(stored) if stored.status == GrantStatus::Revoked => return conflict(format!("grant {id} is revoked")),
+            Some(stored) if (stored.status == GrantStatus::Suspended) == suspended => {}
+            Some(_) => {
+                sqlx::query!("UPDATE grants SET suspended_at = $2 WHERE id = $1", text, since)
+                    .execute(&mut self.connection)
+                    .await
+                    .map_err(from_sqlx)?;
+            }
+        }
         self.audit(audit).await?;
         Ok(())
     }
@@ -192,6 +237,16 @@ impl AdminStore for SqliteStore {
         self.write(move |tx| Box::pin(async move { tx.put_grant(&grant, &audit).await })).await
     }
 
+    async fn update_grant(&self, grant: &Grant, evidence: &SignedStatement, previous: &str, audit: &AuditEntry) -> StoreResult<()> {
+        let (grant, evidence, previous, audit) = (grant.clone(), evidence.clone(), previous.to_owned(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.update_grant(&grant, &evidence, &previous, &audit).await })).await
+    }
+
+    async fn suspend_grant(&self, id: &GrantId, suspended: bool, audit: &AuditEntry) -> StoreResult<()> {
+        let (id, audit) = (id.clone(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.suspend_grant(&id, suspended, &audit).await })).await
+    }
+
     async fn revoke_grant(&self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32> {
         let (id, audit) = (id.clone(), audit.clone());
         self.write(move |tx| Box::pin(async move { tx.revoke_grant(&id, &audit).await })).await
@@ -201,7 +256,7 @@ impl AdminStore for SqliteStore {
         let at_most = limit(at_most);
         sqlx::query_as!(
             GrantRow,
-            "SELECT body, statement, signature, status, created_at, accounts FROM grants ORDER BY seq DESC LIMIT $1",
+            "SELECT body, statement, signature, status, created_at, accounts, suspended_at FROM grants ORDER BY seq DESC LIMIT $1",
             at_most
         )
         .fetch_all(&self.readers)

@@ -145,7 +145,7 @@ impl Tx {
         }
         let counted = sqlx::query!(
             "UPDATE grants SET accounts = accounts + 1
-             WHERE id = (SELECT grant_id FROM accounts WHERE id = $1) AND status = 'active'
+             WHERE id = (SELECT grant_id FROM accounts WHERE id = $1) AND status = 'active' AND suspended_at IS NULL
                AND (max_accounts IS NULL OR accounts < max_accounts)",
             account
         )

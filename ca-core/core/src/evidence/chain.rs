@@ -37,6 +37,9 @@ const MEMO: usize = 8192;
 /// The most key changes of one account that are followed.
 const MAX_KEY_CHANGES: usize = 1000;
 
+/// How many versions of a grant's secret are tried for an account, the newest first.
+const MAX_SECRETS: u32 = 100;
+
 /// A refusal for good: what the client is told, and the cause as the audit trail keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
@@ -71,6 +74,8 @@ pub struct AuthorizedAccount {
     pub account: AccountId,
     /// The grant that it is bound to, as an operator signed it.
     pub grant: Grant,
+    /// The version of the grant's secret that bound it.
+    pub secret: u32,
     /// Its keys, the current one last.
     pub keys: Vec<Jwk>,
 }
@@ -136,6 +141,9 @@ impl Verifier {
         let account = self.account(evidence, policy, secrets, now)?;
         if account.grant.enrol_by.is_some_and(|end| now >= end) {
             return Err(unauthorized("the enrolment grant no longer binds new accounts"));
+        }
+        if account.secret != account.grant.version {
+            return Err(unauthorized("the grant's secret was rotated (hint: ask the CA's operators for the new one)"));
         }
         Ok(account)
     }
@@ -254,7 +262,7 @@ fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
 fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecrets) -> Result<AuthorizedAccount, Refusal> {
     let grant = read_grant(evidence, policy)?;
     let account = AccountId::from_evidence(&evidence.new_account);
-    let first = read_new_account(&evidence.new_account, &grant, secrets)?;
+    let (first, secret) = read_new_account(&evidence.new_account, &grant, secrets)?;
     if evidence.key_changes.len() > MAX_KEY_CHANGES {
         return Err(unauthorized("the account's key was changed too often (hint: make a new account)"));
     }
@@ -263,7 +271,7 @@ fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecret
         let next = read_key_change(jws, keys.last().expect("it begins with one"), &account)?;
         keys.push(next);
     }
-    Ok(AuthorizedAccount { account, grant, keys })
+    Ok(AuthorizedAccount { account, grant, secret, keys })
 }
 
 fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<Grant, Refusal> {
@@ -272,7 +280,7 @@ fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<Grant, Refusal> {
     let verified =
         statement::verify_standing(signed, policy).map_err(|e| Refusal::hidden(ProblemType::Unauthorized, UNVERIFIED, e.to_string()))?;
     match verified.statement.operation {
-        Operation::GrantCreate { grant } => Ok(grant),
+        Operation::GrantCreate { grant } | Operation::GrantUpdate { grant, .. } => Ok(grant),
         other => Err(Refusal::hidden(
             ProblemType::Unauthorized,
             UNVERIFIED,
@@ -281,7 +289,8 @@ fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<Grant, Refusal> {
     }
 }
 
-fn read_new_account(text: &str, grant: &Grant, secrets: &dyn EabSecrets) -> Result<Jwk, Refusal> {
+/// The account's first key, and the version of the secret that bound it: a rotation leaves accounts as they are.
+fn read_new_account(text: &str, grant: &Grant, secrets: &dyn EabSecrets) -> Result<(Jwk, u32), Refusal> {
     let jws = ParsedJws::parse(text)?;
     let KeyRef::Jwk(key) = &jws.protected.key else { return Err(malformed("a newAccount request carries its key: jwk, not kid")) };
     jws.verify(key)?;
@@ -293,8 +302,10 @@ fn read_new_account(text: &str, grant: &Grant, secrets: &dyn EabSecrets) -> Resu
     if binding.kid() != grant.id.as_str() {
         return Err(unauthorized("the account was bound to another enrolment grant"));
     }
-    binding.verify(&secrets.eab_secret(&grant.id, grant.version), key, &jws.protected.url)?;
-    Ok(key.clone())
+    let verify = |version| binding.verify(&secrets.eab_secret(&grant.id, version), key, &jws.protected.url);
+    let Err(refused) = verify(grant.version) else { return Ok((key.clone(), grant.version)) };
+    let earlier = (1..grant.version).rev().take(MAX_SECRETS as usize).find(|version| verify(*version).is_ok());
+    earlier.map(|version| (key.clone(), version)).ok_or_else(|| refused.into())
 }
 
 /// RFC 8555 §7.3.5: the outer JWS by the old key, the inner one by the new.

@@ -40,6 +40,23 @@ pub enum Operation {
         /// The grant.
         grant: Grant,
     },
+    /// Change what a grant allows, or rotate its secret.
+    GrantUpdate {
+        /// The grant as it shall be: the same id, service and authority; the secret's version is the same, or one more.
+        grant: Grant,
+        /// SHA-256 of the statement that the grant stands on, so that no change is lost to another.
+        replaces: Sha256Digest,
+    },
+    /// Suspend a grant: it neither binds accounts nor issues until it is resumed.
+    GrantSuspend {
+        /// Which one.
+        id: GrantId,
+    },
+    /// Let a suspended grant go on.
+    GrantResume {
+        /// Which one.
+        id: GrantId,
+    },
     /// Revoke a grant, and with it its accounts.
     GrantRevoke {
         /// Which one.
@@ -95,7 +112,11 @@ impl Operation {
     /// The permission that the policy must give to the signer.
     pub const fn permission(&self) -> Permission {
         match self {
-            Self::GrantCreate { .. } | Self::GrantRevoke { .. } => Permission::Grant,
+            Self::GrantCreate { .. }
+            | Self::GrantUpdate { .. }
+            | Self::GrantSuspend { .. }
+            | Self::GrantResume { .. }
+            | Self::GrantRevoke { .. } => Permission::Grant,
             Self::CertificateRevoke { .. } | Self::CertificateRevokeBulk { .. } | Self::KeyBlock { .. } => Permission::Revoke,
             Self::CertificateHold { .. } => Permission::Hold,
             Self::IssuanceStop { .. } => Permission::Stop,
@@ -107,6 +128,9 @@ impl Operation {
     pub const fn action(&self) -> &'static str {
         match self {
             Self::GrantCreate { .. } => "grant.create",
+            Self::GrantUpdate { .. } => "grant.update",
+            Self::GrantSuspend { .. } => "grant.suspend",
+            Self::GrantResume { .. } => "grant.resume",
             Self::GrantRevoke { .. } => "grant.revoke",
             Self::CertificateRevoke { .. } => "certificate.revoke",
             Self::CertificateRevokeBulk { .. } => "certificate.revoke-bulk",
@@ -120,8 +144,12 @@ impl Operation {
     /// The authority that it is about, where it names one.
     pub const fn authority(&self) -> Option<&AuthorityName> {
         match self {
-            Self::GrantCreate { grant } => Some(&grant.authority),
-            Self::GrantRevoke { .. } | Self::KeyBlock { .. } | Self::IssuanceStop { .. } => None,
+            Self::GrantCreate { grant } | Self::GrantUpdate { grant, .. } => Some(&grant.authority),
+            Self::GrantSuspend { .. }
+            | Self::GrantResume { .. }
+            | Self::GrantRevoke { .. }
+            | Self::KeyBlock { .. }
+            | Self::IssuanceStop { .. } => None,
             Self::CertificateRevoke { authority, .. }
             | Self::CertificateRevokeBulk { authority, .. }
             | Self::CertificateHold { authority, .. }
@@ -132,8 +160,8 @@ impl Operation {
     /// What it acts on, as audit entries name it.
     pub fn object(&self) -> String {
         match self {
-            Self::GrantCreate { grant } => grant.id.to_string(),
-            Self::GrantRevoke { id } => id.to_string(),
+            Self::GrantCreate { grant } | Self::GrantUpdate { grant, .. } => grant.id.to_string(),
+            Self::GrantSuspend { id } | Self::GrantResume { id } | Self::GrantRevoke { id } => id.to_string(),
             Self::CertificateRevoke { serial, .. } | Self::CertificateHold { serial, .. } => serial.to_string(),
             Self::CertificateRevokeBulk { serials, .. } => format!("{} certificates", serials.len()),
             Self::KeyBlock { spki_sha256, .. } => spki_sha256.to_string(),

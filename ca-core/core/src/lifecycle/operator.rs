@@ -15,7 +15,7 @@ use crate::model::{
     Actor, AuditEntry, AuthorityName, CrlScope, Grant, GrantId, GrantRecord, GrantStatus, Job, JobKind, KeyBlock, Outcome, Problem,
     ProblemType, RevocationReason, RevocationRequest, Revoked, SignedStatement,
 };
-use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
+use crate::pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, check_grant};
 use crate::ports::StoreError;
 
@@ -54,6 +54,15 @@ pub enum OperatorReply {
         /// The HMAC key for clients.
         hmac_key: EabKey,
     },
+    /// A grant allows something else from now on, or has another secret.
+    GrantUpdated {
+        /// The new HMAC key for clients; none: the secret is the same as before.
+        hmac_key: Option<EabKey>,
+    },
+    /// A grant is suspended.
+    GrantSuspended,
+    /// A grant goes on.
+    GrantResumed,
     /// A grant is revoked.
     GrantRevoked {
         /// How many accounts went with it.
@@ -151,6 +160,7 @@ impl Worker {
                 | Operation::CertificateRevokeBulk { .. }
                 | Operation::CertificateHold { .. }
                 | Operation::GrantRevoke { .. }
+                | Operation::GrantSuspend { .. }
                 | Operation::KeyBlock { .. }
         );
         if let Some(reason) = self.trouble().filter(|_| !takes_away) {
@@ -166,6 +176,9 @@ impl Worker {
         let done = AuditEntry { outcome: Outcome::Done, ..begun.clone() };
         match &statement.operation {
             Operation::GrantCreate { grant } => self.create_grant(signed, grant, policy, &done).await,
+            Operation::GrantUpdate { grant, replaces } => self.update_grant(signed, grant, replaces, policy, &done).await,
+            Operation::GrantSuspend { id } => self.suspend_grant(id, true, &done).await,
+            Operation::GrantResume { id } => self.suspend_grant(id, false, &done).await,
             Operation::GrantRevoke { id } => match self.store.revoke_grant(id, &done).await {
                 Ok(accounts) => Ok(OperatorReply::GrantRevoked { accounts }),
                 Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no grant `{id}`"))),
@@ -207,6 +220,11 @@ impl Worker {
         done: &AuditEntry,
     ) -> Result<OperatorReply, Problem> {
         inside_policy(grant, policy, done.at).map_err(|reason| problem(ProblemType::RejectedIdentifier, reason))?;
+        if let (None, Some(end)) = (grant.valid_until, grant.enrol_by)
+            && end <= done.at
+        {
+            return Err(problem(ProblemType::RejectedIdentifier, "the grant would have expired already"));
+        }
         let record =
             GrantRecord { grant: grant.clone(), evidence: signed.clone(), status: GrantStatus::Active, created_at: done.at, accounts: 0 };
         match self.store.put_grant(&record, done).await {
@@ -216,8 +234,54 @@ impl Worker {
             }
             Err(error) => return Err(unavailable(&error)),
         }
-        let secret = self.secrets.eab_secret(&grant.id, grant.version);
-        Ok(OperatorReply::GrantCreated { kid: grant.id.clone(), hmac_key: EabKey(URL_SAFE_NO_PAD.encode(&*secret)) })
+        Ok(OperatorReply::GrantCreated { kid: grant.id.clone(), hmac_key: self.eab_key(grant) })
+    }
+
+    /// What stood before is read from its statement, not from its row.
+    async fn update_grant(
+        &self,
+        signed: &SignedStatement,
+        grant: &Grant,
+        replaces: &Sha256Digest,
+        policy: &Policy,
+        done: &AuditEntry,
+    ) -> Result<OperatorReply, Problem> {
+        let malformed = |detail: String| problem(ProblemType::Malformed, detail);
+        let stored = self.store.grant(&grant.id).await.map_err(|e| unavailable(&e))?;
+        let stored = stored.ok_or_else(|| malformed(format!("there is no grant `{}`", grant.id)))?;
+        if sha256(stored.evidence.statement.as_bytes()) != *replaces {
+            return Err(malformed(format!("grant `{}` was changed meanwhile (hint: look at it, then sign again)", grant.id)));
+        }
+        let before = granted_by(&stored.evidence, policy).map_err(|reason| problem(ProblemType::Unauthorized, reason))?;
+        if before.id != grant.id || before.service != grant.service || before.authority != grant.authority {
+            return Err(malformed("a grant keeps its id, service and authority (hint: make another grant)".to_owned()));
+        }
+        let rotated = before.version.checked_add(1) == Some(grant.version);
+        if !rotated && grant.version != before.version {
+            return Err(malformed(format!("the secret's version goes from {} to the next, not to {}", before.version, grant.version)));
+        }
+        inside_policy(grant, policy, done.at).map_err(|reason| problem(ProblemType::RejectedIdentifier, reason))?;
+        match self.store.update_grant(grant, signed, &stored.evidence.statement, done).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict(reason)) => return Err(malformed(reason)),
+            Err(error) => return Err(unavailable(&error)),
+        }
+        let hmac_key = rotated.then(|| self.eab_key(grant));
+        Ok(OperatorReply::GrantUpdated { hmac_key })
+    }
+
+    async fn suspend_grant(&self, id: &GrantId, suspended: bool, done: &AuditEntry) -> Result<OperatorReply, Problem> {
+        match self.store.suspend_grant(id, suspended, done).await {
+            Ok(()) if suspended => Ok(OperatorReply::GrantSuspended),
+            Ok(()) => Ok(OperatorReply::GrantResumed),
+            Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no grant `{id}`"))),
+            Err(StoreError::Conflict(reason)) => Err(problem(ProblemType::Malformed, reason)),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    fn eab_key(&self, grant: &Grant) -> EabKey {
+        EabKey(URL_SAFE_NO_PAD.encode(&*self.secrets.eab_secret(&grant.id, grant.version)))
     }
 
     async fn revoke(
@@ -324,6 +388,16 @@ fn refuse_reason(reason: RevocationReason) -> Result<(), Problem> {
     }
 }
 
+/// The grant that an operator signed.
+fn granted_by(evidence: &SignedStatement, policy: &Policy) -> Result<Grant, String> {
+    let verified = statement::verify_standing(evidence, policy)
+        .map_err(|error| format!("the statement that the grant stands on does not hold: {error} (hint: make another grant)"))?;
+    match verified.statement.operation {
+        Operation::GrantCreate { grant } | Operation::GrantUpdate { grant, .. } => Ok(grant),
+        other => Err(format!("the grant stands on a statement of {}", other.action())),
+    }
+}
+
 /// Whether a grant lies inside what the officers signed (ACME requirement A18); the reason when it does not.
 fn inside_policy(grant: &Grant, policy: &Policy, now: Timestamp) -> Result<(), String> {
     let rules = policy.authority(&grant.authority).ok_or_else(|| format!("the policy does not name authority `{}`", grant.authority))?;
@@ -348,8 +422,8 @@ fn inside_policy(grant: &Grant, policy: &Policy, now: Timestamp) -> Result<(), S
         }
     }
     check_grant(rules, grant)?;
-    match (grant.valid_until, grant.enrol_by) {
-        (Some(end), _) | (None, Some(end)) if end <= now => Err("the grant would have expired already".to_owned()),
-        _ => Ok(()),
+    match grant.valid_until {
+        Some(end) if end <= now => Err("the grant would have expired already".to_owned()),
+        Some(_) | None => Ok(()),
     }
 }

@@ -169,8 +169,13 @@ impl Worker {
 
 impl Batch {
     fn active_grant(&self, id: &GrantId) -> Result<&GrantRecord, Refusal> {
-        let record = self.grants.get(id).and_then(Option::as_ref).filter(|r| r.status == GrantStatus::Active);
-        record.ok_or_else(|| Refusal::new(ProblemType::Unauthorized, "the enrolment grant was revoked"))
+        match self.grants.get(id).and_then(Option::as_ref) {
+            Some(record) if record.status == GrantStatus::Active => Ok(record),
+            Some(record) if record.status == GrantStatus::Suspended => {
+                Err(Refusal::new(ProblemType::Unauthorized, "the enrolment grant is suspended"))
+            }
+            Some(_) | None => Err(Refusal::new(ProblemType::Unauthorized, "the enrolment grant was revoked")),
+        }
     }
 
     /// What only the store can tell: that neither grant nor account was revoked since.

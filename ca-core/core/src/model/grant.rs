@@ -54,6 +54,8 @@ pub struct Grant {
 pub enum GrantStatus {
     /// In use.
     Active,
+    /// Neither binds accounts nor issues until it is resumed; its accounts stay.
+    Suspended,
     /// Revoked: its accounts are revoked with it.
     Revoked,
 }

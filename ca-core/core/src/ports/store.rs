@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use super::ValidationStore;
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
-    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, GrantId, GrantRecord, Intent, Job, JobId, JobRecord,
-    KeyBlock, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem, Proposal,
-    ProposalId, ProposalState, RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus,
-    SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
+    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, Grant, GrantId, GrantRecord, Intent, Job, JobId,
+    JobRecord, KeyBlock, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem,
+    Proposal, ProposalId, ProposalState, RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus,
+    SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
@@ -260,6 +260,11 @@ pub trait AdminStore: Send + Sync {
     async fn policy(&self) -> StoreResult<Option<(u64, String)>>;
     /// Marks an operator statement's nonce as spent; one spent already is a conflict (a replay).
     async fn spend_nonce(&self, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()>;
+    /// Puts `grant` in the place of the one that stands on `previous`; accounts, status and age stay. A conflict where
+    /// it stands on another statement, or is revoked.
+    async fn update_grant(&self, grant: &Grant, evidence: &SignedStatement, previous: &str, audit: &AuditEntry) -> StoreResult<()>;
+    /// Suspends a grant, or lets it go on; doing it again changes nothing. A conflict where it is revoked.
+    async fn suspend_grant(&self, id: &GrantId, suspended: bool, audit: &AuditEntry) -> StoreResult<()>;
     /// Stores a grant.
     async fn put_grant(&self, grant: &GrantRecord, audit: &AuditEntry) -> StoreResult<()>;
     /// Revokes a grant and, with it, its accounts and their pending and ready orders. Tells how many accounts.

@@ -306,6 +306,12 @@ impl AdminStore for Joined {
     async fn put_grant(&self, grant: &GrantRecord, audit: &AuditEntry) -> StoreResult<()> {
         self.owner.put_grant(grant, audit).await
     }
+    async fn update_grant(&self, grant: &Grant, evidence: &SignedStatement, previous: &str, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.update_grant(grant, evidence, previous, audit).await
+    }
+    async fn suspend_grant(&self, id: &GrantId, suspended: bool, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.suspend_grant(id, suspended, audit).await
+    }
     async fn revoke_grant(&self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32> {
         self.owner.revoke_grant(id, audit).await
     }

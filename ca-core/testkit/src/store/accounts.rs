@@ -82,6 +82,38 @@ pub async fn a_grant_bounds_its_accounts(factory: &dyn StoreFactory) {
     assert_eq!(store.grant(&"narrow".parse().unwrap()).await.unwrap().unwrap().accounts, 1);
 }
 
+/// A grant's statement gives way to the next one only; while it is suspended it binds no accounts.
+pub async fn a_grant_changes_and_rests(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let (store, entry, id) = (&world.store, audit("grant.change"), "grant-1".parse().unwrap());
+    let account = world.account("one").await.account.id;
+    let before = store.grant(&id).await.unwrap().unwrap();
+    let mut next = before.clone();
+    (next.grant.max_accounts, next.evidence.statement) = (Some(9), "{\"next\":1}".to_owned());
+    assert_conflict(store.update_grant(&next.grant, &next.evidence, "{}", &entry).await);
+    store.update_grant(&next.grant, &next.evidence, &before.evidence.statement, &entry).await.unwrap();
+    assert_conflict(store.update_grant(&before.grant, &before.evidence, &before.evidence.statement, &entry).await);
+    assert_eq!(store.grant(&id).await.unwrap().unwrap(), next);
+
+    let request = store.queue_account(&world.new_account("two", "grant-1"), &entry).await.unwrap();
+    store.suspend_grant(&id, true, &entry).await.unwrap();
+    store.suspend_grant(&id, true, &entry).await.unwrap();
+    assert_eq!(store.grant(&id).await.unwrap().unwrap().status, GrantStatus::Suspended);
+    assert_eq!(store.account(&account).await.unwrap().unwrap().status, AccountStatus::Valid);
+    let lease = world.lease();
+    assert_eq!(store.lease_requests(&World::worker(), &lease, at(9), at(60), 10).await.unwrap().len(), 1);
+    assert_conflict(store.accept_account(&request, &lease, &entry).await);
+    store.suspend_grant(&id, false, &entry).await.unwrap();
+    store.accept_account(&request, &lease, &entry).await.unwrap();
+    assert_eq!(store.grant(&id).await.unwrap().unwrap().accounts, 2);
+
+    store.suspend_grant(&id, true, &entry).await.unwrap();
+    assert_eq!(store.revoke_grant(&id, &entry).await.unwrap(), 2, "a suspended grant is revoked like any");
+    assert_conflict(store.suspend_grant(&id, false, &entry).await);
+    assert_conflict(store.update_grant(&before.grant, &before.evidence, &next.evidence.statement, &entry).await);
+    assert_not_found(store.suspend_grant(&"missing".parse().unwrap(), true, &entry).await);
+}
+
 /// Revoking a grant ends its accounts, their orders and the requests that wait for it; versions only grow.
 pub async fn a_grant_is_revoked_with_its_accounts(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;

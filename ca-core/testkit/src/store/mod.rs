@@ -54,7 +54,7 @@ macro_rules! store_conformance {
     ($factory:expr) => {
         $crate::store_conformance!(@each $factory;
             one_account_per_key, an_account_changes_only_while_valid, a_refused_account_is_gone, a_grant_bounds_its_accounts,
-            a_grant_is_revoked_with_its_accounts, exactly_one_finalize_wins, orders_are_stored_once_and_listed, a_certificate_is_replaced_once,
+            a_grant_is_revoked_with_its_accounts, a_grant_changes_and_rests, exactly_one_finalize_wins, orders_are_stored_once_and_listed, a_certificate_is_replaced_once,
             a_lost_authorization_ends_its_order, requests_carry_their_evidence, a_lease_is_held_by_one, waiting_ends_with_the_request,
             the_backlog_is_told, an_order_gets_its_certificate, an_intent_is_refused_where_it_must_be,
             an_abandoned_serial_is_revoked_and_its_signer_fenced, open_intents_are_those_without_a_lease, revocation_is_numbered_in_order,
