@@ -22,7 +22,6 @@ enum Inner {
 
 /// What a digest is answered where the algorithm has none: RFC 8032 §5.1.6 hashes the message twice, with a prefix from
 /// the private key; FIPS 204 §5.2 hashes it with the public key.
-#[cfg(feature = "authority")]
 const WHOLE_MESSAGES: &str = "Ed25519 and ML-DSA sign whole messages, not digests";
 
 /// A private key that can sign, with its public half worked out once.
