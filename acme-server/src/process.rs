@@ -19,13 +19,15 @@ use tokio::task::JoinSet;
 use crate::assemble::{Assembly, offers};
 use crate::front::AcmeServer;
 use crate::identity::ServerCertificate;
-use crate::server::serve_tls;
+use crate::server::{Limits, serve_loopback, serve_tls};
 use crate::settings::ServerSettings;
 
 /// How often it is looked whether what the start waits for is there.
 const STEP: Duration = Duration::from_millis(250);
 /// How often it is looked whether officers put another policy in force.
 const POLICY_POLL: Duration = Duration::from_secs(2);
+/// How many connections read metrics at a time.
+const SCRAPERS: u32 = 8;
 /// After how many looks without success the log says again what is awaited.
 const REMIND: u32 = 40;
 
@@ -49,6 +51,7 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
     ca_service::logging::start(&settings.log)?;
     let key = open(&settings.key.file, &unsealer(&settings.key.unseal)?)?;
     let held = hold(&settings.acme.listen, "acme.listen")?;
+    let held_metrics = hold(&settings.metrics.listen, "metrics.listen")?;
     let store = SocketStore::connect(&settings.store.socket, Role::Acme);
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -79,6 +82,12 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
                 let stopping = async { drop(stopped.wait_for(|stop| *stop).await) };
                 serve_tls(listener, router, identity, limits, stopping).await
             });
+        }
+        for held in held_metrics {
+            let (listener, router, mut stopped) = (held.listen()?, Arc::clone(&server).metrics_router(), stopped.clone());
+            let limits = Limits { max_connections: SCRAPERS, ..settings.limits.of_listeners() };
+            tasks
+                .spawn(async move { serve_loopback(listener, router, limits, async { drop(stopped.wait_for(|stop| *stop).await) }).await });
         }
         tokio::spawn(certificate.follow());
         tokio::spawn(Arc::clone(&server).validate());

@@ -33,6 +33,17 @@ pub struct ServerSettings {
     /// What is logged, and how.
     #[serde(default)]
     pub log: LogConfig,
+    /// Where operators read numbers.
+    #[serde(default)]
+    pub metrics: MetricsSection,
+}
+
+/// `[metrics]`
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSection {
+    /// The loopback addresses on which `/metrics` is served, over plain HTTP; none: it is not served.
+    pub listen: Vec<SocketAddr>,
 }
 
 /// `[store]`
@@ -129,6 +140,11 @@ impl Settings for ServerSettings {
     fn check(&self) -> Result<(), String> {
         check_url("acme.url", &self.acme.url, "https://")?;
         check_listen("acme.listen", &self.acme.listen)?;
+        if let Some(address) = self.metrics.listen.iter().find(|a| !a.ip().is_loopback()) {
+            return Err(format!(
+                "metrics.listen has {address}, but metrics are served over plain HTTP on loopback only (hint: 127.0.0.1, and let the site's scraper run on this host)"
+            ));
+        }
         check_url("status.url", &self.status.url, "http://")?;
         self.validation.check()?;
         let l = &self.limits;
@@ -161,6 +177,7 @@ mod tests {
         assert_eq!(settings.limits, AcmeLimits::default());
         assert_eq!(settings.validation, ValidationSection::default());
         assert_eq!(settings.log, LogConfig::default());
+        assert_eq!(settings.metrics.listen, [SocketAddr::from(([127, 0, 0, 1], 14090))]);
         assert_eq!(settings.store.socket, Path::new("/run/countersign/store.sock"));
     }
 
@@ -178,5 +195,6 @@ mod tests {
         check("url = \"https://", "url = \"http://", "acme.url");
         check("connections = 1024", "connections = 0", "limits.connections is 0");
         check("listen = [\"[::]:14000\"]", "listen = []", "acme.listen");
+        check("listen = [\"127.0.0.1:14090\"]", "listen = [\"10.0.0.1:14090\"]", "metrics.listen has 10.0.0.1:14090");
     }
 }

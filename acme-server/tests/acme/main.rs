@@ -7,11 +7,14 @@ mod net;
 mod tls;
 mod world;
 
+mod access;
 mod accounts;
 mod certificates;
 mod challenges;
 mod orders;
+mod sweep;
 mod transport;
 mod validate_dns;
 mod validate_http;
 mod validate_tls;
+mod vectors;

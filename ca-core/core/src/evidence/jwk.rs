@@ -56,11 +56,11 @@ impl Jwk {
         Self::from_value(&value)
     }
 
-    /// Reads a `jwk` member. Members that say nothing about the key itself (`use`, `alg`, `kid`) are ignored.
+    /// Reads a `jwk` member. Members that say nothing about the key itself (`alg`, `kid`) are ignored.
     ///
     /// # Errors
     /// When it is of another type, curve or size than accounts may have, is not of the exact length that RFC 7518 §6
-    /// asks for, or carries a private key.
+    /// asks for, says that it is not for signatures, or carries a private key.
     pub fn from_value(value: &Value) -> Result<Self, Problem> {
         let member = |name: &str| value.get(name).and_then(Value::as_str);
         let octets = |name: &str| -> Result<Vec<u8>, Problem> {
@@ -74,6 +74,11 @@ impl Jwk {
         let point = |length: usize| -> Result<Vec<u8>, Problem> { Ok([&[4][..], &exactly("x", length)?, &exactly("y", length)?].concat()) };
         if value.get("d").is_some() {
             return Err(bad("the jwk carries a private key; treat that key as compromised and make another"));
+        }
+        // RFC 7517 §4.2 and §4.3: what is said of its use must not speak against signatures.
+        let verifies = |operations: &Value| operations.as_array().is_some_and(|all| all.iter().any(|one| one == "verify"));
+        if value.get("use").is_some_and(|usage| usage != "sig") || value.get("key_ops").is_some_and(|operations| !verifies(operations)) {
+            return Err(bad("the jwk is not for verifying signatures (hint: leave `use` and `key_ops` out)"));
         }
         match (member("kty"), member("crv")) {
             (Some("EC"), Some("P-256")) => Ok(Self(Key::P256(point(32)?))),
