@@ -7,6 +7,7 @@ mod net;
 mod tls;
 mod world;
 
+mod abuse;
 mod access;
 mod accounts;
 mod certificates;
