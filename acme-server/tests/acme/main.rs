@@ -12,6 +12,7 @@ mod access;
 mod accounts;
 mod certificates;
 mod challenges;
+mod http2;
 mod orders;
 mod sweep;
 mod transport;
