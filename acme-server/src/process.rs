@@ -9,6 +9,7 @@ use ca_core::policy::Policy;
 use ca_core::ports::{CertificateStore as _, ServiceKey as _, StoreError, StoreResult};
 use ca_service::exit::{Exit, configuration, failure};
 use ca_service::listen::hold;
+use ca_service::metrics::SCRAPERS;
 use ca_service::service_key::{open, open_or_new, public_path, unsealer, unsealer_or_new, write_public};
 use ca_service::signal::{notify_ready, until_signal};
 use ca_service::system::{SystemClock, SystemRng};
@@ -26,8 +27,6 @@ use crate::settings::ServerSettings;
 const STEP: Duration = Duration::from_millis(250);
 /// How often it is looked whether officers put another policy in force.
 const POLICY_POLL: Duration = Duration::from_secs(2);
-/// How many connections read metrics at a time.
-const SCRAPERS: u32 = 8;
 /// After how many looks without success the log says again what is awaited.
 const REMIND: u32 = 40;
 

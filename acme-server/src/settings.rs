@@ -7,6 +7,7 @@ use std::time::Duration;
 use ca_keystore::UnsealSpec;
 use ca_service::config::{Settings, check_bounds, check_listen, check_url};
 use ca_service::logging::LogConfig;
+use ca_service::metrics::MetricsSection;
 use serde::Deserialize;
 
 use crate::server::Limits;
@@ -36,14 +37,6 @@ pub struct ServerSettings {
     /// Where operators read numbers.
     #[serde(default)]
     pub metrics: MetricsSection,
-}
-
-/// `[metrics]`
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MetricsSection {
-    /// The loopback addresses on which `/metrics` is served, over plain HTTP; none: it is not served.
-    pub listen: Vec<SocketAddr>,
 }
 
 /// `[store]`
@@ -140,11 +133,7 @@ impl Settings for ServerSettings {
     fn check(&self) -> Result<(), String> {
         check_url("acme.url", &self.acme.url, "https://")?;
         check_listen("acme.listen", &self.acme.listen)?;
-        if let Some(address) = self.metrics.listen.iter().find(|a| !a.ip().is_loopback()) {
-            return Err(format!(
-                "metrics.listen has {address}, but metrics are served over plain HTTP on loopback only (hint: 127.0.0.1, and let the site's scraper run on this host)"
-            ));
-        }
+        self.metrics.check()?;
         check_url("status.url", &self.status.url, "http://")?;
         self.validation.check()?;
         let l = &self.limits;

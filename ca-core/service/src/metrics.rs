@@ -6,8 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use serde::Deserialize;
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -17,6 +20,32 @@ const MAX_SERIES: usize = 512;
 
 /// Upper bounds of a histogram's buckets, in seconds: from an answer out of memory to the longest wait for the worker.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// `[metrics]`
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSection {
+    /// The loopback addresses on which `/metrics` is served, over plain HTTP; none: it is not served.
+    pub listen: Vec<SocketAddr>,
+}
+
+impl MetricsSection {
+    /// Whether it can be served.
+    ///
+    /// # Errors
+    /// When an address is not a loopback one.
+    pub fn check(&self) -> Result<(), String> {
+        match self.listen.iter().find(|address| !address.ip().is_loopback()) {
+            None => Ok(()),
+            Some(address) => Err(format!(
+                "metrics.listen has {address}, but metrics are served over plain HTTP on loopback only (hint: 127.0.0.1, and let the site's scraper run on this host)"
+            )),
+        }
+    }
+}
+
+/// How many connections read metrics at a time.
+pub const SCRAPERS: u32 = 8;
 
 /// What a metric is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
