@@ -6,6 +6,7 @@ use ca_core::evidence::jws::{KeyRef, ParsedJws};
 use ca_core::evidence::new_order::NewOrderRequest;
 use ca_core::evidence::statement::OperatorStatement;
 use ca_core::evidence::{json, sshsig};
+use ca_core::lint::{self, Context};
 use ca_core::pki::crl::Crl;
 use ca_core::pki::ocsp::{BasicResponse, OcspRequest, build_request};
 use ca_core::pki::{AltName, Certificate, Csr, EmailName, Identifier, UriName, pem_decode_all, pem_encode};
@@ -13,7 +14,7 @@ use ca_core::policy::{NamePattern, Policy};
 use ca_core::profile::{Issuer, check_key};
 
 /// Every body by the name of its target and of its folder of seeds.
-pub const ALL: [(&str, fn(&[u8])); 11] = [
+pub(crate) const ALL: [(&str, fn(&[u8])); 11] = [
     ("certificate", certificate),
     ("csr", csr),
     ("crl", crl),
@@ -27,8 +28,9 @@ pub const ALL: [(&str, fn(&[u8])); 11] = [
     ("pem", pem),
 ];
 
-/// A certificate reads back as itself; whatever it says, it can be judged.
-pub fn certificate(bytes: &[u8]) {
+/// A certificate reads back as itself; whatever bytes say, they can be linted, as their own issuer too.
+pub(crate) fn certificate(bytes: &[u8]) {
+    lint::certificate(bytes, &Context { issuers: &[bytes], previous_crl: None });
     let Ok(certificate) = Certificate::from_der(bytes) else { return };
     assert_eq!(certificate.der(), bytes);
     let _ = check_key(certificate.public_key());
@@ -39,21 +41,22 @@ pub fn certificate(bytes: &[u8]) {
 }
 
 /// A request that is read proved possession of a key that is handled.
-pub fn csr(bytes: &[u8]) {
+pub(crate) fn csr(bytes: &[u8]) {
     let Ok(csr) = Csr::from_der(bytes) else { return };
     assert!(csr.identifiers().is_sorted());
     let _ = check_key(csr.public_key());
 }
 
 /// A CRL that is read has as many entries as it says.
-pub fn crl(bytes: &[u8]) {
+pub(crate) fn crl(bytes: &[u8]) {
+    lint::crl(bytes, &Context { issuers: &[], previous_crl: Some(bytes) });
     let Ok(crl) = Crl::from_der(bytes) else { return };
     assert_eq!(crl.der(), bytes);
     assert_eq!(crl.entries().len(), crl.entry_count());
 }
 
 /// A request that is read asks about something, and what is built from it asks the same.
-pub fn ocsp_request(bytes: &[u8]) {
+pub(crate) fn ocsp_request(bytes: &[u8]) {
     let Ok(request) = OcspRequest::from_der(bytes) else { return };
     assert!(!request.cert_ids.is_empty());
     let built = build_request(&request.cert_ids, request.nonce.as_deref()).expect("what was read can be written");
@@ -61,7 +64,8 @@ pub fn ocsp_request(bytes: &[u8]) {
 }
 
 /// An answer's certificates are bytes like any others.
-pub fn ocsp_response(bytes: &[u8]) {
+pub(crate) fn ocsp_response(bytes: &[u8]) {
+    lint::ocsp_response(bytes, &Context::default());
     let Ok(response) = BasicResponse::from_der(bytes) else { return };
     for der in &response.certificates {
         if let Ok(responder) = Certificate::from_der(der) {
@@ -71,7 +75,7 @@ pub fn ocsp_response(bytes: &[u8]) {
 }
 
 /// A JWS as an ACME client posts it: the signature by its own key, the payload as an order.
-pub fn jws(bytes: &[u8]) {
+pub(crate) fn jws(bytes: &[u8]) {
     let _ = json::parse(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(jws) = ParsedJws::parse(text) else { return };
@@ -84,7 +88,7 @@ pub fn jws(bytes: &[u8]) {
 }
 
 /// An armored signature over some message by a key that is none of ours.
-pub fn ssh_signature(bytes: &[u8]) {
+pub(crate) fn ssh_signature(bytes: &[u8]) {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAl2oJnXZyAXzp9AXJTUp8B9WEq1wsS47PCKb/QlNLqn";
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = sshsig::fingerprint(text);
@@ -93,7 +97,7 @@ pub fn ssh_signature(bytes: &[u8]) {
 }
 
 /// What officers and operators sign has one form; so does a transcript's line.
-pub fn statement(bytes: &[u8]) {
+pub(crate) fn statement(bytes: &[u8]) {
     if let Ok(statement) = Statement::parse(bytes) {
         assert_eq!(statement.to_bytes(), bytes);
     }
@@ -106,14 +110,14 @@ pub fn statement(bytes: &[u8]) {
 }
 
 /// A policy that is read can be compared with itself.
-pub fn policy(bytes: &[u8]) {
+pub(crate) fn policy(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(policy) = Policy::parse(text) else { return };
     assert_eq!(policy, policy.clone());
 }
 
 /// A pattern reads back from its text and lies within itself; names of every form have one form.
-pub fn name(bytes: &[u8]) {
+pub(crate) fn name(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let pattern = text.parse::<NamePattern>();
     if let Ok(pattern) = &pattern {
@@ -134,7 +138,7 @@ pub fn name(bytes: &[u8]) {
 }
 
 /// Blocks that were read read back from what is written of them.
-pub fn pem(bytes: &[u8]) {
+pub(crate) fn pem(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(blocks) = pem_decode_all(text, "CERTIFICATE") else { return };
     let written: String = blocks.iter().map(|der| pem_encode("CERTIFICATE", der)).collect();

@@ -11,7 +11,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
   -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
-"${CARGO:-cargo}" build --release --locked --target "$host" $(printf -- '--bin %s ' "$@")
+"${CARGO:-cargo}" build --release --target "$host" $(printf -- '--bin %s ' "$@")
 for target in "$@"; do
   mkdir -p "artifacts/$target" "target/corpus/$target"
   # New inputs go to target/; the committed seeds are only read.

@@ -7,7 +7,7 @@ use crate::front::AcmeServer;
 use crate::problem::Refusal;
 use crate::renewal_info::CertId;
 
-/// Checks that the certificate is the account's own and shares an identifier with the order. Whether it was replaced
+/// Checks that the certificate is the account's own and shares an identifier with the order, where it has any. Whether it was replaced
 /// already is for the store to say, in the transaction that creates the order.
 pub(crate) async fn check(
     server: &AcmeServer,
@@ -29,7 +29,8 @@ pub(crate) async fn check(
     if record.account.as_ref() != Some(account) {
         return Err(Refusal::unauthorized("`replaces` names another account's certificate"));
     }
-    if !record.identifiers.iter().any(|i| identifiers.contains(i)) {
+    // One of a profile that carries none has but its account to share.
+    if !record.identifiers.is_empty() && !record.identifiers.iter().any(|i| identifiers.contains(i)) {
         return Err(Refusal::malformed("the order shares no identifier with the certificate that it replaces"));
     }
     Ok(id.serial)

@@ -28,8 +28,8 @@ fn plan(site: &KeySite, name: &str, previous: &str, own: &str) {
     let digest = |digest: Sha256Digest| toml::Value::String(digest.to_string());
     let continues = BTreeMap::from([
         ("transcript".to_owned(), digest(before.transcript_head)),
-        ("root_certificate".to_owned(), digest(sha256(before.hierarchy.root().der()))),
-        ("hierarchy".to_owned(), digest(before.hierarchy.digest())),
+        ("root_certificate".to_owned(), digest(sha256(before.hierarchy.as_ref().expect("a hierarchy").root().der()))),
+        ("hierarchy".to_owned(), digest(before.hierarchy.as_ref().expect("a hierarchy").digest())),
         ("policy_version".to_owned(), toml::Value::Integer(1)),
         ("policy_sha256".to_owned(), digest(sha256(b"policy"))),
     ]);
@@ -52,6 +52,7 @@ fn later(site: &KeySite, simulator: &Simulator, name: &str, previous: &str, requ
         online_keys: None,
         backup_keys: None,
         wrapped: None,
+        custody: None,
         previous: Some(path(previous)),
         requests: requests.to_vec(),
         machine: Arc::new(SystemMachine::default()),

@@ -35,6 +35,26 @@ impl Drop for KeySite {
     }
 }
 
+/// What the rehearsed authority may issue.
+pub(crate) struct Offering {
+    /// What its certificate constrains it to.
+    pub(crate) permitted: Vec<&'static str>,
+    /// What its policy has.
+    pub(crate) names: Vec<&'static str>,
+    /// The profiles.
+    pub(crate) profiles: BTreeMap<String, ProfilePolicy>,
+}
+
+impl Default for Offering {
+    fn default() -> Self {
+        Self {
+            permitted: vec!["dns:demo.test", "dns:localhost"],
+            names: vec!["dns:*.demo.test"],
+            profiles: BTreeMap::from([("client".to_owned(), ProfilePolicy::new(LeafShape::Client, 86_400))]),
+        }
+    }
+}
+
 impl KeySite {
     pub(crate) fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), acme: free_port(), status: free_port(), serve: None }
@@ -92,6 +112,11 @@ filter = "trace"
 
     /// Rehearses the ceremony; the root's key and the issuing authority's are in different stores.
     pub(crate) fn rehearse(&self, attestation_roots: Vec<String>) {
+        self.rehearse_offering(attestation_roots, Offering::default());
+    }
+
+    /// The same for an authority that offers other profiles.
+    pub(crate) fn rehearse_offering(&self, attestation_roots: Vec<String>, offering: Offering) {
         let made = self.ca_json(&["keys", "init"]);
         let own = |name: &str, names: &[&str]| {
             let digests = made.as_array().expect("a list");
@@ -104,7 +129,7 @@ filter = "trace"
                 lifetime: 604_800,
             }
         };
-        let client = ProfilePolicy::new(LeafShape::Client, 86_400);
+        let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let options = RehearsalOptions {
             dir: self.path("rehearsal"),
             root_keys: open_key_store(&self.path("root.toml"), "root").unwrap(),
@@ -116,10 +141,10 @@ filter = "trace"
             authority: "demo".parse().unwrap(),
             algorithm: KeyAlgorithm::P256,
             status_base_url: format!("http://127.0.0.1:{}", self.status),
-            permitted: vec!["dns:demo.test".parse().unwrap(), "dns:localhost".parse().unwrap()],
-            names: vec!["dns:*.demo.test".parse().unwrap()],
+            permitted: patterns(&offering.permitted),
+            names: patterns(&offering.names),
             attestation_roots,
-            profiles: BTreeMap::from([("client".to_owned(), client)]),
+            profiles: offering.profiles,
             own: vec![own("ocsp", &[]), own("server", &["localhost"])],
             max_per_hour: 1000,
             crl_validity: 86_400,
@@ -164,13 +189,22 @@ filter = "trace"
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// The ACME directory.
+    pub(crate) fn directory(&self) -> String {
+        format!("https://localhost:{}/acme/directory", self.acme)
+    }
+
+    /// The certificate of an authority.
+    pub(crate) fn authority_certificate(&self, name: &str) -> PathBuf {
+        self.path(&format!("rehearsal/bundle/certs/{name}.pem"))
+    }
+
     pub(crate) async fn account(&self, grant: &serde_json::Value) -> Account {
         let field = |name: &str| grant[name].as_str().unwrap_or_else(|| panic!("no {name} in {grant}")).to_owned();
         let secret = URL_SAFE_NO_PAD.decode(field("hmac_key")).unwrap();
         let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
         let builder = Account::builder_with_root(self.path("rehearsal/bundle/certs/demo-root.pem")).unwrap();
-        let directory = format!("https://localhost:{}/acme/directory", self.acme);
-        builder.create(&new, directory, Some(&ExternalAccountKey::new(field("kid"), &secret))).await.unwrap().0
+        builder.create(&new, self.directory(), Some(&ExternalAccountKey::new(field("kid"), &secret))).await.unwrap().0
     }
 }
 

@@ -22,6 +22,8 @@ mod key_site;
 mod operations;
 mod post_quantum;
 mod production;
+#[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
+mod profiles;
 mod recovery;
 mod tampering;
 mod terminators;

@@ -19,6 +19,7 @@ mod go;
 #[cfg(feature = "all-oracles")]
 mod java;
 mod openssl;
+mod own;
 mod pkilint;
 mod program;
 #[cfg(feature = "all-oracles")]
@@ -72,7 +73,7 @@ impl Session {
 }
 
 #[test]
-fn pkilint_openssl_and_webpki_find_no_error_in_any_profile() {
+fn pkilint_openssl_webpki_and_our_own_linter_find_no_error_in_any_profile() {
     // It stays, to be looked at where something is found.
     let folder = Folder::new(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("specimens"), None);
     // RSA for the profile that wants it.
@@ -81,7 +82,7 @@ fn pkilint_openssl_and_webpki_find_no_error_in_any_profile() {
     let session = Session::new(
         Selection { authorities: &authorities, subjects: &subjects },
         &folder,
-        &[&pkilint::judge, &|all, folder| host.judge(all, folder), &webpki_crate::judge],
+        &[&pkilint::judge, &|all, folder| host.judge(all, folder), &webpki_crate::judge, &own::judge],
     );
     session.check(&Expected::read(), false);
 }
@@ -105,6 +106,7 @@ fn every_oracle_accepts_every_profile_with_every_key() {
             &go::judge,
             &java::judge,
             &webpki_crate::judge,
+            &own::judge,
         ],
     );
     let expected = Expected::read();

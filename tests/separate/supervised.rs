@@ -95,6 +95,10 @@ fn what_cannot_work_ends_the_start_with_its_reason() {
     };
     site.write("worker/var/worker.toml", &without.to_string(), User::Worker);
     refused(serve(&worker), 3, "needs serve.acme and serve.responder");
+    let mut typed: toml::Table = text.parse().unwrap();
+    typed["service_keys"]["unseal"] = toml::Value::String("terminal".to_owned());
+    site.write("worker/var/worker.toml", &typed.to_string(), User::Worker);
+    refused(serve(&worker), 3, "starts the worker without a terminal");
     let mut wrong: toml::Table = text.parse().unwrap();
     wrong["store"]["socket"]["acme"] = toml::Value::Array(vec![]);
     site.write("worker/var/worker.toml", &wrong.to_string(), User::Worker);

@@ -116,8 +116,7 @@ mod tests {
         check("a.test", "http://b.test:/x", Err("port"));
         check("a.test", "http://127.0.0.1/x", Err("an address instead of a name"));
         check("a.test", "http://[::1]/x", Err("an address instead of a name"));
-        // No number but a name, which has to be resolved and to pass the guard like any other.
-        check("a.test", "http://0x7f000001/x", Ok("http://0x7f000001/x"));
+        check("a.test", "http://0x7f000001/x", Err("not a name"));
         check("10.0.0.1", "http://10.0.0.2/x", Err("an address instead of a name"));
         check("a.test", "http://u:p@b.test/x", Err("user information"));
         check("a.test", "ftp://b.test/x", Err("neither http nor https"));

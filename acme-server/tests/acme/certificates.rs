@@ -2,10 +2,10 @@
 
 use acme_server::CertId;
 use ca_core::model::{Actor, RevocationReason};
-use ca_core::pki::{Certificate, SerialNumber, pem_decode_all};
+use ca_core::pki::{Certificate, SerialNumber, pem_decode_all, x5t_s256};
 use serde_json::{Value, json};
 
-use crate::client::{Account, Key, b64, order};
+use crate::client::{Account, Key, b64, csr, order};
 use crate::world::World;
 
 /// The leaf of a downloaded chain.
@@ -37,6 +37,21 @@ async fn the_chain_is_leaf_and_intermediate_without_the_root() {
     account.post("/acme/cert/demo/7777", "").await.is_problem(404, "malformed");
     account.post("/acme/cert/other/0101", "").await.is_problem(404, "malformed");
     account.post("/acme/cert/demo/zz", "").await.is_problem(404, "malformed");
+}
+
+/// What token servers bind to (RFC 8705) stands in the order, once it is valid.
+#[tokio::test]
+async fn a17_an_order_tells_its_certificate_s_subject_and_thumbprint() {
+    let world = World::new();
+    let account = world.account().await;
+    let names = ["a.demo.test"];
+    let ready = account.order(&names).await.is(201).json();
+    assert_eq!(ready.get("issued"), None, "nothing is issued yet");
+    let valid = account.finalize(&ready, &csr(&names, None)).await.is(200).json();
+    let certificate = leaf(&account.post(valid["certificate"].as_str().unwrap(), "").await.body);
+    let subject = world.state().certificates[&certificate.serial()].subject.clone();
+    let expected = json!({ "serial": certificate.serial(), "subject": subject, "x5t#S256": x5t_s256(certificate.der()) });
+    assert_eq!(valid["issued"], expected);
 }
 
 fn revocation(certificate: &Certificate, reason: Value) -> String {

@@ -81,11 +81,11 @@ pub(crate) fn assemble_command(args: &AssembleArgs) -> Result<String, Error> {
 }
 
 pub(crate) async fn request_command(args: RequestArgs) -> Result<String, Error> {
+    let authority = args.authority.parse().map_err(|e| Error::Missing(format!("--authority: {e}")))?;
     let keys = match &args.keystore {
         Some(file) => open_key_store(file, "key store")?,
         None => open(&args.keys.unwrap_or_default(), (args.passphrase_file, args.key_file), &args.wrapping_key, "key store")?,
     };
-    let authority = args.authority.parse().map_err(|e| Error::Missing(format!("--authority: {e}")))?;
     let options = RequestOptions {
         plan: args.plan,
         authority,

@@ -12,7 +12,7 @@ use crate::design::{Act, Effect, planned_keys};
 use crate::files::{Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, read, write_new};
 use crate::inputs::scene;
 use crate::journal::read_transcript;
-use crate::results::{hierarchy_after, policy_bundle, policy_text, released_file};
+use crate::results::{hierarchy_after, policy_bundle, policy_text, released_file, set_name};
 
 /// Assembles the bundle in `from` anew in `to`, and compares every file with the digest that the transcript has of it.
 ///
@@ -58,7 +58,12 @@ pub fn assemble(from: &Path, to: &Path) -> Result<(), Error> {
         let bundle = policy_bundle(&to, &transcript, &Act::Policy.name(plan), &text)?;
         write_new(&to.path(POLICY_BUNDLE), bundle.to_json().as_bytes(), 0o644)?;
     }
-    write_new(&to.path(HIERARCHY), &hierarchy_after(&scene, &transcript)?.to_bytes(), 0o644)?;
+    for (credential, set) in transcript.dealt() {
+        write_new(&to.path(&set_name(credential)), set.as_bytes(), 0o644)?;
+    }
+    if let Some(hierarchy) = hierarchy_after(&scene, &transcript)? {
+        write_new(&to.path(HIERARCHY), &hierarchy.to_bytes(), 0o644)?;
+    }
     for (name, digest) in to.digests()? {
         if files.get(&name) != Some(&digest) {
             return Err(Error::bundle(&to.path(&name), "it came out otherwise than the transcript says"));

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ca_core::ceremony::{Role, Roster};
+use ca_core::ceremony::{Acts, Hierarchy, KeyPlace, Plan, Role, Roster};
 use ca_core::ports::KeyDevice;
 use ca_keystore::SoftwareKeyStore;
 use clap::{Args, Subcommand};
 
 use crate::acts_cli::{AssembleArgs, RequestArgs, TemplateArgs, assemble_command, request_command, wrapping_key};
+use crate::custody_cli::CustodyArgs;
 use crate::document::Format;
 use crate::files::{TRANSCRIPT, read};
 use crate::note_cli::{
@@ -130,6 +131,9 @@ pub struct RunArgs {
     /// A request for a CA certificate, made by `ca ceremony request`.
     #[arg(long, value_name = "FILE")]
     request: Vec<PathBuf>,
+    /// Shares of credentials.
+    #[command(flatten)]
+    custody: CustodyArgs,
 }
 
 /// Arguments of `device`.
@@ -260,17 +264,50 @@ async fn run_command(args: RunArgs) -> Result<u8, Error> {
         };
         opened.inspect_err(|error| notes::record_abort(&args.out, &SystemClock, None, error))
     };
+    let keeps = [
+        (KeyPlace::Root, &args.root_keystore, args.root_keys.is_some()),
+        (KeyPlace::Online, &args.online_keystore, args.online_keys.is_some()),
+        (KeyPlace::Backup, &args.backup_keystore, args.backup_keys.is_some()),
+    ];
+    if let Acts::Credentials { .. } = plan.acts {
+        // Its devices are opened by what is dealt or recombined.
+        if let Some((place, ..)) = keeps.iter().find(|(.., folder)| *folder) {
+            let name = place.name();
+            return Err(Error::Missing(format!(
+                "what opens a store is named in its file where it is to change (hint: --{name}-keystore FILE in place of --{name}-keys)"
+            )));
+        }
+        let stores = keeps.map(|(place, file, _)| (place, file.clone()));
+        let custody = args.custody.custody(stores).inspect_err(|error| notes::record_abort(&args.out, &SystemClock, None, error))?;
+        let options = RunOptions {
+            root_keys: None,
+            online_keys: None,
+            backup_keys: None,
+            wrapped: None,
+            previous: args.previous,
+            requests: Vec::new(),
+            custody: Some(custody),
+            plan: args.plan,
+            bundle: args.out.clone(),
+            machine: Arc::new(machine),
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(SystemRng),
+            observer: None,
+        };
+        return outcome(run(options).await?, &args.out, &plan);
+    }
     let (root, online, backup) = (args.root_keys.as_ref(), args.online_keys.as_ref(), args.backup_keys.as_ref());
     let root_secret = (args.root_passphrase_file, args.root_key_file);
     let online_secret = (args.online_passphrase_file, args.online_key_file);
     let backup_secret = (args.backup_passphrase_file, args.backup_key_file);
-    let outcome = run(RunOptions {
+    let done = run(RunOptions {
         root_keys: opened(args.root_keystore.as_ref(), root, root_secret, "root key store")?,
         online_keys: opened(args.online_keystore.as_ref(), online, online_secret, "online key store")?,
         backup_keys: opened(args.backup_keystore.as_ref(), backup, backup_secret, "backup key store")?,
         wrapped: args.wrapped,
         previous: args.previous,
         requests: args.request,
+        custody: None,
         plan: args.plan,
         bundle: args.out.clone(),
         machine: Arc::new(machine),
@@ -278,21 +315,25 @@ async fn run_command(args: RunArgs) -> Result<u8, Error> {
         rng: Arc::new(SystemRng),
         observer: None,
     });
-    match outcome.await? {
+    outcome(done.await?, &args.out, &plan)
+}
+
+fn outcome(outcome: RunOutcome, bundle: &Path, plan: &Plan) -> Result<u8, Error> {
+    match outcome {
         RunOutcome::Complete(verified) => {
-            let page = guide::complete(&args.out, &verified)?;
+            let page = guide::complete(bundle, &verified)?;
             Ok(print(
                 &format!(
                     "{page}\n\nVerified: {} ceremony `{}`. All of it: ca ceremony verify {}",
                     verified.roster.kind,
                     verified.title,
-                    args.out.display()
+                    bundle.display()
                 ),
                 0,
             ))
         }
-        RunOutcome::NeedsSignatures(needed) => Ok(print(&guide::signatures(&args.out, &needed)?, AGAIN)),
-        RunOutcome::NeedsPeople(duties) => Ok(print(&guide::duties(&args.out, plan.kind().namespace(), &duties)?, AGAIN)),
+        RunOutcome::NeedsSignatures(needed) => Ok(print(&guide::signatures(bundle, &needed)?, AGAIN)),
+        RunOutcome::NeedsPeople(duties) => Ok(print(&guide::duties(bundle, plan.kind().namespace(), &duties)?, AGAIN)),
     }
 }
 
@@ -311,6 +352,7 @@ fn verify_command(args: &VerifyArgs) -> Result<u8, Error> {
     }
     if args.json {
         let names: Vec<&str> = verified.authorities.iter().map(|a| a.name.as_str()).collect();
+        let hierarchy = verified.hierarchy.as_ref();
         let json = serde_json::json!({
             "verified": true,
             "kind": verified.roster.kind,
@@ -323,9 +365,12 @@ fn verify_command(args: &VerifyArgs) -> Result<u8, Error> {
             "authorities": names,
             "ceremony": verified.acts.name(),
             "policy_version": verified.policy.as_ref().map(|p| p.version),
-            "hierarchy_sha256": verified.hierarchy.digest(),
-            "root_certificate_sha256": ca_core::pki::sha256(verified.hierarchy.root().der()),
-            "crl_number": verified.hierarchy.crl().number(),
+            "hierarchy_sha256": hierarchy.map(Hierarchy::digest),
+            "root_certificate_sha256": hierarchy.map(|h| ca_core::pki::sha256(h.root().der())),
+            "crl_number": hierarchy.map(|h| h.crl().number()),
+            "dealt": verified.dealt.iter().map(|set| serde_json::json!({
+                "credential": set.credential(), "purpose": set.purpose(), "set": set.id(), "threshold": set.threshold(), "holders": set.holders(),
+            })).collect::<Vec<_>>(),
             "exceptions": verified.exceptions.iter().map(|e| serde_json::json!({
                 "line": e.line, "what": e.what, "done": e.done, "disposition": e.disposition, "by": e.by,
             })).collect::<Vec<_>>(),
@@ -348,14 +393,27 @@ fn summary(verified: &VerifiedBundle, roster_trusted: bool, words: &str) -> Stri
             verified.acts.name(),
             verified.closed_at
         ),
-        format!("  authorities  {}", names.join(", ")),
+        format!("  authorities  {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") }),
         format!("  officers     {} of {}", verified.roster.threshold, officers.join(", ")),
         format!("  roster       SHA-256 {}{}", verified.roster.digest(), if roster_trusted { ", as trusted" } else { "" }),
         format!("  plan         SHA-256 {}", verified.plan_sha256),
         format!("  transcript   {}", verified.transcript_head),
-        format!("  hierarchy    SHA-256 {}", verified.hierarchy.digest()),
-        format!("  root         SHA-256 {}", ca_core::pki::sha256(verified.hierarchy.root().der())),
     ];
+    if let Some(hierarchy) = &verified.hierarchy {
+        lines.push(format!("  hierarchy    SHA-256 {}", hierarchy.digest()));
+        lines.push(format!("  root         SHA-256 {}", ca_core::pki::sha256(hierarchy.root().der())));
+    }
+    for set in &verified.dealt {
+        let holders: Vec<&str> = set.holders().iter().map(|h| h.as_str()).collect();
+        lines.push(format!(
+            "  dealt        {} ({}): {} of {}, set {}",
+            set.credential(),
+            set.purpose(),
+            set.threshold(),
+            holders.join(", "),
+            set.id()
+        ));
+    }
     if let Some(policy) = &verified.policy {
         lines.push(format!("  policy       version {}", policy.version));
     }

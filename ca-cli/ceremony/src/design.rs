@@ -37,6 +37,8 @@ pub(crate) enum Act {
     Destroy(usize),
     /// The officers saw what the device holds afterwards.
     Attest,
+    /// What opens the plan's device of this index is dealt.
+    Credentials(usize),
     /// The officers put the policy in force.
     Policy,
 }
@@ -67,6 +69,7 @@ impl Act {
             Acts::Restore { key, .. } => (0..key.len()).map(Self::Restore).collect(),
             Acts::Destroy { key, .. } => (0..key.len()).map(Self::Destroy).chain([Self::Attest]).collect(),
             Acts::Policy { .. } | Acts::Officers { .. } => policy.into_iter().collect(),
+            Acts::Credentials { .. } => (0..plan.acts.places().len()).map(Self::Credentials).collect(),
         }
     }
 
@@ -86,6 +89,7 @@ impl Act {
             (Self::Restore(i), Acts::Restore { key, .. }) => key[i].key.as_str(),
             (Self::RootCrl, _) => "root-crl",
             (Self::Policy, _) => "policy",
+            (Self::Credentials(i), acts) => return format!("{}-{}-credentials", self.number(plan), acts.places()[i].name()),
             _ => "inventory",
         };
         format!("{}-{what}", self.number(plan))
@@ -108,8 +112,13 @@ impl Act {
         match self {
             Self::Root | Self::Issuing(_) | Self::Cross(_) | Self::RootCrl | Self::Backup(_) | Self::Restore(_) => Effect::Signature,
             Self::Revoke(_) | Self::Attest | Self::Policy => Effect::Word,
-            Self::Destroy(_) => Effect::Deed,
+            Self::Destroy(_) | Self::Credentials(_) => Effect::Deed,
         }
+    }
+
+    /// Whether its end is that it is done: it gives no signature, and no event of its own says more.
+    pub(crate) fn ends_done(self) -> bool {
+        matches!(self, Self::Credentials(_)) || (self.effect() == Effect::Word && self != Self::Policy)
     }
 
     /// Acts of a later stage are prepared once those before are done.
@@ -177,7 +186,7 @@ pub(crate) fn root_request(plan: &Plan, key: &PublicKey, drawn: &Drawn) -> Resul
         not_before: drawn.from,
         not_after: drawn.from.plus(days(plan.root.lifetime_days)),
         public_key: key.clone(),
-        algorithm: plan.root.algorithm.signature_algorithm(),
+        algorithm: plan.root.signature_algorithm(),
     })
 }
 
@@ -212,7 +221,7 @@ pub(crate) fn crl_header(plan: &Plan, root: &Certificate, drawn: &Drawn) -> CrlH
     CrlHeader {
         issuer_der: root.subject_der().to_vec(),
         issuer_key_id: root.key_identifier().unwrap_or_default().to_vec(),
-        algorithm: plan.root.algorithm.signature_algorithm(),
+        algorithm: plan.root.signature_algorithm(),
         number: drawn.number,
         this_update: drawn.from,
         next_update: drawn.from.plus(days(plan.root.crl_lifetime_days)),

@@ -40,6 +40,10 @@ impl Run {
 
     /// Puts what is new in a device's log on record; only then the device may forget it.
     pub(crate) async fn drain_device(&self, place: KeyPlace) -> Result<(), Error> {
+        // Provisioning wants to find the log as the reset left it; it is drained from its beginning once audit is forced.
+        if self.is_from_factory(place) {
+            return Ok(());
+        }
         drain(&self.journal, self.options.clock.as_ref(), self.device(place)?, place).await
     }
 }

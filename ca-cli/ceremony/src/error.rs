@@ -62,6 +62,17 @@ pub enum Error {
     /// A secret could not be read.
     #[error("{0}")]
     Secret(String),
+    /// Shares were not dealt, opened or recombined.
+    #[error(transparent)]
+    Custody(#[from] ca_custody::Error),
+    /// What credentials open was not opened or changed.
+    #[error("{what}: {source}")]
+    Lock {
+        /// What.
+        what: String,
+        /// Why.
+        source: ca_keystore::LockError,
+    },
     /// The run lacks something that the plan works with.
     #[error("{0}")]
     Missing(String),
@@ -92,7 +103,15 @@ impl Error {
         match self {
             Self::File { .. } | Self::Bundle { .. } | Self::Ceremony(_) | Self::ForeignKey(_) | Self::Surroundings(_) => 4,
             Self::Busy(_) | Self::KeyStore(KeyStoreError::Unavailable(_)) | Self::Store(StoreError::Unavailable(_)) => 5,
-            Self::Io { .. } | Self::KeyStore(_) | Self::Store(_) | Self::Issuance { .. } | Self::Secret(_) | Self::Missing(_) => 1,
+            Self::Custody(error) => error.exit_code(),
+            Self::Lock { source, .. } if source.is_passing() => 5,
+            Self::Io { .. }
+            | Self::Lock { .. }
+            | Self::KeyStore(_)
+            | Self::Store(_)
+            | Self::Issuance { .. }
+            | Self::Secret(_)
+            | Self::Missing(_) => 1,
         }
     }
 }

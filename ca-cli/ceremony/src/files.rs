@@ -19,6 +19,8 @@ pub(crate) const POLICY_BUNDLE: &str = "policy-bundle.json";
 pub(crate) const HIERARCHY: &str = "hierarchy.json";
 /// What stood there before, of a ceremony that continues another.
 pub(crate) const BASE: &str = "inputs/hierarchy.json";
+/// What officers revoked on the running CA, as it was brought across.
+pub(crate) const REVOKED_CAS: &str = "inputs/revoked-cas.json";
 pub(crate) const TRANSCRIPT: &str = "transcript.jsonl";
 /// What the signatures over the closed transcript begin with, in `sigs/`.
 pub(crate) const TRANSCRIPT_SUBJECT: &str = "transcript";

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ca_core::ceremony::{Acts, Hierarchy, KeyRequest, Plan, Transcript, TranscriptEvent, WantedKey, check_attestation, check_attributes};
+use ca_core::ceremony::{
+    Acts, Hierarchy, KeyRequest, Plan, RevokedCasPlan, Transcript, TranscriptEvent, WantedKey, check_attestation, check_attributes,
+};
 use ca_core::model::AuthorityName;
 use ca_core::pki::{Timestamp, sha256};
 
 use crate::Error;
-use crate::files::{BASE, Folder, HIERARCHY, TRANSCRIPT, read, write_new};
+use crate::files::{BASE, Folder, HIERARCHY, REVOKED_CAS, TRANSCRIPT, parent, read, write_new};
 use crate::journal::read_transcript;
 use crate::scene::{Keys, Scene};
 
@@ -61,6 +63,32 @@ pub(crate) fn take_hierarchy(folder: &Folder, plan: &Plan, previous: Option<&Pat
     write_new(&own, &bytes, 0o644)
 }
 
+/// What the plan says of the list of revoked CAs.
+fn revoked_cas(plan: &Plan) -> Option<&RevokedCasPlan> {
+    match &plan.acts {
+        Acts::RootCrl { revoked_cas, .. } => revoked_cas.as_ref(),
+        _ => None,
+    }
+}
+
+/// Copies the list of revoked CAs that the plan pins into the bundle; what is there already stays.
+pub(crate) fn take_revoked(folder: &Folder, plan: &Plan, plan_path: &Path) -> Result<(), Error> {
+    let Some(pinned) = revoked_cas(plan) else { return Ok(()) };
+    let own = folder.path(REVOKED_CAS);
+    if own.exists() {
+        return Ok(());
+    }
+    let path = parent(plan_path).join(&pinned.file);
+    let bytes = read(&path)?;
+    if sha256(&bytes) != pinned.sha256 {
+        return Err(Error::bundle(
+            &path,
+            "it is not the list that the plan pins (hint: `ca crl revoked-cas --json` again, and another plan)",
+        ));
+    }
+    write_new(&own, &bytes, 0o644)
+}
+
 /// Copies the requests that the plan wants into the bundle; one that is there already stays. Gives what to put on record.
 pub(crate) fn take_requests(folder: &Folder, plan: &Plan, requests: &[PathBuf], now: Timestamp) -> Result<Vec<TranscriptEvent>, Error> {
     let mut events = Vec::new();
@@ -100,7 +128,15 @@ pub(crate) fn scene(folder: &Folder, plan: Plan, transcript: &Transcript) -> Res
 
 /// The scene before requests are taken in.
 pub(crate) fn base_scene(folder: &Folder, plan: Plan) -> Result<Scene, Error> {
-    let mut scene = Scene { plan, base: None, keys: Keys::new(), requests: BTreeMap::new() };
+    let mut scene = Scene { plan, base: None, keys: Keys::new(), requests: BTreeMap::new(), revoked: None };
+    if let Some(pinned) = revoked_cas(&scene.plan) {
+        let path = folder.path(REVOKED_CAS);
+        let bytes = read(&path)?;
+        if sha256(&bytes) != pinned.sha256 {
+            return Err(Error::bundle(&path, "it is not the list that the plan pins"));
+        }
+        scene.revoked = Some(bytes);
+    }
     if scene.plan.acts.continues().is_some() {
         let path = folder.path(BASE);
         let base = Hierarchy::parse(&read(&path)?).map_err(Error::file(&path))?;

@@ -18,13 +18,18 @@ const MAX_BYTES: usize = 64 * 1024;
 /// # Errors
 /// When the file is not of that form, or the store cannot be opened.
 pub fn open_key_store(path: &Path, what: &str) -> Result<Arc<dyn KeyDevice>, Error> {
+    read_spec(path)?.open(what).map_err(|e| match e {
+        OpenError::Store(error) => Error::KeyStore(error),
+        other => Error::Secret(format!("the {what}: {other}")),
+    })
+}
+
+/// Reads a key store file; relative paths start at its folder.
+pub(crate) fn read_spec(path: &Path) -> Result<KeyStoreSpec, Error> {
     let bytes = read(path)?;
     let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() <= MAX_BYTES);
     let text = text.ok_or_else(|| Error::bundle(path, format!("it is not UTF-8 text of at most {MAX_BYTES} bytes")))?;
     let mut spec: KeyStoreSpec = toml::from_str(text).map_err(|e| Error::bundle(path, e.to_string()))?;
     spec.resolve(&parent(path));
-    spec.open(what).map_err(|e| match e {
-        OpenError::Store(error) => Error::KeyStore(error),
-        other => Error::Secret(format!("the {what}: {other}")),
-    })
+    Ok(spec)
 }

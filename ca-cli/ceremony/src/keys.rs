@@ -36,7 +36,9 @@ impl Run {
             if listed && scene::device(&self.transcript(), place).is_none() {
                 self.list(place).await?;
             }
-            if let (Some(base), KeyPlace::Root, false) = (&self.scene.base, place, listed) {
+            // Its credentials change whatever it holds: a root's key may be absent at rest.
+            let any = matches!(plan.acts, Acts::Credentials { .. });
+            if let (Some(base), KeyPlace::Root, false) = (&self.scene.base, place, listed || any) {
                 let found = device.describe(&plan.root.key).await?;
                 if found.public_key != *base.root().public_key() {
                     let reason = "the key store holds another key than the root's certificate says (hint: is it this root's key store?)";

@@ -9,6 +9,9 @@ mod acts_cli;
 mod approval;
 mod assemble;
 mod cli;
+mod custody;
+mod custody_check;
+mod custody_cli;
 mod design;
 mod device_log;
 mod document;
@@ -46,6 +49,7 @@ mod yubihsm;
 
 pub use assemble::assemble;
 pub use cli::{CeremonyCommand, execute};
+pub use custody::Custody;
 pub use error::Error;
 pub use evidence::VerifiedException;
 pub use files::write_new;
@@ -81,6 +85,7 @@ pub fn plan_template(kind: &str) -> String {
         "destroy" => include_str!("../../../ceremony-docs/kinds/destroy.toml"),
         "policy" => include_str!("../../../ceremony-docs/kinds/policy.toml"),
         "officers" => include_str!("../../../ceremony-docs/kinds/officers.toml"),
+        "credentials" => include_str!("../../../ceremony-docs/kinds/credentials.toml"),
         _ => return PLAN_TEMPLATE.to_owned(),
     };
     let frame = PLAN_TEMPLATE.split(FIRST_ONLY).next().unwrap_or(PLAN_TEMPLATE);

@@ -119,6 +119,7 @@ pub async fn rehearse(options: RehearsalOptions) -> Result<Rehearsal, Error> {
         wrapped: None,
         previous: None,
         requests: Vec::new(),
+        custody: None,
         machine: Arc::clone(&options.machine),
         clock: Arc::clone(&options.clock),
         rng: Arc::clone(&options.rng),

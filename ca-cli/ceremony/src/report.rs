@@ -133,6 +133,15 @@ fn detail(event: &TranscriptEvent, value: serde_json::Value) -> Cell {
         TranscriptEvent::Intent { intent } => Cell::text(format!("to be signed, SHA-256 {}", intent.tbs_sha256)),
         TranscriptEvent::Prepared { name, statement } => Cell::text(format!("statement {name}, SHA-256 {}", sha256(statement.as_bytes()))),
         TranscriptEvent::Approved { name, officers } => Cell::text(format!("statement {name}, by {}", officers.join(", "))),
+        TranscriptEvent::Dealt { credential, set, shares } => {
+            let holders: Vec<String> = shares.iter().map(|(holder, sha256)| format!("{holder} (file {sha256})")).collect();
+            Cell::text(format!("{credential}: set {}; shares of {}", sha256(set.as_bytes()), holders.join(", ")))
+        }
+        TranscriptEvent::Handed { place } => Cell::text(format!("the device of the {} keys takes the new credentials", place.name())),
+        TranscriptEvent::Recombined { credential, set, holders, device, .. } => {
+            let holders: Vec<&str> = holders.iter().map(|h| h.as_str()).collect();
+            Cell::text(format!("{credential}, set {set}: the shares of {} opened {} {}", holders.join(", "), device.model, device.serial))
+        }
         // Whatever else there is: its fields, in short.
         _ => {
             let mut value = value;

@@ -1,7 +1,7 @@
 //! What a ceremony leaves, from its plan and its transcript alone.
 
 use ca_core::ceremony::{Acts, Hierarchy, IssuedCa, Plan, PolicyBundle, Transcript};
-use ca_core::model::{AuthorityName, KeyLabel};
+use ca_core::model::{AuthorityName, CredentialName, KeyLabel};
 use ca_core::pki::pem_encode;
 
 use crate::Error;
@@ -27,9 +27,17 @@ pub(crate) fn released_file(act: Act, plan: &Plan, bytes: &[u8]) -> (String, Vec
     }
 }
 
-/// What stands below the root after the ceremony, from its transcript alone.
-pub(crate) fn hierarchy_after(scene: &Scene, transcript: &Transcript) -> Result<Hierarchy, Error> {
+/// The public description of a set that was dealt: its name in the bundle.
+pub(crate) fn set_name(credential: &CredentialName) -> String {
+    format!("artefacts/{credential}.set.json")
+}
+
+/// What stands below the root after the ceremony, from its transcript alone; nothing before the first one.
+pub(crate) fn hierarchy_after(scene: &Scene, transcript: &Transcript) -> Result<Option<Hierarchy>, Error> {
     let plan = &scene.plan;
+    if scene.base.is_none() && plan.acts != Acts::First {
+        return Ok(None);
+    }
     let mut issued = Vec::new();
     let (mut root, mut crl) = (Vec::new(), None);
     for act in Act::all(plan).into_iter().filter(|a| a.effect() == Effect::Signature) {
@@ -50,7 +58,7 @@ pub(crate) fn hierarchy_after(scene: &Scene, transcript: &Transcript) -> Result<
         (Some(base), Some(continues)) => base.followed_by(continues.transcript, &plan.roster, issued, crl),
         _ => Hierarchy::begin(plan.root.authority.clone(), plan.root.key.clone(), &plan.roster, root, crl.unwrap_or_default(), issued),
     };
-    Ok(hierarchy?)
+    Ok(Some(hierarchy?))
 }
 
 /// The policy with its approval, from the bundle's files.

@@ -3,6 +3,7 @@
 //! Every run goes through the same steps. A step that the transcript has is found done; so a run that was cut off
 //! at any moment, or that waited for signatures, is resumed by running again.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,12 +14,13 @@ use ca_core::policy::Policy;
 use ca_core::ports::{Clock, KeyDevice, Rng};
 
 use crate::approval::{Quorum, approvals, needed, plan_approvals};
+use crate::custody::Opened;
 use crate::design::{Act, Drawn, Effect, statement};
 use crate::files::{Folder, HIERARCHY, PLAN, POLICY, POLICY_BUNDLE, ROSTER, TRANSCRIPT, read, write_new};
 use crate::journal::{Journal, Observer, peek_transcript};
 use crate::results::{hierarchy_after, policy_bundle, policy_text, released_file};
 use crate::scene::{self, Scene};
-use crate::{Error, Machine, VerifiedBundle, inputs, issue, notes, verify};
+use crate::{Custody, Error, Machine, VerifiedBundle, inputs, issue, notes, verify};
 
 /// What a run works with. Key stores are options of the run, not part of the plan.
 pub struct RunOptions {
@@ -38,6 +40,8 @@ pub struct RunOptions {
     pub previous: Option<PathBuf>,
     /// Requests for certificates, brought from where their keys are.
     pub requests: Vec<PathBuf>,
+    /// Shares and what they open, of a ceremony that deals credentials.
+    pub custody: Option<Custody>,
     /// The machine and the tool.
     pub machine: Arc<dyn Machine>,
     /// The time.
@@ -111,6 +115,7 @@ pub(crate) fn signed_plan(path: &Path, bundle: &Path, previous: Option<&Path>) -
     }
     write_new(&copy, &plan_bytes, 0o644)?;
     inputs::take_hierarchy(&folder, &plan, previous)?;
+    inputs::take_revoked(&folder, &plan, path)?;
 
     Ok(match plan_approvals(&folder, &plan, &plan_bytes)? {
         Quorum::Reached(names) => Ok((plan, names)),
@@ -131,7 +136,8 @@ async fn go(options: RunOptions) -> Result<RunOutcome, Error> {
     let journal = Journal::open(&folder.path(TRANSCRIPT), options.observer.clone())?;
     open(&journal, &folder, &plan, options.clock.now(), plan_signers)?;
     let scene = inputs::base_scene(&folder, plan)?;
-    let mut run = Run { scene, folder, journal, options };
+    let mut run = Run { scene, folder, journal, options, opened: BTreeMap::new() };
+    run.unlock()?;
     let owed = run.enter().await?;
     if !owed.is_empty() {
         return Ok(RunOutcome::NeedsPeople(owed));
@@ -196,6 +202,8 @@ pub(crate) struct Run {
     pub(crate) folder: Folder,
     pub(crate) journal: Journal,
     pub(crate) options: RunOptions,
+    /// With what the devices were opened whose credentials the ceremony changes.
+    pub(crate) opened: BTreeMap<KeyPlace, Opened>,
 }
 
 impl Run {
@@ -334,14 +342,13 @@ impl Run {
     }
 
     /// Does an act, or finds it done.
-    async fn perform(&self, act: Act, policy: Option<&OwnPolicy>) -> Result<(), Error> {
+    async fn perform(&mut self, act: Act, policy: Option<&OwnPolicy>) -> Result<(), Error> {
         match act.effect() {
             Effect::Signature => self.sign(act, policy).await,
             Effect::Word if act == Act::Policy => self.approve_policy(policy),
             Effect::Word => {
                 let name = act.name(&self.scene.plan);
-                let done = |e: &TranscriptEvent| matches!(e, TranscriptEvent::Done { name: n } if *n == name);
-                if self.transcript().events().any(done) {
+                if self.is_done(&name) {
                     return Ok(());
                 }
                 if act == Act::Attest {
@@ -350,8 +357,14 @@ impl Run {
                 self.begin(act, policy)?;
                 self.append(TranscriptEvent::Done { name })
             }
+            Effect::Deed if matches!(act, Act::Credentials(_)) => self.deal(act, policy).await,
             Effect::Deed => self.destroy(act, policy).await,
         }
+    }
+
+    /// Whether an act without a signature took effect.
+    pub(crate) fn is_done(&self, name: &str) -> bool {
+        self.transcript().events().any(|e| matches!(e, TranscriptEvent::Done { name: n } if n == name))
     }
 
     async fn sign(&self, act: Act, policy: Option<&OwnPolicy>) -> Result<(), Error> {
@@ -393,7 +406,7 @@ impl Run {
 
     /// Writes what stands below the root now.
     fn hierarchy(&self) -> Result<(), Error> {
-        let hierarchy = hierarchy_after(&self.scene, &self.transcript())?;
+        let Some(hierarchy) = hierarchy_after(&self.scene, &self.transcript())? else { return Ok(()) };
         write_new(&self.folder.path(HIERARCHY), &hierarchy.to_bytes(), 0o644)
     }
 

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use ca_core::ceremony::{
-    Acts, CeremonyError, Hierarchy, KeyPlace, KeyRequest, Operation, Plan, Transcript, TranscriptEvent, inventory_digest,
+    Acts, CeremonyError, CredentialPlan, Hierarchy, KeyPlace, KeyRequest, Operation, Plan, Transcript, TranscriptEvent, inventory_digest,
+    revoked_entries,
 };
 use ca_core::issuance::KeyTest;
 use ca_core::model::{AuthorityName, Intent, IntentContent, KeyLabel, RevokedEntry};
@@ -21,6 +22,7 @@ use ca_core::profile::{
 
 use crate::Error;
 use crate::design::{Act, Drawn, crl_header, cross_request, issuing_request, provisional_issuer, root_request, subject};
+use crate::room::recorded_device;
 use crate::verify::list;
 
 /// Public keys by authority.
@@ -35,6 +37,8 @@ pub(crate) struct Scene {
     pub(crate) keys: Keys,
     /// The requests that were taken in.
     pub(crate) requests: BTreeMap<AuthorityName, KeyRequest>,
+    /// What officers revoked on the running CA, where the plan puts it on the root's CRL.
+    pub(crate) revoked: Option<Vec<u8>>,
 }
 
 /// The exact request behind an act that ends in a signature.
@@ -86,7 +90,7 @@ impl Scene {
             return Issuer::new(base.root().clone()).map_err(|e| Error::issuance("root certificate", e));
         }
         match Act::Root.intent(&self.plan, transcript).map(|i| &i.content) {
-            Some(IntentContent::Certificate(c)) => provisional_issuer(&c.tbs, self.plan.root.algorithm.signature_algorithm()),
+            Some(IntentContent::Certificate(c)) => provisional_issuer(&c.tbs, self.plan.root.signature_algorithm()),
             _ => Err(self.wrong(Act::Root, "no intent is on record")),
         }
     }
@@ -122,7 +126,8 @@ impl Scene {
                 let entries = match &self.base {
                     Some(base) => {
                         header.number = header.number.max(base.crl().number() + 1);
-                        base.entries_with(revoked.collect())?
+                        let listed = self.revoked.as_ref().map(|list| revoked_entries(list, base, drawn.from)).transpose()?;
+                        base.entries_with(revoked.chain(listed.into_iter().flatten()).collect())?
                     }
                     None => Vec::new(),
                 };
@@ -247,6 +252,11 @@ impl Scene {
                 device: serial_of(*place)?,
                 inventory_sha256: inventory(transcript, *place, 1).ok_or_else(|| self.wrong(act, "no inventory is on record"))?,
             }),
+            (Act::Credentials(i), Acts::Credentials { credential, .. }) => {
+                let place = plan.acts.places()[i];
+                let device = recorded_device(transcript, place).ok_or_else(|| self.wrong(act, "its device is not on record"))?;
+                Ok(Operation::ChangeCredentials { device: device.serial, credentials: CredentialPlan::of(credential, place) })
+            }
             (Act::Policy, _) => {
                 let (policy, policy_sha256) = policy.ok_or_else(|| self.wrong(act, "the plan has no policy"))?;
                 Ok(Operation::ApprovePolicy { version: policy.version, policy_sha256 })
@@ -260,7 +270,7 @@ impl Scene {
         match (own, self.plan.acts.continues()) {
             (Some((policy, digest)), _) => (policy.version, digest),
             (None, Some(continues)) => (continues.policy_version, continues.policy_sha256),
-            // A first ceremony has a policy: `Plan::parse` saw to it.
+            // Before the first ceremony there is none; that one has its own: `Plan::parse` saw to it.
             (None, None) => (0, sha256(b"")),
         }
     }
@@ -276,8 +286,8 @@ impl Scene {
         }
         let name = subject(&root.subject).to_der().map_err(|e| Error::issuance("root", e))?;
         let key = ca_core::profile::check_key(base.root().public_key()).map_err(|e| Error::issuance("root", e))?;
-        if *base.root_name() != root.authority || *base.root_key() != root.key || base.root().subject_der() != name || key != root.algorithm
-        {
+        let named = *base.root_name() == root.authority && *base.root_key() == root.key && base.root().subject_der() == name;
+        if !named || key != root.algorithm || base.root().signature_algorithm() != root.signature_algorithm() {
             return refused("its root is not the one that [root] describes (hint: copy [root] from the first plan)".to_owned());
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The script of a ceremony, from its plan: numbered rows to be followed, initialled and timed with a pen.
 
-use ca_core::ceremony::{CeremonyKind, Inventory, Plan, Role, grouped, spoken};
+use ca_core::ceremony::{Acts, CeremonyKind, Inventory, Plan, Role, grouped, spoken};
 use ca_core::evidence::sshsig;
 use ca_core::pki::Sha256Digest;
 
@@ -161,7 +161,16 @@ fn rows(plan: &Plan) -> Section {
     }
 
     rows.step(Step::Signing);
-    rows.row(TYPES, Cell::code(RUN), "certificates and CRL are in the bundle; STEP 6; exit code 5");
+    if let Acts::Credentials { credential, .. } = &plan.acts {
+        rows.row(TYPES, Cell::code(format!("{RUN} --shares SHARES")), "it asks the holders, one by one; then STEP 6; exit code 5");
+        let mut holders: Vec<&str> = credential.iter().flat_map(|c| &c.holders).map(|h| h.as_str()).collect();
+        holders.sort_unstable();
+        holders.dedup();
+        let act = "each types a passphrase twice, unseen by all others, and takes the own file SHARES/NAME.HOLDER.share away";
+        rows.row(&holders.join(", "), text(act.to_owned()), "a file for each share; the device opens with what the shares give");
+    } else {
+        rows.row(TYPES, Cell::code(RUN), "certificates and CRL are in the bundle; STEP 6; exit code 5");
+    }
 
     rows.step(Step::Evidence);
     for what in &plan.frame.evidence.bags {

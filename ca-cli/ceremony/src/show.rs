@@ -27,7 +27,7 @@ pub(crate) fn show(folder: &Path, only: Option<&str>) -> Result<String, Error> {
     let mut scene = if transcript.events().next().is_some() {
         scene(&folder, plan, &transcript)?
     } else {
-        Scene { plan, base: None, keys: Keys::new(), requests: BTreeMap::new() }
+        Scene { plan, base: None, keys: Keys::new(), requests: BTreeMap::new(), revoked: None }
     };
     for key in planned_keys(&scene.plan) {
         if let Some(made) = transcript.key(key.label) {
@@ -95,7 +95,7 @@ fn decode(out: &mut String, act: Act, scene: &Scene, transcript: &Transcript, st
     }
     let intent = act.intent(plan, transcript).ok_or_else(|| Error::issuance(act.name(plan), "no intent is on record"))?;
     let drawn = Drawn::recorded(intent);
-    let algorithm = plan.root.algorithm.signature_algorithm();
+    let algorithm = plan.root.signature_algorithm();
     let blueprint = scene.blueprint(act, transcript, &drawn)?;
     let tbs = intent.content.tbs();
     match &blueprint {
@@ -159,6 +159,14 @@ fn word(out: &mut String, operation: &Operation) {
         }
         Operation::AttestInventory { device, inventory_sha256 } => {
             format!("attests what device {device} holds now\n  after    inventory SHA-256 {inventory_sha256}")
+        }
+        Operation::ChangeCredentials { device, credentials } => {
+            let lines = credentials.iter().map(|c| {
+                let holders: Vec<&str> = c.holders.iter().map(|h| h.as_str()).collect();
+                let before = c.set.map_or_else(String::new, |set| format!("\n  set      before {set}"));
+                format!("{}s `{}` ({}): {} of {} will open it{before}", c.change.name(), c.name, c.purpose, c.threshold, holders.join(", "))
+            });
+            format!("changes what opens device {device}\n  {}", lines.collect::<Vec<_>>().join("\n  "))
         }
         Operation::SignCertificate { .. } | Operation::SignCrl { .. } | Operation::ApprovePolicy { .. } => return,
     };

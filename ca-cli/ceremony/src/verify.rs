@@ -3,12 +3,14 @@
 //! Everything is derived again: from the plan and the keys the bytes to be signed, from those the statements, from
 //! the statements the people. The transcript only says in which order.
 
+mod acts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ca_core::ceremony::{
-    Acts, Hierarchy, IssuedCa, Plan, PolicyBundle, Role, Roster, Statement, Transcript, TranscriptEvent, check_attestation,
-    check_attributes, check_device_logs, device_log_imports, inventory_digest,
+    Acts, Hierarchy, IssuedCa, Plan, PolicyBundle, Role, Roster, Transcript, TranscriptEvent, check_attestation, check_attributes,
+    check_device_logs, device_log_imports,
 };
 use ca_core::issuance::KeyTest;
 use ca_core::log::{DeviceLogImport, intent_leaf};
@@ -17,8 +19,8 @@ use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, Sha256Digest, Timestamp, sha256, verify_signature};
 use ca_core::policy::Policy;
 use ca_core::profile::{Finding, check_fresh, check_key};
+use ca_keystore::shares::ShareSet;
 
-use crate::Error;
 use crate::approval::{plan_signers, signers};
 use crate::design::{Act, Drawn, Effect, planned_keys};
 use crate::evidence::{self, VerifiedException};
@@ -28,6 +30,7 @@ use crate::journal::read_transcript;
 use crate::results::{hierarchy_after, policy_text, released_file};
 use crate::run::OwnPolicy;
 use crate::scene::{Keys, Scene, is_of};
+use crate::{Error, custody_check};
 
 /// What a verified bundle gives: everything that an import needs.
 #[derive(Clone, Debug)]
@@ -51,8 +54,10 @@ pub struct VerifiedBundle {
     pub policy_bundle: Option<PolicyBundle>,
     /// The policy in it, verified.
     pub policy: Option<Policy>,
-    /// What stands below the root after the ceremony.
-    pub hierarchy: Hierarchy,
+    /// What stands below the root after the ceremony; none before the first one.
+    pub hierarchy: Option<Hierarchy>,
+    /// What opens devices and was dealt: the public descriptions of the sets.
+    pub dealt: Vec<ShareSet>,
     /// SHA-256 of each request that was taken, by its authority.
     pub requests: BTreeMap<AuthorityName, Sha256Digest>,
     /// The devices' own logs, for the audit trail of a CA whose device it was.
@@ -103,14 +108,20 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     let own = policy.as_ref().map(|(own, _)| own);
     bundle.statements(own)?;
     bundle.deeds()?;
+    let dealt = custody_check::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
     let device_logs = bundle.device_logs()?;
     let exceptions = evidence::check(&bundle.folder, &bundle.scene.plan, &bundle.transcript)?;
     for act in bundle.acts().into_iter().filter(|a| a.effect() == Effect::Signature) {
         bundle.result(act)?;
     }
     let hierarchy = hierarchy_after(&bundle.scene, &bundle.transcript)?;
-    if crate::files::read(&bundle.folder.path(HIERARCHY))? != hierarchy.to_bytes() {
-        return Err(Error::bundle(&bundle.folder.path(HIERARCHY), "it is not what the ceremony left"));
+    let path = bundle.folder.path(HIERARCHY);
+    let left = match &hierarchy {
+        Some(hierarchy) => crate::files::read(&path)? == hierarchy.to_bytes(),
+        None => !path.exists(),
+    };
+    if !left {
+        return Err(Error::bundle(&path, "it is not what the ceremony left"));
     }
 
     let Bundle { folder, transcript, scene } = bundle;
@@ -122,15 +133,16 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
     let plan = scene.plan;
     let text = folder.text(TRANSCRIPT)?;
     let cosigners = evidence::cosigners(&folder, &plan, text.as_bytes())?;
-    let made: Vec<_> = hierarchy.issued().skip(scene.base.as_ref().map_or(0, |b| b.issued().count())).collect();
+    let before = scene.base.as_ref().map_or(0, |b| b.issued().count());
+    let made: Vec<_> = hierarchy.iter().flat_map(Hierarchy::issued).skip(before).collect();
     let cross = made.iter().filter(|(ca, _)| ca.profile == "cross");
     let (policy, policy_bundle) = policy.map_or((None, None), |((_, policy), bundle)| (Some(policy), Some(bundle)));
     Ok(VerifiedBundle {
         title: plan.title.clone(),
         plan_sha256: plan.sha256,
-        authorities: authorities(&plan, &hierarchy, closed_at),
+        authorities: hierarchy.as_ref().map_or_else(Vec::new, |h| authorities(&plan, h, closed_at)),
         cross_certificates: cross.map(|(ca, certificate)| (ca.authority.clone(), certificate.der().to_vec())).collect(),
-        crls: if plan.acts.makes_crl() { vec![crl_record(&plan, hierarchy.crl())] } else { Vec::new() },
+        crls: hierarchy.iter().filter(|_| plan.acts.makes_crl()).map(|h| crl_record(&plan, h.crl())).collect(),
         policy_bundle,
         policy,
         requests,
@@ -142,6 +154,7 @@ pub fn verify(folder: &Path, roster: Option<&Roster>) -> Result<VerifiedBundle, 
         roster: plan.roster,
         acts: plan.acts,
         hierarchy,
+        dealt,
     })
 }
 
@@ -156,7 +169,8 @@ pub fn verify_chain(previous: &[PathBuf], folder: &Path, roster: Option<&Roster>
         let verified = verify(path, roster.filter(|_| last.is_none()))?;
         if let Some(before) = &last {
             let continues = verified.acts.continues();
-            if continues.is_none_or(|c| c.transcript != before.transcript_head || c.hierarchy != before.hierarchy.digest()) {
+            let left = before.hierarchy.as_ref().map(Hierarchy::digest);
+            if continues.is_none_or(|c| c.transcript != before.transcript_head || Some(c.hierarchy) != left) {
                 return Err(Error::bundle(path, format!("it does not continue the ceremony `{}`", before.title)));
             }
         }
@@ -293,148 +307,11 @@ impl Bundle {
         Ok(Some(((text, policy), bundle)))
     }
 
-    /// Each act has one statement that says exactly what was done, signed by enough people, begun in its time.
-    fn statements(&self, policy: Option<&OwnPolicy>) -> Result<(), Error> {
-        let (plan, acts) = (&self.scene.plan, self.acts());
-        let own = policy.map(|(text, policy)| (policy, sha256(text.as_bytes())));
-        let (version, policy_sha256) = self.scene.policy_named(own);
-        let mut nonces = BTreeSet::new();
-        for act in &acts {
-            let name = act.name(plan);
-            let path = self.folder.statement(&name);
-            let text = self.folder.text(&format!("statements/{name}.json"))?;
-            if self.transcript.statement(&name) != Some(text.as_str()) {
-                return Err(Error::bundle(&path, "the transcript has another statement of this name"));
-            }
-            let statement = Statement::parse(text.as_bytes()).map_err(Error::file(&path))?;
-            let expected = self.scene.operation(*act, &self.transcript, own)?;
-            let same = statement.operation == expected
-                && statement.authority == plan.root.authority
-                && statement.plan_sha256 == plan.sha256
-                && statement.policy_sha256 == policy_sha256
-                && statement.policy_version == version;
-            if !same || !nonces.insert(statement.nonce.clone()) {
-                return Err(Error::bundle(&path, "it allows something else than what was done"));
-            }
-            self.quorum(&path, &name, "statement", text.as_bytes())?;
-            self.order(*act, &name, &statement).map_err(|reason| Error::bundle(&path, reason))?;
-        }
-        let prepared = self.transcript.statements().count();
-        let (intents, completions) = self.transcript.events().fold((0, 0), |(i, c), e| match e {
-            TranscriptEvent::Intent { .. } => (i + 1, c),
-            TranscriptEvent::Completed { .. } => (i, c + 1),
-            _ => (i, c),
-        });
-        let signatures = acts.iter().filter(|a| a.effect() == Effect::Signature).count();
-        // One approval, one act, one result; and no result beside those.
-        if prepared != acts.len() || intents != signatures || completions != signatures {
-            return self.wrong("it has statements, intents or results beside those of the plan");
-        }
-        Ok(())
-    }
-
-    /// Whether `event` is what `act` comes to.
-    fn ends(&self, act: Act, name: &str, event: &TranscriptEvent) -> bool {
-        match event {
-            TranscriptEvent::Completed { completion } => completion.attempt == act.attempt(&self.scene.plan),
-            TranscriptEvent::PolicyApproved { name: n } => n == name && act == Act::Policy,
-            TranscriptEvent::Done { name: n } => n == name && act.effect() == Effect::Word && act != Act::Policy,
-            TranscriptEvent::Destroyed { label, .. } => match (act, &self.scene.plan.acts) {
-                (Act::Destroy(i), Acts::Destroy { key, .. }) => key[i].key == *label,
-                _ => false,
-            },
-            _ => false,
-        }
-    }
-
-    /// Intent, statement, approval, beginning and result follow in this order.
-    fn order(&self, act: Act, name: &str, statement: &Statement) -> Result<(), String> {
-        let attempt = act.attempt(&self.scene.plan);
-        let mut stage = if act.effect() == Effect::Signature { 0 } else { 1 };
-        for line in self.transcript.lines() {
-            stage = match (&line.entry, stage) {
-                (TranscriptEvent::Intent { intent }, 0) if intent.attempt == attempt && intent.at == line.at => 1,
-                (TranscriptEvent::Prepared { name: n, .. }, 1) if n == name => 2,
-                (TranscriptEvent::Approved { name: n, .. }, 2 | 3) if n == name => {
-                    statement.check_time(line.at).map_err(|e| e.to_string())?;
-                    3
-                }
-                (TranscriptEvent::Began { name: n }, 3 | 4) if n == name => 4,
-                (event, 4) if self.ends(act, name, event) => 5,
-                (TranscriptEvent::Intent { intent }, _) if intent.attempt == attempt => return Err("its intent is out of order".to_owned()),
-                (event, _) if self.ends(act, name, event) => return Err("its result was on record before its approval".to_owned()),
-                (
-                    TranscriptEvent::Prepared { name: n, .. }
-                    | TranscriptEvent::Approved { name: n, .. }
-                    | TranscriptEvent::Began { name: n },
-                    _,
-                ) if n == name => {
-                    return Err("the steps of its act are out of order".to_owned());
-                }
-                (_, stage) => stage,
-            };
-        }
-        if stage == 5 { Ok(()) } else { Err("its act did not come to its end".to_owned()) }
-    }
-
     /// The devices' own logs are whole, and hold one signature for each that is on record.
     fn device_logs(&self) -> Result<Vec<DeviceLogImport>, Error> {
         let (planned, target) = (crate::device_log::planned(&self.scene.plan, &self.transcript), self.scene.target());
         check_device_logs(self.transcript.lines(), target, &planned).or_else(|what| self.wrong(what))?;
         Ok(device_log_imports(&self.transcript, target, &planned))
-    }
-
-    /// What devices did besides signing is what the plan says, and their inventories agree.
-    fn deeds(&self) -> Result<(), Error> {
-        let target = self.scene.target();
-        let (mut imported, mut destroyed, mut wrapped) = (0, Vec::new(), 0);
-        let pinned = |label: &KeyLabel| match &self.scene.plan.acts {
-            Acts::Backup { key, .. } | Acts::Destroy { key, .. } => key.iter().find(|k| k.key == *label).map(|k| k.public_key_sha256),
-            Acts::Restore { key, .. } => key.iter().find(|k| k.key == *label).map(|k| k.public_key_sha256),
-            _ => None,
-        };
-        for event in self.transcript.events() {
-            match event {
-                TranscriptEvent::Imported { label, place, public_key } => {
-                    imported += 1;
-                    if *place != target || pinned(label) != Some(public_key.spki_sha256()) {
-                        return self.wrong(format!("the copy of `{label}` yields another public key, or went elsewhere"));
-                    }
-                }
-                TranscriptEvent::Wrapped { .. } => wrapped += 1,
-                TranscriptEvent::Destroyed { label, place } if *place == target && pinned(label).is_some() => {
-                    destroyed.push(label.as_str())
-                }
-                TranscriptEvent::Destroyed { label, .. } => return self.wrong(format!("the key `{label}` is not in the plan")),
-                _ => {}
-            }
-        }
-        let (imports, wraps, deaths) = match &self.scene.plan.acts {
-            Acts::Backup { key, .. } => (key.len(), key.len(), 0),
-            Acts::Restore { key, .. } => (key.len(), 0, 0),
-            Acts::Destroy { key, .. } => (0, 0, key.len()),
-            _ => (0, 0, 0),
-        };
-        if (imported, wrapped, destroyed.len()) != (imports, wraps, deaths) {
-            return self.wrong("it has copies or destructions beside those of the plan");
-        }
-        if deaths == 0 {
-            return Ok(());
-        }
-        let lists: Vec<_> = self
-            .transcript
-            .events()
-            .filter_map(|e| match e {
-                TranscriptEvent::Inventory { place, objects, .. } if *place == target => Some(objects),
-                _ => None,
-            })
-            .collect();
-        let [before, after] = lists.as_slice() else { return self.wrong("it does not list what the device held before and after") };
-        let expected: Vec<_> = before.iter().filter(|o| !destroyed.contains(&o.label.as_str())).cloned().collect();
-        if before.len() == expected.len() || inventory_digest(after) != inventory_digest(&expected) {
-            return self.wrong("what the device held afterwards is not what it held before without the destroyed keys");
-        }
-        Ok(())
     }
 
     fn intent(&self, act: Act) -> Result<&Intent, Error> {

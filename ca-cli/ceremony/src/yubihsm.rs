@@ -94,7 +94,7 @@ pub async fn yubihsm_command(command: YubiHsmCommand) -> u8 {
     }
 }
 
-fn device_plan(path: &Path) -> Result<DevicePlan, Error> {
+pub(crate) fn device_plan(path: &Path) -> Result<DevicePlan, Error> {
     let bytes = read(path)?;
     let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() <= MAX_BYTES);
     let text = text.ok_or_else(|| Error::bundle(path, format!("it is not UTF-8 text of at most {MAX_BYTES} bytes")))?;

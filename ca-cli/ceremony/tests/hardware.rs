@@ -159,3 +159,39 @@ fn key_store_files_are_checked() {
     let (code, text) = run.tool(&["run", "plan.toml", "--out", "bundle", "--root-keystore", "root.toml", "--root-keys", "r"]);
     assert_eq!(code, Some(2), "{text}");
 }
+
+/// An authority's key is made on a token when its certificate is asked for, and the key store file is judged first.
+#[test]
+fn a_request_is_made_on_a_token_and_its_key_store_file_is_checked() {
+    let hsm = SoftHsm::new();
+    hsm.add_token("online");
+    let ceremony = Ceremony::for_binary("production", ANY_MACHINE);
+    let dir = ceremony.dir.path();
+    let plan = ca_ceremony::plan_template("intermediate");
+    std::fs::write(dir.join("b.toml"), &plan).unwrap();
+    let parsed = ca_core::ceremony::Plan::parse(&plan).unwrap();
+    let (authority, label) = (parsed.issuing[0].authority.to_string(), parsed.issuing[0].key.to_string());
+    let run = Run { dir, hsm: &hsm };
+    let request = ["request", "b.toml", "--authority", &authority, "--keystore", "online.toml", "--out", "request"];
+    let check = |text: &str, code: i32, expected: &str| {
+        std::fs::write(dir.join("online.toml"), text).unwrap();
+        let (got, said) = run.tool(&request);
+        assert!(got == Some(code) && said.contains(expected), "{code} `{expected}`: {got:?} {said}");
+        assert!(!dir.join("request").join(format!("{authority}.request.json")).exists());
+    };
+    check("kind = \"tpm\"\n", 4, "\"tpm\"");
+    check("kind = \"pkcs11\"\nmodule = \"m.so\"\npin = \"terminal\"\n", 4, "needs `token`");
+    check("kind = \"pkcs11\"\nmodule = \"m.so\"\ntoken = \"t\"\npin = { file = \"absent\" }\n", 1, "absent");
+    check(&format!("# {}\n", "x".repeat(65 * 1024)), 4, "at most 65536 bytes");
+    key_store_file(dir, &hsm, "online", &hsm.secret_file("wrong", "canary-wrong"));
+    let (code, text) = run.tool(&request);
+    assert!(code == Some(1) && text.contains("CKR_PIN_INCORRECT"), "{code:?} {text}");
+    let (code, text) = run.tool(&[&request[..], &["--keys", "folder"]].concat());
+    assert_eq!(code, Some(2), "{text}");
+
+    key_store_file(dir, &hsm, "online", &hsm.pin_file());
+    let (code, text) = run.tool(&request);
+    assert!(code == Some(0) && text.contains(&format!("Request for `{authority}`")), "{text}");
+    let shown = hsm.pkcs11_tool("online", &["--list-objects", "--type", "privkey"]);
+    assert!(shown.contains(&label) && shown.contains("never extractable, local"), "{shown}");
+}

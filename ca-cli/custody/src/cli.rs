@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ca_core::model::{CredentialName, HolderName};
 use ca_keystore::keyholder::{CredentialStatus, DEFAULT_SOCKET, Keyholder, Unlock};
 use ca_keystore::shares::{Credential, Purpose, Share, ShareFile, ShareSet, recombine};
-use ca_keystore::{Unsealer, file_key_text};
+use ca_keystore::{Unsealer, file_key_text, reseal_folder};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -88,7 +88,8 @@ pub enum CredentialCommand {
     /// Deal a credential again, to other holders or with another threshold
     ///
     /// The secret stays the same, so the old shares still open it until they are destroyed. With --rotate a fresh random
-    /// one takes its place; what it opens must be changed to it (--hand-to gives the old one, then the new one).
+    /// one takes its place, and what it opens is changed to it: --reseal seals the keys of a folder anew; --hand-to gives
+    /// the old one, then the new one, to a program that changes a device.
     Reshare {
         /// The set's description, NAME.set.json
         set: PathBuf,
@@ -105,8 +106,12 @@ pub enum CredentialCommand {
         #[arg(long)]
         rotate: bool,
         /// With --rotate: writes the old and the new credential into this pipe or descriptor
-        #[arg(long, value_name = "PIPE", requires = "rotate")]
+        #[arg(long, value_name = "PIPE", requires = "rotate", conflicts_with = "reseal")]
         hand_to: Option<PathBuf>,
+        /// With --rotate, for a software key: seals every key in this folder under the new one. All of them change at
+        /// once; with an error before that, the old one still opens all
+        #[arg(long, value_name = "DIR", requires = "rotate")]
+        reseal: Option<PathBuf>,
     },
     /// Seal a whole credential into a file for a host that starts unattended: root there then has it
     HostSeal {
@@ -293,16 +298,17 @@ fn credential(command: CredentialCommand) -> Result<String, Error> {
             }
             Ok(out)
         }
-        CredentialCommand::Reshare { set, shares, old_passphrase_dir, to, rotate: fresh, hand_to } => {
+        CredentialCommand::Reshare { set, shares, old_passphrase_dir, to, rotate: fresh, hand_to, reseal } => {
             let set = read_set(&set)?;
             let old = open_shares(&set, &shares, &old_passphrase_dir.into())?;
             let mut pipe = hand_to.map(Pipe::open).transpose()?;
-            let made = with_recipients(&to, |recipients| match (fresh, &mut pipe) {
-                (false, _) => reshare(&set, &old, recipients),
-                (true, Some(pipe)) => rotate(&set, &old, recipients, &mut |old, new| pipe.hand(old).and_then(|()| pipe.hand(new))),
-                (true, None) => {
-                    Err(Error::Usage("--rotate needs --hand-to: what the credential opens must be told the new one".to_owned()))
-                }
+            let made = with_recipients(&to, |recipients| match (fresh, &mut pipe, &reseal) {
+                (false, ..) => reshare(&set, &old, recipients),
+                (true, Some(pipe), _) => rotate(&set, &old, recipients, &mut |old, new| pipe.hand(old).and_then(|()| pipe.hand(new))),
+                (true, None, Some(folder)) => rotate(&set, &old, recipients, &mut |old, new| seal_anew(folder, old, new)),
+                (true, None, None) => Err(Error::Usage(
+                    "--rotate needs --reseal or --hand-to: what the credential opens must be changed to the new one".to_owned(),
+                )),
             })?;
             let hint = if fresh {
                 "The old shares open nothing any more, once what they opened has the new credential.\n"
@@ -326,6 +332,11 @@ fn credential(command: CredentialCommand) -> Result<String, Error> {
             ))
         }
     }
+}
+
+fn seal_anew(folder: &Path, old: &Credential, new: &Credential) -> Result<(), String> {
+    let [old, new] = [old, new].map(|c| c.unsealer().map_err(|e| e.to_string()));
+    reseal_folder(folder, &old?, &new?, &SystemRng).map(drop).map_err(|e| e.to_string())
 }
 
 fn with_recipients(to: &ToHolders, make: impl FnOnce(&Recipients<'_>) -> Result<Made, Error>) -> Result<Made, Error> {

@@ -93,14 +93,14 @@ fn names(to: &Recipients<'_>) -> Vec<HolderName> {
 fn write(dealing: &Dealing, to: &Recipients<'_>) -> Result<Made, Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(to.folder).map_err(Error::io("make the folder", to.folder))?;
     let name = dealing.set.credential();
-    let set_file = to.folder.join(format!("{name}.set.json"));
+    let set_file = set_file(to.folder, name);
     if fs::symlink_metadata(&set_file).is_ok() {
         return Err(Error::file(&set_file, "it exists already; nothing was overwritten (hint: name another folder with --out)"));
     }
     let mut share_files = Vec::new();
     let written = (|| {
         for (share, (holder, unsealer)) in dealing.shares.iter().zip(&to.holders) {
-            let path = to.folder.join(format!("{name}.{holder}.share"));
+            let path = share_file(to.folder, name, holder);
             share.seal(&path, unsealer, to.rng)?;
             share_files.push((holder.clone(), path));
         }
@@ -147,6 +147,54 @@ pub fn read_set(path: &Path) -> Result<ShareSet, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     file.take(ShareSet::MAX_BYTES as u64 + 1).read_to_string(&mut text).map_err(Error::io("read", path))?;
     ShareSet::from_json(&text).map_err(|e| Error::file(path, e.to_string()))
+}
+
+/// Opens as many of a set's shares in `folder` as its threshold asks for, in the order of its holders; who is away is
+/// left out. `unsealer` gives what opens a holder's share.
+///
+/// # Errors
+/// When a share is damaged, of another set, or does not open. That they are too few is for [`recombine`] to say.
+pub fn open_some(
+    set: &ShareSet,
+    folder: &Path,
+    unsealer: &mut dyn FnMut(&HolderName) -> Result<Unsealer, Error>,
+) -> Result<Vec<Share>, Error> {
+    let mut shares = Vec::new();
+    for holder in set.holders() {
+        let path = share_file(folder, set.credential(), holder);
+        if shares.len() == usize::from(set.threshold()) || fs::symlink_metadata(&path).is_err() {
+            continue;
+        }
+        let share = ShareFile::read(&path)?.open(&unsealer(holder)?)?;
+        set.verify(&share)?;
+        shares.push(share);
+    }
+    Ok(shares)
+}
+
+/// Where a holder's share lies.
+pub fn share_file(folder: &Path, credential: &CredentialName, holder: &HolderName) -> PathBuf {
+    folder.join(format!("{credential}.{holder}.share"))
+}
+
+/// Where a set's description lies.
+pub fn set_file(folder: &Path, credential: &CredentialName) -> PathBuf {
+    folder.join(format!("{credential}.set.json"))
+}
+
+/// Removes shares that were cut off before their set's description was written: they were never used.
+///
+/// # Errors
+/// When the description is there, or a file cannot be removed.
+pub fn forget_unfinished(folder: &Path, credential: &CredentialName, holders: &[HolderName]) -> Result<(), Error> {
+    let set = set_file(folder, credential);
+    if fs::symlink_metadata(&set).is_ok() {
+        return Err(Error::file(&set, "the set is whole; its shares stay"));
+    }
+    for path in holders.iter().map(|h| share_file(folder, credential, h)).filter(|p| fs::symlink_metadata(p).is_ok()) {
+        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+    }
+    Ok(())
 }
 
 /// What was found of a set.

@@ -1,9 +1,10 @@
-//! Holders' passphrases: from files or the terminal, never from arguments or the environment.
+//! Holders' passphrases: from files or the terminal, never from arguments or the environment. A file may hold a file key
+//! instead, for a holder who keeps it on a medium and remembers nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ca_core::model::HolderName;
-use ca_keystore::Unsealer;
+use ca_keystore::{SealError, Unsealer};
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -32,8 +33,8 @@ impl Passphrases {
     pub fn existing(&self, holder: &HolderName) -> Result<Unsealer, Error> {
         match self {
             Self::Terminal => Ok(Unsealer::Passphrase(ask(holder, &format!("{holder}, your passphrase: "))?)),
-            Self::File(path) => Ok(Unsealer::passphrase_from_file(path)?),
-            Self::Folder(folder) => Ok(Unsealer::passphrase_from_file(folder.join(holder.as_str()))?),
+            Self::File(path) => from_file(path),
+            Self::Folder(folder) => from_file(&folder.join(holder.as_str())),
         }
     }
 
@@ -59,6 +60,14 @@ impl Passphrases {
             }
             _ => Ok(unsealer),
         }
+    }
+}
+
+fn from_file(path: &Path) -> Result<Unsealer, Error> {
+    // What begins as a file key does is one.
+    match Unsealer::file_key_from(path) {
+        Err(SealError::Damaged { .. }) => Ok(Unsealer::passphrase_from_file(path)?),
+        given => Ok(given?),
     }
 }
 

@@ -201,10 +201,11 @@ fn fits(chain: &[Certificate], public_key: &[u8], identifiers: &[Identifier], no
     Ok(())
 }
 
-/// Whether a certificate is for exactly these names.
+/// Whether a certificate is for exactly these names; or for none, of a profile where they only authorize: what it says
+/// instead comes from the grant.
 pub(super) fn covers(leaf: &Certificate, identifiers: &[Identifier]) -> bool {
     let has = leaf.identifiers();
-    identifiers.iter().all(|i| has.contains(i)) && has.iter().all(|i| identifiers.contains(i))
+    has.is_empty() || identifiers.iter().all(|i| has.contains(i)) && has.iter().all(|i| identifiers.contains(i))
 }
 
 /// Asks the CA when it would like this certificate renewed, and how long the answer holds. `None`: it has no such
@@ -296,6 +297,12 @@ mod tests {
         check(&key, &names(&["a.demo.test"]), now, Some("lacks a name"));
         check(&key, &names(&["a.demo.test", "127.0.0.1", "b.demo.test"]), now, Some("lacks a name"));
         check(&key, &wanted, Timestamp::parse_rfc3339("2030-01-01T00:00:00Z").unwrap(), Some("expired already"));
+
+        // A SPIFFE id alone: the names authorized it.
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.subject_alt_names = vec![rcgen::SanType::URI("spiffe://demo.test/a".try_into().unwrap())];
+        let made = parameters.self_signed(&key).unwrap();
+        assert!(covers(&Certificate::from_der(made.der()).unwrap(), &wanted));
     }
 
     #[test]

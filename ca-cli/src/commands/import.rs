@@ -10,9 +10,11 @@ use ca_ceremony::VerifiedBundle;
 use ca_core::ceremony::{CeremonyKind, PolicyBundle, Roster, RosterChain, RosterChange};
 use ca_core::lifecycle::{TrustError, roster_chain};
 use ca_core::log::DEVICE_LOG_IMPORT;
-use ca_core::model::{Actor, AuditEntry, Authority, Outcome};
+use ca_core::model::{Actor, AuditEntry, Authority, AuthorityName, CrlRecord, CrlScope, Outcome, RevokedAuthority};
+use ca_core::pki::crl::Crl;
+use ca_core::pki::{Certificate, sha256};
 use ca_core::policy::Policy;
-use ca_core::ports::{AdminStore as _, ApprovalStore as _, AuditStore as _, Clock as _};
+use ca_core::ports::{AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _, StatusStore as _};
 use ca_store_sqlite::SqliteStore;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -39,7 +41,7 @@ pub(crate) async fn import(config: &Config, previous: &[PathBuf], requests: &[Pa
     let opened = open(config).await?;
     let result = import_verified(&opened, &verified).await;
     opened.close().await;
-    result?;
+    let stopped = result?;
     let names: Vec<&str> = verified.authorities.iter().map(|a| a.name.as_str()).collect();
     let mut with: Vec<String> = verified.policy.iter().map(|p| format!("policy version {}", p.version)).collect();
     with.extend(verified.crls.iter().map(|c| format!("CRL number {} of {}", c.number, c.authority)));
@@ -53,34 +55,94 @@ pub(crate) async fn import(config: &Config, previous: &[PathBuf], requests: &[Pa
         verified.roster.kind,
         verified.title,
         verified.acts.name(),
+    ))?;
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    let stopped: Vec<&str> = stopped.iter().map(AuthorityName::as_str).collect();
+    print(&format!(
+        "Revoked by the root's CRL: {}. It issues no more; its CRLs and OCSP go on. Send the root's CRL to every terminator.\n",
+        stopped.join(", ")
     ))
 }
 
-/// Inserts what a verified bundle has: all of it, or what of it is missing.
-pub(crate) async fn import_verified(opened: &SqliteStore, verified: &VerifiedBundle) -> anyhow::Result<()> {
+/// Stops the authorities whose certificate the root's CRL lists (invariant 8: what is revoked is not good, and issues
+/// nothing), and tells which were not stopped before.
+async fn stop_revoked(opened: &SqliteStore, crl: &CrlRecord, officers: &[String]) -> anyhow::Result<Vec<AuthorityName>> {
+    let entries = Crl::from_der(&crl.der).map_err(|e| failure(Exit::Refused, format!("the root's CRL: {e}")))?.entries();
+    let known = opened.revoked_authorities().await.map_err(store)?;
+    let mut stopped = Vec::new();
+    for authority in opened.authorities().await.map_err(store)? {
+        if authority.issuer.as_ref() != Some(&crl.authority) || known.iter().any(|r| r.authority == authority.name) {
+            continue;
+        }
+        let serial = Certificate::from_der(&authority.certificate)
+            .map_err(|e| failure(Exit::Failed, format!("the certificate of {}: {e}", authority.name)))?
+            .serial();
+        let Some(entry) = entries.iter().find(|e| e.serial == serial) else { continue };
+        let evidence = json!({ "root_crl": crl.number, "sha256": sha256(&crl.der) });
+        let revoked = RevokedAuthority {
+            authority: authority.name.clone(),
+            issuer: authority.issuer,
+            serial,
+            reason: entry.reason,
+            invalidity_date: entry.invalidity_date,
+            at: entry.revoked_at,
+            statement: evidence.to_string(),
+            signatures: Vec::new(),
+        };
+        let audit = AuditEntry {
+            authority: Some(authority.name.clone()),
+            ..self::entry("authority.revoke", &serial.to_string(), officers.to_vec(), evidence)
+        };
+        opened.put_revoked_authority(&revoked, &audit).await.map_err(store)?;
+        stopped.push(authority.name);
+    }
+    Ok(stopped)
+}
+
+/// Inserts what a verified bundle has: all of it, or what of it is missing. Tells which authorities issue no more since
+/// the root's CRL lists them.
+pub(crate) async fn import_verified(opened: &SqliteStore, verified: &VerifiedBundle) -> anyhow::Result<Vec<AuthorityName>> {
+    let Some(hierarchy) = &verified.hierarchy else {
+        return Err(failure(
+            Exit::Refused,
+            "the ceremony dealt credentials before there was a root, so there is nothing to import (hint: the first ceremony's bundle)",
+        ));
+    };
     let now = SystemClock.now();
     let authorities: Vec<Authority> = verified.authorities.iter().cloned().map(|a| Authority { imported_at: now, ..a }).collect();
-    let officers = verified.roster.officers.iter().map(|o| o.name.clone()).collect();
+    let officers: Vec<String> = verified.roster.officers.iter().map(|o| o.name.clone()).collect();
+    // First of all what is revoked stops: an import that is cut off later leaves nothing running that should not.
+    let mut stopped = Vec::new();
+    for crl in &verified.crls {
+        stopped.extend(stop_revoked(opened, crl, &officers).await?);
+    }
     let audit = entry(
         "ceremony.import",
         &verified.title,
-        officers,
+        officers.clone(),
         json!({ "kind": verified.acts.name(), "plan_sha256": verified.plan_sha256, "transcript": verified.transcript_head }),
     );
     opened.import_authorities(&authorities, &verified.crls, &audit).await.map_err(store)?;
     import_device_logs(opened, verified).await?;
-    let Some(bundle) = &verified.policy_bundle else { return Ok(()) };
+    // An older bundle may bring an authority that a later CRL, which is here already, lists.
+    if let Some(crl) = opened.current_crl(hierarchy.root_name(), &CrlScope::FULL).await.map_err(store)? {
+        stopped.extend(stop_revoked(opened, &crl, &officers).await?);
+    }
+    let Some(bundle) = &verified.policy_bundle else { return Ok(stopped) };
     let (policy, names) =
         bundle.verify(&verified.roster).map_err(|e| failure(Exit::Refused, format!("the bundle's policy is refused: {e}")))?;
     // A later policy that the officers approved since stands; the bundle's first one does not replace it.
     match opened.policy().await.map_err(store)? {
-        Some((version, _)) if version > policy.version => Ok(()),
+        Some((version, _)) if version > policy.version => {}
         _ => {
             // What the next start will demand: the officers who stand now, if there was a change since.
             standing(opened, &verified.roster, &policy, bundle).await?;
-            put(opened, &policy, names, bundle).await
+            put(opened, &policy, names, bundle).await?;
         }
     }
+    Ok(stopped)
 }
 
 /// What the ceremony took out of its devices' logs, for the reconciliation of a CA whose device was one of them. The same
@@ -232,174 +294,4 @@ fn entry(action: &str, object: &str, officers: Vec<String>, detail: serde_json::
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
-
-    use ca_ceremony::{RehearsalOptions, RequestOptions, RunOptions, SystemMachine, make_request, rehearse, rehearse_with};
-    use ca_core::model::CrlScope;
-    use ca_core::pki::{KeyAlgorithm, pem_encode, sha256};
-    use ca_core::policy::ProfilePolicy;
-    use ca_core::ports::{CertificateStore as _, StatusStore as _};
-    use ca_core::profile::LeafShape;
-    use ca_keystore::{SoftwareKeyStore, Unsealer};
-    use zeroize::Zeroizing;
-
-    use super::*;
-
-    struct World(tempfile::TempDir);
-
-    impl World {
-        fn keys(&self, name: &str) -> Arc<SoftwareKeyStore> {
-            Arc::new(SoftwareKeyStore::open(self.0.path().join(name), Unsealer::FileKey(Zeroizing::new([7; 32]))).unwrap())
-        }
-
-        async fn first(&self, name: &str) -> VerifiedBundle {
-            let rehearsal = rehearse(RehearsalOptions {
-                dir: self.0.path().join("rehearsal"),
-                root_keys: self.keys("root"),
-                online_keys: self.keys("online"),
-                clock: Arc::new(SystemClock),
-                machine: Arc::new(SystemMachine::default()),
-                rng: Arc::new(SystemRng),
-                organization: name.to_owned(),
-                authority: "bank".parse().unwrap(),
-                algorithm: KeyAlgorithm::P256,
-                status_base_url: "http://127.0.0.1:14002".to_owned(),
-                permitted: vec!["dns:bank.test".parse().unwrap()],
-                names: vec!["dns:*.bank.test".parse().unwrap()],
-                attestation_roots: Vec::new(),
-                profiles: BTreeMap::from([("client".to_owned(), ProfilePolicy::new(LeafShape::Client, 3600))]),
-                own: vec![],
-                max_per_hour: 10,
-                crl_validity: 3600,
-                crl_interval: 600,
-            });
-            rehearsal.await.unwrap().verified
-        }
-
-        /// A plan that continues `before`.
-        fn plan(&self, name: &str, before: &VerifiedBundle, acts: &str) -> PathBuf {
-            let text = std::fs::read_to_string(self.0.path().join("rehearsal/plan.toml")).unwrap();
-            let mut plan: toml::Table = text.parse().unwrap();
-            for own in ["issuing", "policy", "device"] {
-                plan.remove(own);
-            }
-            let mut own: toml::Table = acts.parse().unwrap();
-            let digest = |digest: ca_core::pki::Sha256Digest| toml::Value::String(digest.to_string());
-            let continues = toml::Table::from_iter([
-                ("transcript".to_owned(), digest(before.transcript_head)),
-                ("root_certificate".to_owned(), digest(sha256(before.hierarchy.root().der()))),
-                ("hierarchy".to_owned(), digest(before.hierarchy.digest())),
-                ("policy_version".to_owned(), toml::Value::Integer(1)),
-                ("policy_sha256".to_owned(), digest(sha256(b"policy"))),
-            ]);
-            own["acts"].as_table_mut().unwrap().insert("continues".to_owned(), toml::Value::Table(continues));
-            plan.extend(own);
-            let path = self.0.path().join(format!("{name}.toml"));
-            std::fs::write(&path, toml::to_string(&plan).unwrap()).unwrap();
-            path
-        }
-
-        async fn later(&self, name: &str, previous: &str, requests: Vec<PathBuf>) -> VerifiedBundle {
-            let dir = self.0.path();
-            let options = || RunOptions {
-                plan: dir.join(format!("{name}.toml")),
-                bundle: dir.join(name),
-                root_keys: Some(self.keys("root")),
-                online_keys: None,
-                backup_keys: None,
-                wrapped: None,
-                previous: Some(dir.join(previous)),
-                requests: requests.clone(),
-                machine: Arc::new(SystemMachine::default()),
-                clock: Arc::new(SystemClock),
-                rng: Arc::new(SystemRng),
-                observer: None,
-            };
-            rehearse_with(&dir.join("rehearsal"), options).await.unwrap()
-        }
-
-        async fn request(&self, plan: PathBuf, authority: &str, keys: Arc<SoftwareKeyStore>, certificate: Option<PathBuf>) -> PathBuf {
-            let options = RequestOptions {
-                plan,
-                authority: authority.parse().unwrap(),
-                keys,
-                certificate,
-                life: Duration::from_secs(3600),
-                folder: self.0.path().join(format!("request-{authority}")),
-                clock: Arc::new(SystemClock),
-                rng: Arc::new(SystemRng),
-                observer: None,
-            };
-            make_request(options).await.unwrap().0
-        }
-    }
-
-    const NONCE: &str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f";
-
-    #[tokio::test]
-    async fn later_bundles_add_and_never_go_back() {
-        let world = World(tempfile::tempdir().unwrap());
-        let first = world.first("Bank").await;
-        let opened = SqliteStore::open(world.0.path().join("ca.db"), Arc::new(SystemRng)).await.unwrap();
-        let root = first.authorities[0].name.clone();
-        let number = async || opened.current_crl(&root, &CrlScope::FULL).await.unwrap().unwrap().number;
-        let names = async || opened.authorities().await.unwrap().iter().map(|a| a.name.to_string()).collect::<Vec<_>>();
-        import_verified(&opened, &first).await.unwrap();
-
-        // The next root CRL, twice; then the first bundle again: the number never goes back.
-        world.plan("crl", &first, "[acts]\nkind = \"root-crl\"\n");
-        let crl = world.later("crl", "rehearsal/bundle", vec![]).await;
-        assert!(crl.crls[0].number > number().await);
-        for bundle in [&crl, &crl, &first] {
-            import_verified(&opened, bundle).await.unwrap();
-            assert_eq!(number().await, crl.crls[0].number);
-        }
-
-        // A new issuing authority; the default one stays.
-        let issuing = format!(
-            "[acts]\nkind = \"intermediate\"\nnonce = \"{NONCE}\"\n[[issuing]]\nauthority = \"bank-b\"\nkey = \"bank-b\"\nalgorithm = \"p256\"\nsubject = {{ organization = \"Bank\", common_name = \"REHEARSAL Bank B\" }}\nlifetime_days = 100\npermitted = [\"dns:b.bank.test\"]\n"
-        );
-        let plan = world.plan("b", &crl, &issuing);
-        let request = world.request(plan, "bank-b", world.keys("online"), None).await;
-        let intermediate = world.later("b", "crl", vec![request]).await;
-        // A cross-certificate of another root.
-        let other = World(tempfile::tempdir().unwrap());
-        let theirs = other.first("Partner").await;
-        let own = theirs.authorities[0].certificate.clone();
-        let path = world.0.path().join("partner.pem");
-        std::fs::write(&path, pem_encode("CERTIFICATE", &own)).unwrap();
-        let cross = format!(
-            "[acts]\nkind = \"cross-sign\"\nnonce = \"{NONCE}\"\n[[acts.subject]]\nauthority = \"partner\"\nkey = \"bank-root\"\ncertificate_sha256 = \"{}\"\nlifetime_days = 100\npath_len = 1\npermitted = [\"dns:partner.test\"]\n",
-            sha256(&own)
-        );
-        let plan = world.plan("cross", &intermediate, &cross);
-        let request = world.request(plan, "partner", other.keys("root"), Some(path)).await;
-        let cross = world.later("cross", "b", vec![request]).await;
-
-        for _ in 0..2 {
-            import_verified(&opened, &intermediate).await.unwrap();
-            import_verified(&opened, &cross).await.unwrap();
-            assert_eq!(names().await, ["bank", "bank-root", "bank-b", "partner"]);
-        }
-        let stored = opened.authorities().await.unwrap();
-        assert_eq!(
-            stored.iter().map(|a| (a.is_default, a.key.is_some())).collect::<Vec<_>>(),
-            [(true, true), (false, false), (false, true), (false, false)]
-        );
-        assert_eq!(stored[3].certificate, cross.cross_certificates[0].1);
-        let imports = opened
-            .audit_after(0, 100)
-            .await
-            .unwrap()
-            .into_iter()
-            .filter(|row| String::from_utf8_lossy(&row.leaf).contains("\"ceremony.import\""))
-            .count();
-        assert_eq!(imports, 4, "importing again changes nothing");
-        // Another root under the same name is a conflict.
-        let error = import_verified(&opened, &theirs).await.unwrap_err().to_string();
-        assert!(error.contains("has another certificate here"), "{error}");
-        opened.close().await;
-    }
-}
+mod tests;

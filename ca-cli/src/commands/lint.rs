@@ -49,7 +49,7 @@ pub(crate) fn lint(args: &LintArgs) -> anyhow::Result<ExitCode> {
     if let Some(other) = issuers.iter().find(|i| i.kind != Object::Certificate) {
         return Err(configuration(format!("{} is a {}, not an issuer's certificate", other.place, other.kind.name())));
     }
-    let previous = args.previous_crl.as_deref().map(|path| read(path)).transpose()?.and_then(|mut all| all.pop());
+    let previous = args.previous_crl.as_deref().map(read).transpose()?.and_then(|mut all| all.pop());
     let mut judged = Vec::with_capacity(items.len());
     for item in &items {
         let above: Vec<&[u8]> = if issuers.is_empty() {

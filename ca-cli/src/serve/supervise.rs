@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use ca_keystore::{CredentialSpec, KeyStoreSpec, UnsealSpec};
 use ca_service::signal::{notify_ready, until_signal};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tokio::process::{Child, Command};
@@ -97,6 +98,11 @@ fn parts(config: &Config, file: &Path, worker: User) -> anyhow::Result<[Part; 3]
             return Err(wrong(&format!("store.socket.{what} does not have the user {uid}, as which serve.{what} runs")));
         }
     }
+    if asks_a_person(config) {
+        return Err(wrong(
+            "starts the worker without a terminal, and its configuration asks for a secret there (hint: a file or a keyholder)",
+        ));
+    }
     let own = std::env::current_exe().map_err(|e| wrong(&format!("cannot tell where this program lies: {e}")))?;
     let beside = |name: &str| {
         let program = own.with_file_name(name);
@@ -118,6 +124,18 @@ fn parts(config: &Config, file: &Path, worker: User) -> anyhow::Result<[Part; 3]
         part("ACME server", acme_user, beside("acme-server")?, arguments(&acme.config, &["--supervised"])),
         part("responder", responder_user, beside("ocsp-responder")?, arguments(&responder.config, &["--supervised"])),
     ])
+}
+
+/// Whether a key store or the service keys are opened by what somebody types.
+fn asks_a_person(config: &Config) -> bool {
+    let typed = |spec: &UnsealSpec| matches!(spec, UnsealSpec::Terminal);
+    let given = |spec: &CredentialSpec| matches!(spec, CredentialSpec::Terminal);
+    typed(&config.service_keys.unseal)
+        || match &config.keystore {
+            KeyStoreSpec::Software(spec) => typed(&spec.unseal),
+            KeyStoreSpec::Pkcs11(spec) => given(&spec.pin),
+            KeyStoreSpec::YubiHsm(spec) => spec.keys.iter().any(|key| given(&key.credential)),
+        }
 }
 
 impl Part {
@@ -203,7 +221,6 @@ impl Part {
 /// Keys in a hardware module are in a process of their own, so that a fault in what faces the network, or in the vendor's
 /// code, does not reach across; unless the site says that it does without.
 pub(crate) fn one_process_is_enough(config: &Config) -> anyhow::Result<()> {
-    use ca_keystore::KeyStoreSpec;
     match &config.keystore {
         KeyStoreSpec::Software(_) => Ok(()),
         KeyStoreSpec::Pkcs11(_) | KeyStoreSpec::YubiHsm(_) if config.serve.hardware_keys_in_one_process => Ok(()),

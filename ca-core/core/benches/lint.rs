@@ -88,7 +88,7 @@ fn hierarchy(root_key: &Key, issuing_key: &Key) -> Issuer {
         not_after: NOW.plus(DAY * 1825),
         public_key: issuing_key.public().clone(),
         urls: urls(),
-        permitted: ["dns:*.bank.test", "ip:10.0.0.0/8"].map(|p| p.parse().unwrap()).to_vec(),
+        permitted: ["dns:*.example.com", "ip:10.0.0.0/8"].map(|p| p.parse().unwrap()).to_vec(),
     };
     Issuer::new(certificate(root_key, &build_intermediate(&issuing, &root).unwrap())).unwrap()
 }

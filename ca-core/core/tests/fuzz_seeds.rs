@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../../fuzz/bodies.rs"]
-#[expect(unreachable_pub, reason = "the fuzz targets share it")]
 mod bodies;
 
 use std::path::Path;

@@ -4,6 +4,8 @@
 //! the package index into the build directory. `vectors/pkits.txt` has, for each file in which the linter finds errors,
 //! the rules, and whether the suite refuses it too.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;

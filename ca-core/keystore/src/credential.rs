@@ -149,7 +149,7 @@ fn keyholder_at(socket: &Path) -> Result<Held, CredentialError> {
 }
 
 /// A secret that stays in memory, because what it came from may be readable only once.
-struct Held(Zeroizing<Vec<u8>>);
+pub(crate) struct Held(pub(crate) Zeroizing<Vec<u8>>);
 
 impl CredentialSource for Held {
     fn credential(&self, _name: &str) -> Result<Zeroizing<Vec<u8>>, CredentialError> {

@@ -71,7 +71,7 @@ pub(crate) fn read_private(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8
 
 /// Overwrites a file and removes it. When this returns, the name is gone for good; what a file system kept of the old
 /// blocks was sealed.
-#[cfg(feature = "authority")]
+#[cfg(any(feature = "authority", feature = "shares"))]
 pub(crate) fn shred(path: &Path) -> Result<(), SealError> {
     let mut file = OpenOptions::new().write(true).open(path).map_err(SealError::io("open", path))?;
     let length = file.metadata().map_err(SealError::io("inspect", path))?.len();
@@ -83,7 +83,7 @@ pub(crate) fn shred(path: &Path) -> Result<(), SealError> {
 }
 
 /// Makes sure of a directory that only its owner may change, creating it (0700) where it is missing.
-#[cfg_attr(not(feature = "authority"), expect(dead_code, reason = "only the key store keeps a directory"))]
+#[cfg_attr(not(any(feature = "authority", feature = "shares")), expect(dead_code, reason = "only the key store keeps a directory"))]
 pub(crate) fn private_directory(path: &Path) -> Result<(), SealError> {
     match DirBuilder::new().recursive(false).mode(0o700).create(path) {
         Ok(()) => {

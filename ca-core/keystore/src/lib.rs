@@ -9,6 +9,8 @@
 //! - [`Unsealer`] and [`sealed`]: how a file is opened.
 //! - [`CredentialSource`], [`CredentialSpec`], [`UnsealSpec`]: where the secrets come from that open files and devices.
 //! - [`yubihsm`] (feature `yubihsm`): authority keys on a YubiHSM 2.
+//! - [`reseal_folder`] (feature `shares`): every sealed key of a folder under another secret, all of them or none.
+//! - [`Lock`] (features `authority` and `shares`): what credentials open, and how others take their place.
 //! - [`KeyStoreSpec`] (feature `authority`): which key store a configuration names.
 //!
 //! Private keys are made by aws-lc-rs, live in its memory (which it clears), and are on disk only sealed. Files
@@ -28,10 +30,14 @@ mod credential;
 mod device;
 mod error;
 mod files;
+#[cfg(all(feature = "authority", feature = "shares"))]
+mod lock;
 mod master;
 mod pair;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+#[cfg(feature = "shares")]
+mod reseal;
 mod service;
 #[cfg(feature = "authority")]
 mod spec;
@@ -47,9 +53,13 @@ mod yubihsm_spec;
 pub use connector::YubiHsmConnector;
 pub use credential::{CredentialError, CredentialSource, CredentialSpec, Opening, UnsealSpec};
 pub use error::SealError;
+#[cfg(all(feature = "authority", feature = "shares"))]
+pub use lock::{Given, Lock, LockError};
 pub use master::MasterKey;
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::Pkcs11KeyStore;
+#[cfg(feature = "shares")]
+pub use reseal::reseal_folder;
 pub use service::SoftwareServiceKey;
 #[cfg(feature = "authority")]
 pub use spec::{KeyStoreSpec, OpenError, Pkcs11Spec, SoftwareSpec};

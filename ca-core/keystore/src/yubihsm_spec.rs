@@ -85,6 +85,19 @@ impl YubiHsmSpec {
         }
     }
 
+    /// The authentication keys that it names, of which those of these ids are given.
+    #[cfg(all(feature = "yubihsm", feature = "shares"))]
+    pub(crate) fn sources_with(
+        &self,
+        given: &[(u16, zeroize::Zeroizing<[u8; 32]>)],
+    ) -> Result<Vec<crate::yubihsm::AuthenticationKey>, crate::CredentialError> {
+        let mut keys = crate::yubihsm::given_keys(given);
+        let others =
+            Self { keys: self.keys.iter().filter(|k| !given.iter().any(|(id, _)| *id == k.id)).cloned().collect(), ..self.clone() };
+        keys.extend(others.sources()?);
+        Ok(keys)
+    }
+
     /// Opens the sources of the keys' values.
     #[cfg(feature = "yubihsm")]
     pub(crate) fn sources(&self) -> Result<Vec<crate::yubihsm::AuthenticationKey>, crate::CredentialError> {

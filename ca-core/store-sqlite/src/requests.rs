@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ca_core::model::{AuditEntry, LeaseToken, Problem, RequestBody, RequestId, RequestState, SigningRequest, WorkerId};
+use ca_core::model::{AuditEntry, LeaseToken, Problem, ProblemType, RequestBody, RequestId, RequestState, SigningRequest, WorkerId};
 use ca_core::pki::Timestamp;
 use ca_core::ports::{RequestQueue, StoreError, StoreResult};
 use sqlx::SqliteExecutor;
@@ -163,6 +163,9 @@ impl Tx {
         let (account, order) = self.end_request(request, lease, Some(problem), audit.at).await?;
         match order {
             Some(order) => {
+                if problem.kind == ProblemType::Unauthorized {
+                    self.revoke_authorizations(&order).await?;
+                }
                 let problem = json(problem);
                 sqlx::query!("UPDATE orders SET status = 'invalid', error = $2 WHERE id = $1 AND status = 'processing'", order, problem)
                     .execute(&mut self.connection)
@@ -172,6 +175,19 @@ impl Tx {
         }
         .map_err(from_sqlx)?;
         self.audit(audit).await?;
+        Ok(())
+    }
+
+    /// What the worker does not believe must not be used again: the client proves the names anew.
+    async fn revoke_authorizations(&mut self, order: &str) -> StoreResult<()> {
+        sqlx::query!(
+            "UPDATE authorizations SET status = 'revoked'
+             WHERE id IN (SELECT m.authorization_id FROM order_authorizations m WHERE m.order_id = $1) AND status = 'valid'",
+            order
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
         Ok(())
     }
 

@@ -173,3 +173,44 @@ pub fn isolated(name: &str, tokens: &[&str], body: impl FnOnce(&SoftHsm)) {
     assert!(output.status.success(), "{name} failed in its process ({}):\n{out}\n{err}", output.status);
     assert!(out.contains("1 passed"), "no test is called {name}:\n{out}");
 }
+
+/// The security officers put the same trusted wrapping key on each token of this process. SoftHSM takes CKA_TRUSTED only
+/// when the key is made, and only from the security officer, who sees no private object. Call it before a store is open.
+///
+/// # Panics
+/// When a token refuses.
+#[cfg(feature = "pkcs11")]
+pub fn share_wrapping_key(tokens: &[&str], name: &str) {
+    use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+    use cryptoki::object::{Attribute, KeyType, ObjectClass};
+    use cryptoki::session::UserType;
+    use cryptoki::types::AuthPin;
+
+    let context = Pkcs11::new(module()).expect("SoftHSM's module loads");
+    // A store may have been first.
+    let _ = context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    for token in tokens {
+        let slots = context.get_slots_with_token().expect("slots");
+        let is = |slot: &cryptoki::slot::Slot| context.get_token_info(*slot).is_ok_and(|i| i.label() == *token);
+        let session = context.open_rw_session(slots.into_iter().find(is).expect("the token is there")).expect("a session");
+        session.login(UserType::So, Some(&AuthPin::new(SO_PIN.into()))).expect("the security officer logs in");
+        let key = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::AES),
+            Attribute::Token(true),
+            Attribute::Private(false),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Trusted(true),
+            Attribute::Wrap(true),
+            Attribute::Unwrap(true),
+            Attribute::Encrypt(false),
+            Attribute::Decrypt(false),
+            Attribute::Label(name.as_bytes().to_vec()),
+            Attribute::Value(vec![0x5c; 32]),
+        ];
+        session.create_object(&key).expect("the token takes the key");
+        session.logout().expect("the security officer logs out");
+    }
+    context.finalize().expect("the module ends");
+}

@@ -15,6 +15,7 @@ impl Ceremony {
     /// (but for `continues`) and what else the kind has.
     pub fn next(&mut self, name: &str, acts: &str, places: &[&str]) {
         let verified = ca_ceremony::verify(&self.bundle(), None).unwrap();
+        let hierarchy = verified.hierarchy.as_ref().unwrap();
         self.previous = Some(self.bundle());
         self.current = name.to_owned();
         self.requests.clear();
@@ -31,8 +32,8 @@ impl Ceremony {
         continues.insert("policy_version".into(), toml::Value::Integer(i64::try_from(policy.0).unwrap()));
         let digests = [
             ("transcript", verified.transcript_head),
-            ("root_certificate", sha256(verified.hierarchy.root().der())),
-            ("hierarchy", verified.hierarchy.digest()),
+            ("root_certificate", sha256(hierarchy.root().der())),
+            ("hierarchy", hierarchy.digest()),
             ("policy_sha256", policy.1),
         ];
         for (key, digest) in digests {
@@ -45,7 +46,7 @@ impl Ceremony {
     }
 
     /// The first plan without what is its own, with the devices as they are now.
-    fn later_frame(&self, places: &[&str]) -> toml::Table {
+    pub(super) fn later_frame(&self, places: &[&str]) -> toml::Table {
         let mut plan: toml::Table = std::fs::read_to_string(self.dir.path().join("plan.toml")).unwrap().parse().unwrap();
         for own in ["issuing", "policy", "device"] {
             plan.remove(own);
@@ -81,6 +82,7 @@ impl Ceremony {
             // Forks are many.
             quick: true,
             current: self.current.clone(),
+            deals: self.deals.clone(),
             dir,
         }
     }

@@ -2,6 +2,9 @@
 #![allow(unreachable_pub, dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::new_without_default, reason = "a test that meets an error has failed")]
 
+pub mod custody;
+#[cfg(feature = "pkcs11")]
+pub mod devices;
 pub mod later;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -54,6 +57,8 @@ pub struct Ceremony {
     /// The bundle that the ceremony at hand continues.
     pub previous: Option<PathBuf>,
     pub requests: Vec<PathBuf>,
+    /// Shares, of a ceremony that deals credentials.
+    pub deals: Option<custody::Deals>,
 }
 
 /// What differs between the plans of tests.
@@ -102,7 +107,17 @@ impl Ceremony {
         let facts = MachineFacts { boot: "boot-1".to_owned(), uptime: 0, interfaces_up: vec![], swaps: vec![], core };
         let machine = Arc::new(FakeMachine { tool: Mutex::new(options.tool), facts: Mutex::new(facts), clock: Arc::clone(&clock) });
         let namespace = if options.kind == "rehearsal" { "rehearsal@countersign" } else { NAMESPACE };
-        let ceremony = Self { quick: false, dir, clock, machine, namespace, current: String::new(), previous: None, requests: Vec::new() };
+        let ceremony = Self {
+            quick: false,
+            dir,
+            clock,
+            machine,
+            namespace,
+            current: String::new(),
+            previous: None,
+            requests: Vec::new(),
+            deals: None,
+        };
         std::fs::write(ceremony.plan(), ceremony.plan_text(options)).unwrap();
         ceremony
     }
@@ -252,6 +267,7 @@ profile.client = {{ shape = "client", lifetime = 3600 }}
             wrapped: Some(self.dir.path().join("wrapped")),
             previous: self.previous.clone(),
             requests: self.requests.clone(),
+            custody: self.deals.as_ref().map(|deals| deals.custody(self.dir.path())),
             machine,
             clock,
             rng: Arc::new(SystemRng),

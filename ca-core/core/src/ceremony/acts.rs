@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CeremonyError, KeyPlace};
+use super::{CeremonyError, CredentialPlan, KeyPlace};
 use crate::model::{AuthorityName, KeyLabel, RevocationReason};
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 use crate::policy::NamePattern;
@@ -60,6 +60,16 @@ pub struct RevokePlan {
     pub invalidity_date: Option<Timestamp>,
 }
 
+/// The list of CA certificates that officers revoked on the running CA.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedCasPlan {
+    /// Its file, as `ca crl revoked-cas --json` printed it; a relative path starts at the plan's folder.
+    pub file: String,
+    /// SHA-256 of the file.
+    pub sha256: Sha256Digest,
+}
+
 /// A key that exists.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +119,9 @@ pub enum Acts {
     RootCrl {
         /// From where.
         continues: Continues,
+        /// What officers revoked on the running CA and goes on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revoked_cas: Option<RevokedCasPlan>,
     },
     /// Revokes CA certificates and makes the root's next CRL, which lists them.
     RevokeCa {
@@ -156,14 +169,33 @@ pub enum Acts {
         /// From where.
         continues: Continues,
     },
+    /// Deals what opens devices as shares, deals it again, or puts a fresh one in its place.
+    Credentials {
+        /// From where; none: before the first ceremony, so that no key is ever made behind a secret that one person knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        continues: Option<Continues>,
+        /// Which.
+        credential: Vec<CredentialPlan>,
+    },
 }
 
 impl Acts {
     /// The most things that one ceremony does of a kind.
     pub const MOST: usize = 16;
     /// The names of the kinds, in the order of the documentation.
-    pub const KINDS: [&'static str; 10] =
-        ["first", "intermediate", "cross-sign", "root-crl", "revoke-ca", "backup", "restore", "destroy", "policy", "officers"];
+    pub const KINDS: [&'static str; 11] = [
+        "first",
+        "intermediate",
+        "cross-sign",
+        "root-crl",
+        "revoke-ca",
+        "backup",
+        "restore",
+        "destroy",
+        "policy",
+        "officers",
+        "credentials",
+    ];
 
     /// The kind's name.
     pub const fn name(&self) -> &'static str {
@@ -178,6 +210,7 @@ impl Acts {
             Self::Destroy { .. } => "destroy",
             Self::Policy { .. } => "policy",
             Self::Officers { .. } => "officers",
+            Self::Credentials { .. } => "credentials",
         }
     }
 
@@ -185,9 +218,10 @@ impl Acts {
     pub const fn continues(&self) -> Option<&Continues> {
         match self {
             Self::First => None,
+            Self::Credentials { continues, .. } => continues.as_ref(),
             Self::Intermediate { continues, .. }
             | Self::CrossSign { continues, .. }
-            | Self::RootCrl { continues }
+            | Self::RootCrl { continues, .. }
             | Self::RevokeCa { continues, .. }
             | Self::Backup { continues, .. }
             | Self::Restore { continues, .. }
@@ -213,6 +247,7 @@ impl Acts {
             Self::Backup { place, .. } => vec![*place, KeyPlace::Backup],
             Self::Restore { place, .. } | Self::Destroy { place, .. } => vec![*place],
             Self::Policy { .. } | Self::Officers { .. } => Vec::new(),
+            Self::Credentials { credential, .. } => CredentialPlan::places(credential),
         }
     }
 
@@ -272,6 +307,10 @@ impl Acts {
             }
             Self::Restore { key, .. } => count("acts.key", key.len()).and_then(|()| distinct(key.iter().map(|k| &k.key))),
             Self::Destroy { key, .. } => count("acts.key", key.len()).and_then(|()| distinct(key.iter().map(|k| &k.key))),
+            Self::Credentials { continues, credential } => {
+                count("acts.credential", credential.len())?;
+                CredentialPlan::check_all(credential, continues.is_none())
+            }
         }
     }
 }

@@ -159,7 +159,11 @@ pub fn check_device_logs(lines: &[Line], target: KeyPlace, planned: &PlannedSign
         }
     }
     // What was done is in a log, at the least the login before it.
-    let begun = |l: &Line| matches!(l.entry, TranscriptEvent::KeyMade { .. } | TranscriptEvent::Began { .. });
+    let begun = |l: &Line| match &l.entry {
+        TranscriptEvent::KeyMade { .. } | TranscriptEvent::Destroyed { .. } | TranscriptEvent::Handed { .. } => true,
+        TranscriptEvent::Began { name } => planned.contains_key(name),
+        _ => false,
+    };
     let silent = |d: &DeviceIdentity| d.kind == DeviceKind::YubiHsm2 && !accounts.get(d.serial.as_str()).is_some_and(|a| a.drained);
     if lines.iter().any(begun)
         && let Some((place, _)) = devices.iter().find(|(_, device)| silent(device))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CeremonyError, canonical};
+use super::{CeremonyError, CredentialPlan, canonical};
 use crate::model::{AuthorityName, KeyLabel, RevocationReason};
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
@@ -86,6 +86,13 @@ pub enum Operation {
         device: String,
         /// The digest of its inventory.
         inventory_sha256: Sha256Digest,
+    },
+    /// What opens a device is dealt to holders of shares.
+    ChangeCredentials {
+        /// The device's serial number.
+        device: String,
+        /// Which credentials, how, and to whom.
+        credentials: Vec<CredentialPlan>,
     },
     /// The officers put a policy in force.
     ApprovePolicy {

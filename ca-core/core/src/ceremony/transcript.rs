@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CeremonyError, CeremonyKind};
 use crate::log::{CHAIN_START, chain};
-use crate::model::{AttemptId, AuthorityName, Completion, Intent, KeyLabel};
+use crate::model::{AttemptId, AuthorityName, Completion, CredentialName, HolderName, Intent, KeyLabel};
 use crate::pki::{KeyAlgorithm, PublicKey, Sha256Digest, Timestamp};
 use crate::ports::{Attestation, DeviceIdentity, DeviceLogEntry, DeviceObject, KeyAttributes};
 
@@ -163,7 +163,36 @@ pub enum TranscriptEvent {
         /// Where.
         place: KeyPlace,
     },
-    /// An act whose whole effect is that enough officers approved it, such as a revocation, took effect.
+    /// A credential was dealt: each share is in its holder's sealed file, was read back and verified, and thresholds of
+    /// them gave what was dealt.
+    Dealt {
+        /// Which.
+        credential: CredentialName,
+        /// The set's public description, verbatim: it hides the secret and binds every share.
+        set: String,
+        /// SHA-256 of each holder's sealed file.
+        shares: BTreeMap<HolderName, Sha256Digest>,
+    },
+    /// A device takes its new credentials, and the old ones no more.
+    Handed {
+        /// Which device.
+        place: KeyPlace,
+    },
+    /// Shares were read from their files, verified alone and recombined, and what came out opened the device
+    /// (requirement 23).
+    Recombined {
+        /// Which credential.
+        credential: CredentialName,
+        /// The set's id: SHA-256 of its description.
+        set: Sha256Digest,
+        /// Whose shares were recombined.
+        holders: Vec<HolderName>,
+        /// What it opens.
+        place: KeyPlace,
+        /// The device that it opened.
+        device: DeviceIdentity,
+    },
+    /// An act that gives no signature, such as a revocation, which is done once enough officers approved it, took effect.
     Done {
         /// The statement's name.
         name: String,
@@ -412,6 +441,14 @@ impl Transcript {
         })
     }
 
+    /// The dealt credentials with their sets' descriptions, in order.
+    pub fn dealt(&self) -> impl Iterator<Item = (&CredentialName, &str)> {
+        self.events().filter_map(|e| match e {
+            TranscriptEvent::Dealt { credential, set, .. } => Some((credential, set.as_str())),
+            _ => None,
+        })
+    }
+
     /// The exceptions, in order.
     pub fn exceptions(&self) -> impl Iterator<Item = ExceptionEntry<'_>> {
         self.lines.iter().filter_map(|line| match &line.entry {
@@ -435,46 +472,4 @@ impl Transcript {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn transcript() -> Transcript {
-        let mut transcript = Transcript::default();
-        for i in 0..3 {
-            let entry = TranscriptEvent::Exception { what: format!("event {i}"), disposition: "noted".to_owned() };
-            let line = transcript.next(Timestamp::from_unix(i), entry);
-            transcript.push(line);
-        }
-        let line = transcript.next(Timestamp::from_unix(9), TranscriptEvent::Closed { files: BTreeMap::new() });
-        transcript.push(line);
-        transcript
-    }
-
-    fn text(transcript: &Transcript) -> String {
-        transcript.lines().iter().map(|l| String::from_utf8(l.to_bytes()).unwrap()).collect()
-    }
-
-    #[test]
-    fn every_byte_counts() {
-        let transcript = transcript();
-        let text = text(&transcript);
-        assert_eq!(Transcript::parse(&text).unwrap(), transcript);
-        for at in 0..text.len() {
-            let mut bytes = text.clone().into_bytes();
-            bytes[at] ^= 1;
-            let changed = String::from_utf8(bytes).unwrap();
-            assert!(Transcript::parse(&changed).is_err(), "byte {at} of {text:?}");
-        }
-        let lines: Vec<&str> = text.split_inclusive('\n').collect();
-        for bad in [lines[1..].concat(), [lines[0], lines[2]].concat(), format!("{text}{}", lines[0]), text.trim_end().to_owned()] {
-            assert!(Transcript::parse(&bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_torn_line_is_split_off() {
-        assert_eq!(Transcript::split_torn(b"a\nb\nc"), (&b"a\nb\n"[..], &b"c"[..]));
-        assert_eq!(Transcript::split_torn(b"a"), (&b""[..], &b"a"[..]));
-        assert_eq!(Transcript::split_torn(b""), (&b""[..], &b""[..]));
-    }
-}
+mod tests;

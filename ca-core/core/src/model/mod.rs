@@ -7,6 +7,7 @@ mod authority;
 mod authorization;
 pub mod bytes;
 mod certificate;
+mod credential;
 mod crl;
 mod grant;
 mod id;
@@ -29,6 +30,7 @@ pub use authorization::{
     ChallengeToken, UnknownMethod,
 };
 pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
+pub use credential::CredentialPurpose;
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
 pub use id::{

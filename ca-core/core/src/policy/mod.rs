@@ -26,6 +26,7 @@ pub use challenge::{ChallengeZone, zone_of};
 pub use diff::{PolicyChange, policy_changes};
 pub use name_rules::{Lookalike, NameRefusal, NameRules};
 pub use pattern::{NamePattern, PatternError};
+pub use place::PolicyFault;
 pub use profile::{PolicyId, ProfilePolicy};
 pub(crate) use special::special_block;
 pub use subject_parts::SubjectParts;
@@ -151,7 +152,17 @@ pub enum PolicyError {
     Syntax(String),
     /// It parses and makes no sense.
     #[error("the policy is refused: {0}")]
-    Invalid(String),
+    Invalid(PolicyFault),
+}
+
+impl PolicyError {
+    /// The same, told with the line of another document, in which the policy stands under `key`.
+    pub(crate) fn within(self, key: &str, text: &str) -> Self {
+        match self {
+            Self::Invalid(fault) => Self::Invalid(fault.within(key, text)),
+            syntax @ Self::Syntax(_) => syntax,
+        }
+    }
 }
 
 const fn default_operator_bulk() -> u32 {
@@ -175,7 +186,7 @@ impl Policy {
             return Err(PolicyError::Syntax(format!("it has {} bytes; the most is {}", text.len(), Self::MAX_BYTES)));
         }
         let policy: Self = toml::from_str(text).map_err(|e| PolicyError::Syntax(e.to_string()))?;
-        policy.check().map_err(|fault| PolicyError::Invalid(fault.describe(text)))?;
+        policy.check().map_err(|fault| PolicyError::Invalid(PolicyFault::new(fault, text)))?;
         Ok(policy)
     }
 

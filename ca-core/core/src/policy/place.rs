@@ -1,5 +1,7 @@
 //! Where in a document something stands.
 
+use std::fmt;
+
 use toml::de::{DeTable, DeValue};
 
 /// A step into a document.
@@ -38,14 +40,31 @@ impl Fault {
         self.way.insert(0, Step::Index(index));
         self
     }
+}
 
-    /// The reason, behind the line of `text` where the way ends, as far as it is there: what was left out is missing
-    /// where the table begins.
-    pub(super) fn describe(&self, text: &str) -> String {
-        match line(text, &self.way) {
-            Some(line) => format!("line {line}: {}", self.reason),
-            None => self.reason.clone(),
-        }
+/// What is wrong with a policy, with the line where it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicyFault {
+    fault: Fault,
+    line: Option<usize>,
+}
+
+impl PolicyFault {
+    /// In the line of `text` where the way ends, as far as it is there: what was left out is missing where its table
+    /// begins.
+    pub(super) fn new(fault: Fault, text: &str) -> Self {
+        Self { line: line(text, &fault.way), fault }
+    }
+
+    pub(super) fn within(self, key: &str, text: &str) -> Self {
+        Self::new(self.fault.under(key), text)
+    }
+}
+
+impl fmt::Display for PolicyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.line.iter().try_for_each(|line| write!(f, "line {line}: "))?;
+        f.write_str(&self.fault.reason)
     }
 }
 
@@ -85,7 +104,7 @@ mod tests {
     #[test]
     fn faults_are_told_with_their_line() {
         let text = "version = 1\n\n[[authority]]\nname = \"a\"\n\n[authority.profile.x]\nshape = \"client\"\nnames = [\n  \"one\",\n  \"two\",\n]\n\n[[authority]]\nname = \"b\"\n";
-        let check = |fault: Fault, line: usize| assert_eq!(fault.describe(text), format!("line {line}: why"));
+        let check = |fault: Fault, line: usize| assert_eq!(PolicyFault::new(fault, text).to_string(), format!("line {line}: why"));
         let authority = |i: usize, below: Fault| below.at(i).under("authority");
         check(Fault::new("why").under("version"), 1);
         check(authority(0, Fault::new("why").under("name")), 4);
@@ -95,7 +114,7 @@ mod tests {
         // What is not there is missing where its table stands.
         check(authority(0, Fault::new("why").under("psd2").under("x").under("profile")), 6);
         check(authority(1, Fault::new("why").under("profile")), 13);
-        assert_eq!(Fault::new("why").describe(text), "why");
-        assert_eq!(Fault::new("why").under("x").describe("no toml"), "why");
+        assert_eq!(PolicyFault::new(Fault::new("why"), text).to_string(), "why");
+        assert_eq!(PolicyFault::new(Fault::new("why").under("x"), "no toml").to_string(), "why");
     }
 }

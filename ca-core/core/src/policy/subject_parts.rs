@@ -20,10 +20,10 @@ enum Values {
 }
 
 impl SubjectParts {
-    /// Takes attributes in any order; the values of one keep theirs.
+    /// Takes attributes in any order. The values of one stand sorted, so that the same parts give the same subject.
     ///
     /// # Errors
-    /// When a value is not one of its attribute, or one has more than 32 values.
+    /// When a value is not one of its attribute or stands twice, or an attribute has more than 32.
     pub fn new(parts: impl IntoIterator<Item = (Attribute, String)>) -> Result<Self, String> {
         let mut found: BTreeMap<Attribute, Vec<String>> = BTreeMap::new();
         for (attribute, text) in parts {
@@ -32,7 +32,10 @@ impl SubjectParts {
             if values.len() == MAX_GROUPS {
                 return Err(format!("{attribute}: it has more than {MAX_GROUPS} values"));
             }
-            values.push(text);
+            match values.binary_search(&text) {
+                Ok(_) => return Err(format!("{attribute}: `{text}` stands twice")),
+                Err(at) => values.insert(at, text),
+            }
         }
         Ok(Self(found))
     }
@@ -86,11 +89,16 @@ mod tests {
             assert_eq!(serde_json::to_string(&parts).unwrap(), json);
         };
         check(r#"{"C":"GB","O":"Bank"}"#);
-        check(r#"{"O":["b","a"],"CN":"x"}"#);
+        check(r#"{"O":["a","b"],"CN":"x"}"#);
+        let unsorted: SubjectParts = serde_json::from_str(r#"{"O":["b","a"]}"#).unwrap();
+        assert_eq!(unsorted.get(Attribute::Organization).unwrap(), ["a", "b"]);
         check("{}");
-        for bad in [r#"{"C":"gb"}"#, r#"{"X":"y"}"#, r#"{"O":[]}"#, r#"{"O":""}"#, r#"{"O":7}"#, r#"{"O":"a","O":"b"}"#] {
+        for bad in
+            [r#"{"C":"gb"}"#, r#"{"X":"y"}"#, r#"{"O":[]}"#, r#"{"O":""}"#, r#"{"O":7}"#, r#"{"O":"a","O":"b"}"#, r#"{"O":["a","a"]}"#]
+        {
             assert!(serde_json::from_str::<SubjectParts>(bad).is_err(), "{bad}");
         }
-        assert!(SubjectParts::new(vec![(Attribute::Organization, "g".to_owned()); MAX_GROUPS + 1]).is_err());
+        let groups = |count: usize| SubjectParts::new((0..count).map(|i| (Attribute::Organization, format!("g{i}"))));
+        assert!(groups(MAX_GROUPS).is_ok() && groups(MAX_GROUPS + 1).is_err());
     }
 }

@@ -79,7 +79,8 @@ pub trait RequestQueue: Send + Sync {
     /// Makes the account valid and the request done; counts the account at its grant.
     async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()>;
 
-    /// Refuses for good: the order becomes invalid with `problem`; a pending account is removed.
+    /// Refuses for good: the order becomes invalid with `problem`, and where that is `unauthorized` the authorizations
+    /// with challenges that it rests on are revoked; a pending account is removed.
     async fn refuse_request(&self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()>;
 
     /// Gives the lease back; the request is queued again from `not_before` on.

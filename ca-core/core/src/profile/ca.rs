@@ -100,7 +100,7 @@ pub struct CrossRequest {
 /// When the request breaks a rule of the profile: see [`ProfileError`].
 pub fn build_root(request: &RootRequest) -> Result<Vec<u8>, ProfileError> {
     check_key(&request.public_key)?;
-    if key_algorithm(&request.public_key)?.signature_algorithm() != request.algorithm {
+    if !key_algorithm(&request.public_key)?.signs_as(request.algorithm) {
         return Err(ProfileError::Algorithm);
     }
     build::encode(Parts {

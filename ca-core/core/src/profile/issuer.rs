@@ -25,7 +25,11 @@ impl Issuer {
             return Err(ProfileError::NotAnIssuer("its subject is empty"));
         }
         let key_identifier = certificate.key_identifier().ok_or(ProfileError::NotAnIssuer("it has no subject key identifier"))?.to_vec();
-        let algorithm = key_algorithm(certificate.public_key())?.signature_algorithm();
+        let key = key_algorithm(certificate.public_key())?;
+        // A root signs as it signed itself, which for an RSA key is a choice (RFC 4055 §3.1).
+        let own = certificate.signature_algorithm();
+        let is_root = certificate.issuer_der() == certificate.subject_der();
+        let algorithm = if is_root && key.signs_as(own) { own } else { key.signature_algorithm() };
         Ok(Self { certificate, algorithm, key_identifier })
     }
 

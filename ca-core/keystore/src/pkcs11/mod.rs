@@ -3,7 +3,8 @@
 //! - `module` loads and restarts the shared library, `token` finds the token and logs in, `pool` has the threads and
 //!   their sessions;
 //! - `keys` makes, finds, uses and destroys key pairs, `device` does what a ceremony asks beyond that, `encode`
-//!   translates, `fault` sorts the token's errors by what helps.
+//!   translates, `fault` sorts the token's errors by what helps;
+//! - `pin` puts another PIN in the place of the user's.
 //!
 //! Keys are token objects: sensitive, and never extractable unless they were made for a backup. A private key is named
 //! by its label, which is unique on the token. Deliberately absent: session keys, imports of keys in the clear, and
@@ -14,6 +15,8 @@ mod encode;
 mod fault;
 mod keys;
 mod module;
+#[cfg(feature = "shares")]
+mod pin;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -35,6 +38,8 @@ use crate::{CredentialSource, OsRandom, Pkcs11Spec, random};
 use fault::Fault;
 use keys::Signing;
 use module::Module;
+#[cfg(feature = "shares")]
+pub(crate) use pin::{change_pin, log_in_anew};
 use pool::{Again, Link, Pool};
 use token::Token;
 

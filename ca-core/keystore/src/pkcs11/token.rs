@@ -146,7 +146,7 @@ impl Token {
     }
 }
 
-fn is_user(session: &Session) -> Result<bool, Fault> {
+pub(super) fn is_user(session: &Session) -> Result<bool, Fault> {
     let info = session.get_session_info().map_err(Fault::of("inspect the session"))?;
     Ok(matches!(info.session_state(), SessionState::RwUser | SessionState::RoUser))
 }

@@ -1,60 +1,17 @@
-//! What a credential opens, and the form that it has there.
+//! A credential in the form that it has where it opens something.
 
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use aws_lc_rs::hkdf;
-use ca_core::model::CredentialName;
+use ca_core::model::{CredentialName, CredentialPurpose as Purpose};
 use ca_core::ports::Rng;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::ShareError;
 use super::scheme::Scalar32;
 use crate::sealed::{self, Description, Kind, Sealed};
 use crate::{SealError, Unsealer};
-
-/// What a credential opens.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Purpose {
-    /// A folder of sealed authority keys: a file key of 32 bytes.
-    SoftwareKey,
-    /// A PKCS#11 token: a PIN of 32 characters `a`-`z` and `2`-`7`, 160 bits. Tokens commonly take 4 to 255, some no
-    /// more than 32.
-    Pkcs11Pin,
-    /// A YubiHSM 2: an authentication key of 32 bytes.
-    YubihsmKey,
-}
-
-impl Purpose {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::SoftwareKey, Self::Pkcs11Pin, Self::YubihsmKey];
-
-    /// The name in files and commands.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SoftwareKey => "software-key",
-            Self::Pkcs11Pin => "pkcs11-pin",
-            Self::YubihsmKey => "yubihsm-key",
-        }
-    }
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Purpose {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names = Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|p| p.name() == text).ok_or_else(|| format!("`{text}` is not one of {names}"))
-    }
-}
 
 /// The secret that is split: 256 random bits. Cleared when dropped; never shown.
 #[derive(Clone)]

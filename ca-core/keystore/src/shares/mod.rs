@@ -26,8 +26,9 @@ mod scheme;
 mod set;
 mod share;
 
+pub use ca_core::model::CredentialPurpose as Purpose;
 pub use collect::{Collector, Given, recombine};
-pub use credential::{Credential, Purpose, Secret};
+pub use credential::{Credential, Secret};
 pub use error::ShareError;
 pub use set::{Dealing, MAX_HOLDERS, ShareSet};
 pub use share::{Share, ShareFile};

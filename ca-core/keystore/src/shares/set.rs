@@ -5,15 +5,16 @@ use ca_core::pki::{Sha256Digest, Timestamp, sha256};
 use ca_core::ports::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::Purpose;
 use super::ShareError;
-use super::credential::{Purpose, Secret};
+use super::credential::Secret;
 use super::scheme::{self, CommitmentBytes, Halves};
 use super::share::Share;
 use crate::sealed::Octets;
 
 const FORMAT: &str = "countersign/share-set/1";
 /// The most holders of a set.
-pub const MAX_HOLDERS: usize = 16;
+pub const MAX_HOLDERS: usize = ca_core::ceremony::CredentialPlan::MAX_HOLDERS;
 
 /// The public description of a set. It hides the secret and binds every share; its digest is the set's id, which each
 /// share carries. Keep it where it cannot be exchanged: the ceremony's bundle, the keyholder's configuration.

@@ -11,8 +11,8 @@ use ca_core::ports::Rng;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::Purpose;
 use super::ShareError;
-use super::credential::Purpose;
 use super::scheme::Halves;
 use crate::sealed::{self, Description, Kind, Sealed, ShareLabel};
 use crate::{SealError, Unsealer};

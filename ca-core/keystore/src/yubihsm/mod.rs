@@ -24,6 +24,10 @@ pub use journal::{DrainError, Drained, JournalError, JournalLine, LogJournal, Lo
 pub use keys::MAX_WHOLE_MESSAGE;
 pub use link::YubiHsmKeyStore;
 pub use plan::{DevicePlan, PlannedKey, PlannedWrapKey};
+#[cfg(feature = "shares")]
+pub(crate) use provision::factory_key;
 pub use provision::{NewKey, NewWrapKey, ProvisionError, Provisioned, Provisioning, provision, retire_ceremony_key};
 pub use roles::Role;
+#[cfg(feature = "shares")]
+pub(crate) use sessions::given_keys;
 pub use sessions::{AuthenticationKey, YubiHsmOptions};

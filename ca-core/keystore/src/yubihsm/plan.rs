@@ -124,22 +124,52 @@ impl DevicePlan {
         Ok(AuthenticationKey { id: *id, source, name: credential.name().to_owned() })
     }
 
+    /// The id of every role's key.
+    #[cfg(feature = "shares")]
+    pub(crate) fn ids(&self) -> [u16; 4] {
+        Role::ALL.map(|role| self.key(role).id)
+    }
+
+    /// The plan with every value, of which those of these ids are given.
+    ///
+    /// # Errors
+    /// When a source does not give 32 bytes.
+    #[cfg(feature = "shares")]
+    pub(crate) fn with_values_of(&self, given: &[(u16, Zeroizing<[u8; 32]>)]) -> Result<Provisioning, CredentialError> {
+        let value = |role: Role| {
+            let id = self.key(role).id;
+            match given.iter().find(|(given, _)| *given == id) {
+                Some((_, value)) => Ok(NewKey { id, value: value.clone() }),
+                None => self.value(role),
+            }
+        };
+        Ok(Provisioning {
+            options: self.options(),
+            ceremony: value(Role::Ceremony)?,
+            custodian: value(Role::Custodian)?,
+            signer: value(Role::Signer)?,
+            auditor: value(Role::Auditor)?,
+            wrap_key: self.wrap_value()?,
+        })
+    }
+
+    fn wrap_value(&self) -> Result<Option<NewWrapKey>, CredentialError> {
+        let Some(key) = &self.wrap_key else { return Ok(None) };
+        Ok(Some(NewWrapKey { id: key.id, label: key.label.clone(), value: read("wrap", &key.credential)? }))
+    }
+
     /// The plan with every value.
     ///
     /// # Errors
     /// When a source does not give 32 bytes.
     pub fn with_values(&self) -> Result<Provisioning, CredentialError> {
-        let wrap_key = match &self.wrap_key {
-            None => None,
-            Some(key) => Some(NewWrapKey { id: key.id, label: key.label.clone(), value: read("wrap", &key.credential)? }),
-        };
         Ok(Provisioning {
             options: self.options(),
             ceremony: self.value(Role::Ceremony)?,
             custodian: self.value(Role::Custodian)?,
             signer: self.value(Role::Signer)?,
             auditor: self.value(Role::Auditor)?,
-            wrap_key,
+            wrap_key: self.wrap_value()?,
         })
     }
 }

@@ -132,7 +132,20 @@ fn default_key() -> Zeroizing<[u8; 32]> {
     key
 }
 
+/// The authentication key of a device from the factory.
+#[cfg(feature = "shares")]
+pub(crate) fn factory_key() -> super::AuthenticationKey {
+    let mut keys = super::sessions::given_keys(&[(DEFAULT_KEY, default_key())]);
+    keys.pop().expect("one was given")
+}
+
 impl Provisioning {
+    /// Every role's value, by the key's id.
+    #[cfg(feature = "shares")]
+    pub(crate) fn values(&self) -> Vec<(u16, Zeroizing<[u8; 32]>)> {
+        Role::ALL.map(|role| (self.key(role).id, self.key(role).value.clone())).to_vec()
+    }
+
     fn key(&self, role: Role) -> &NewKey {
         match role {
             Role::Ceremony => &self.ceremony,

@@ -26,6 +26,17 @@ pub struct AuthenticationKey {
     pub name: String,
 }
 
+/// Authentication keys whose values are at hand.
+#[cfg(feature = "shares")]
+pub(crate) fn given_keys(values: &[(u16, Zeroizing<[u8; 32]>)]) -> Vec<AuthenticationKey> {
+    let key = |(id, value): &(u16, Zeroizing<[u8; 32]>)| AuthenticationKey {
+        id: *id,
+        source: Box::new(crate::credential::Held(Zeroizing::new(value.to_vec()))),
+        name: String::new(),
+    };
+    values.iter().map(key).collect()
+}
+
 impl fmt::Debug for AuthenticationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AuthenticationKey({:#06x})", self.id)

@@ -6,8 +6,9 @@ use ca_core::pki::KeyAlgorithm;
 use ca_core::ports::{DeviceKind, GenerateKey, KeyStoreError};
 use ca_testkit::key_device::{self, Offers};
 use ca_testkit::key_store;
+use ca_testkit::softhsm::share_wrapping_key;
 
-use crate::support::{isolated, label, make, open, share_wrapping_key, sign};
+use crate::support::{isolated, label, make, open, sign};
 
 const OFFERS: Offers<'_> = Offers {
     kind: DeviceKind::Pkcs11,

@@ -8,12 +8,9 @@ use ca_core::model::KeyLabel;
 use ca_core::pki::SignatureAlgorithm;
 use ca_core::ports::{GenerateKey, KeyDevice, KeyInfo, KeyStore, KeyStoreError, SignInput};
 use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec};
-use ca_testkit::softhsm::{self, SO_PIN, SoftHsm};
+use ca_testkit::softhsm::{self, SoftHsm};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::object::{Attribute, KeyType, ObjectClass};
-use cryptoki::session::UserType;
 use cryptoki::slot::Slot;
-use cryptoki::types::AuthPin;
 
 pub(crate) const P256: SignatureAlgorithm = SignatureAlgorithm::EcdsaP256Sha256;
 
@@ -74,34 +71,6 @@ pub(crate) fn module() -> Pkcs11 {
 pub(crate) fn slot(context: &Pkcs11, token: &str) -> Slot {
     let slots = context.get_slots_with_token().unwrap();
     slots.into_iter().find(|s| context.get_token_info(*s).is_ok_and(|i| i.label() == token)).unwrap()
-}
-
-/// The security officers put the same trusted wrapping key on each token. SoftHSM takes CKA_TRUSTED only when the key is
-/// made, and only from the security officer, who sees no private object.
-pub(crate) fn share_wrapping_key(tokens: &[&str], name: &str) {
-    let context = module();
-    for token in tokens {
-        let session = context.open_rw_session(slot(&context, token)).unwrap();
-        session.login(UserType::So, Some(&AuthPin::new(SO_PIN.into()))).unwrap();
-        let key = [
-            Attribute::Class(ObjectClass::SECRET_KEY),
-            Attribute::KeyType(KeyType::AES),
-            Attribute::Token(true),
-            Attribute::Private(false),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Trusted(true),
-            Attribute::Wrap(true),
-            Attribute::Unwrap(true),
-            Attribute::Encrypt(false),
-            Attribute::Decrypt(false),
-            Attribute::Label(name.as_bytes().to_vec()),
-            Attribute::Value(vec![0x5c; 32]),
-        ];
-        session.create_object(&key).unwrap();
-        session.logout().unwrap();
-    }
-    context.finalize().unwrap();
 }
 
 /// Moves a folder, or fails the test.

@@ -131,8 +131,11 @@ async fn a14_a_validation_that_lapsed_or_is_anothers_does_not_count() {
     let client = desk.account().await;
     let lapsed = finalized(&desk, &client, ChallengeMethod::Http01, |_| {}).await;
     desk.clock.advance(Duration::from_secs(7200));
-    desk.settle().await;
+    desk.worker.step_requests().await.unwrap();
     assert_eq!(desk.refusal(&lapsed).await.kind, ProblemType::Unauthorized);
+    // Nobody orders again on what the worker does not believe.
+    let spent = desk.store.authorizations_of(&lapsed).await.unwrap().remove(1);
+    assert_eq!(spent.status, AuthorizationStatus::Revoked);
 
     let gone = finalized(&desk, &client, ChallengeMethod::Http01, |_| {}).await;
     desk.edit("DELETE FROM validation_records").await;

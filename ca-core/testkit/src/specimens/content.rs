@@ -9,9 +9,8 @@ pub(super) const fn permitted(shape: LeafShape) -> &'static [&'static str] {
         LeafShape::Client => &["dns:*.example.com", "ip:10.0.0.0/8", "uri:https://example.com/*", "email:*@example.com"],
         LeafShape::Spiffe => &["dns:*.example.com", "uri:spiffe://example.com/ns/*"],
         // Java and GnuTLS hold the common name of a certificate without dNSName to the dNSName constraints.
-        LeafShape::Kubernetes => &["dns:*.example.com", "dns:payments"],
         LeafShape::Obwac | LeafShape::Obseal => &["dns:*.example.com", "dns:0015800001hqqrzaax"],
-        LeafShape::Server | LeafShape::Brcac | LeafShape::Ocsp => &["dns:*.example.com"],
+        LeafShape::Server | LeafShape::Kubernetes | LeafShape::Brcac | LeafShape::Ocsp => &["dns:*.example.com"],
     }
 }
 
@@ -56,7 +55,7 @@ pub fn content(shape: LeafShape, full: bool) -> LeafContent {
         }
         LeafShape::Kubernetes => {
             let groups = if full { vec!["deployers".to_owned(), "auditors".to_owned()] } else { vec![] };
-            LeafContent::Kubernetes { user: "payments".to_owned(), groups }
+            LeafContent::Kubernetes { user: name.to_owned(), groups }
         }
         LeafShape::Obwac => {
             let (subject, psd2) = open_banking();
