@@ -8,6 +8,7 @@ use ca_core::model::{
 };
 use ca_core::pki::SerialNumber;
 use ca_core::ports::{Clock, FrontStore, Rng};
+use ca_service::metrics::Metrics;
 use http::HeaderValue;
 use serde_json::Value;
 
@@ -28,6 +29,7 @@ pub struct AcmeServer {
     pub(crate) validators: Validators,
     pub(crate) nonces: Nonces,
     pub(crate) issuers: Issuers,
+    metrics: Metrics,
     directories: RwLock<Arc<Directories>>,
     pub(crate) index_link: HeaderValue,
 }
@@ -46,6 +48,7 @@ impl AcmeServer {
             nonces: Nonces::new(&*rng),
             validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
+            metrics: Metrics::default(),
             config,
             store,
             clock,
@@ -62,6 +65,10 @@ impl AcmeServer {
         self.config.has_default(&authorities)?;
         *self.directories.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Directories::new(&self.config, authorities));
         Ok(())
+    }
+
+    pub(crate) const fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     pub(crate) fn directories(&self) -> Arc<Directories> {

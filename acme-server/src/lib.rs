@@ -11,6 +11,7 @@
 //! - `settings`: the site's file; `assemble`: from it to a server; `identity`: the server's own certificate;
 //! - `server`: sockets, TLS, timeouts and limits of connections;
 //! - `routes`: paths, and what every answer carries; `request`: from bytes to a verified JWS;
+//! - `access`: what operators see of each request;
 //! - `problem`: every error that a client may see;
 //! - `validation`: what is connected to and asked while a challenge is validated;
 //! - one file for each resource: `directory`, `accounts`, `key_change`, `orders`, `authorizations`, `finalize`, `certificates`,
@@ -18,6 +19,7 @@
 
 pub mod process;
 
+mod access;
 mod accounts;
 mod assemble;
 mod authorizations;
@@ -43,11 +45,13 @@ mod settings;
 mod tls;
 mod validation;
 
+pub use access::{ClientAddress, METRICS};
 pub use assemble::{Assembly, offers};
 pub use config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
 pub use front::AcmeServer;
 pub use identity::ServerCertificate;
 pub use renewal_info::{CertId, CertIdError, suggested_window};
+pub use routes::{Access, ROUTES, Route};
 pub use server::{Limits, serve_loopback, serve_tls};
 pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StatusSection, StoreSection};
 pub use tls::{TlsError, TlsIdentity};

@@ -10,6 +10,8 @@ use ca_core::ports::StoreError;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+use crate::access::Told;
+
 /// A refusal: a problem with what HTTP adds to it.
 #[derive(Debug)]
 pub(crate) struct Refusal(Box<Parts>);
@@ -119,6 +121,7 @@ impl IntoResponse for Refusal {
         tracing::info!(kind = this.problem.kind.name(), status = this.status.as_u16(), detail = this.problem.detail, "refused");
         let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         let mut response = (this.status, [content_type], body.to_string()).into_response();
+        response.extensions_mut().insert(Told(this.problem.kind));
         let headers = response.headers_mut();
         if let Some(seconds) = this.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());

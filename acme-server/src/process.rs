@@ -9,6 +9,7 @@ use ca_core::policy::Policy;
 use ca_core::ports::{CertificateStore as _, ServiceKey as _, StoreError, StoreResult};
 use ca_service::exit::{Exit, configuration, failure};
 use ca_service::listen::hold;
+use ca_service::metrics::SCRAPERS;
 use ca_service::service_key::{open, open_or_new, public_path, unsealer, unsealer_or_new, write_public};
 use ca_service::signal::{notify_ready, until_signal};
 use ca_service::system::{SystemClock, SystemRng};
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::assemble::{Assembly, offers};
 use crate::front::AcmeServer;
 use crate::identity::ServerCertificate;
-use crate::server::serve_tls;
+use crate::server::{Limits, serve_loopback, serve_tls};
 use crate::settings::ServerSettings;
 
 /// How often it is looked whether what the start waits for is there.
@@ -49,6 +50,7 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
     ca_service::logging::start(&settings.log)?;
     let key = open(&settings.key.file, &unsealer(&settings.key.unseal)?)?;
     let held = hold(&settings.acme.listen, "acme.listen")?;
+    let held_metrics = hold(&settings.metrics.listen, "metrics.listen")?;
     let store = SocketStore::connect(&settings.store.socket, Role::Acme);
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -79,6 +81,12 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
                 let stopping = async { drop(stopped.wait_for(|stop| *stop).await) };
                 serve_tls(listener, router, identity, limits, stopping).await
             });
+        }
+        for held in held_metrics {
+            let (listener, router, mut stopped) = (held.listen()?, Arc::clone(&server).metrics_router(), stopped.clone());
+            let limits = Limits { max_connections: SCRAPERS, ..settings.limits.of_listeners() };
+            tasks
+                .spawn(async move { serve_loopback(listener, router, limits, async { drop(stopped.wait_for(|stop| *stop).await) }).await });
         }
         tokio::spawn(certificate.follow());
         tokio::spawn(Arc::clone(&server).validate());

@@ -16,6 +16,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 
+use crate::access::Seen;
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
 
@@ -60,12 +61,16 @@ impl FromRequest<Arc<AcmeServer>> for AnySigned {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, server: &Arc<AcmeServer>) -> Result<Self, Refusal> {
+        let seen = request.extensions().get::<Seen>().cloned();
         let (text, jws) = read(server, request).await?;
         match &jws.protected.key {
             KeyRef::Kid(kid) => {
                 let account = account(server, kid).await?;
                 let key = Jwk::parse(&account.jwk)?;
                 jws.verify(&key)?;
+                if let Some(seen) = seen {
+                    seen.account(&account.id);
+                }
                 Ok(Self::Account(Box::new(Signed { account, key, jws, text })))
             }
             KeyRef::Jwk(key) => {

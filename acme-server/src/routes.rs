@@ -12,40 +12,77 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use crate::drain::lend;
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
-use crate::{accounts, authorizations, certificates, directory, finalize, key_change, orders, renewal_info, revoke};
+use crate::{access, accounts, authorizations, certificates, directory, finalize, key_change, orders, renewal_info, revoke};
 
 /// RFC 8555 §6.5.1.
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 
+/// Who a route listens to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Anyone: nothing is signed, and nothing acts.
+    Anyone,
+    /// Requests signed by a valid account, by `kid`.
+    Account,
+    /// Requests signed by the key in their own header, by `jwk`.
+    Key,
+    /// Either of the two.
+    AccountOrKey,
+}
+
+/// An entry of [`ROUTES`].
+pub struct Route {
+    /// The path, with its parameters in braces.
+    pub path: &'static str,
+    /// Who may ask.
+    pub access: Access,
+    handler: fn() -> MethodRouter<Arc<AcmeServer>>,
+}
+
+const fn route(path: &'static str, access: Access, handler: fn() -> MethodRouter<Arc<AcmeServer>>) -> Route {
+    Route { path, access, handler }
+}
+
+/// Every route there is: [`AcmeServer::router`] has no other, so what a test sweeps is what is served.
+pub static ROUTES: [Route; 17] = [
+    route("/acme/directory", Access::Anyone, || get(directory::default)),
+    route("/a/{authority}/acme/p/{profile}/directory", Access::Anyone, || get(directory::scoped)),
+    route("/acme/new-nonce", Access::Anyone, || head(new_nonce).get(new_nonce)),
+    route("/acme/new-account", Access::Key, || post(accounts::create)),
+    route("/acme/acct/{id}", Access::Account, || post(accounts::read_or_update)),
+    route("/acme/acct/{id}/orders", Access::Account, || post(orders::list)),
+    route("/acme/key-change", Access::Account, || post(key_change::change)),
+    route("/acme/new-order", Access::Account, || post(orders::create)),
+    route("/a/{authority}/acme/p/{profile}/new-order", Access::Account, || post(orders::create)),
+    route("/acme/order/{id}", Access::Account, || post(orders::read)),
+    route("/acme/order/{id}/finalize", Access::Account, || post(finalize::finalize)),
+    route("/acme/new-authz", Access::Account, || post(authorizations::create)),
+    route("/acme/authz/{id}", Access::Account, || post(authorizations::read_or_deactivate)),
+    route("/acme/chall/{authorization}/{method}", Access::Account, || post(authorizations::challenge)),
+    route("/acme/cert/{authority}/{serial}", Access::Account, || post(certificates::download)),
+    route("/acme/revoke-cert", Access::AccountOrKey, || post(revoke::revoke)),
+    route("/acme/renewal-info/{id}", Access::Anyone, || get(renewal_info::read)),
+];
+
 impl AcmeServer {
-    /// The service's routes. Apart from directories, nonces and renewal information, each takes signed requests only.
+    /// The service's routes, those of [`ROUTES`].
     pub fn router(self: Arc<Self>) -> Router {
-        let new_nonce: MethodRouter<Arc<Self>> = head(new_nonce).get(new_nonce);
-        Router::new()
-            .route("/acme/directory", get(directory::default))
-            .route("/a/{authority}/acme/p/{profile}/directory", get(directory::scoped))
-            .route("/acme/new-nonce", new_nonce)
-            .route("/acme/new-account", post(accounts::create))
-            .route("/acme/acct/{id}", post(accounts::read_or_update))
-            .route("/acme/acct/{id}/orders", post(orders::list))
-            .route("/acme/key-change", post(key_change::change))
-            .route("/acme/new-order", post(orders::create))
-            .route("/a/{authority}/acme/p/{profile}/new-order", post(orders::create))
-            .route("/acme/order/{id}", post(orders::read))
-            .route("/acme/order/{id}/finalize", post(finalize::finalize))
-            .route("/acme/new-authz", post(authorizations::create))
-            .route("/acme/authz/{id}", post(authorizations::read_or_deactivate))
-            .route("/acme/chall/{authorization}/{method}", post(authorizations::challenge))
-            .route("/acme/cert/{authority}/{serial}", post(certificates::download))
-            .route("/acme/revoke-cert", post(revoke::revoke))
-            .route("/acme/renewal-info/{id}", get(renewal_info::read))
+        ROUTES
+            .iter()
+            .fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
             .fallback(async || Refusal::not_found())
             .method_not_allowed_fallback(async || {
                 Refusal::malformed("this resource does not take that method (hint: RFC 8555 §6.3, POST-as-GET)")
                     .with_status(StatusCode::METHOD_NOT_ALLOWED)
             })
             .layer(from_fn_with_state(Arc::clone(&self), on_every_answer))
+            .layer(from_fn_with_state(Arc::clone(&self), access::observe))
             .with_state(self)
+    }
+
+    /// `/metrics`, for operators: on a listener of its own, which clients do not reach.
+    pub fn metrics_router(self: Arc<Self>) -> Router {
+        Router::new().route("/metrics", get(access::scrape)).with_state(self)
     }
 }
 

@@ -1,12 +1,17 @@
 //! Sockets: TLS, HTTP/1.1 and HTTP/2, and the limits that keep slow or numerous clients from holding the server.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
@@ -16,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::access::ClientAddress;
 use crate::tls::TlsIdentity;
 
 /// Limits of a listener.
@@ -106,10 +112,11 @@ async fn accept(
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (router, tls, stopped) = (router.clone(), tls.clone(), stopped.clone());
                 connections.spawn(async move {
-                    serve_connection(stream, router, tls, limits, stopped).await;
+                    serve_connection(stream, Addressed { router, address: ClientAddress(peer.ip().to_canonical()) }, tls, limits, stopped)
+                        .await;
                     drop(slot);
                 });
             }
@@ -129,7 +136,25 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, tls: Option<TlsAcceptor>, limits: Limits, stopped: watch::Receiver<bool>) {
+/// The routes as one connection reaches them: each request tells where it comes from.
+#[derive(Clone)]
+struct Addressed {
+    router: Router,
+    address: ClientAddress,
+}
+
+impl Service<Request<Incoming>> for Addressed {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.address);
+        TowerToHyperService::new(self.router.clone()).call(request)
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Addressed, tls: Option<TlsAcceptor>, limits: Limits, stopped: watch::Receiver<bool>) {
     // Answers are small; waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
@@ -145,7 +170,7 @@ async fn serve_connection(stream: TcpStream, router: Router, tls: Option<TlsAcce
 
 async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     stream: S,
-    router: Router,
+    router: Addressed,
     limits: Limits,
     stopped: watch::Receiver<bool>,
 ) {
@@ -154,13 +179,13 @@ async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         .header_read_timeout(limits.header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), router);
     drive(connection, limits, stopped).await;
 }
 
 async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     stream: S,
-    router: Router,
+    router: Addressed,
     limits: Limits,
     stopped: watch::Receiver<bool>,
 ) {
@@ -170,7 +195,7 @@ async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         .keep_alive_timeout(limits.header_timeout)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), router);
     drive(connection, limits, stopped).await;
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ca_keystore::UnsealSpec;
 use ca_service::config::{Settings, check_bounds, check_listen, check_url};
 use ca_service::logging::LogConfig;
+use ca_service::metrics::MetricsSection;
 use serde::Deserialize;
 
 use crate::server::Limits;
@@ -33,6 +34,9 @@ pub struct ServerSettings {
     /// What is logged, and how.
     #[serde(default)]
     pub log: LogConfig,
+    /// Where operators read numbers.
+    #[serde(default)]
+    pub metrics: MetricsSection,
 }
 
 /// `[store]`
@@ -129,6 +133,7 @@ impl Settings for ServerSettings {
     fn check(&self) -> Result<(), String> {
         check_url("acme.url", &self.acme.url, "https://")?;
         check_listen("acme.listen", &self.acme.listen)?;
+        self.metrics.check()?;
         check_url("status.url", &self.status.url, "http://")?;
         self.validation.check()?;
         let l = &self.limits;
@@ -161,6 +166,7 @@ mod tests {
         assert_eq!(settings.limits, AcmeLimits::default());
         assert_eq!(settings.validation, ValidationSection::default());
         assert_eq!(settings.log, LogConfig::default());
+        assert_eq!(settings.metrics.listen, [SocketAddr::from(([127, 0, 0, 1], 14090))]);
         assert_eq!(settings.store.socket, Path::new("/run/countersign/store.sock"));
     }
 
@@ -178,5 +184,6 @@ mod tests {
         check("url = \"https://", "url = \"http://", "acme.url");
         check("connections = 1024", "connections = 0", "limits.connections is 0");
         check("listen = [\"[::]:14000\"]", "listen = []", "acme.listen");
+        check("listen = [\"127.0.0.1:14090\"]", "listen = [\"10.0.0.1:14090\"]", "metrics.listen has 10.0.0.1:14090");
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ca_core::model::{AuthorityName, CrlScope};
 use ca_core::pki::Timestamp;
 use ca_core::ports::{Clock, ResponderStore, Rng, StoreError, StoreResult};
+use ca_service::metrics::Metrics;
 
 use crate::authority::AuthorityState;
 use crate::cache::AnswerCache;
@@ -31,6 +32,7 @@ pub struct Responder {
     authorities: RwLock<Arc<BTreeMap<AuthorityName, Arc<AuthorityState>>>>,
     looked_up: Mutex<Option<Timestamp>>,
     impediment: Mutex<Option<(String, bool)>>,
+    pub(crate) metrics: Metrics,
     pub(crate) cache: AnswerCache,
     pub(crate) crls: RwLock<HashMap<(AuthorityName, CrlScope), Arc<CrlFile>>>,
     pub(crate) crl_reading: tokio::sync::Mutex<()>,
@@ -56,6 +58,7 @@ impl Responder {
             authorities: RwLock::default(),
             looked_up: Mutex::default(),
             impediment: Mutex::default(),
+            metrics: Metrics::default(),
             cache,
             crls: RwLock::default(),
             crl_reading: tokio::sync::Mutex::default(),

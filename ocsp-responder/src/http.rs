@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
 use base64::Engine as _;
@@ -20,6 +21,7 @@ use http_body_util::{BodyExt as _, Limited};
 
 use crate::answer::Reply;
 use crate::authority::AuthorityState;
+use crate::counted;
 use crate::follow::Responder;
 use crate::http_date;
 
@@ -45,7 +47,13 @@ impl Responder {
             .route("/a/{authority}/issuer.cer", get(issuer))
             .route("/healthz", get(async || plain(StatusCode::OK, "ok\n".to_owned())))
             .route("/readyz", get(ready))
+            .layer(from_fn_with_state(Arc::clone(&self), counted::observe))
             .with_state(self)
+    }
+
+    /// `/metrics`, for operators: on a listener of its own, which relying parties do not reach.
+    pub fn metrics_router(self: Arc<Self>) -> Router {
+        Router::new().route("/metrics", get(counted::scrape)).with_state(self)
     }
 }
 

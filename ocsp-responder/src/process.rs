@@ -7,6 +7,7 @@ use ca_core::pki::KeyAlgorithm;
 use ca_core::ports::ServiceKey;
 use ca_service::exit::{Exit, failure};
 use ca_service::listen::hold;
+use ca_service::metrics::SCRAPERS;
 use ca_service::service_key::{open, open_or_new, public_path, unsealer, unsealer_or_new, write_public};
 use ca_service::signal::{notify_ready, until_signal};
 use ca_service::system::{SystemClock, SystemRng};
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::config::ResponderKeys;
 use crate::follow::Responder;
-use crate::serve::serve_with_limits;
+use crate::serve::{Limits, serve_with_limits};
 use crate::settings::ResponderSettings;
 
 /// Makes the keys where they are missing, of the kind that is `wanted` or P-256, and gives their digests, for the policy's `[[policy.authority.own]]`.
@@ -48,6 +49,7 @@ pub async fn run(settings: &ResponderSettings) -> anyhow::Result<()> {
         settings.keys.ocsp.iter().map(|(authority, path)| Ok((authority.clone(), Arc::new(open(path, &unsealer)?) as Arc<dyn ServiceKey>)));
     let keys: ResponderKeys = opened.collect::<anyhow::Result<Vec<(AuthorityName, Arc<dyn ServiceKey>)>>>()?.into_iter().collect();
     let held = hold(&settings.status.listen, "status.listen")?;
+    let held_metrics = hold(&settings.metrics.listen, "metrics.listen")?;
     let store = SocketStore::connect(&settings.store.socket, Role::Responder);
     let responder = Responder::new(settings.responder(), Arc::new(store), Arc::new(SystemClock), Arc::new(SystemRng), keys);
     let responder = Arc::new(responder);
@@ -60,6 +62,12 @@ pub async fn run(settings: &ResponderSettings) -> anyhow::Result<()> {
             // An error means that the sender is gone, which is a stop as well.
             serve_with_limits(listener, router, limits, async { drop(stopped.wait_for(|stop| *stop).await) }).await;
         });
+    }
+    for held in held_metrics {
+        let (listener, router, mut stopped) = (held.listen()?, Arc::clone(&responder).metrics_router(), stopped.clone());
+        let limits = Limits { connections: SCRAPERS as usize, ..settings.of_listeners() };
+        listeners
+            .spawn(async move { serve_with_limits(listener, router, limits, async { drop(stopped.wait_for(|stop| *stop).await) }).await });
     }
     let following = tokio::spawn(responder.follow_ledger(std::future::pending()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");

@@ -9,6 +9,7 @@ use ca_core::model::AuthorityName;
 use ca_keystore::UnsealSpec;
 use ca_service::config::{Settings, check_bounds, check_listen};
 use ca_service::logging::LogConfig;
+use ca_service::metrics::MetricsSection;
 use serde::Deserialize;
 
 use crate::config::{NeverIssued, ResponderConfig};
@@ -30,6 +31,9 @@ pub struct ResponderSettings {
     /// What is logged, and how.
     #[serde(default)]
     pub log: LogConfig,
+    /// Where operators read numbers.
+    #[serde(default)]
+    pub metrics: MetricsSection,
 }
 
 /// `[store]`
@@ -114,6 +118,7 @@ impl ResponderSettings {
 impl Settings for ResponderSettings {
     fn check(&self) -> Result<(), String> {
         check_listen("status.listen", &self.status.listen)?;
+        self.metrics.check()?;
         self.status.never_issued.parse::<NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
         let l = &self.limits;
         check_bounds(&[
@@ -161,5 +166,6 @@ mod tests {
         check("never_issued = \"unknown\"", "never_issued = \"good\"", "never_issued");
         check("ocsp_cache_mib = 64", "ocsp_cache_mib = 0", "limits.ocsp_cache_mib is 0");
         check("listen = [\"[::]:14002\"]", "listen = []", "status.listen");
+        check("listen = [\"127.0.0.1:14092\"]", "listen = [\"[::]:14092\"]", "metrics.listen has [::]:14092");
     }
 }

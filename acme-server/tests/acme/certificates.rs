@@ -13,7 +13,7 @@ fn leaf(chain: &str) -> Certificate {
     Certificate::from_der(&pem_decode_all(chain, "CERTIFICATE").unwrap()[0]).unwrap()
 }
 
-fn cert_id(certificate: &Certificate) -> String {
+pub(crate) fn cert_id(certificate: &Certificate) -> String {
     let key_identifier = certificate.authority_key_identifier().unwrap().to_vec();
     CertId { key_identifier, serial: certificate.serial() }.to_string()
 }

@@ -18,7 +18,8 @@ pub(crate) enum Worker {
     Refuses(Problem),
 }
 
-#[derive(Default)]
+/// Its `Debug` is a dump of everything: two that are equal show that nothing changed.
+#[derive(Default, Debug)]
 pub(crate) struct State {
     pub(crate) worker: Worker,
     pub(crate) backlog: Duration,

@@ -7,11 +7,16 @@ mod net;
 mod tls;
 mod world;
 
+mod abuse;
+mod access;
 mod accounts;
 mod certificates;
 mod challenges;
+mod http2;
 mod orders;
+mod sweep;
 mod transport;
 mod validate_dns;
 mod validate_http;
 mod validate_tls;
+mod vectors;

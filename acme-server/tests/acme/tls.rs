@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::world::World;
 
-fn identity() -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn identity() -> (Vec<u8>, Vec<u8>) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
     (certificate.der().to_vec(), key.serialize_der())

@@ -1,7 +1,7 @@
 //! What every process of the product needs to run, in one place for `ca`, `acme-server` and `ocsp-responder`.
 //!
 //! - [`system`]: the one implementation of clock and randomness;
-//! - [`exit`]: exit codes and errors that carry one; [`logging`]: lines on standard error;
+//! - [`exit`]: exit codes and errors that carry one; [`logging`]: lines on standard error; [`metrics`]: numbers for a scrape;
 //! - [`config`]: a TOML file, bounded, from the text to a value;
 //! - [`listen`]: addresses; [`unix`]: sockets in the file system; [`signal`]: when to stop, and telling that it is ready;
 //! - [`service_key`]: the sealed key of a service of this CA's own, and its public half for the worker.
@@ -12,6 +12,7 @@ pub mod config;
 pub mod exit;
 pub mod listen;
 pub mod logging;
+pub mod metrics;
 pub mod service_key;
 pub mod signal;
 pub mod system;

@@ -265,3 +265,39 @@ async fn gnutls_accepts_the_answers() {
         assert!(printed.contains("Certificate Status: good") && printed.contains("Success"), "{printed}");
     }
 }
+
+#[tokio::test]
+async fn requests_and_freshness_are_counted_apart_from_what_relying_parties_reach() {
+    let server = start(NOW, Limits::default()).await;
+    server.raw(b"GET /a/issuing/issuer.cer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    for i in 0..600 {
+        let answer = server.raw(format!("GET /nothing/{i} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await;
+        assert_eq!(answer.status, 404);
+    }
+    assert_eq!(server.raw(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.status, 404);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let metrics = tokio::spawn(serve_with_limits(
+        listener,
+        server.world.responder.clone().metrics_router(),
+        Limits::default(),
+        std::future::pending(),
+    ));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    for expected in [
+        "countersign_status_requests_total{route=\"none\",status=\"404\"} 601\n",
+        "countersign_status_ready ",
+        "countersign_ledger_age_seconds{authority=",
+        "# TYPE countersign_status_request_seconds histogram\n",
+    ] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+    let described = include_str!("../../../docs/monitoring.md");
+    for metric in ocsp_responder::METRICS {
+        assert!(described.contains(&format!("| `{}` |", metric.name)), "{} is not in docs/monitoring.md", metric.name);
+    }
+    metrics.abort();
+}

@@ -56,11 +56,11 @@ impl Jwk {
         Self::from_value(&value)
     }
 
-    /// Reads a `jwk` member. Members that say nothing about the key itself (`use`, `alg`, `kid`) are ignored.
+    /// Reads a `jwk` member. A `kid` says nothing about the key itself and is ignored.
     ///
     /// # Errors
     /// When it is of another type, curve or size than accounts may have, is not of the exact length that RFC 7518 §6
-    /// asks for, or carries a private key.
+    /// asks for, says that it is not for signatures or for another algorithm, or carries a private key.
     pub fn from_value(value: &Value) -> Result<Self, Problem> {
         let member = |name: &str| value.get(name).and_then(Value::as_str);
         let octets = |name: &str| -> Result<Vec<u8>, Problem> {
@@ -75,10 +75,15 @@ impl Jwk {
         if value.get("d").is_some() {
             return Err(bad("the jwk carries a private key; treat that key as compromised and make another"));
         }
-        match (member("kty"), member("crv")) {
-            (Some("EC"), Some("P-256")) => Ok(Self(Key::P256(point(32)?))),
-            (Some("EC"), Some("P-384")) => Ok(Self(Key::P384(point(48)?))),
-            (Some("OKP"), Some("Ed25519")) => Ok(Self(Key::Ed25519(exactly("x", 32)?))),
+        // RFC 7517 §4.2 and §4.3: what is said of its use must not speak against signatures.
+        let verifies = |operations: &Value| operations.as_array().is_some_and(|all| all.iter().any(|one| one == "verify"));
+        if value.get("use").is_some_and(|usage| usage != "sig") || value.get("key_ops").is_some_and(|operations| !verifies(operations)) {
+            return Err(bad("the jwk is not for verifying signatures (hint: leave `use` and `key_ops` out)"));
+        }
+        let key = match (member("kty"), member("crv")) {
+            (Some("EC"), Some("P-256")) => Self(Key::P256(point(32)?)),
+            (Some("EC"), Some("P-384")) => Self(Key::P384(point(48)?)),
+            (Some("OKP"), Some("Ed25519")) => Self(Key::Ed25519(exactly("x", 32)?)),
             (Some("RSA"), _) => {
                 let (modulus, exponent) = (octets("n")?, octets("e")?);
                 // RFC 7518 §6.3.1.1: the minimum number of octets, so the top bit tells the size.
@@ -92,13 +97,31 @@ impl Jwk {
                 if exponent != RSA_EXPONENT {
                     return Err(bad("RSA account keys have the exponent 65537"));
                 }
-                Ok(Self(Key::Rsa(modulus)))
+                Self(Key::Rsa(modulus))
             }
-            (kty, crv) => Err(bad(format!(
-                "account keys are EC P-256 or P-384, OKP Ed25519, or RSA; not kty {:?}, crv {:?}",
-                kty.unwrap_or_default().chars().take(20).collect::<String>(),
-                crv.unwrap_or_default().chars().take(20).collect::<String>()
-            ))),
+            (kty, crv) => {
+                return Err(bad(format!(
+                    "account keys are EC P-256 or P-384, OKP Ed25519, or RSA; not kty {:?}, crv {:?}",
+                    kty.unwrap_or_default().chars().take(20).collect::<String>(),
+                    crv.unwrap_or_default().chars().take(20).collect::<String>()
+                )));
+            }
+        };
+        // RFC 7517 §4.4: a key that was made for another algorithm is not used for this one.
+        match value.get("alg") {
+            Some(alg) if alg != key.algorithm_name() => {
+                Err(bad(format!("the jwk's `alg` is not {}, its key's only one here", key.algorithm_name())))
+            }
+            Some(_) | None => Ok(key),
+        }
+    }
+
+    const fn algorithm_name(&self) -> &'static str {
+        match self.0 {
+            Key::P256(_) => "ES256",
+            Key::P384(_) => "ES384",
+            Key::Ed25519(_) => "EdDSA",
+            Key::Rsa(_) => "RS256",
         }
     }
 

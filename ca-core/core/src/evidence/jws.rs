@@ -28,7 +28,7 @@ impl JwsAlgorithm {
     /// The names on offer, as badSignatureAlgorithm problems list them (RFC 8555 §6.2).
     pub const NAMES: [&'static str; 4] = ["ES256", "ES384", "EdDSA", "RS256"];
 
-    fn parse(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         match name {
             "ES256" => Some(Self::Es256),
             "ES384" => Some(Self::Es384),

@@ -12,3 +12,5 @@ pub mod sshsig;
 pub mod statement;
 #[cfg(test)]
 mod test_keys;
+#[cfg(test)]
+mod wycheproof;

@@ -1,0 +1,152 @@
+//! What operators see of each request: one line in the log, and numbers for a scrape.
+//!
+//! Neither has anything secret: no body, header, query, nonce or signature. An account is named only once its signature
+//! was verified, and labels of metrics are route templates, statuses and problem types, of which there are few.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use axum::body::HttpBody as _;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use ca_core::model::{AccountId, ProblemType};
+use ca_service::metrics::{self, Kind, Metric};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::time::Instant;
+
+use crate::front::AcmeServer;
+
+static REQUESTS: Metric = Metric {
+    name: "countersign_acme_requests_total",
+    help: "Requests by route template and HTTP status.",
+    kind: Kind::Counter,
+    labels: &["route", "status"],
+};
+static SECONDS: Metric = Metric {
+    name: "countersign_acme_request_seconds",
+    help: "How long requests took until their answer was ready.",
+    kind: Kind::Histogram,
+    labels: &["route"],
+};
+static PROBLEMS: Metric = Metric {
+    name: "countersign_acme_problems_total",
+    help: "Refusals by ACME problem type; badNonce among them.",
+    kind: Kind::Counter,
+    labels: &["type"],
+};
+static STEPS: Metric =
+    Metric { name: "countersign_acme_steps_total", help: "Steps of clients that succeeded.", kind: Kind::Counter, labels: &["step"] };
+static STORE_UP: Metric =
+    Metric { name: "countersign_store_up", help: "Whether the store answered at this scrape: 1 or 0.", kind: Kind::Gauge, labels: &[] };
+static QUEUE_AGE: Metric = Metric {
+    name: "countersign_queue_oldest_seconds",
+    help: "How long the oldest request has waited for the worker.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+static INFO: Metric =
+    Metric { name: "countersign_build_info", help: "1, with the version that runs.", kind: Kind::Gauge, labels: &["version"] };
+
+/// Every metric of this process; docs/monitoring.md describes each.
+pub static METRICS: [&Metric; 7] = [&REQUESTS, &SECONDS, &PROBLEMS, &STEPS, &STORE_UP, &QUEUE_AGE, &INFO];
+
+/// Where a request comes from: the peer of its connection. A request that came over no socket has none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
+/// What a handler finds out about its request: the account whose signature was verified.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(Arc<OnceLock<AccountId>>);
+
+impl Seen {
+    pub(crate) fn account(&self, id: &AccountId) {
+        // One request has one account; a second would be the same.
+        let _ = self.0.set(id.clone());
+    }
+}
+
+/// The problem that an answer is, as an extension of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Told(pub(crate) ProblemType);
+
+/// Logs and counts a request once its answer is ready.
+pub(crate) async fn observe(State(server): State<Arc<AcmeServer>>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let seen = Seen::default();
+    request.extensions_mut().insert(seen.clone());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", |path| known(path.as_str()));
+    let method = request.method().as_str().chars().take(16).collect::<String>();
+    let address = request.extensions().get::<ClientAddress>().map(|a| tracing::field::display(a.0));
+    let asked = order_in(route, request.uri().path()).map(ToOwned::to_owned);
+    let response = next.run(request).await;
+
+    let (status, took) = (response.status(), began.elapsed());
+    let problem = response.extensions().get::<Told>().map(|told| told.0.name());
+    let order = asked.or_else(|| created_order(route, response.headers()).map(ToOwned::to_owned));
+    let counted = server.metrics();
+    counted.count(&REQUESTS, &[route, status.as_str()]);
+    counted.observe(&SECONDS, &[route], took);
+    if let Some(problem) = problem {
+        counted.count(&PROBLEMS, &[problem]);
+    }
+    if let Some(step) = step(route, status) {
+        counted.count(&STEPS, &[step]);
+    }
+    tracing::info!(
+        method,
+        route,
+        status = status.as_u16(),
+        problem,
+        account = seen.0.get().map(AccountId::as_str),
+        order,
+        address,
+        microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        bytes = response.body().size_hint().exact(),
+        "request"
+    );
+    response
+}
+
+/// The template as the table has it.
+fn known(path: &str) -> &'static str {
+    crate::routes::ROUTES.iter().find(|route| route.path == path).map_or("none", |route| route.path)
+}
+
+fn order_in<'a>(route: &str, path: &'a str) -> Option<&'a str> {
+    route.starts_with("/acme/order/").then(|| path.split('/').nth(3)).flatten().filter(|id| id.len() <= 64)
+}
+
+fn created_order<'a>(route: &str, headers: &'a HeaderMap) -> Option<&'a str> {
+    let location = route.ends_with("/new-order").then(|| headers.get(header::LOCATION)).flatten()?;
+    location.to_str().ok()?.rsplit('/').next()
+}
+
+fn step(route: &str, status: StatusCode) -> Option<&'static str> {
+    match (route, status) {
+        ("/acme/new-account", StatusCode::CREATED) => Some("account"),
+        ("/acme/new-order" | "/a/{authority}/acme/p/{profile}/new-order", StatusCode::CREATED) => Some("order"),
+        ("/acme/chall/{authorization}/{method}", StatusCode::OK) => Some("challenge"),
+        ("/acme/order/{id}/finalize", StatusCode::OK) => Some("finalize"),
+        ("/acme/cert/{authority}/{serial}", StatusCode::OK) => Some("download"),
+        ("/acme/revoke-cert", StatusCode::OK) => Some("revocation"),
+        _ => None,
+    }
+}
+
+/// GET /metrics, on a listener of its own.
+pub(crate) async fn scrape(State(server): State<Arc<AcmeServer>>) -> Response {
+    let counted = server.metrics();
+    counted.set(&INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+    match server.store.oldest_wait(server.clock.now()).await {
+        Ok(wait) => {
+            counted.set(&STORE_UP, &[], 1.0);
+            counted.set(&QUEUE_AGE, &[], wait.as_secs_f64());
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the store did not answer a scrape");
+            counted.set(&STORE_UP, &[], 0.0);
+        }
+    }
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], counted.render()).into_response()
+}

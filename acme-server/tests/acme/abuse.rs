@@ -1,0 +1,134 @@
+//! Clients that are slow, many, or send too much, against a server at its socket.
+
+use std::time::Duration;
+
+use acme_server::{Limits, serve_loopback};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::world::World;
+
+const GET: &str = "GET /acme/directory HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+/// Longer than anything here takes; a server that is not ready by then is not.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Server {
+    port: u16,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    async fn start(world: &World, limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(serve_loopback(listener, world.router.clone(), limits, async { drop(stopped.await) }));
+        Self { port, stop, task }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port)).await.unwrap()
+    }
+
+    /// Sends what it can and reads to the end; the server may hang up early.
+    async fn send(&self, octets: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        let _ = stream.write_all(octets).await;
+        read(&mut stream).await
+    }
+
+    async fn is_ready(&self) {
+        let answer = self.send(GET.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("newNonce"), "{answer}");
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let done = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    assert!(done.is_ok(), "the connection was left open");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a23_too_many_and_too_long_headers_are_refused() {
+    let server = Server::start(&World::new(), Limits::default()).await;
+    let head = |more: &str| format!("GET /acme/directory HTTP/1.1\r\nhost: x\r\n{more}connection: close\r\n\r\n");
+    let many = |count: usize| (0..count).map(|i| format!("x-{i}: a\r\n")).collect::<String>();
+    assert!(server.send(head(&many(40)).as_bytes()).await.starts_with("HTTP/1.1 200"));
+    for abuse in [many(100), many(1000), format!("x: {}\r\n", "a".repeat(64 << 10)), format!("{}: a\r\n", "x".repeat(64 << 10))] {
+        let answer = server.send(head(&abuse).as_bytes()).await;
+        assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+        server.is_ready().await;
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(100 << 10));
+    assert!(!server.send(long.as_bytes()).await.starts_with("HTTP/1.1 2"));
+    server.is_ready().await;
+}
+
+#[tokio::test]
+async fn a23_a_body_that_is_too_large_or_too_slow_is_refused() {
+    let world = World::with(|config| config.body_timeout = Duration::from_millis(200));
+    let server = Server::start(&world, Limits::default()).await;
+    let head = "POST /acme/new-account HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/jose+json\r\n";
+    // No length is announced: found out while reading.
+    let chunk = format!("{:x}\r\n{}\r\n", 70_000, "a".repeat(70_000));
+    let answer = server.send(format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}0\r\n\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("64 KiB"), "{answer}");
+    let answer = server.send(format!("{head}content-length: 99999999999\r\n\r\n{{").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // A body that never comes.
+    let answer = server.send(format!("{head}content-length: 100\r\n\r\n{{").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("urn:ietf:params:acme:error:malformed"), "{answer}");
+    server.is_ready().await;
+    assert!(world.state().accounts.is_empty());
+}
+
+#[tokio::test]
+async fn a23_more_idle_connections_than_there_are_slots_do_not_hold_the_server() {
+    let limits = Limits { max_connections: 64, header_timeout: Duration::from_millis(300), ..Limits::default() };
+    let server = Server::start(&World::new(), limits).await;
+    let mut idle = Vec::new();
+    for i in 0..300 {
+        let mut stream = server.connect().await;
+        // Some say nothing, others begin and stop.
+        if i % 2 == 0 {
+            let _ = stream.write_all(b"GET /acme/direct").await;
+        }
+        idle.push(stream);
+    }
+    server.is_ready().await;
+    for mut stream in idle {
+        // Each is hung up on by the server.
+        read(&mut stream).await;
+    }
+    server.is_ready().await;
+}
+
+#[tokio::test]
+async fn a23_a_request_in_flight_finishes_when_the_server_stops() {
+    let world = World::new();
+    let server = Server::start(&world, Limits::default()).await;
+    let mut stream = server.connect().await;
+    let head = "POST /acme/new-account HTTP/1.1\r\nhost: x\r\ncontent-type: application/jose+json\r\ncontent-length: 2\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Connections are taken in turn: once this one is answered, the first is being served.
+    server.is_ready().await;
+    let Server { port, stop, task } = server;
+    stop.send(()).unwrap();
+    // It stops listening at once.
+    let refused = async {
+        while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    stream.write_all(b"}").await.unwrap();
+    let answer = read(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("malformed"), "{answer}");
+    tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
+}

@@ -1,0 +1,84 @@
+//! What operators see of the responder: requests by route and status, and how fresh what it answers from is.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use ca_service::metrics::{CONTENT_TYPE, Kind, Metric};
+use http::{HeaderValue, header};
+use tokio::time::Instant;
+
+use crate::follow::Responder;
+
+static REQUESTS: Metric = Metric {
+    name: "countersign_status_requests_total",
+    help: "Requests by route template and HTTP status.",
+    kind: Kind::Counter,
+    labels: &["route", "status"],
+};
+static SECONDS: Metric = Metric {
+    name: "countersign_status_request_seconds",
+    help: "How long requests took until their answer was ready.",
+    kind: Kind::Histogram,
+    labels: &["route"],
+};
+static READY: Metric = Metric {
+    name: "countersign_status_ready",
+    help: "Whether nothing keeps the responder from answering: 1 or 0.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+static LEDGER_AGE: Metric = Metric {
+    name: "countersign_ledger_age_seconds",
+    help: "How long ago the revocation ledger was read; none before the first time.",
+    kind: Kind::Gauge,
+    labels: &["authority"],
+};
+static SIGNER: Metric = Metric {
+    name: "countersign_ocsp_signer_valid",
+    help: "Whether there is a valid certificate for the delegated OCSP key: 1 or 0.",
+    kind: Kind::Gauge,
+    labels: &["authority"],
+};
+static CRL_LEFT: Metric = Metric {
+    name: "countersign_crl_validity_seconds",
+    help: "How long the CRL that was last served is still valid; 0: it has ended.",
+    kind: Kind::Gauge,
+    labels: &["authority", "partition"],
+};
+
+/// Every metric of this process; docs/monitoring.md describes each.
+pub static METRICS: [&Metric; 6] = [&REQUESTS, &SECONDS, &READY, &LEDGER_AGE, &SIGNER, &CRL_LEFT];
+
+/// Counts a request once its answer is ready.
+pub(crate) async fn observe(State(responder): State<Arc<Responder>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    // A template, of which there are as many as routes.
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    responder.metrics.count(&REQUESTS, &[route, response.status().as_str()]);
+    responder.metrics.observe(&SECONDS, &[route], began.elapsed());
+    response
+}
+
+/// GET /metrics, on a listener of its own.
+pub(crate) async fn scrape(State(responder): State<Arc<Responder>>) -> Response {
+    let (metrics, now) = (&responder.metrics, responder.clock.now());
+    let yes = |so: bool| if so { 1.0 } else { 0.0 };
+    metrics.set(&READY, &[], yes(responder.not_ready().is_empty()));
+    for authority in responder.authorities().values() {
+        let name = authority.name.as_str();
+        if let Some(at) = authority.ledger().read_at {
+            metrics.set(&LEDGER_AGE, &[name], now.since(at).as_secs_f64());
+        }
+        if authority.key.is_some() {
+            metrics.set(&SIGNER, &[name], yes(authority.signer(now).is_some()));
+        }
+    }
+    for ((authority, scope), file) in responder.crls.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        metrics.set(&CRL_LEFT, &[authority.as_str(), &scope.0.to_string()], file.next_update.since(now).as_secs_f64());
+    }
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], metrics.render()).into_response()
+}
