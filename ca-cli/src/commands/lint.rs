@@ -234,7 +234,8 @@ mod tests {
         // A level that hides the error changes nothing.
         assert_eq!(code(&[bad.as_os_str(), option("--severity"), option("error")]), failed);
         assert_eq!(code(&[option("--rules")]), success);
-        assert_eq!(code(&[chain.as_os_str(), option("--issuer"), root.as_os_str()]), failed);
+        assert_eq!(code(&[chain.as_os_str(), option("--issuer"), root.as_os_str()]), success);
+        assert_eq!(code(&[chain.as_os_str(), option("--issuer"), bad.as_os_str()]), failed, "another's certificate is no issuer");
         assert_eq!(crate::exit::code_of(&run(&[option("/nowhere")]).unwrap_err()), Exit::Configuration);
     }
 
