@@ -361,7 +361,7 @@ fn shares_are_verified_and_dealt_again_by_command() {
     let stale = run("verify again/token.set.json shares/token.bela.share --passphrase-dir passphrases");
     check(&stale, 4, "the share of `bela` is of another set");
 
-    check(&run(&format!("reshare {both} {to} --out third --rotate")), 2, "--rotate needs --hand-to");
+    check(&run(&format!("reshare {both} {to} --out third --rotate")), 2, "--rotate needs --reseal or --hand-to");
     let rotated = run(&format!("reshare {both} {to} --out third --rotate --hand-to /dev/fd/3"));
     check(&rotated, 0, "The old shares open nothing any more");
     let handed: Vec<String> = text(&rotated.stdout).lines().take(2).map(str::to_owned).collect();

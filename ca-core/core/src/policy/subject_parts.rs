@@ -1,14 +1,16 @@
 //! Parts of a subject, as policies fix them and grants give them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::profile::{Attribute, MAX_GROUPS};
 
 /// Values of attributes: in TOML `{ C = "GB", OU = ["Payments", "Cards"] }`. Each value is one of its attribute.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(try_from = "BTreeMap<Attribute, Values>", into = "BTreeMap<Attribute, Values>")]
+#[serde(try_from = "Members", into = "BTreeMap<Attribute, Values>")]
 pub struct SubjectParts(BTreeMap<Attribute, Vec<String>>);
 
 /// One value, or a list.
@@ -56,11 +58,37 @@ impl SubjectParts {
     }
 }
 
-impl TryFrom<BTreeMap<Attribute, Values>> for SubjectParts {
+/// The members of the document as they stand: JSON can have one twice, which a map would pass over.
+struct Members(Vec<(Attribute, Values)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("attributes with their values")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members: Vec<(Attribute, Values)> = Vec::new();
+                while let Some((attribute, values)) = map.next_entry()? {
+                    if members.iter().any(|(known, _)| *known == attribute) {
+                        return Err(de::Error::custom(format!("{attribute}: it stands twice (hint: several values are a list)")));
+                    }
+                    members.push((attribute, values));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+impl TryFrom<Members> for SubjectParts {
     type Error = String;
-    fn try_from(map: BTreeMap<Attribute, Values>) -> Result<Self, String> {
+    fn try_from(members: Members) -> Result<Self, String> {
         let mut parts = Vec::new();
-        for (attribute, values) in map {
+        for (attribute, values) in members.0 {
             match values {
                 Values::One(text) => parts.push((attribute, text)),
                 Values::Several(list) if list.is_empty() => return Err(format!("{attribute}: the list is empty (hint: leave it out)")),

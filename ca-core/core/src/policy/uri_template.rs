@@ -38,7 +38,8 @@ impl FromStr for UriTemplate {
     type Err = TemplateError;
     fn from_str(text: &str) -> Result<Self, TemplateError> {
         let wrong = || TemplateError(text.chars().take(300).collect());
-        let segments = text.split('/').filter(|segment| *segment == SERVICE).count();
+        // Of the path: the trust domain stands before it, and is no service's to choose.
+        let segments = text.split('/').skip(3).filter(|segment| *segment == SERVICE).count();
         let filled = text.replacen(SERVICE, "x", 1);
         if segments != 1 || filled.contains(['{', '}', '*']) {
             return Err(wrong());

@@ -306,7 +306,7 @@ fn a_form_that_is_issued_beside_dns_and_ip_is_left_open() {
     let closed = |permitted: &[&str]| {
         let hierarchy = Hierarchy::new(KeyAlgorithm::P256, permitted);
         let value = hierarchy.issuing.certificate().der();
-        value.windows(9).filter(|w| w[1] == 7 && &w[2..] == b"invalid").map(|w| w[0]).collect::<Vec<_>>()
+        value.windows(14).filter(|w| w[1] == 12 && &w[2..] == b"none.invalid").map(|w| w[0]).collect::<Vec<_>>()
     };
     assert_eq!(closed(&["dns:*.demo.test"]), [0x81, 0x86]);
     assert_eq!(closed(&["dns:*.demo.test", "uri:spiffe://demo.test/*"]), [0x81]);
