@@ -169,9 +169,11 @@ fn the_grant() {
     refused(&Story::new().swap(edited), Unauthorized, "no operator key");
     let another = Grant { id: "grant-2".parse().unwrap(), ..grant() };
     refused(&Story::new().swap(|s| s.evidence.grant = Some(granted(1, another))), Unauthorized, "another enrolment grant");
-    // A rotated secret: the account was bound by the one before.
-    let rotated = Grant { version: 2, ..grant() };
-    refused(&Story::new().swap(|s| s.evidence.grant = Some(granted(1, rotated))), Unauthorized, "MAC");
+    // A rotated secret: the account that the one before bound goes on; it binds no other.
+    let rotated = Story::new().swap(|s| s.evidence.grant = Some(granted(1, Grant { version: 2, ..grant() })));
+    assert!(rotated.judge(10).is_ok());
+    let binding = Verifier::default().verify_account(&rotated.evidence, &policy(), &Secrets, at(1)).unwrap_err();
+    assert!(binding.problem.kind == Unauthorized && binding.cause.contains("rotated"), "{binding:?}");
     refused_at(&Story::new(), 1000, Unauthorized, "expired");
     let elsewhere = Grant { authority: "live".parse().unwrap(), ..grant() };
     refused(&Story::new().swap(|s| s.evidence.grant = Some(granted(1, elsewhere))), Unauthorized, "does not name this authority");
