@@ -56,7 +56,9 @@ pub(crate) fn lint(args: &LintArgs) -> anyhow::Result<ExitCode> {
             let among: Vec<_> = items.iter().filter(|i| i.kind == Object::Certificate).map(|i| i.der.as_slice()).collect();
             lint::find_issuers(&item.der, &among)
         } else {
-            issuers.iter().map(|i| i.der.as_slice()).collect()
+            // One of the issuers themselves stands below those after it.
+            let own = issuers.iter().position(|i| i.der == item.der).map_or(0, |at| at + 1);
+            issuers[own..].iter().map(|i| i.der.as_slice()).collect()
         };
         let context = Context { issuers: &above, previous_crl: previous.as_ref().map(|p| p.der.as_slice()) };
         judged.push(report(item, &judge(item, &context), args.severity.into()));
