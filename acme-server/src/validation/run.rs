@@ -141,22 +141,26 @@ mod tests {
 
     use super::*;
 
+    fn leased(method: ChallengeMethod, attempts: u32, deadline: i64) -> LeasedValidation {
+        LeasedValidation {
+            authorization: "a".parse().unwrap(),
+            method,
+            account: AccountId::from_evidence("x"),
+            thumbprint: "t".into(),
+            authority: "demo".parse().unwrap(),
+            identifier: Identifier::from_text("a.test").unwrap(),
+            token: ChallengeToken::try_from("A".repeat(43)).unwrap(),
+            lease: "l".parse().unwrap(),
+            attempts,
+            deadline: Timestamp::from_unix(deadline),
+        }
+    }
+
     #[test]
     fn attempts_follow_one_another_with_growing_pauses_until_the_deadline() {
         let config = ValidationConfig::default();
         let check = |attempts: u32, deadline: i64, kind: Option<ProblemType>, expected: Option<i64>| {
-            let job = LeasedValidation {
-                authorization: "a".parse().unwrap(),
-                method: ChallengeMethod::Http01,
-                account: AccountId::from_evidence("x"),
-                thumbprint: "t".into(),
-                authority: "demo".parse().unwrap(),
-                identifier: Identifier::from_text("a.test").unwrap(),
-                token: ChallengeToken::try_from("A".repeat(43)).unwrap(),
-                lease: "l".parse().unwrap(),
-                attempts,
-                deadline: Timestamp::from_unix(deadline),
-            };
+            let job = leased(ChallengeMethod::Http01, attempts, deadline);
             let problem = kind.map(|kind| Problem::new(kind, "x"));
             let record = record(&config, &job, Timestamp::from_unix(100), Trace::default(), problem);
             let expected = expected.map_or(ValidationEnd::Decided, |at| ValidationEnd::Again { at: Timestamp::from_unix(at) });
@@ -177,18 +181,7 @@ mod tests {
         let config = ValidationConfig::default();
         let job = |caa: Option<&str>| {
             let trace = Trace { caa: caa.map(str::to_owned), ..Trace::default() };
-            let job = LeasedValidation {
-                authorization: "a".parse().unwrap(),
-                method: ChallengeMethod::Dns01,
-                account: AccountId::from_evidence("x"),
-                thumbprint: "t".into(),
-                authority: "demo".parse().unwrap(),
-                identifier: Identifier::from_text("a.test").unwrap(),
-                token: ChallengeToken::try_from("A".repeat(43)).unwrap(),
-                lease: "l".parse().unwrap(),
-                attempts: 0,
-                deadline: Timestamp::from_unix(160),
-            };
+            let job = leased(ChallengeMethod::Dns01, 0, 160);
             record(&config, &job, Timestamp::from_unix(0), trace, None).valid_until.unix()
         };
         assert_eq!(job(None), 86_400);

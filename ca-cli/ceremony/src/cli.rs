@@ -269,6 +269,21 @@ async fn run_command(args: RunArgs) -> Result<u8, Error> {
         (KeyPlace::Online, &args.online_keystore, args.online_keys.is_some()),
         (KeyPlace::Backup, &args.backup_keystore, args.backup_keys.is_some()),
     ];
+    let options = RunOptions {
+        root_keys: None,
+        online_keys: None,
+        backup_keys: None,
+        wrapped: None,
+        previous: args.previous,
+        requests: Vec::new(),
+        custody: None,
+        plan: args.plan,
+        bundle: args.out.clone(),
+        machine: Arc::new(machine),
+        clock: Arc::new(SystemClock),
+        rng: Arc::new(SystemRng),
+        observer: None,
+    };
     if let Acts::Credentials { .. } = plan.acts {
         // Its devices are opened by what is dealt or recombined.
         if let Some((place, ..)) = keeps.iter().find(|(.., folder)| *folder) {
@@ -279,22 +294,7 @@ async fn run_command(args: RunArgs) -> Result<u8, Error> {
         }
         let stores = keeps.map(|(place, file, _)| (place, file.clone()));
         let custody = args.custody.custody(stores).inspect_err(|error| notes::record_abort(&args.out, &SystemClock, None, error))?;
-        let options = RunOptions {
-            root_keys: None,
-            online_keys: None,
-            backup_keys: None,
-            wrapped: None,
-            previous: args.previous,
-            requests: Vec::new(),
-            custody: Some(custody),
-            plan: args.plan,
-            bundle: args.out.clone(),
-            machine: Arc::new(machine),
-            clock: Arc::new(SystemClock),
-            rng: Arc::new(SystemRng),
-            observer: None,
-        };
-        return outcome(run(options).await?, &args.out, &plan);
+        return outcome(run(RunOptions { custody: Some(custody), ..options }).await?, &args.out, &plan);
     }
     let (root, online, backup) = (args.root_keys.as_ref(), args.online_keys.as_ref(), args.backup_keys.as_ref());
     let root_secret = (args.root_passphrase_file, args.root_key_file);
@@ -305,15 +305,8 @@ async fn run_command(args: RunArgs) -> Result<u8, Error> {
         online_keys: opened(args.online_keystore.as_ref(), online, online_secret, "online key store")?,
         backup_keys: opened(args.backup_keystore.as_ref(), backup, backup_secret, "backup key store")?,
         wrapped: args.wrapped,
-        previous: args.previous,
         requests: args.request,
-        custody: None,
-        plan: args.plan,
-        bundle: args.out.clone(),
-        machine: Arc::new(machine),
-        clock: Arc::new(SystemClock),
-        rng: Arc::new(SystemRng),
-        observer: None,
+        ..options
     });
     outcome(done.await?, &args.out, &plan)
 }

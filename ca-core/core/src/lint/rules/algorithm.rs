@@ -74,7 +74,7 @@ const fn broken(
     value: Form,
     key: &'static [ObjectIdentifier],
 ) -> OfSignature {
-    OfSignature { id, name, parameters, value, broken: true, key }
+    OfSignature { broken: true, ..signature(id, name, parameters, value, key) }
 }
 
 static SIGNATURES: &[OfSignature] = &[
