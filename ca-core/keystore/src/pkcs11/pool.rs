@@ -26,7 +26,7 @@ const MAX_WAITING: usize = 1024;
 /// The most keys that a session remembers the handles of.
 const MAX_HANDLES: usize = 256;
 /// The most answers that a thread keeps back to hand them over together.
-const MAX_ANSWERS: usize = 8;
+const MAX_ANSWERS: usize = 4;
 /// How long it may keep one back: waking whoever waits costs about as much as a quick signature.
 const HOLD: Duration = Duration::from_micros(250);
 /// How long the end of a store waits for its threads.
