@@ -6,7 +6,7 @@ use ca_core::model::{
     Abandonment, Actor, AuditEntry, AuthorityName, CertificateIntent, Completed, Completion, CrlIntent, CrlScope, Intent, IntentContent,
     OpenIntent, Origin, Outcome, RevocationReason,
 };
-use ca_core::pki::{SerialNumber, Timestamp, sha256};
+use ca_core::pki::{Certificate, SerialNumber, Timestamp, sha256};
 use ca_core::ports::{IssuanceStore, StoreError, StoreResult};
 use serde_json::json;
 
@@ -83,6 +83,7 @@ impl Tx {
             Some(row) if row.authority == authority && row.tbs_sha256 == intent.tbs_sha256.0 && row.state == "open" => return Ok(()),
             Some(_) => return conflict("this attempt is recorded with other bytes, or has ended"),
         }
+        self.has_volume(intent).await?;
         match &intent.content {
             IntentContent::Certificate(certificate) => self.insert_certificate_intent(intent, certificate).await?,
             IntentContent::Crl(crl) => self.insert_crl_intent(intent, crl).await?,
@@ -207,7 +208,7 @@ impl Tx {
     async fn holds_lease(&mut self, origin: &Origin, authority: &AuthorityName, at: Option<Timestamp>) -> StoreResult<bool> {
         let at = at.map_or(i64::MIN, Timestamp::unix);
         let held = match origin {
-            Origin::Order { order, request, lease, account, grant: _ } => {
+            Origin::Order { order, request, lease, account, grant: _, cap: _ } => {
                 let (order, request, lease) = (order.as_str(), request.as_str(), lease.as_str());
                 let (account, authority) = (account.as_str(), authority.as_str());
                 sqlx::query_scalar!(
@@ -320,15 +321,18 @@ impl Tx {
             return Ok(false);
         }
         let (authority, serial) = (completion.authority.as_str(), serial.as_bytes().as_slice());
-        sqlx::query!(
-            "UPDATE certificates SET state = 'released', der = $3 WHERE authority = $1 AND serial = $2 AND state = 'intent'",
+        let row = sqlx::query!(
+            "UPDATE certificates SET state = 'released', der = $3 WHERE authority = $1 AND serial = $2 AND state = 'intent' RETURNING seq",
             authority,
             serial,
             completion.signed.0
         )
-        .execute(&mut self.connection)
+        .fetch_optional(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
+        if let Some(row) = row {
+            self.insert_more_names(row.seq, &completion.signed.0).await?;
+        }
         if let Origin::Order { order, request, lease, .. } = &completion.origin {
             let order = order.as_str();
             sqlx::query!("UPDATE orders SET status = 'valid', serial = $2 WHERE id = $1 AND status = 'processing'", order, serial)
@@ -338,6 +342,19 @@ impl Tx {
             self.end_request(request, lease, None, completion.at).await?;
         }
         Ok(true)
+    }
+
+    /// URIs and mailboxes, which no order names: so that certificates are found by them too.
+    async fn insert_more_names(&mut self, row: i64, der: &[u8]) -> StoreResult<()> {
+        let Ok(certificate) = Certificate::from_der(der) else { return Ok(()) };
+        for name in certificate.alt_names().iter().filter(|name| name.identifier().is_none()) {
+            let name = name.to_string();
+            sqlx::query!("INSERT INTO certificate_names (name, certificate) VALUES ($1, $2) ON CONFLICT DO NOTHING", name, row)
+                .execute(&mut self.connection)
+                .await
+                .map_err(from_sqlx)?;
+        }
+        Ok(())
     }
 
     /// Makes the CRL current, if its number still grows.
