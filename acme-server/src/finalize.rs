@@ -26,11 +26,12 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
     // The state first: a CSR costs a signature verification.
     let refused = |rejected: OrderRejected| Refusal::new(ProblemType::OrderNotReady, rejected.to_string());
     order.clone().apply(OrderCommand::Finalize, now).map_err(refused)?;
-    server.live_grant(&signed).await?;
+    let grant = server.live_grant(&signed).await?.grant;
     let payload = signed.jws.payload_object()?;
     let csr = payload.get("csr").and_then(Value::as_str).ok_or_else(|| Refusal::malformed("the payload has no `csr` string"))?;
     let key = check_csr(csr, &order, &signed.key)?;
     key_is_free(&server, &key).await?;
+    server.judge_finalize(&grant, &order, &key, now).await?;
 
     let mut audit = server.audit(signed.actor(), "order.finalize", id.as_str(), id.as_str());
     audit.authority = Some(order.authority);

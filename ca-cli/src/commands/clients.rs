@@ -156,6 +156,7 @@ mod tests {
             uri: None,
             emails: vec![],
             subject: SubjectParts::default(),
+            limits: ca_core::model::GrantLimits::default(),
         }
     }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ca_core::model::{
-    Account, AccountId, AuditEntry, Authorization, AuthorizationId, GrantId, GrantRecord, NewAccount, NewOrder, Order, OrderId, OrderPage,
-    RequestId, RequestState,
+    Account, AccountId, AuditEntry, Authorization, AuthorizationId, GrantId, GrantRecord, GrantUse, NewAccount, NewOrder, Order, OrderId,
+    OrderPage, RequestId, RequestState,
 };
 use ca_core::pki::Timestamp;
 use ca_core::ports::{AcmeStore, StoreResult};
 
-use crate::{SqliteStore, accounts, admin, authorizations, orders, requests};
+use crate::{SqliteStore, accounts, admin, authorizations, grant_use, orders, requests};
 
 #[async_trait]
 impl AcmeStore for SqliteStore {
@@ -54,6 +54,10 @@ impl AcmeStore for SqliteStore {
 
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
         self.standing.grant(id, admin::find_grant(&self.readers, id)).await
+    }
+
+    async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse> {
+        grant_use::count(&self.readers, id, since, at_most).await
     }
 
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {

@@ -20,6 +20,7 @@ mod convert;
 mod crls;
 mod error;
 mod evidence;
+mod grant_use;
 mod issuance;
 mod jobs;
 mod lock;

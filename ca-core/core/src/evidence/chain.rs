@@ -25,7 +25,7 @@ use super::new_order::{NewOrderRequest, OrderScope};
 use super::proofs::Proofs;
 use super::statement::{self, Operation};
 use super::{eab, json, proofs};
-use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, OrderId, Problem, ProblemType};
+use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
 use crate::pki::{Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
@@ -87,6 +87,8 @@ pub struct AuthorizedIssuance {
     pub account: AccountId,
     /// The grant.
     pub grant: GrantId,
+    /// What bounds the grant.
+    pub limits: GrantLimits,
     /// The order, from its newOrder JWS.
     pub order: OrderId,
     /// The authority that issues.
@@ -181,6 +183,9 @@ impl Verifier {
         if !offered.takes_key(algorithm) {
             return Err(Refusal::new(ProblemType::BadCsr, format!("the profile `{profile}` certifies no keys of the kind {algorithm}")));
         }
+        grant.limits.judge_key(algorithm).map_err(|told| Refusal::new(ProblemType::BadCsr, told))?;
+        let end = grant.limits.judge_end(request.not_before, request.not_after, now);
+        end.map_err(|told| Refusal::new(ProblemType::Malformed, told))?;
         let content = leaf_content(rules, offered, grant, &request.identifiers).map_err(|error| {
             let kind = match error {
                 SubscriberError::Identifier(..) => ProblemType::RejectedIdentifier,
@@ -191,6 +196,7 @@ impl Verifier {
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
             grant: grant.id.clone(),
+            limits: grant.limits.clone(),
             order,
             authority,
             profile,

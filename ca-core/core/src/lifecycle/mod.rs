@@ -12,6 +12,7 @@
 
 mod acts;
 mod device_log;
+mod grants;
 mod guard;
 mod jobs;
 mod join;

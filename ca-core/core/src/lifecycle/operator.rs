@@ -230,7 +230,8 @@ impl Worker {
         match self.store.put_grant(&record, done).await {
             Ok(()) => {}
             Err(StoreError::Conflict(_)) => {
-                return Err(problem(ProblemType::Malformed, format!("a grant `{}` exists already (hint: draw another id)", grant.id)));
+                let hint = format!("(hint: change it with `ca grant update {}`, or draw another id)", grant.id);
+                return Err(problem(ProblemType::Malformed, format!("a grant `{}` exists already {hint}", grant.id)));
             }
             Err(error) => return Err(unavailable(&error)),
         }

@@ -5,6 +5,7 @@
 
 mod challenge;
 mod diff;
+mod grant_limits;
 mod name_rules;
 mod pattern;
 mod place;
