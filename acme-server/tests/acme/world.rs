@@ -35,6 +35,9 @@ fn san(identifier: &Identifier) -> SanType {
     match identifier {
         Identifier::Dns(name) => SanType::DnsName(name.as_str().try_into().unwrap()),
         Identifier::Ip(address) => SanType::IpAddress(*address),
+        // What a certificate carries of a device is the core's to test.
+        Identifier::PermanentIdentifier(name) => SanType::URI(format!("urn:device:{}", name.serial()).as_str().try_into().unwrap()),
+        Identifier::HardwareModule(name) => SanType::URI(format!("urn:module:{}", name.serial()).as_str().try_into().unwrap()),
     }
 }
 
