@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ca_core::model::AuthorityName;
+use ca_core::model::{AuthorityName, GrantId};
 use ca_core::policy::ChallengeZone;
 
 use crate::validation::ValidationConfig;
@@ -25,6 +25,8 @@ pub struct AuthorityOffer {
     pub profiles: Vec<ProfileOffer>,
     /// The zones in which it challenges identifiers.
     pub zones: Vec<ChallengeZone>,
+    /// The grant of accounts that come without an external account binding; none: each account needs one.
+    pub open_enrolment: Option<GrantId>,
 }
 
 /// The configuration of an [`crate::AcmeServer`].
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn base_urls() {
         let name: AuthorityName = "demo".parse().unwrap();
-        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new(), zones: Vec::new() };
+        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new(), zones: Vec::new(), open_enrolment: None };
         let check = |url: &str| AcmeConfig::new(url, name.clone(), vec![offer.clone()]).check().map(|c| c.public_base_url);
         assert_eq!(check("https://127.0.0.1:14000/").as_deref(), Ok("https://127.0.0.1:14000"));
         assert_eq!(check("https://[::1]:14000").as_deref(), Ok("https://[::1]:14000"));

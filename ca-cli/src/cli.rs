@@ -331,8 +331,11 @@ pub(crate) struct GrantCreate {
     ///
     /// A plain name or address, or a pattern: dns:*.demo.test (the star is exactly one label),
     /// dns-wildcard:demo.test (certificates for *.demo.test itself), ip:10.0.0.0/8.
-    #[arg(long = "name", value_name = "NAME", required = true, value_parser = parse_pattern)]
+    #[arg(long = "name", value_name = "NAME", required_unless_present = "open", value_parser = parse_pattern)]
     pub(crate) names: Vec<ca_core::policy::NamePattern>,
+    /// The grant that the policy's open_enrolment names: without names, for accounts without a binding
+    #[arg(long, conflicts_with_all = ["names", "uri", "emails", "subject"])]
+    pub(crate) open: bool,
     /// The URI in its certificates: a SPIFFE id, or a client's URI
     ///
     /// Where the policy has a template of SPIFFE ids, the service's name gives it; it can be left out.
