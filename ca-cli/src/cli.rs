@@ -1,5 +1,6 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod accounts;
 mod keys;
 mod lint;
 mod officers;
@@ -12,6 +13,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::values::{Count, Reason, When, parse_email, parse_end, parse_pattern, parse_subject_part, parse_uri};
+pub(crate) use accounts::AccountCommand;
 pub(crate) use keys::KeyCommand;
 pub(crate) use lint::LintArgs;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
@@ -117,6 +119,9 @@ pub(crate) enum Command {
     /// Enrolment grants: what a service may get certificates for
     #[command(subcommand)]
     Grant(GrantCommand),
+    /// ACME accounts: who has one, and those that are paused
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Certificates on record
     #[command(subcommand)]
     Cert(CertCommand),

@@ -3,8 +3,8 @@
 use ca_core::ceremony::{PolicyBundle, Roster};
 use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest, ProposalView};
 use ca_core::model::{
-    AuditRow, Authority, AuthorityName, BlockedKey, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord, JobRecord, ProposalId,
-    RevokedAuthority, SignedStatement,
+    AccountId, AccountRecord, AuditRow, Authority, AuthorityName, BlockedKey, CertificateFilter, CertificateRecord, CrlRecord, GrantRecord,
+    JobRecord, ProposalId, RevokedAuthority, SignedStatement,
 };
 use ca_core::pki::{KeyAlgorithm, SerialNumber, Sha256Digest, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,18 @@ pub(crate) enum ControlRequest {
     Grants {
         /// At most so many.
         limit: u32,
+    },
+    /// ACME accounts, newest first.
+    Accounts {
+        /// Paused ones only.
+        paused: bool,
+        /// At most so many.
+        limit: u32,
+    },
+    /// One ACME account.
+    Account {
+        /// Which one.
+        id: AccountId,
     },
     /// Certificates that match, newest first.
     Certificates {
@@ -126,6 +138,11 @@ pub(crate) enum ControlAnswer {
     Grants {
         /// They.
         grants: Vec<GrantRecord>,
+    },
+    /// ACME accounts.
+    Accounts {
+        /// They.
+        accounts: Vec<AccountRecord>,
     },
     /// Certificates.
     Certificates {

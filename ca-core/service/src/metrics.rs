@@ -94,6 +94,11 @@ impl Metrics {
         self.change(metric, labels, |series| series.value += 1.0);
     }
 
+    /// Shows a series from now on, at 0 until something is counted: so that a scrape sees the first one come.
+    pub fn declare(&self, metric: &'static Metric, labels: &[&str]) {
+        self.change(metric, labels, |_| {});
+    }
+
     /// Says what is so now.
     pub fn set(&self, metric: &'static Metric, labels: &[&str], value: f64) {
         self.change(metric, labels, |series| series.value = value);

@@ -19,6 +19,7 @@ mod problem;
 mod proposal;
 mod request;
 mod revocation;
+mod standing;
 mod validation;
 
 pub use account::{Account, AccountStatus, NewAccount, OrderPage};
@@ -48,4 +49,5 @@ pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};
 pub use request::{Evidence, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
+pub use standing::{AccountRecord, Standing};
 pub use validation::{LeasedValidation, ValidationEnd, ValidationRecord};
