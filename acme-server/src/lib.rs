@@ -53,6 +53,6 @@ pub use identity::ServerCertificate;
 pub use renewal_info::{CertId, CertIdError, suggested_window};
 pub use routes::{Access, ROUTES, Route};
 pub use server::{Limits, serve_loopback, serve_tls};
-pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StatusSection, StoreSection};
+pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StoreSection};
 pub use tls::{TlsError, TlsIdentity};
 pub use validation::{ValidationConfig, ValidationSection};

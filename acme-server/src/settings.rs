@@ -21,8 +21,6 @@ pub struct ServerSettings {
     pub store: StoreSection,
     /// The service.
     pub acme: AcmeSection,
-    /// The status service, for links.
-    pub status: StatusSection,
     /// The server's TLS key.
     pub key: KeySection,
     /// How challenges are validated.
@@ -66,14 +64,6 @@ pub struct AcmeSection {
     /// Profiles to keep off the directories, though the policy has them: a site may narrow, never widen.
     #[serde(default)]
     pub hide_profiles: Vec<String>,
-}
-
-/// `[status]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StatusSection {
-    /// The URL under which relying parties reach OCSP, CRLs and issuer certificates, without a path.
-    pub url: String,
 }
 
 /// `[key]`
@@ -134,7 +124,6 @@ impl Settings for ServerSettings {
         check_url("acme.url", &self.acme.url, "https://")?;
         check_listen("acme.listen", &self.acme.listen)?;
         self.metrics.check()?;
-        check_url("status.url", &self.status.url, "http://")?;
         self.validation.check()?;
         let l = &self.limits;
         check_bounds(&[

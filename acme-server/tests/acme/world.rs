@@ -102,7 +102,6 @@ impl World {
         let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate") };
         let offers = AuthorityOffer { name: name.clone(), profiles: vec![offer("client"), offer("short")], zones: Vec::new() };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
-        config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);
         let server = Arc::new(AcmeServer::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
         Self { router: Arc::clone(&server).router(), server, store, clock, leaf_key }
