@@ -15,7 +15,7 @@ host=$(tr -dc 'a-z' <<<"$client").demo.test
 export NAME=$host DIRECTORY=$base/a/demo/acme/p/client/directory
 
 # The grant, and the two files that every documented command reads.
-/w/bin/ca grant create --service "$client" --name "$host" --profile client --profile short --max-accounts unlimited --json >grant.json
+/w/bin/ca grant create --service "$client" --name "$host" --profile client --profile server --profile short --max-accounts unlimited --json >grant.json
 KID=$(jq -r .kid grant.json)
 export KID
 files() { jq -jr .hmac_key grant.json >"$1/eab.key"; jq -r .ca_bundle grant.json >"$1/ca-bundle.pem"; }
@@ -83,7 +83,7 @@ status_is() { local told; told=$(ocsp "$1"); grep -q "Response verify OK" <<<"$t
 
 # good CERTIFICATE NAME: verified as a strict relying party would, with the name in it, and good by OCSP.
 good() {
-  openssl verify -x509_strict -purpose sslclient -CAfile /w/var/root.pem -untrusted /w/var/issuer.pem "$1"
+  openssl verify -x509_strict -purpose "${purpose:-sslclient}" -CAfile /w/var/root.pem -untrusted /w/var/issuer.pem "$1"
   openssl x509 -noout -ext subjectAltName -in "$1" | grep -qE "(DNS|IP Address):$(sed 's/[.*]/\\&/g' <<<"$2")(,|\$)" || fail "the certificate is not for $2"
   status_is "$1" good || fail "OCSP does not say good"
 }

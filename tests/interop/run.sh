@@ -17,12 +17,12 @@ command -v npm >/dev/null || { apt-get update -qq; apt-get install -y -qq --no-i
 work=$top/work
 rm -rf "$work"
 mkdir -p "$work/bin"
-if [ -n "${INTEROP_CA:-}" ]; then
-  cp "$INTEROP_CA" "$work/bin/ca"
-else
-  "${CARGO:-cargo}" build --locked -p ca-cli --bin ca --example instant_acme_client
-  cp target/debug/ca target/debug/examples/instant_acme_client "$work/bin/"
-fi
+cargo=${CARGO:-cargo}
+"$cargo" build --locked -p acme-server --example instant_acme_client
+[ -n "${INTEROP_CA:-}" ] || "$cargo" build --locked -p ca-cli --bin ca
+cp target/debug/examples/instant_acme_client "${INTEROP_CA:-target/debug/ca}" "$work/bin/"
+[ -e "$work/bin/ca" ] || mv "$work/bin/$(basename "$INTEROP_CA")" "$work/bin/ca"
+sed -n '/^name = "instant-acme"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock >"$work/bin/instant_acme.version"
 cp "$top"/venv/lib/python3*/site-packages/envoy/_bin/envoy "$work/bin/"
 cp -r "$top/npm/node_modules" "$work/node_modules"
 

@@ -47,6 +47,6 @@ for script in /interop/clients/*.sh /interop/terminators/*.sh; do
   [ -z "$REQUESTED" ] || [[ " $REQUESTED " == *" $name "* ]] || continue
   echo "$name"
   # One script at a time: they share the ports. None may take longer than ten minutes, and what it started ends with it.
-  unshare --pid --fork --kill-child --mount-proc timeout 600 bash "$script" || failed+=("$name")
+  timeout 600 unshare --pid --fork --kill-child --mount-proc bash "$script" || failed+=("$name")
 done
 [ ${#failed[@]} = 0 ] || { echo "did not end well: ${failed[*]}" >&2; exit 1; }
