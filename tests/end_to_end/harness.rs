@@ -176,8 +176,13 @@ impl Demo {
 
     /// The same, which may fail while the server is away.
     pub(crate) async fn try_account(&self) -> Result<Account, instant_acme::Error> {
-        let secret = URL_SAFE_NO_PAD.decode(self.fact("EAB_HMAC")).expect("base64url");
-        let binding = ExternalAccountKey::new(self.fact("EAB_KID").to_owned(), &secret);
+        self.account_of(self.fact("EAB_KID"), self.fact("EAB_HMAC")).await
+    }
+
+    /// An ACME account bound to this grant by this secret.
+    pub(crate) async fn account_of(&self, kid: &str, hmac_key: &str) -> Result<Account, instant_acme::Error> {
+        let secret = URL_SAFE_NO_PAD.decode(hmac_key).expect("base64url");
+        let binding = ExternalAccountKey::new(kid.to_owned(), &secret);
         let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
         let builder = Account::builder_with_root(self.fact("CA_BUNDLE"))?;
         Ok(builder.create(&new, self.fact("ACME_DIRECTORY").to_owned(), Some(&binding)).await?.0)

@@ -14,6 +14,7 @@ mod challenges;
 mod clients;
 #[cfg(feature = "yubihsm")]
 mod device_ceremony;
+mod grants;
 #[cfg(feature = "pkcs11")]
 mod hardware;
 mod harness;

@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod eab;
+pub mod grant;
 pub mod json;
 pub mod jwk;
 pub mod jws;
