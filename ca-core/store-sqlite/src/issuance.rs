@@ -6,7 +6,7 @@ use ca_core::model::{
     Abandonment, Actor, AuditEntry, AuthorityName, CertificateIntent, Completed, Completion, CrlIntent, CrlScope, Intent, IntentContent,
     OpenIntent, Origin, Outcome, RevocationReason,
 };
-use ca_core::pki::{Certificate, SerialNumber, Timestamp, sha256};
+use ca_core::pki::{Certificate, Identifier, SerialNumber, Timestamp, sha256};
 use ca_core::ports::{IssuanceStore, StoreError, StoreResult};
 use serde_json::json;
 
@@ -64,24 +64,26 @@ impl Tx {
             return conflict("the intent's digest or leaf is not that of its own content");
         }
         let (attempt, authority) = (intent.attempt.as_str(), intent.authority.as_str());
-        let known = sqlx::query!("SELECT name FROM authorities WHERE name = $1", authority)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        if known.is_none() {
+        let stored = sqlx::query!(
+            r#"SELECT EXISTS (SELECT 1 FROM authorities WHERE name = $1) AS "known!: bool",
+                      a.authority AS "authority?", a.tbs_sha256 AS "tbs_sha256?", a.state AS "state?"
+               FROM (SELECT 1) AS one LEFT JOIN attempts a ON a.id = $2"#,
+            authority,
+            attempt
+        )
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        if !stored.known {
             return Err(StoreError::NotFound(format!("authority {authority} (hint: import its ceremony bundle first)")));
         }
         if !self.holds_lease(&intent.origin, &intent.authority, Some(intent.at)).await? {
             return Err(StoreError::Fenced);
         }
-        let recorded = sqlx::query!("SELECT authority, tbs_sha256, state FROM attempts WHERE id = $1", attempt)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        match recorded {
-            None => {}
-            Some(row) if row.authority == authority && row.tbs_sha256 == intent.tbs_sha256.0 && row.state == "open" => return Ok(()),
-            Some(_) => return conflict("this attempt is recorded with other bytes, or has ended"),
+        match (stored.authority.as_deref(), stored.tbs_sha256, stored.state.as_deref()) {
+            (None, ..) => {}
+            (Some(of), Some(tbs), Some("open")) if of == authority && tbs == intent.tbs_sha256.0 => return Ok(()),
+            (Some(_), ..) => return conflict("this attempt is recorded with other bytes, or has ended"),
         }
         self.has_volume(intent).await?;
         match &intent.content {
@@ -125,10 +127,13 @@ impl Tx {
         };
         let (identifiers, spki) = (convert::json(&certificate.identifiers), certificate.spki_sha256.0.as_slice());
         let (not_before, not_after) = (certificate.not_before.unix(), certificate.not_after.unix());
-        let inserted = sqlx::query!(
+        let names = convert::json(&certificate.identifiers.iter().map(Identifier::value).collect::<Vec<_>>());
+        sqlx::query!(
             "INSERT INTO certificates (authority, serial, state, profile, subject, identifiers, spki_sha256, not_before, not_after,
                                        crl_partition, account_id, grant_id, order_id, created_at)
-             VALUES ($1, $2, 'intent', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             VALUES ($1, $2, 'intent', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+             INSERT INTO certificate_names (name, certificate)
+             SELECT DISTINCT value, last_insert_rowid() FROM json_each($14)",
             authority,
             serial,
             certificate.profile,
@@ -141,19 +146,12 @@ impl Tx {
             account,
             grant,
             origin.order,
-            at
+            at,
+            names
         )
         .execute(&mut self.connection)
         .await
         .map_err(or_taken("the authority has used this serial number"))?;
-        let row = inserted.last_insert_rowid();
-        for identifier in &certificate.identifiers {
-            let name = identifier.value();
-            sqlx::query!("INSERT INTO certificate_names (name, certificate) VALUES ($1, $2) ON CONFLICT DO NOTHING", name, row)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
-        }
         Ok(())
     }
 
@@ -317,42 +315,54 @@ impl Tx {
     }
 
     async fn release_certificate(&mut self, completion: &Completion, serial: &SerialNumber) -> StoreResult<bool> {
-        if !self.end_attempt(completion).await? {
-            return Ok(false);
-        }
+        let (attempt, at) = (completion.attempt.as_str(), completion.at.unix());
         let (authority, serial) = (completion.authority.as_str(), serial.as_bytes().as_slice());
-        let row = sqlx::query!(
-            "UPDATE certificates SET state = 'released', der = $3 WHERE authority = $1 AND serial = $2 AND state = 'intent' RETURNING seq",
+        let order = match &completion.origin {
+            Origin::Order { order, .. } => Some(order.as_str()),
+            Origin::Job { .. } | Origin::Ceremony => None,
+        };
+        // Each only where the one before found its row: `changes()` is of the statement before.
+        let changed = sqlx::query!(
+            "UPDATE attempts SET state = 'released', ended_at = $2, tbs = NULL WHERE id = $1 AND state = 'open';
+             UPDATE certificates SET state = 'released', der = $5
+             WHERE authority = $3 AND serial = $4 AND state = 'intent' AND changes() = 1;
+             UPDATE orders SET status = 'valid', serial = $7 WHERE id = $6 AND status = 'processing' AND changes() = 1",
+            attempt,
+            at,
             authority,
             serial,
-            completion.signed.0
+            completion.signed.0,
+            order,
+            serial
         )
-        .fetch_optional(&mut self.connection)
+        .execute(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
-        if let Some(row) = row {
-            self.insert_more_names(row.seq, &completion.signed.0).await?;
+        match (changed.rows_affected(), &completion.origin) {
+            (0, _) => return Ok(false),
+            (3, Origin::Order { request, lease, .. }) => drop(self.end_request(request, lease, None, completion.at).await?),
+            (2, Origin::Job { .. } | Origin::Ceremony) => {}
+            _ => return conflict("the certificate of this attempt, or its order, is not in the state that its intent left"),
         }
-        if let Origin::Order { order, request, lease, .. } = &completion.origin {
-            let order = order.as_str();
-            sqlx::query!("UPDATE orders SET status = 'valid', serial = $2 WHERE id = $1 AND status = 'processing'", order, serial)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
-            self.end_request(request, lease, None, completion.at).await?;
-        }
+        self.insert_more_names(authority, serial, &completion.signed.0).await?;
         Ok(true)
     }
 
     /// URIs and mailboxes, which no order names: so that certificates are found by them too.
-    async fn insert_more_names(&mut self, row: i64, der: &[u8]) -> StoreResult<()> {
+    async fn insert_more_names(&mut self, authority: &str, serial: &[u8], der: &[u8]) -> StoreResult<()> {
         let Ok(certificate) = Certificate::from_der(der) else { return Ok(()) };
         for name in certificate.alt_names().iter().filter(|name| name.identifier().is_none()) {
             let name = name.to_string();
-            sqlx::query!("INSERT INTO certificate_names (name, certificate) VALUES ($1, $2) ON CONFLICT DO NOTHING", name, row)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
+            sqlx::query!(
+                "INSERT INTO certificate_names (name, certificate)
+                 SELECT $1, seq FROM certificates WHERE authority = $2 AND serial = $3 ON CONFLICT DO NOTHING",
+                name,
+                authority,
+                serial
+            )
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
         }
         Ok(())
     }
