@@ -38,14 +38,16 @@ impl Worker {
         match marked().map(|mark| mark.status) {
             Some(GrantStatus::Active) => Ok(()),
             Some(GrantStatus::Suspended | GrantStatus::Revoked) | None => {
-                let reason =
-                    format!("grant `{id}` goes on in the database, and this worker has seen it end or rest (hint: `ca grant resume {id}`)");
+                let reason = format!("grant `{id}` goes on in the database, and this worker has seen it revoked or suspended");
                 Err(self.grant_is_off(id, request.as_str(), reason).await.into())
             }
         }
     }
 
     async fn grant_is_off(&self, id: &GrantId, correlation: &str, reason: String) -> Refusal {
+        let reason = format!(
+            "{reason} (hint: the database is an older copy, or was edited: bring the newest back, or `ca grant resume` or revoke it; docs/officer.md, \"The anchor\")"
+        );
         let news = {
             let mut off = self.grants_off.lock().unwrap_or_else(PoisonError::into_inner);
             off.len() < AnchorState::MAX_GRANTS && off.insert(id.clone())
@@ -76,15 +78,19 @@ impl Worker {
             }
             match state.after(&step, self.clock.now()) {
                 Ok(_) => steps.extend(step),
-                Err(error) => {
-                    let _ = self.grant_is_off(&grant.id, &self.correlation(), error.to_string()).await;
-                }
+                Err(AnchorError::Behind(reason)) => drop(self.grant_is_off(&grant.id, &self.correlation(), reason).await),
+                Err(other) => return Err(other.into()),
             }
         }
         if steps.is_empty() {
             return Ok(());
         }
-        Ok(self.anchor.take(&steps, self.clock.now())?)
+        match self.anchor.take(&steps, self.clock.now()) {
+            // Too many of them: each is judged again where it is used.
+            Err(AnchorError::Refused(reason)) => tracing::error!(reason, "not every grant is remembered"),
+            other => other?,
+        }
+        Ok(())
     }
 
     /// The step to a statement that its operator hands in now, which the anchor would take.
