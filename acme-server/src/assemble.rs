@@ -67,6 +67,7 @@ pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> 
                 profiles,
                 zones: rules.challenge_zones.clone(),
                 rules: Some(rules.clone()),
+                open_enrolment: rules.open_enrolment.clone(),
             })
         })
         .collect()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use ca_core::model::AuthorityName;
+use ca_core::model::{AuthorityName, GrantId};
 use ca_core::pki::DnsName;
 use ca_core::policy::{AuthorityPolicy, ChallengeZone};
 use http::{HeaderValue, header};
@@ -28,14 +28,19 @@ impl Directories {
     pub(crate) fn new(config: &AcmeConfig, authorities: Vec<AuthorityOffer>) -> Self {
         let offered = authorities.iter().find(|a| a.name == config.default_authority);
         let (profiles, zones) = offered.map_or((&[][..], &[][..]), |a| (&a.profiles, &a.zones));
+        let bound = authorities.iter().all(|a| a.open_enrolment.is_none());
         let scoped = authorities.iter().flat_map(|authority| {
             authority.profiles.iter().map(|profile| {
                 let new_order = format!("/a/{}/acme/p/{}/new-order", authority.name, profile.name);
-                (authority.name.clone(), profile.name.clone(), render(config, &new_order, std::slice::from_ref(profile), &authority.zones))
+                (
+                    authority.name.clone(),
+                    profile.name.clone(),
+                    render(config, &new_order, std::slice::from_ref(profile), &authority.zones, bound),
+                )
             })
         });
         let scoped = scoped.collect();
-        let default = render(config, "/acme/new-order", profiles, zones);
+        let default = render(config, "/acme/new-order", profiles, zones, bound);
         Self { default, scoped, authorities }
     }
 
@@ -49,6 +54,11 @@ impl Directories {
         self.authorities.iter().find(|a| a.name == *authority)?.rules.as_ref()
     }
 
+    /// The grant of accounts that come without a binding, where the officers opened enrolment.
+    pub(crate) fn open_enrolment(&self) -> Option<&GrantId> {
+        self.authorities.iter().find_map(|a| a.open_enrolment.as_ref())
+    }
+
     /// Whether any authority challenges identifiers.
     pub(crate) fn any_zone(&self) -> bool {
         self.authorities.iter().any(|a| !a.zones.is_empty())
@@ -60,7 +70,7 @@ impl Directories {
     }
 }
 
-fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer], zones: &[ChallengeZone]) -> Bytes {
+fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer], zones: &[ChallengeZone], bound: bool) -> Bytes {
     let url = |path: &str| format!("{}{path}", config.public_base_url);
     let mut meta = Map::new();
     if let Some(terms) = &config.terms_of_service {
@@ -73,7 +83,7 @@ fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer], zones
     if !identities.is_empty() {
         meta.insert("caaIdentities".to_owned(), json!(identities));
     }
-    meta.insert("externalAccountRequired".to_owned(), json!(true));
+    meta.insert("externalAccountRequired".to_owned(), json!(bound));
     let profiles: Map<String, Value> = profiles.iter().map(|p| (p.name.clone(), json!(p.description))).collect();
     meta.insert("profiles".to_owned(), Value::Object(profiles));
     let mut directory = json!({

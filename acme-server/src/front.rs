@@ -12,6 +12,7 @@ use ca_service::metrics::Metrics;
 use http::HeaderValue;
 use serde_json::Value;
 
+use crate::access::METRICS;
 use crate::config::{AcmeConfig, AuthorityOffer, ConfigError};
 use crate::directory::Directories;
 use crate::issuers::Issuers;
@@ -48,7 +49,7 @@ impl AcmeServer {
             nonces: Nonces::new(&*rng),
             validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&METRICS),
             config,
             store,
             clock,

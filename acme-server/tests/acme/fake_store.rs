@@ -32,6 +32,7 @@ pub(crate) struct State {
     pub(crate) certificates: BTreeMap<SerialNumber, CertificateRecord>,
     /// Validations that clients asked for and nobody has leased.
     pub(crate) started: Vec<(AuthorizationId, ChallengeMethod, Timestamp)>,
+    pub(crate) answers: BTreeMap<AuthorizationId, String>,
     pub(crate) records: Vec<ValidationRecord>,
     pub(crate) evidence: Vec<String>,
     pub(crate) audit: Vec<AuditEntry>,
@@ -246,6 +247,7 @@ impl ValidationStore for FakeStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
@@ -255,6 +257,7 @@ impl ValidationStore for FakeStore {
         let started = found.apply(AuthorizationCommand::Start(method), now).map_err(|e| StoreError::Conflict(e.to_string()))?;
         state.authorizations.insert(id.clone(), started.clone());
         state.started.push((id.clone(), method, deadline));
+        state.answers.extend(answer.map(|answer| (id.clone(), answer.to_owned())));
         state.audit.push(audit.clone());
         Ok(started)
     }
@@ -279,6 +282,7 @@ impl ValidationStore for FakeStore {
                 identifier: authorization.identifier.clone(),
                 token: authorization.challenge(method).unwrap().token.clone(),
                 lease: lease.clone(),
+                answer: state.answers.get(&id).cloned(),
                 attempts: state.records.iter().filter(|r| r.authorization == id).count() as u32,
                 deadline,
                 authorization: id,
@@ -300,7 +304,10 @@ impl ValidationStore for FakeStore {
             (ValidationEnd::Again { .. }, Some(problem)) => AuthorizationCommand::Stumble(record.method, problem),
             (ValidationEnd::Again { .. }, None) => return conflict("proven"),
         };
-        let found = state.authorizations[&record.authorization].clone().apply(command, record.at).unwrap();
+        let mut found = state.authorizations[&record.authorization].clone().apply(command, record.at).unwrap();
+        for challenge in found.challenges.iter_mut().filter(|c| c.method == record.method) {
+            challenge.attested_key = record.attestation.as_ref().map(|attestation| attestation.key_sha256);
+        }
         if let ValidationEnd::Again { .. } = end {
             state.started.push((found.id.clone(), record.method, record.at.plus(Duration::from_secs(60))));
         }

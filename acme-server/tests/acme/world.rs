@@ -35,6 +35,9 @@ fn san(identifier: &Identifier) -> SanType {
     match identifier {
         Identifier::Dns(name) => SanType::DnsName(name.as_str().try_into().unwrap()),
         Identifier::Ip(address) => SanType::IpAddress(*address),
+        // What a certificate carries of a device is the core's to test.
+        Identifier::PermanentIdentifier(name) => SanType::URI(format!("urn:device:{}", name.serial()).as_str().try_into().unwrap()),
+        Identifier::HardwareModule(name) => SanType::URI(format!("urn:module:{}", name.serial()).as_str().try_into().unwrap()),
     }
 }
 
@@ -101,7 +104,13 @@ impl World {
         };
         let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue) });
         let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate") };
-        let offers = AuthorityOffer { name: name.clone(), profiles: vec![offer("client"), offer("short")], zones: Vec::new(), rules: None };
+        let offers = AuthorityOffer {
+            name: name.clone(),
+            profiles: vec![offer("client"), offer("short")],
+            zones: Vec::new(),
+            rules: None,
+            open_enrolment: None,
+        };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
         config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);

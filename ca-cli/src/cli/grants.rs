@@ -147,6 +147,9 @@ pub(crate) struct GrantCreate {
     pub(crate) service: String,
     #[command(flatten)]
     pub(crate) names: GrantNames,
+    /// The grant that the policy's open_enrolment names: without names, for accounts without a binding
+    #[arg(long, conflicts_with_all = ["names", "dns", "ip", "uri", "emails", "subject"])]
+    pub(crate) open: bool,
     #[command(flatten)]
     pub(crate) identity: GrantIdentity,
     #[command(flatten)]

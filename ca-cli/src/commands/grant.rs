@@ -2,8 +2,8 @@
 
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::{BulkChoice, OperatorReply};
-use ca_core::model::{CertificateFilter, Grant, GrantId, GrantLimits, GrantRecord, GrantStatus, RevocationReason};
-use ca_core::policy::SubjectParts;
+use ca_core::model::{AuthorityName, CertificateFilter, Grant, GrantId, GrantLimits, GrantRecord, GrantStatus, RevocationReason};
+use ca_core::policy::{Policy, SubjectParts};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
@@ -97,14 +97,18 @@ async fn revoke_held(config: &Config, id: &GrantId, signing: &Signing) -> anyhow
 async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
     let now = SystemClock.now();
     let names = args.names.all();
-    if names.is_empty() {
-        return Err(failure(Exit::Usage, "a grant covers at least one name (hint: --dns, --ip or --name)"));
+    if names.is_empty() != args.open {
+        return Err(failure(
+            Exit::Usage,
+            "a grant covers at least one name, and an open one none (hint: --dns, --ip or --name; or --open)",
+        ));
     }
+    let authority = authority_or_default(config, args.authority).await?;
     let mut grant = Grant {
-        id: GrantId::random(&SystemRng),
+        id: if args.open { open_enrolment(config, &authority).await? } else { GrantId::random(&SystemRng) },
         version: 1,
         service: args.service,
-        authority: authority_or_default(config, args.authority).await?,
+        authority,
         profiles: args.profiles,
         names,
         enrol_by: args.enrol_by.from(now),
@@ -155,6 +159,18 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
         hmac_key.reveal(),
         grant.profiles.first().map_or("client", String::as_str),
     ))
+}
+
+/// The id of the grant that the policy opens enrolment to.
+async fn open_enrolment(config: &Config, authority: &AuthorityName) -> anyhow::Result<GrantId> {
+    let policy = Policy::parse(&super::policy::in_force(config).await?.bundle.policy)
+        .map_err(|e| failure(Exit::Failed, format!("the policy in force: {e}")))?;
+    policy.authority(authority).and_then(|rules| rules.open_enrolment.clone()).ok_or_else(|| {
+        let detail = format!(
+            "the policy does not open enrolment at {authority} (hint: officers can, with open_enrolment = \"ID\" and challenge zones)"
+        );
+        failure(Exit::Refused, detail)
+    })
 }
 
 /// What its certificates say beside their names.

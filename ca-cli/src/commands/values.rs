@@ -160,7 +160,7 @@ pub(crate) fn parse_ip(text: &str) -> Result<NamePattern, String> {
 
 /// A pattern, or a plain name, address, URI or mailbox, which covers itself.
 pub(crate) fn parse_pattern(text: &str) -> Result<NamePattern, String> {
-    const FORMS: [&str; 5] = ["dns:", "dns-wildcard:", "ip:", "uri:", "email:"];
+    const FORMS: [&str; 7] = ["dns:", "dns-wildcard:", "ip:", "uri:", "email:", "permanent-identifier:", "hardware-module:"];
     let named = match Identifier::from_text(text) {
         _ if FORMS.iter().any(|form| text.starts_with(form)) => text.to_owned(),
         Ok(Identifier::Ip(address)) => format!("ip:{address}"),

@@ -182,11 +182,20 @@ impl ValidationStore for SocketStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        self.call(Command::StartChallenge { id: id.clone(), method, now, deadline, audit: audit.clone() }).await
+        self.call(Command::StartChallenge {
+            id: id.clone(),
+            method,
+            answer: answer.map(str::to_owned),
+            now,
+            deadline,
+            audit: audit.clone(),
+        })
+        .await
     }
 
     async fn lease_validations(

@@ -91,7 +91,14 @@ pub enum Command {
     /// `ValidationStore::create_authorization`
     CreateAuthorization { authorization: Authorization, now: Timestamp, audit: AuditEntry },
     /// `ValidationStore::start_challenge`
-    StartChallenge { id: AuthorizationId, method: ChallengeMethod, now: Timestamp, deadline: Timestamp, audit: AuditEntry },
+    StartChallenge {
+        id: AuthorizationId,
+        method: ChallengeMethod,
+        answer: Option<String>,
+        now: Timestamp,
+        deadline: Timestamp,
+        audit: AuditEntry,
+    },
     /// `ValidationStore::lease_validations`
     LeaseValidations { worker: WorkerId, lease: LeaseToken, now: Timestamp, until: Timestamp, limit: u32 },
     /// `ValidationStore::finish_validation`

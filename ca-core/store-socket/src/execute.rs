@@ -34,8 +34,8 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
         Command::AuthorizationsOf { order } => encode(store.authorizations_of(&order).await),
         Command::DeactivateAuthorization { id, audit } => encode(store.deactivate_authorization(&id, &audit).await),
         Command::CreateAuthorization { authorization, now, audit } => encode(store.create_authorization(&authorization, now, &audit).await),
-        Command::StartChallenge { id, method, now, deadline, audit } => {
-            encode(store.start_challenge(&id, method, now, deadline, &audit).await)
+        Command::StartChallenge { id, method, answer, now, deadline, audit } => {
+            encode(store.start_challenge(&id, method, answer.as_deref(), now, deadline, &audit).await)
         }
         Command::LeaseValidations { worker, lease, now, until, limit } => {
             encode(store.lease_validations(&worker, &lease, now, until, limit).await)

@@ -257,7 +257,7 @@ impl Tx {
         })
     }
 
-    async fn complete(&mut self, completion: &Completion) -> StoreResult<Completed> {
+    async fn complete(&mut self, completion: &Completion, names: &[String]) -> StoreResult<Completed> {
         let attempt = self.attempt(completion.attempt.as_str(), completion.authority.as_str()).await?;
         if attempt.state == "released" && self.released_bytes(completion, &attempt).await?.as_ref() == Some(&completion.signed.0) {
             return Ok(Completed::Released);
@@ -266,7 +266,7 @@ impl Tx {
         let released = ours
             && self.holds_lease(&completion.origin, &completion.authority, None).await?
             && match &attempt.serial {
-                Some(serial) => self.release_certificate(completion, serial).await?,
+                Some(serial) => self.release_certificate(completion, serial, names).await?,
                 None => self.release_crl(completion).await?,
             };
         let (noun, object) = attempt.noun_and_object();
@@ -314,7 +314,7 @@ impl Tx {
         Ok(ended.rows_affected() == 1)
     }
 
-    async fn release_certificate(&mut self, completion: &Completion, serial: &SerialNumber) -> StoreResult<bool> {
+    async fn release_certificate(&mut self, completion: &Completion, serial: &SerialNumber, names: &[String]) -> StoreResult<bool> {
         let (attempt, at) = (completion.attempt.as_str(), completion.at.unix());
         let (authority, serial) = (completion.authority.as_str(), serial.as_bytes().as_slice());
         let order = match &completion.origin {
@@ -344,27 +344,27 @@ impl Tx {
             (2, Origin::Job { .. } | Origin::Ceremony) => {}
             _ => return conflict("the certificate of this attempt, or its order, is not in the state that its intent left"),
         }
-        self.insert_more_names(authority, serial, &completion.signed.0).await?;
+        self.insert_more_names(completion, serial, names).await?;
         Ok(true)
     }
 
-    /// URIs and mailboxes, which no order names: so that certificates are found by them too.
-    async fn insert_more_names(&mut self, authority: &str, serial: &[u8], der: &[u8]) -> StoreResult<()> {
-        let Ok(certificate) = Certificate::from_der(der) else { return Ok(()) };
-        for name in certificate.alt_names().iter().filter(|name| name.identifier().is_none()) {
-            let name = name.to_string();
-            sqlx::query!(
-                "INSERT INTO certificate_names (name, certificate)
-                 SELECT $1, seq FROM certificates WHERE authority = $2 AND serial = $3 ON CONFLICT DO NOTHING",
-                name,
-                authority,
-                serial
-            )
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
+    /// Lets a certificate be found by the names that no order has.
+    async fn insert_more_names(&mut self, completion: &Completion, serial: &[u8], names: &[String]) -> StoreResult<()> {
+        if names.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let (names, authority) = (convert::json(&names), completion.authority.as_str());
+        sqlx::query!(
+            "INSERT OR IGNORE INTO certificate_names (name, certificate)
+             SELECT n.value, c.seq FROM certificates c JOIN json_each($1) n WHERE c.authority = $2 AND c.serial = $3",
+            names,
+            authority,
+            serial
+        )
+        .execute(&mut self.connection)
+        .await
+        .map(|_| ())
+        .map_err(from_sqlx)
     }
 
     /// Makes the CRL current, if its number still grows.
@@ -473,6 +473,13 @@ impl Tx {
     }
 }
 
+/// URIs and mailboxes of a certificate, which no order names. Read outside of the writer, for it takes a while.
+fn unordered_names(completion: &Completion) -> Vec<String> {
+    let certificate = Certificate::from_der(&completion.signed.0).ok();
+    let names = certificate.iter().flat_map(|c| c.alt_names()).filter(|name| name.identifier().is_none());
+    names.map(ToString::to_string).collect()
+}
+
 #[async_trait]
 impl IssuanceStore for SqliteStore {
     async fn record_intent(&self, intent: &Intent) -> StoreResult<()> {
@@ -481,8 +488,8 @@ impl IssuanceStore for SqliteStore {
     }
 
     async fn complete(&self, completion: &Completion) -> StoreResult<Completed> {
-        let completion = completion.clone();
-        self.write(move |tx| Box::pin(async move { tx.complete(&completion).await })).await
+        let (completion, names) = (completion.clone(), unordered_names(completion));
+        self.write(move |tx| Box::pin(async move { tx.complete(&completion, &names).await })).await
     }
 
     async fn abandon(&self, abandonment: &Abandonment) -> StoreResult<()> {

@@ -84,7 +84,7 @@ impl Worker {
     async fn record_proofs(&self, request: &SigningRequest, proven: &AuthorizedIssuance) -> Result<(), Failure> {
         let challenged = proven.proofs.values().filter_map(|proof| match proof {
             Proof::Granted => None,
-            Proof::Challenged(record) => Some(record),
+            Proof::Challenged(record) => Some(record.for_audit()),
         });
         let challenged: Vec<_> = challenged.collect();
         if challenged.is_empty() {

@@ -50,4 +50,4 @@ pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};
 pub use request::{Evidence, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
-pub use validation::{LeasedValidation, ValidationEnd, ValidationRecord};
+pub use validation::{AttestationEvidence, LeasedValidation, ValidationEnd, ValidationRecord};

@@ -37,6 +37,10 @@ pub fn leaf_content(
     identifiers: &[Identifier],
 ) -> Result<LeafContent, SubscriberError> {
     for identifier in identifiers {
+        if !profile.shape.takes_identifier(identifier) {
+            let why = format!("names a device, and certificates of the shape `{}` name none", profile.shape);
+            return Err(SubscriberError::Identifier(identifier.clone(), why));
+        }
         let name = AltName::from(identifier.clone());
         if !profile.has_name(&name) {
             return Err(SubscriberError::Identifier(identifier.clone(), "is outside the profile's names".to_owned()));

@@ -90,11 +90,12 @@ impl ValidationStore for Joined {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        self.acme.start_challenge(id, method, now, deadline, &mine(audit, "authorization")).await
+        self.acme.start_challenge(id, method, answer, now, deadline, &mine(audit, "authorization")).await
     }
     async fn lease_validations(
         &self,

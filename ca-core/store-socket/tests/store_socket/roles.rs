@@ -91,6 +91,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         addresses: Vec::new(),
         answer_sha256: None,
         caa: None,
+        attestation: None,
         problem: None,
         valid_until: at(100),
     };
@@ -129,6 +130,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             Command::StartChallenge {
                 id: "z".parse().unwrap(),
                 method: ca_core::model::ChallengeMethod::Http01,
+                answer: None,
                 now: at(0),
                 deadline: at(60),
                 audit: entry("authorization.challenge"),
