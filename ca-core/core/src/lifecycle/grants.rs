@@ -13,7 +13,10 @@ use crate::evidence::grant::read_grant;
 use crate::model::{GrantId, GrantStatus, Problem, ProblemType, RequestId, SignedStatement, VolumeCap};
 use crate::pki::sha256;
 use crate::policy::Policy;
-use crate::ports::AnchorError;
+use crate::ports::{AnchorError, StoreResult};
+
+/// As many as the anchor remembers.
+const MOST_GRANTS: u32 = AnchorState::MAX_GRANTS as u32;
 
 impl Worker {
     /// That the grant's cap has room, before the authority's own count is touched: a full grant takes nothing from the
@@ -24,24 +27,45 @@ impl Worker {
         cap.judge(used, now).map_err(|(told, _)| Refusal::new(ProblemType::RateLimited, told).into())
     }
 
-    /// That the statement behind an account is the grant's newest, and that the grant, active in the database, was not
-    /// revoked or suspended. What is not leads to a refusal, and to an alarm the first time.
+    /// That the statement behind an account is the grant's newest, and that the grant was not revoked or suspended. One
+    /// that was put back leads to a refusal, and to an alarm the first time.
     pub(super) async fn grant_stands(&self, id: &GrantId, place: &GrantPlace, request: &RequestId) -> Result<(), Failure> {
         let marked = || self.anchor.state().grant(id).copied();
-        if marked().is_none_or(|mark| mark.statement != place.statement) {
+        let mut mark = marked();
+        if mark.is_none_or(|mark| mark.statement != place.statement) {
             match self.anchor.take(&[place.step(id)], self.clock.now()) {
-                Ok(()) => {}
-                Err(AnchorError::Behind(reason)) => return Err(self.grant_is_off(id, request.as_str(), reason).await.into()),
+                Ok(()) => mark = marked(),
+                Err(AnchorError::Behind(reason)) => return Err(self.not_as_marked(id, request, reason).await),
                 Err(other) => return Err(other.into()),
             }
         }
-        match marked().map(|mark| mark.status) {
-            Some(GrantStatus::Active) => Ok(()),
-            Some(GrantStatus::Suspended | GrantStatus::Revoked) | None => {
-                let reason = format!("grant `{id}` goes on in the database, and this worker has seen it revoked or suspended");
-                Err(self.grant_is_off(id, request.as_str(), reason).await.into())
+        if mark.is_some_and(|mark| mark.status == GrantStatus::Active) {
+            return Ok(());
+        }
+        let reason = format!("grant `{id}` goes on in the database, and this worker has seen it revoked or suspended");
+        Err(self.not_as_marked(id, request, reason).await)
+    }
+
+    /// A grant that is not as the anchor has it: put back in the database; or changed since the request was leased, which
+    /// then comes again.
+    async fn not_as_marked(&self, id: &GrantId, request: &RequestId, reason: String) -> Failure {
+        let known = self.grants_off.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
+        match if known { Ok(true) } else { self.was_put_back(id).await } {
+            Ok(true) => self.grant_is_off(id, request.as_str(), reason).await.into(),
+            Ok(false) => Failure::later("the grant was changed meanwhile"),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Whether the database has a grant as it was before. Twice, for another change may come between the two looks.
+    async fn was_put_back(&self, id: &GrantId) -> StoreResult<bool> {
+        for _ in 0..2 {
+            let record = self.store.grants(MOST_GRANTS).await?.into_iter().find(|record| record.grant.id == *id);
+            if record.and_then(|record| self.anchor.state().grant_fault(&record)).is_none() {
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 
     async fn grant_is_off(&self, id: &GrantId, correlation: &str, reason: String) -> Refusal {
@@ -64,11 +88,10 @@ impl Worker {
     /// # Errors
     /// When the store does not answer, or the anchor can't be written.
     pub(super) async fn check_grants(&self) -> Result<(), WorkerError> {
-        let most = u32::try_from(AnchorState::MAX_GRANTS).unwrap_or(u32::MAX);
         let policy = self.policy();
         let state = self.anchor.state();
         let mut steps = Vec::new();
-        for record in self.store.grants(most).await? {
+        for record in self.store.grants(MOST_GRANTS).await? {
             let marked = state.grant(&record.grant.id).is_some_and(|m| m.statement == sha256(record.evidence.statement.as_bytes()));
             // One whose statement does not hold is good for nothing: every request under it is refused.
             let Some((grant, place)) = (if marked { None } else { read_grant(&record.evidence, &policy).ok() }) else { continue };
@@ -104,7 +127,9 @@ impl Worker {
 
     /// Takes a step that the store has taken. Without it an older copy of the database would bring back what was before,
     /// so that the operator must hear of it.
-    pub(super) fn mark_grant(&self, steps: &[AnchorStep], done: &str) -> Result<(), Problem> {
+    pub(super) fn mark_grant(&self, id: &GrantId, steps: &[AnchorStep], done: &str) -> Result<(), Problem> {
+        // Whatever was wrong before: from here on it is news again.
+        self.grants_off.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         self.anchor.take(steps, self.clock.now()).map_err(|error| {
             let detail = format!("{done} on record, and the worker's memory does not have it yet: {error} (hint: try again)");
             Problem::new(ProblemType::ServerInternal, detail)

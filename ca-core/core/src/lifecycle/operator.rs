@@ -237,7 +237,7 @@ impl Worker {
             Err(StoreError::Conflict(_)) => return Err(exists()),
             Err(error) => return Err(unavailable(&error)),
         }
-        self.mark_grant(&[step], "the grant is made")?;
+        self.mark_grant(&grant.id, &[step], "the grant is made")?;
         Ok(OperatorReply::GrantCreated { kid: grant.id.clone(), hmac_key: self.eab_key(grant) })
     }
 
@@ -271,7 +271,7 @@ impl Worker {
             Err(StoreError::Conflict(reason)) => return Err(malformed(reason)),
             Err(error) => return Err(unavailable(&error)),
         }
-        self.mark_grant(&[step], "the grant is changed")?;
+        self.mark_grant(&grant.id, &[step], "the grant is changed")?;
         let hmac_key = rotated.then(|| self.eab_key(grant));
         Ok(OperatorReply::GrantUpdated { hmac_key })
     }
@@ -289,7 +289,7 @@ impl Worker {
             (GrantStatus::Active, "the grant goes on", OperatorReply::GrantResumed)
         };
         let steps = self.status_steps(id, status, policy).await.map_err(|e| problem(ProblemType::ServerInternal, e.to_string()))?;
-        self.mark_grant(&steps, what)?;
+        self.mark_grant(id, &steps, what)?;
         Ok(reply)
     }
 
@@ -301,7 +301,7 @@ impl Worker {
         };
         let steps = self.status_steps(id, GrantStatus::Revoked, policy).await;
         let steps = steps.map_err(|e| problem(ProblemType::ServerInternal, e.to_string()))?;
-        self.mark_grant(&steps, "the grant is revoked")?;
+        self.mark_grant(id, &steps, "the grant is revoked")?;
         Ok(OperatorReply::GrantRevoked { accounts })
     }
 
