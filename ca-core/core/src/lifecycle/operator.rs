@@ -69,6 +69,11 @@ pub enum OperatorReply {
         /// How many accounts went with it.
         accounts: u32,
     },
+    /// An account goes on.
+    AccountResumed {
+        /// Whether it was paused.
+        paused: bool,
+    },
     /// A certificate is revoked.
     CertificateRevoked {
         /// Its authority.
@@ -181,6 +186,11 @@ impl Worker {
             Operation::GrantSuspend { id } => self.suspend_grant(id, true, policy, &done).await,
             Operation::GrantResume { id } => self.suspend_grant(id, false, policy, &done).await,
             Operation::GrantRevoke { id } => self.revoke_grant(id, policy, &done).await,
+            Operation::AccountResume { id } => match self.store.resume_account(id, &done).await {
+                Ok(paused) => Ok(OperatorReply::AccountResumed { paused }),
+                Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no account `{id}`"))),
+                Err(error) => Err(unavailable(&error)),
+            },
             Operation::CertificateRevoke { authority, serial, reason, invalidity_date } => {
                 refuse_reason(*reason)?;
                 self.revoke(authority, serial, *reason, *invalidity_date, &done).await
