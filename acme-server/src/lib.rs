@@ -56,6 +56,6 @@ pub use limits::{Override, PauseSection, PerSubject, Rate, RateSection, Rates};
 pub use renewal_info::{CertId, CertIdError, suggested_window};
 pub use routes::{Access, ROUTES, Route};
 pub use server::{Limits, serve_loopback, serve_tls, serve_tls_behind};
-pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StatusSection, StoreSection};
+pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StoreSection};
 pub use tls::{TlsError, TlsIdentity};
 pub use validation::{ValidationConfig, ValidationSection};

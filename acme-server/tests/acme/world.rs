@@ -115,7 +115,6 @@ impl World {
             open_enrolment: None,
         };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
-        config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);
         let server = Arc::new(AcmeServer::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
         Self { router: Arc::clone(&server).router(), server, store, clock, leaf_key, address: Mutex::default() }
