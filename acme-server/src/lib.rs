@@ -43,6 +43,7 @@ mod revoke;
 mod routes;
 mod server;
 mod settings;
+mod shares;
 mod tls;
 mod validation;
 
