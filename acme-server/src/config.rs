@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ca_core::limits::PauseRule;
-use ca_core::model::AuthorityName;
-use ca_core::policy::ChallengeZone;
+use ca_core::model::{AuthorityName, GrantId};
+use ca_core::policy::{AuthorityPolicy, ChallengeZone};
 
 use crate::limits::Rates;
 use crate::validation::ValidationConfig;
@@ -27,6 +27,10 @@ pub struct AuthorityOffer {
     pub profiles: Vec<ProfileOffer>,
     /// The zones in which it challenges identifiers.
     pub zones: Vec<ChallengeZone>,
+    /// What the officers let it issue, for an early word to clients; none: the worker alone judges.
+    pub rules: Option<AuthorityPolicy>,
+    /// The grant of accounts that come without an external account binding; none: each account needs one.
+    pub open_enrolment: Option<GrantId>,
 }
 
 /// The configuration of an [`crate::AcmeServer`].
@@ -34,8 +38,6 @@ pub struct AuthorityOffer {
 pub struct AcmeConfig {
     /// The URL under which clients reach this server, `https://ca.bank.test:14000`, without a path.
     pub public_base_url: String,
-    /// The URL below which the responder serves issuer files; without it certificates have no `up` link.
-    pub status_base_url: Option<String>,
     /// The authorities on offer at first; [`crate::AcmeServer::offer`] changes them.
     pub authorities: Vec<AuthorityOffer>,
     /// Which of them `/acme/directory` shows.
@@ -82,7 +84,6 @@ impl AcmeConfig {
     pub fn new(public_base_url: impl Into<String>, default_authority: AuthorityName, authorities: Vec<AuthorityOffer>) -> Self {
         Self {
             public_base_url: public_base_url.into(),
-            status_base_url: None,
             authorities,
             default_authority,
             terms_of_service: None,
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn base_urls() {
         let name: AuthorityName = "demo".parse().unwrap();
-        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new(), zones: Vec::new() };
+        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new(), zones: Vec::new(), rules: None, open_enrolment: None };
         let check = |url: &str| AcmeConfig::new(url, name.clone(), vec![offer.clone()]).check().map(|c| c.public_base_url);
         assert_eq!(check("https://127.0.0.1:14000/").as_deref(), Ok("https://127.0.0.1:14000"));
         assert_eq!(check("https://[::1]:14000").as_deref(), Ok("https://[::1]:14000"));

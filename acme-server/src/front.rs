@@ -12,6 +12,7 @@ use ca_service::metrics::Metrics;
 use http::HeaderValue;
 use serde_json::Value;
 
+use crate::access::METRICS;
 use crate::config::{AcmeConfig, AuthorityOffer, ConfigError};
 use crate::directory::Directories;
 use crate::issuers::Issuers;
@@ -43,7 +44,7 @@ impl AcmeServer {
     /// When the base URL is not one, the default authority is not on offer, or validation cannot be set up.
     pub fn new(config: AcmeConfig, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self, ConfigError> {
         let config = config.check()?;
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(&METRICS);
         let index = format!("<{}/acme/directory>;rel=\"index\"", config.public_base_url);
         Ok(Self {
             directories: RwLock::new(Arc::new(Directories::new(&config, config.authorities.clone()))),
@@ -123,7 +124,7 @@ impl AcmeServer {
         format!("{:016x}", u64::from_be_bytes(bytes))
     }
 
-    /// The account's grant, if it may issue now.
+    /// The account's grant, if it may issue now and takes requests from where this one comes.
     pub(crate) async fn live_grant(&self, signed: &Signed) -> Result<GrantRecord, Refusal> {
         let record = self.store.grant(&signed.account.grant).await?;
         match record {
@@ -133,6 +134,7 @@ impl AcmeServer {
                         "this account's enrolment grant has expired (hint: ask the CA's operators for another)",
                     ));
                 }
+                record.grant.limits.judge_address(signed.address).map_err(Refusal::unauthorized)?;
                 Ok(record)
             }
             Some(record) if record.status == GrantStatus::Suspended => {

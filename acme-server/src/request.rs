@@ -28,7 +28,7 @@ pub(crate) struct Signed {
     pub(crate) jws: ParsedJws,
     /// The body verbatim: evidence.
     pub(crate) text: String,
-    /// Where it came from.
+    /// Where it comes from, as this process saw.
     pub(crate) address: Option<IpAddr>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct SelfSigned {
     pub(crate) key: Jwk,
     pub(crate) jws: ParsedJws,
     pub(crate) text: String,
-    /// Where it came from.
+    /// Where it comes from, as this process saw.
     pub(crate) address: Option<IpAddr>,
 }
 

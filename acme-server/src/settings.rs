@@ -25,8 +25,6 @@ pub struct ServerSettings {
     pub store: StoreSection,
     /// The service.
     pub acme: AcmeSection,
-    /// The status service, for links.
-    pub status: StatusSection,
     /// The server's TLS key.
     pub key: KeySection,
     /// How challenges are validated.
@@ -101,14 +99,6 @@ impl AcmeSection {
     }
 }
 
-/// `[status]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StatusSection {
-    /// The URL under which relying parties reach OCSP, CRLs and issuer certificates, without a path.
-    pub url: String,
-}
-
 /// `[key]`
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -172,7 +162,6 @@ impl Settings for ServerSettings {
         check_listen("acme.listen", &self.acme.listen)?;
         self.acme.check()?;
         self.metrics.check()?;
-        check_url("status.url", &self.status.url, "http://")?;
         self.validation.check()?;
         let l = &self.limits;
         check_bounds(&[

@@ -38,6 +38,9 @@ fn san(identifier: &Identifier) -> SanType {
     match identifier {
         Identifier::Dns(name) => SanType::DnsName(name.as_str().try_into().unwrap()),
         Identifier::Ip(address) => SanType::IpAddress(*address),
+        // What a certificate carries of a device is the core's to test.
+        Identifier::PermanentIdentifier(name) => SanType::URI(format!("urn:device:{}", name.serial()).as_str().try_into().unwrap()),
+        Identifier::HardwareModule(name) => SanType::URI(format!("urn:module:{}", name.serial()).as_str().try_into().unwrap()),
     }
 }
 
@@ -75,6 +78,7 @@ impl World {
             uri: None,
             emails: Vec::new(),
             subject: ca_core::policy::SubjectParts::default(),
+            limits: ca_core::model::GrantLimits::default(),
         };
         let record = GrantRecord {
             grant,
@@ -103,9 +107,14 @@ impl World {
         };
         let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue) });
         let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate") };
-        let offers = AuthorityOffer { name: name.clone(), profiles: vec![offer("client"), offer("short")], zones: Vec::new() };
+        let offers = AuthorityOffer {
+            name: name.clone(),
+            profiles: vec![offer("client"), offer("short")],
+            zones: Vec::new(),
+            rules: None,
+            open_enrolment: None,
+        };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
-        config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);
         let server = Arc::new(AcmeServer::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
         Self { router: Arc::clone(&server).router(), server, store, clock, leaf_key, address: Mutex::default() }

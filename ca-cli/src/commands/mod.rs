@@ -13,6 +13,7 @@ mod crl;
 mod generate;
 mod grant;
 mod grant_life;
+mod grant_limits;
 mod import;
 mod key;
 mod keys;

@@ -13,7 +13,7 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 }
 
 /// The registered domain of a name, after the public suffix list: `bank.test` of `*.payments.bank.test`. A name without
-/// one, and an address, stand for themselves.
+/// one, an address and a device stand for themselves.
 pub fn registered_name(identifier: &Identifier) -> String {
     match identifier {
         Identifier::Dns(name) => {
@@ -21,7 +21,7 @@ pub fn registered_name(identifier: &Identifier) -> String {
             let base = name.strip_prefix("*.").unwrap_or(name);
             psl::domain_str(base).unwrap_or(base).to_owned()
         }
-        Identifier::Ip(address) => address.to_string(),
+        other => other.value(),
     }
 }
 

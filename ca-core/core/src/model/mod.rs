@@ -10,6 +10,7 @@ mod certificate;
 mod credential;
 mod crl;
 mod grant;
+mod grant_limits;
 mod id;
 mod intent;
 mod job;
@@ -34,6 +35,7 @@ pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
 pub use credential::CredentialPurpose;
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
+pub use grant_limits::{GrantLimits, GrantUse, VolumeCap, VolumeCapError};
 pub use id::{
     AccountId, AttemptId, AuthorityName, AuthorizationId, CredentialName, GrantId, HolderName, IdError, JobId, KeyLabel, LeaseToken,
     OrderId, ProposalId, RequestId, WorkerId,
@@ -50,4 +52,4 @@ pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Un
 pub use request::{Evidence, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
 pub use standing::{AccountRecord, Standing};
-pub use validation::{LeasedValidation, ValidationEnd, ValidationRecord};
+pub use validation::{AttestationEvidence, LeasedValidation, ValidationEnd, ValidationRecord};
