@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ca_core::model::AuthorityName;
-use ca_core::policy::ChallengeZone;
+use ca_core::policy::{ChallengeZone, StarBounds};
 
 use crate::validation::ValidationConfig;
 
@@ -14,6 +14,8 @@ pub struct ProfileOffer {
     pub name: String,
     /// What a person reads about it.
     pub description: String,
+    /// The bounds of orders that renew themselves; none: there are none.
+    pub star: Option<StarBounds>,
 }
 
 /// An authority on offer.

@@ -15,7 +15,7 @@
 //! - `problem`: every error that a client may see;
 //! - `validation`: what is connected to and asked while a challenge is validated;
 //! - one file for each resource: `directory`, `accounts`, `key_change`, `orders`, `authorizations`, `finalize`, `certificates`,
-//!   `revoke`, `renewal_info`.
+//!   `star`, `revoke`, `renewal_info`.
 
 pub mod process;
 
@@ -42,6 +42,7 @@ mod revoke;
 mod routes;
 mod server;
 mod settings;
+mod star;
 mod tls;
 mod validation;
 

@@ -52,6 +52,13 @@ pub(crate) async fn revoke(State(server): State<Arc<AcmeServer>>, signed: AnySig
         }
         AnySigned::Key(_) => return Err(Refusal::unauthorized("the request is not signed by the certificate's key")),
     };
+    if let Some(id) = &record.order
+        && server.store.order(id).await?.is_some_and(|order| order.auto_renewal.is_some())
+    {
+        // RFC 8739 §3.1.2: 403 (Forbidden).
+        let detail = "the order of this certificate renews itself (hint: cancel the order; operators can revoke the certificate)";
+        return Err(Refusal::new(ProblemType::AutoRenewalRevocationNotSupported, detail));
+    }
     let request = RevocationRequest {
         authority: issuer.name.clone(),
         serial,

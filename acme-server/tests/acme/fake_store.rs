@@ -60,12 +60,22 @@ impl FakeStore {
         if state.down { Err(StoreError::Unavailable("secret internal detail".to_owned())) } else { Ok(state) }
     }
 
+    /// The next certificate of an order that renews itself.
+    pub(crate) fn renew(&self, id: &OrderId) -> SerialNumber {
+        let mut state = self.state.lock().unwrap();
+        self.release(&mut state, id);
+        state.orders[id].serial.unwrap()
+    }
+
     fn release(&self, state: &mut State, id: &OrderId) {
         let serial = SerialNumber::from_der_integer(&[1, state.certificates.len() as u8 + 1]).unwrap();
         let order = state.orders.get_mut(id).unwrap();
         let (der, spki_sha256) = (self.issue)(&order.identifiers, serial);
         order.status = OrderStatus::Valid;
         order.serial = Some(serial);
+        if let Some(terms) = &order.auto_renewal {
+            order.expires = terms.end_date;
+        }
         let parsed = ca_core::pki::Certificate::from_der(&der).unwrap();
         let record = CertificateRecord {
             authority: order.authority.clone(),
@@ -203,6 +213,15 @@ impl AcmeStore for FakeStore {
         state.evidence.push(jws.to_owned());
         state.audit.push(audit.clone());
         Ok(RequestId::for_order(order))
+    }
+    async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
+        let mut state = self.state()?;
+        let Some(found) = state.orders.get(id).cloned() else { return missing("order") };
+        let mut canceled = found.apply(OrderCommand::Cancel, audit.at).map_err(|e| StoreError::Conflict(e.to_string()))?;
+        (canceled.expires, canceled.error) = (audit.at, problem.cloned());
+        state.orders.insert(id.clone(), canceled.clone());
+        state.audit.push(audit.clone());
+        Ok(canceled)
     }
     async fn await_request(&self, id: &RequestId, _at_most: Duration) -> StoreResult<RequestState> {
         let mut state = self.state()?;

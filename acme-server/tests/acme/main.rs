@@ -14,6 +14,7 @@ mod certificates;
 mod challenges;
 mod http2;
 mod orders;
+mod star;
 mod sweep;
 mod transport;
 mod validate_dns;

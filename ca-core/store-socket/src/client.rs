@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
     ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount, NewOrder,
-    Order, OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd, ValidationRecord,
+    Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd, ValidationRecord,
     WorkerId,
 };
 use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
@@ -160,6 +160,10 @@ impl AcmeStore for SocketStore {
 
     async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
         self.call(Command::QueueFinalize { order: order.clone(), jws: jws.to_owned(), now, audit: audit.clone() }).await
+    }
+
+    async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
+        self.call(Command::CancelOrder { id: id.clone(), problem: problem.cloned(), audit: audit.clone() }).await
     }
 
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {

@@ -4,14 +4,14 @@ use std::fmt;
 
 use ca_core::model::{
     AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, CrlRecord, CrlScope, GrantId, LeaseToken,
-    NewAccount, NewOrder, OrderId, RequestId, RevocationRequest, ValidationEnd, ValidationRecord, WorkerId,
+    NewAccount, NewOrder, OrderId, Problem, RequestId, RevocationRequest, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said on the socket; both sides must have the same.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// What a process is to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -98,6 +98,8 @@ pub enum Command {
     AwaitValidations { at_most_ms: u64 },
     /// `AcmeStore::queue_finalize`
     QueueFinalize { order: OrderId, jws: String, now: Timestamp, audit: AuditEntry },
+    /// `AcmeStore::cancel_order`
+    CancelOrder { id: OrderId, problem: Option<Problem>, audit: AuditEntry },
     /// `AcmeStore::await_request`
     AwaitRequest { id: RequestId, at_most_ms: u64 },
     /// `RevocationStore::revoke`
@@ -150,6 +152,7 @@ impl Command {
             | Self::FinishValidation { .. }
             | Self::AwaitValidations { .. }
             | Self::QueueFinalize { .. }
+            | Self::CancelOrder { .. }
             | Self::AwaitRequest { .. }
             | Self::Revoke { .. }
             | Self::OldestWait { .. }
@@ -210,6 +213,7 @@ impl Command {
             | Self::LeaseValidations { .. }
             | Self::FinishValidation { .. }
             | Self::QueueFinalize { .. }
+            | Self::CancelOrder { .. }
             | Self::Revoke { .. } => false,
         }
     }
@@ -236,6 +240,7 @@ impl Command {
             Self::FinishValidation { .. } => "finish-validation",
             Self::AwaitValidations { .. } => "await-validations",
             Self::QueueFinalize { .. } => "queue-finalize",
+            Self::CancelOrder { .. } => "cancel-order",
             Self::AwaitRequest { .. } => "await-request",
             Self::Revoke { .. } => "revoke",
             Self::OldestWait { .. } => "oldest-wait",
@@ -262,7 +267,9 @@ impl Command {
             Self::UpdateContact { audit, .. } | Self::DeactivateAccount { audit, .. } | Self::ChangeKey { audit, .. } => {
                 forged(audit, "account.")
             }
-            Self::CreateOrder { audit, .. } | Self::QueueFinalize { audit, .. } => forged(audit, "order."),
+            Self::CreateOrder { audit, .. } | Self::QueueFinalize { audit, .. } | Self::CancelOrder { audit, .. } => {
+                forged(audit, "order.")
+            }
             Self::DeactivateAuthorization { audit, .. } | Self::CreateAuthorization { audit, .. } | Self::StartChallenge { audit, .. } => {
                 forged(audit, "authorization.")
             }

@@ -44,6 +44,7 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
             encode(Ok(()))
         }
         Command::QueueFinalize { order, jws, now, audit } => encode(store.queue_finalize(&order, &jws, now, &audit).await),
+        Command::CancelOrder { id, problem, audit } => encode(store.cancel_order(&id, problem.as_ref(), &audit).await),
         Command::AwaitRequest { id, at_most_ms } => encode(store.await_request(&id, bounded(at_most_ms)).await),
         Command::Revoke { request } => encode(store.revoke(&request).await),
         Command::OldestWait { now } => {

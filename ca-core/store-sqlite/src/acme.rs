@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authorization, AuthorizationId, GrantId, GrantRecord, NewAccount, NewOrder, Order, OrderId, OrderPage,
-    RequestId, RequestState,
+    Problem, RequestId, RequestState,
 };
 use ca_core::pki::Timestamp;
 use ca_core::ports::{AcmeStore, StoreResult};
@@ -88,6 +88,11 @@ impl AcmeStore for SqliteStore {
     async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
         let (order, jws, audit) = (order.clone(), jws.to_owned(), audit.clone());
         self.write(move |tx| Box::pin(async move { tx.queue_finalize(&order, &jws, now, &audit).await })).await
+    }
+
+    async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
+        let (id, problem, audit) = (id.clone(), problem.cloned(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.cancel_order(&id, problem.as_ref(), &audit).await })).await
     }
 
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {

@@ -33,7 +33,10 @@ impl OriginColumns {
                 lease: Some(lease.to_string()),
                 ..Self::default()
             },
-            Origin::Job { job, lease } => Self { job: Some(job.to_string()), lease: Some(lease.to_string()), ..Self::default() },
+            // Its order has had an attempt that was released: the first one.
+            Origin::Renewal { job, lease, .. } | Origin::Job { job, lease } => {
+                Self { job: Some(job.to_string()), lease: Some(lease.to_string()), ..Self::default() }
+            }
             Origin::Ceremony => Self::default(),
         }
     }
@@ -118,9 +121,11 @@ impl Tx {
         .await
         .map_err(or_taken("the order has another attempt that is open or released"))?;
 
-        let (account, grant) = match &intent.origin {
-            Origin::Order { account, grant, .. } => (Some(account.as_str()), Some(grant.as_str())),
-            Origin::Job { .. } | Origin::Ceremony => (None, None),
+        let (account, grant, order) = match &intent.origin {
+            Origin::Order { account, grant, order, .. } | Origin::Renewal { account, grant, order, .. } => {
+                (Some(account.as_str()), Some(grant.as_str()), Some(order.as_str()))
+            }
+            Origin::Job { .. } | Origin::Ceremony => (None, None, None),
         };
         let (identifiers, spki) = (convert::json(&certificate.identifiers), certificate.spki_sha256.0.as_slice());
         let (not_before, not_after) = (certificate.not_before.unix(), certificate.not_after.unix());
@@ -139,7 +144,7 @@ impl Tx {
             certificate.partition,
             account,
             grant,
-            origin.order,
+            order,
             at
         )
         .execute(&mut self.connection)
@@ -226,6 +231,7 @@ impl Tx {
                 .map_err(from_sqlx)?
                 .is_some()
             }
+            Origin::Renewal { order, job, lease, account, grant: _ } => self.may_renew(order, job, lease, account, authority, at).await?,
             Origin::Job { job, lease } => {
                 let (job, lease) = (job.as_str(), lease.as_str());
                 sqlx::query_scalar!("SELECT id FROM jobs WHERE id = $1 AND lease = $2 AND lease_until > $3", job, lease, at)
@@ -336,6 +342,14 @@ impl Tx {
                 .await
                 .map_err(from_sqlx)?;
             self.end_request(request, lease, None, completion.at).await?;
+            self.begin_renewals(order, &completion.authority).await?;
+        }
+        if let Origin::Renewal { order, .. } = &completion.origin {
+            let order = order.as_str();
+            sqlx::query!("UPDATE orders SET serial = $2 WHERE id = $1 AND status = 'valid'", order, serial)
+                .execute(&mut self.connection)
+                .await
+                .map_err(from_sqlx)?;
         }
         Ok(true)
     }

@@ -27,6 +27,7 @@ mod orders;
 mod prune;
 mod requests;
 mod revocation;
+mod star;
 mod validations;
 mod wake;
 mod writer;

@@ -1,5 +1,6 @@
 //! Evidence, verified from bytes to meaning: what people and clients signed.
 
+mod auto_renewal;
 pub mod chain;
 pub mod eab;
 pub mod json;

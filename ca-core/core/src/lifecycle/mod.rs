@@ -23,6 +23,7 @@ mod reconcile;
 mod released;
 mod requests;
 mod signer;
+mod star;
 mod validity;
 
 use std::collections::HashSet;
@@ -148,7 +149,8 @@ pub struct Worker {
     counted: Mutex<HashSet<AuthorityName>>,
     trouble: Mutex<guard::Trouble>,
     signers: Mutex<signer::Signers>,
-    released: Mutex<Memo<OrderId, ()>>,
+    /// The orders whose certificate this worker released or has on record, with the end of the last one.
+    released: Mutex<Memo<OrderId, Timestamp>>,
     asked: Mutex<device_log::AskedByKey>,
 }
 

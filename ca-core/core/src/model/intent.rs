@@ -22,6 +22,19 @@ pub enum Origin {
         /// The grant.
         grant: GrantId,
     },
+    /// The next certificate of an order that renews itself (RFC 8739), from a lifecycle job.
+    Renewal {
+        /// The order.
+        order: OrderId,
+        /// The job.
+        job: JobId,
+        /// The lease on the job.
+        lease: LeaseToken,
+        /// The account.
+        account: AccountId,
+        /// The grant.
+        grant: GrantId,
+    },
     /// One of the CA's own certificates or CRLs, from a lifecycle job.
     Job {
         /// The job.

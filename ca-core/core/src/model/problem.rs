@@ -12,6 +12,14 @@ pub enum ProblemType {
     AlreadyRevoked,
     /// The certificate was replaced already (RFC 9773 §7.4).
     AlreadyReplaced,
+    /// The order was canceled, and its certificate is no longer to be had (RFC 8739 §3.1.2).
+    AutoRenewalCanceled,
+    /// An order that is not valid, or does not renew itself, was to be canceled.
+    AutoRenewalCancellationInvalid,
+    /// The order has ended, and its certificate is no longer to be had (RFC 8739 §3.3).
+    AutoRenewalExpired,
+    /// A certificate of an order that renews itself was to be revoked.
+    AutoRenewalRevocationNotSupported,
     /// The CSR is unacceptable.
     BadCsr,
     /// The nonce was not accepted.
@@ -84,6 +92,10 @@ impl ProblemType {
             Self::AccountDoesNotExist => "accountDoesNotExist",
             Self::AlreadyRevoked => "alreadyRevoked",
             Self::AlreadyReplaced => "alreadyReplaced",
+            Self::AutoRenewalCanceled => "autoRenewalCanceled",
+            Self::AutoRenewalCancellationInvalid => "autoRenewalCancellationInvalid",
+            Self::AutoRenewalExpired => "autoRenewalExpired",
+            Self::AutoRenewalRevocationNotSupported => "autoRenewalRevocationNotSupported",
             Self::BadCsr => "badCSR",
             Self::BadNonce => "badNonce",
             Self::BadPublicKey => "badPublicKey",

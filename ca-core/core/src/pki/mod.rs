@@ -13,6 +13,7 @@ mod csr;
 mod digest;
 mod dns_name;
 pub(crate) mod encode;
+mod http_date;
 mod identifier;
 mod key;
 mod name_text;

@@ -3,6 +3,8 @@
 //! The driver in [`crate::lifecycle`] loads the inventory, queues what comes out and executes it. Planning twice
 //! queues nothing twice: a job that stands and is early enough is left alone, and one that failed keeps its backoff.
 
+pub mod star;
+
 use std::time::Duration;
 
 use crate::model::{AuthorityName, CrlScope, Job, JobKind, JobRecord};

@@ -15,4 +15,5 @@ mod operator;
 mod orders;
 mod post_quantum;
 mod profiles;
+mod star;
 mod yubihsm;

@@ -16,6 +16,7 @@ mod jobs;
 mod orders;
 mod requests;
 mod revocation;
+mod star;
 mod world;
 
 use std::future::Future;
@@ -37,6 +38,7 @@ pub use jobs::*;
 pub use orders::*;
 pub use requests::*;
 pub use revocation::*;
+pub use star::*;
 pub use world::{NOW, World, at, audit};
 
 /// Makes the stores under test.
@@ -63,6 +65,7 @@ macro_rules! store_conformance {
             a_proposal_begins_once, waiting_proposals_are_bounded, roster_changes_are_numbered, a_hold_ends_one_way_or_the_other,
             orders_wait_for_their_authorizations, a_failed_validation_ends_its_orders, validations_are_leased_by_one,
             a08_authorizations_are_used_again_while_valid, authorizations_stand_for_themselves, a_late_result_changes_nothing,
+            a21_a_renewing_order_goes_on_until_it_ends, a21_what_its_owner_loses_cancels_it,
             a_new_process_finds_everything, concurrent_commands_all_commit,
         );
     };
