@@ -49,7 +49,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
             return Err(Refusal::new(ProblemType::InvalidProfile, detail));
         }
     };
-    let auto_renewal = request.auto_renewal.map(|terms| star::accept(terms, star, grant, &request.identifiers, now)).transpose()?;
+    let auto_renewal = request.auto_renewal.clone().map(|terms| star::accept(terms, star, grant, &request.identifiers, now)).transpose()?;
     if request.not_after.is_some_and(|end| end <= request.not_before.unwrap_or(now).max(now)) {
         return Err(Refusal::malformed("`notAfter` lies in the past or before `notBefore`"));
     }
@@ -61,6 +61,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
     let id = OrderId::from_evidence(&signed.text);
     let expires = now.plus(server.config.order_lifetime);
     let authorizations = plan_all(&server, grant, &signed.account.id, &request.identifiers, &id, now)?;
+    server.judge_order(grant, &profile, &request, now).await?;
     let pending = authorizations.iter().any(|a| a.status == AuthorizationStatus::Pending);
     let mut audit = server.audit(signed.actor(), "order.create", id.as_str(), id.as_str());
     audit.authority = Some(grant.authority.clone());

@@ -152,6 +152,7 @@ const fn status_of(kind: ProblemType) -> StatusCode {
         | ProblemType::AlreadyRevoked
         // RFC 8739 §3.1.2.
         | ProblemType::AutoRenewalCancellationInvalid
+        | ProblemType::BadAttestationStatement
         | ProblemType::BadCsr
         | ProblemType::BadNonce
         | ProblemType::BadPublicKey

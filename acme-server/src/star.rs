@@ -31,7 +31,7 @@ pub(crate) fn accept(
 ) -> Result<AutoRenewal, Refusal> {
     let hint = "(hint: see `meta.auto-renewal` in the directories)";
     let bounds = bounds.ok_or_else(|| Refusal::malformed(format!("orders of this profile do not renew themselves {hint}")))?;
-    bounds.judge(&terms, now).map_err(Refusal::malformed)?;
+    bounds.under(&grant.limits).judge(&terms, now).map_err(Refusal::malformed)?;
     if let Some(other) = identifiers.iter().find(|identifier| !grant.names.iter().any(|pattern| pattern.covers(*identifier))) {
         let detail = format!("`{other}` is outside this account's enrolment grant: orders renew themselves for what it covers only");
         return Err(Refusal::new(ProblemType::RejectedIdentifier, detail));

@@ -32,11 +32,14 @@ pub(crate) struct State {
     pub(crate) certificates: BTreeMap<SerialNumber, CertificateRecord>,
     /// Validations that clients asked for and nobody has leased.
     pub(crate) started: Vec<(AuthorizationId, ChallengeMethod, Timestamp)>,
+    pub(crate) answers: BTreeMap<AuthorizationId, String>,
     pub(crate) records: Vec<ValidationRecord>,
     pub(crate) evidence: Vec<String>,
     pub(crate) audit: Vec<AuditEntry>,
     pub(crate) revocations: Vec<RevocationRequest>,
     pub(crate) blocked: BTreeMap<Sha256Digest, KeyBlock>,
+    /// What the grant has issued.
+    pub(crate) used: GrantUse,
 }
 
 /// Makes a certificate's DER for identifiers and a serial number.
@@ -157,6 +160,9 @@ impl AcmeStore for FakeStore {
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
         Ok(self.state()?.grants.get(id).cloned())
     }
+    async fn grant_use(&self, _: &GrantId, _: Timestamp, _: u32) -> StoreResult<GrantUse> {
+        Ok(self.state()?.used)
+    }
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
         let mut state = self.state()?;
         assert_eq!(order.order.id, OrderId::from_evidence(&order.jws));
@@ -260,6 +266,7 @@ impl ValidationStore for FakeStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
@@ -269,6 +276,7 @@ impl ValidationStore for FakeStore {
         let started = found.apply(AuthorizationCommand::Start(method), now).map_err(|e| StoreError::Conflict(e.to_string()))?;
         state.authorizations.insert(id.clone(), started.clone());
         state.started.push((id.clone(), method, deadline));
+        state.answers.extend(answer.map(|answer| (id.clone(), answer.to_owned())));
         state.audit.push(audit.clone());
         Ok(started)
     }
@@ -293,6 +301,7 @@ impl ValidationStore for FakeStore {
                 identifier: authorization.identifier.clone(),
                 token: authorization.challenge(method).unwrap().token.clone(),
                 lease: lease.clone(),
+                answer: state.answers.get(&id).cloned(),
                 attempts: state.records.iter().filter(|r| r.authorization == id).count() as u32,
                 deadline,
                 authorization: id,
@@ -314,7 +323,10 @@ impl ValidationStore for FakeStore {
             (ValidationEnd::Again { .. }, Some(problem)) => AuthorizationCommand::Stumble(record.method, problem),
             (ValidationEnd::Again { .. }, None) => return conflict("proven"),
         };
-        let found = state.authorizations[&record.authorization].clone().apply(command, record.at).unwrap();
+        let mut found = state.authorizations[&record.authorization].clone().apply(command, record.at).unwrap();
+        for challenge in found.challenges.iter_mut().filter(|c| c.method == record.method) {
+            challenge.attested_key = record.attestation.as_ref().map(|attestation| attestation.key_sha256);
+        }
         if let ValidationEnd::Again { .. } = end {
             state.started.push((found.id.clone(), record.method, record.at.plus(Duration::from_secs(60))));
         }

@@ -36,6 +36,9 @@ fn san(identifier: &Identifier) -> SanType {
     match identifier {
         Identifier::Dns(name) => SanType::DnsName(name.as_str().try_into().unwrap()),
         Identifier::Ip(address) => SanType::IpAddress(*address),
+        // What a certificate carries of a device is the core's to test.
+        Identifier::PermanentIdentifier(name) => SanType::URI(format!("urn:device:{}", name.serial()).as_str().try_into().unwrap()),
+        Identifier::HardwareModule(name) => SanType::URI(format!("urn:module:{}", name.serial()).as_str().try_into().unwrap()),
     }
 }
 
@@ -73,6 +76,7 @@ impl World {
             uri: None,
             emails: Vec::new(),
             subject: ca_core::policy::SubjectParts::default(),
+            limits: ca_core::model::GrantLimits::default(),
         };
         let record = GrantRecord {
             grant,
@@ -109,7 +113,13 @@ impl World {
             certificate_get: true,
         };
         let client = ProfileOffer { star: Some(star), ..offer("client") };
-        let offers = AuthorityOffer { name: name.clone(), profiles: vec![client, offer("short")], zones: Vec::new() };
+        let offers = AuthorityOffer {
+            name: name.clone(),
+            profiles: vec![client, offer("short")],
+            zones: Vec::new(),
+            rules: None,
+            open_enrolment: None,
+        };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
         config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);

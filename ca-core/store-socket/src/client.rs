@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
-    ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount, NewOrder,
-    Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd, ValidationRecord,
-    WorkerId,
+    ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, GrantUse, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount,
+    NewOrder, Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd,
+    ValidationRecord, WorkerId,
 };
 use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StatusStore, StoreError, StoreResult, ValidationStore};
@@ -134,6 +134,10 @@ impl AcmeStore for SocketStore {
         self.call(Command::Grant { id: id.clone() }).await
     }
 
+    async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse> {
+        self.call(Command::GrantUse { id: id.clone(), since, at_most }).await
+    }
+
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
         self.call(Command::CreateOrder { order: order.clone(), audit: audit.clone() }).await
     }
@@ -182,11 +186,20 @@ impl ValidationStore for SocketStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        self.call(Command::StartChallenge { id: id.clone(), method, now, deadline, audit: audit.clone() }).await
+        self.call(Command::StartChallenge {
+            id: id.clone(),
+            method,
+            answer: answer.map(str::to_owned),
+            now,
+            deadline,
+            audit: audit.clone(),
+        })
+        .await
     }
 
     async fn lease_validations(

@@ -74,6 +74,8 @@ pub enum Command {
     ChangeKey { id: AccountId, old_thumbprint: String, jwk: String, thumbprint: String, jws: String, audit: AuditEntry },
     /// `AcmeStore::grant`
     Grant { id: GrantId },
+    /// `AcmeStore::grant_use`
+    GrantUse { id: GrantId, since: Timestamp, at_most: u32 },
     /// `AcmeStore::create_order`
     CreateOrder { order: NewOrder, audit: AuditEntry },
     /// `AcmeStore::order`
@@ -89,7 +91,14 @@ pub enum Command {
     /// `ValidationStore::create_authorization`
     CreateAuthorization { authorization: Authorization, now: Timestamp, audit: AuditEntry },
     /// `ValidationStore::start_challenge`
-    StartChallenge { id: AuthorizationId, method: ChallengeMethod, now: Timestamp, deadline: Timestamp, audit: AuditEntry },
+    StartChallenge {
+        id: AuthorizationId,
+        method: ChallengeMethod,
+        answer: Option<String>,
+        now: Timestamp,
+        deadline: Timestamp,
+        audit: AuditEntry,
+    },
     /// `ValidationStore::lease_validations`
     LeaseValidations { worker: WorkerId, lease: LeaseToken, now: Timestamp, until: Timestamp, limit: u32 },
     /// `ValidationStore::finish_validation`
@@ -140,6 +149,7 @@ impl Command {
             | Self::DeactivateAccount { .. }
             | Self::ChangeKey { .. }
             | Self::Grant { .. }
+            | Self::GrantUse { .. }
             | Self::CreateOrder { .. }
             | Self::Order { .. }
             | Self::OrdersOf { .. }
@@ -184,6 +194,7 @@ impl Command {
             Self::Account { .. }
             | Self::AccountByKey { .. }
             | Self::Grant { .. }
+            | Self::GrantUse { .. }
             | Self::CreateOrder { .. }
             | Self::Order { .. }
             | Self::OrdersOf { .. }
@@ -228,6 +239,7 @@ impl Command {
             Self::DeactivateAccount { .. } => "deactivate-account",
             Self::ChangeKey { .. } => "change-key",
             Self::Grant { .. } => "grant",
+            Self::GrantUse { .. } => "grant-use",
             Self::CreateOrder { .. } => "create-order",
             Self::Order { .. } => "order",
             Self::OrdersOf { .. } => "orders-of",

@@ -8,7 +8,7 @@ use ca_core::pki::Timestamp;
 use ca_core::plan::star;
 use ca_core::ports::{CertificateStore as _, StoreError, StoreResult};
 
-use crate::convert::{from_json, json, read, time, word};
+use crate::convert::{from_json, json, time, word};
 use crate::error::{conflict, damaged, from_sqlx};
 use crate::writer::Tx;
 use crate::{SqliteStore, orders};
@@ -34,22 +34,32 @@ impl Tx {
             .map_err(from_sqlx)
     }
 
-    /// Queues the job of an order that renews itself and has its first certificate now; nothing for any other order.
-    pub(crate) async fn begin_renewals(&mut self, order: &str, authority: &AuthorityName) -> StoreResult<()> {
+    /// The next certificate takes the place of the one that stands.
+    pub(crate) async fn replace_standing(&mut self, order: &OrderId, serial: &[u8]) -> StoreResult<()> {
+        let order = order.as_str();
+        sqlx::query!("UPDATE orders SET serial = $2 WHERE id = $1 AND status = 'valid'", order, serial)
+            .execute(&mut self.connection)
+            .await
+            .map(drop)
+            .map_err(from_sqlx)
+    }
+
+    /// Queues the job of an order that renews itself and has its first certificate now.
+    pub(crate) async fn begin_renewals(&mut self, order: &OrderId, authority: &AuthorityName) -> StoreResult<()> {
+        let id = order.as_str();
         let row = sqlx::query!(
             "SELECT s.terms, c.not_after FROM star_orders s JOIN orders o ON o.id = s.order_id
              JOIN certificates c ON c.authority = o.authority AND c.serial = o.serial WHERE s.order_id = $1",
-            order
+            id
         )
-        .fetch_optional(&mut self.connection)
+        .fetch_one(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
-        let Some(row) = row else { return Ok(()) };
         let terms: AutoRenewal = from_json("terms of auto-renewal", &row.terms)?;
         let end = terms.end_date.unix();
-        sqlx::query!("UPDATE orders SET expires = $2 WHERE id = $1", order, end).execute(&mut self.connection).await.map_err(from_sqlx)?;
+        sqlx::query!("UPDATE orders SET expires = $2 WHERE id = $1", id, end).execute(&mut self.connection).await.map_err(from_sqlx)?;
         if let Some(due) = star::due(&terms, time(row.not_after)) {
-            let kind = JobKind::RenewOrder { authority: authority.clone(), order: read("order id", order.to_owned())? };
+            let kind = JobKind::RenewOrder { authority: authority.clone(), order: order.clone() };
             self.ensure_job(&kind, due).await?;
         }
         Ok(())

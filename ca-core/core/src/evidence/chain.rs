@@ -1,7 +1,8 @@
 //! From a request's evidence, verbatim, to what may be issued: the worker's own judgement.
 //!
 //! Nothing here reads the database or believes the front end. The chain: an operator whose policy entry permits it
-//! signed the grant; the grant's secret binds the account's key (newAccount with its external account binding); each
+//! signed the grant; the grant's secret binds the account's key (newAccount with its external account binding), unless
+//! the officers opened enrolment to a grant that authorizes no name; each
 //! keyChange was signed by the key before; the account's id is the hash of its newAccount JWS and stands in every
 //! later `kid`; the order's id is the hash of its newOrder JWS and stands in the finalize JWS's `url`; that JWS, by
 //! the account's current key, carries the CSR. Who edits a row breaks a signature, a MAC or a hash.
@@ -24,8 +25,8 @@ use super::memo::Memo;
 use super::new_order::{NewOrderRequest, OrderScope};
 use super::proofs::{Proof, Proofs};
 use super::statement::{self, Operation};
-use super::{eab, json, proofs};
-use crate::model::{AccountId, AuthorityName, AutoRenewal, Evidence, Grant, GrantId, OrderId, Problem, ProblemType};
+use super::{attested, csr_names, eab, json, proofs};
+use crate::model::{AccountId, AuthorityName, AutoRenewal, Evidence, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
 use crate::pki::{Certificate, Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, ProfilePolicy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
@@ -87,6 +88,8 @@ pub struct AuthorizedIssuance {
     pub account: AccountId,
     /// The grant.
     pub grant: GrantId,
+    /// What bounds the grant.
+    pub limits: GrantLimits,
     /// The order, from its newOrder JWS.
     pub order: OrderId,
     /// The authority that issues.
@@ -222,12 +225,16 @@ impl Verifier {
         let offered = offered.ok_or_else(|| Refusal::new(ProblemType::InvalidProfile, "the policy does not offer this profile"))?;
         let proofs = proofs::prove(&request.identifiers, &account.account, grant, rules, &evidence.validations, now)?;
         if let Some(terms) = &request.auto_renewal {
-            check_terms(terms, &profile, offered, &proofs, now)?;
+            check_terms(terms, &profile, offered, &proofs, &grant.limits, now)?;
         }
+        attested::check(&proofs, rules, &account, csr.public_key(), now)?;
         let algorithm = check_csr(&csr, &request.identifiers, &account)?;
         if !offered.takes_key(algorithm) {
             return Err(Refusal::new(ProblemType::BadCsr, format!("the profile `{profile}` certifies no keys of the kind {algorithm}")));
         }
+        grant.limits.judge_key(algorithm).map_err(|told| Refusal::new(ProblemType::BadCsr, told))?;
+        let end = grant.limits.judge_end(request.not_before, request.not_after, now);
+        end.map_err(|told| Refusal::new(ProblemType::Malformed, told))?;
         let content = leaf_content(rules, offered, grant, &request.identifiers).map_err(|error| {
             let kind = match error {
                 SubscriberError::Identifier(..) => ProblemType::RejectedIdentifier,
@@ -235,9 +242,11 @@ impl Verifier {
             };
             Refusal::new(kind, error.to_string())
         })?;
+        csr_asks_for_no_more(&csr, &content)?;
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
             grant: grant.id.clone(),
+            limits: grant.limits.clone(),
             order,
             authority,
             profile,
@@ -297,6 +306,13 @@ fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
         part(&format!("{:?}", operator.may));
     }
     part("");
+    for authority in &policy.authorities {
+        if let Some(grant) = &authority.open_enrolment {
+            part(authority.name.as_str());
+            part(grant.as_str());
+        }
+    }
+    part("");
     if let Some(grant) = &evidence.grant {
         part(&grant.statement);
         part(&grant.signature);
@@ -310,7 +326,8 @@ fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
 fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecrets) -> Result<AuthorizedAccount, Refusal> {
     let grant = read_grant(evidence, policy)?;
     let account = AccountId::from_evidence(&evidence.new_account);
-    let (first, secret) = read_new_account(&evidence.new_account, &grant, secrets)?;
+    let is_open = policy.authority(&grant.authority).is_some_and(|rules| rules.is_open(&grant));
+    let (first, secret) = read_new_account(&evidence.new_account, &grant, is_open, secrets)?;
     if evidence.key_changes.len() > MAX_KEY_CHANGES {
         return Err(unauthorized("the account's key was changed too often (hint: make a new account)"));
     }
@@ -338,14 +355,18 @@ fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<Grant, Refusal> {
 }
 
 /// The account's first key, and the version of the secret that bound it: a rotation leaves accounts as they are.
-fn read_new_account(text: &str, grant: &Grant, secrets: &dyn EabSecrets) -> Result<(Jwk, u32), Refusal> {
+fn read_new_account(text: &str, grant: &Grant, is_open: bool, secrets: &dyn EabSecrets) -> Result<(Jwk, u32), Refusal> {
     let jws = ParsedJws::parse(text)?;
     let KeyRef::Jwk(key) = &jws.protected.key else { return Err(malformed("a newAccount request carries its key: jwk, not kid")) };
     jws.verify(key)?;
     if path_of(&jws.protected.url) != Some("/acme/new-account") {
         return Err(malformed("the newAccount request was made for another URL"));
     }
-    let binding = eab::parse_binding(&Value::Object(jws.payload_object()?))
+    let payload = jws.payload_object()?;
+    if is_open && payload.get("externalAccountBinding").is_none_or(Value::is_null) {
+        return Ok((key.clone(), grant.version));
+    }
+    let binding = eab::parse_binding(&Value::Object(payload))
         .ok_or_else(|| Refusal::new(ProblemType::ExternalAccountRequired, "the account has no external account binding"))?;
     if binding.kid() != grant.id.as_str() {
         return Err(unauthorized("the account was bound to another enrolment grant"));
@@ -375,7 +396,7 @@ fn read_key_change(text: &str, old: &Jwk, account: &AccountId) -> Result<Jwk, Re
 }
 
 /// A JWS by one of these keys, whose `kid` is this account's URL.
-fn by_account(text: &str, keys: &[Jwk], account: &AccountId) -> Result<ParsedJws, Refusal> {
+pub(super) fn by_account(text: &str, keys: &[Jwk], account: &AccountId) -> Result<ParsedJws, Refusal> {
     let jws = ParsedJws::parse(text)?;
     let KeyRef::Kid(kid) = &jws.protected.key else { return Err(malformed("the request names its account by kid")) };
     if path_of(kid).and_then(|p| p.strip_prefix("/acme/acct/")) != Some(account.as_str()) {
@@ -399,9 +420,16 @@ fn read_new_order(text: &str, account: &AuthorizedAccount) -> Result<(NewOrderRe
 }
 
 /// An order renews itself where the profile lets it, and only for what its grant covers: no validation lasts as long.
-fn check_terms(terms: &AutoRenewal, profile: &str, offered: &ProfilePolicy, proofs: &Proofs, now: Timestamp) -> Result<(), Refusal> {
+fn check_terms(
+    terms: &AutoRenewal,
+    profile: &str,
+    offered: &ProfilePolicy,
+    proofs: &Proofs,
+    limits: &GrantLimits,
+    now: Timestamp,
+) -> Result<(), Refusal> {
     let bounds = offered.star_bounds().ok_or_else(|| malformed(&format!("orders of the profile `{profile}` do not renew themselves")))?;
-    bounds.judge(terms, now).map_err(|detail| Refusal::new(ProblemType::Malformed, detail))?;
+    bounds.under(limits).judge(terms, now).map_err(|detail| Refusal::new(ProblemType::Malformed, detail))?;
     match proofs.iter().find(|(_, proof)| !matches!(proof, Proof::Granted)) {
         None => Ok(()),
         Some((identifier, _)) => Err(Refusal::new(
@@ -429,18 +457,7 @@ fn read_finalize(text: &str, account: &AuthorizedAccount, order: &OrderId, by: F
 
 fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount) -> Result<KeyAlgorithm, Refusal> {
     let bad = |detail: &str| Refusal::new(ProblemType::BadCsr, detail);
-    let mut asked = csr.identifiers().to_vec();
-    if let Some(text) = csr.common_name() {
-        // RFC 8555 §7.4: a name may stand in the CN; one that the order has not may not.
-        let name = Identifier::from_text(text).ok().filter(|n| identifiers.contains(n));
-        asked.push(name.ok_or_else(|| bad("the CSR's common name is not one of the order's identifiers"))?);
-        asked.sort_unstable();
-        asked.dedup();
-    }
-    // "MUST indicate the exact same set of requested identifiers as the initial newOrder request"
-    if asked != identifiers {
-        return Err(bad("the CSR's names are not the order's identifiers"));
-    }
+    csr_names::check_names(csr, identifiers, &account.grant).map_err(|why| bad(&why))?;
     let algorithm = check_key(csr.public_key()).map_err(|e| bad(&e.to_string()))?;
     // RFC 8555 §11.1: an account key must not be certified.
     for key in &account.keys {
@@ -451,8 +468,21 @@ fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount)
     Ok(algorithm)
 }
 
+/// A URI or a mailbox that the grant gives stands in certificates of some profiles only.
+fn csr_asks_for_no_more(csr: &Csr, content: &LeafContent) -> Result<(), Refusal> {
+    let names = content.names();
+    let more = csr.alt_names().iter().find(|name| name.identifier().is_none() && !names.contains(name));
+    match more {
+        Some(name) => Err(Refusal::new(
+            ProblemType::BadCsr,
+            format!("the CSR asks for `{name}`, which certificates of this profile do not carry (hint: leave it out)"),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// The path of an absolute http URL without query and fragment.
-fn path_of(url: &str) -> Option<&str> {
+pub(super) fn path_of(url: &str) -> Option<&str> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let path = &rest[rest.find('/')?..];
     (!path.contains(['?', '#'])).then_some(path)

@@ -1,7 +1,9 @@
 //! Evidence, verified from bytes to meaning: what people and clients signed.
 
+pub(crate) mod attested;
 mod auto_renewal;
 pub mod chain;
+pub mod csr_names;
 pub mod eab;
 pub mod json;
 pub mod jwk;

@@ -36,6 +36,7 @@ impl Worker {
             lease: request.lease.clone(),
             account: proven.account.clone(),
             grant: proven.grant.clone(),
+            cap: proven.limits.max_certificates,
         };
         let (not_before, not_after, terms) = (proven.not_before, proven.not_after, proven.auto_renewal.clone());
         let times = |bounds: Bounds| match &terms {
@@ -62,12 +63,15 @@ impl Worker {
         self.not_revoked(&proven.authority).await?;
         let (signer, rules, profile) = self.terms(batch, &proven)?;
         self.key_is_free(batch, &proven.public_key).await?;
+        if let Some(cap) = proven.limits.max_certificates {
+            self.has_volume(&proven.grant, cap).await?;
+        }
         self.take_rate(&proven.authority, rules).await?;
 
         self.record_proofs(correlation, &proven).await?;
 
         let now = self.clock.now();
-        let (shortest, lifetime, longest) = profile.lifetimes();
+        let (shortest, lifetime, longest) = proven.limits.lifetimes(profile.lifetimes());
         let issuer_end = signer.issuer.certificate().not_after();
         let (not_before, not_after) = times(Bounds { now, skew: self.settings.skew, shortest, lifetime, longest, issuer_end })?;
         let urls = StatusUrls::below(&self.settings.status_base_url, &proven.authority, PARTITION);
@@ -100,7 +104,7 @@ impl Worker {
     async fn record_proofs(&self, correlation: &str, proven: &AuthorizedIssuance) -> Result<(), Failure> {
         let challenged = proven.proofs.values().filter_map(|proof| match proof {
             Proof::Granted => None,
-            Proof::Challenged(record) => Some(record),
+            Proof::Challenged(record) => Some(record.for_audit()),
         });
         let challenged: Vec<_> = challenged.collect();
         if challenged.is_empty() {

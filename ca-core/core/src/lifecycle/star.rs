@@ -102,6 +102,7 @@ impl Worker {
             lease: job.lease.clone(),
             account: proven.account.clone(),
             grant: proven.grant.clone(),
+            cap: proven.limits.max_certificates,
         };
         let issued = match batch.still_valid(&proven) {
             Ok(()) if star::due(&terms, standing).is_some_and(|due| due > self.clock.now()) => Ok(standing),

@@ -11,6 +11,7 @@ mod certificate;
 mod credential;
 mod crl;
 mod grant;
+mod grant_limits;
 mod id;
 mod intent;
 mod job;
@@ -35,6 +36,7 @@ pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
 pub use credential::CredentialPurpose;
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
+pub use grant_limits::{GrantLimits, GrantUse, VolumeCap, VolumeCapError};
 pub use id::{
     AccountId, AttemptId, AuthorityName, AuthorizationId, CredentialName, GrantId, HolderName, IdError, JobId, KeyLabel, LeaseToken,
     OrderId, ProposalId, RequestId, WorkerId,
@@ -50,4 +52,4 @@ pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};
 pub use request::{Evidence, RenewingOrder, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
-pub use validation::{LeasedValidation, ValidationEnd, ValidationRecord};
+pub use validation::{AttestationEvidence, LeasedValidation, ValidationEnd, ValidationRecord};

@@ -20,6 +20,8 @@ pub enum ProblemType {
     AutoRenewalExpired,
     /// A certificate of an order that renews itself was to be revoked.
     AutoRenewalRevocationNotSupported,
+    /// What a device attested is unacceptable (draft-ietf-acme-device-attest).
+    BadAttestationStatement,
     /// The CSR is unacceptable.
     BadCsr,
     /// The nonce was not accepted.
@@ -96,6 +98,7 @@ impl ProblemType {
             Self::AutoRenewalCancellationInvalid => "autoRenewalCancellationInvalid",
             Self::AutoRenewalExpired => "autoRenewalExpired",
             Self::AutoRenewalRevocationNotSupported => "autoRenewalRevocationNotSupported",
+            Self::BadAttestationStatement => "badAttestationStatement",
             Self::BadCsr => "badCSR",
             Self::BadNonce => "badNonce",
             Self::BadPublicKey => "badPublicKey",

@@ -3,8 +3,11 @@
 //! A [`Policy`] is only ever made from bytes whose quorum was verified (see [`crate::ceremony`]). Site configuration
 //! may narrow what it allows, never widen it.
 
+mod attestation;
 mod challenge;
+mod device_pattern;
 mod diff;
+mod grant_limits;
 mod name_rules;
 mod pattern;
 mod place;
@@ -23,7 +26,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use challenge::{ChallengeZone, zone_of};
+pub use attestation::{AttestationFormat, AttestationRoots};
+pub use challenge::{Basis, ChallengeZone, basis_for, zone_of};
+pub use device_pattern::DevicePattern;
 pub use diff::{PolicyChange, policy_changes};
 pub use name_rules::{Lookalike, NameRefusal, NameRules};
 pub use pattern::{NamePattern, PatternError};
@@ -38,7 +43,7 @@ pub use uri_pattern::UriPattern;
 pub use uri_template::{TemplateError, UriTemplate};
 
 use self::place::Fault;
-use crate::model::AuthorityName;
+use crate::model::{AuthorityName, Grant, GrantId};
 use crate::pki::{Identifier, NameRef, Sha256Digest};
 
 /// A policy document (TOML). Unknown keys are errors.
@@ -80,6 +85,10 @@ pub struct AuthorityPolicy {
     /// Zones in which challenges prove identifiers that no grant covers; none: there are none.
     #[serde(rename = "challenge", default, skip_serializing_if = "Vec::is_empty")]
     pub challenge_zones: Vec<ChallengeZone>,
+    /// The grant that accounts without an external account binding are bound to; none: every account needs a binding. It
+    /// authorizes no name: whoever comes proves each in a challenge zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_enrolment: Option<GrantId>,
     /// How its key must be unlocked where a worker runs; none: as the site chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlock: Option<Unlock>,
@@ -200,7 +209,10 @@ impl Policy {
         for (i, authority) in self.authorities.iter().enumerate() {
             let name = &authority.name;
             let twice = self.authorities[..i].iter().any(|a| a.name == *name || a.key_sha256 == authority.key_sha256);
-            let checked = if twice {
+            let open_twice = authority.open_enrolment.is_some() && self.authorities[..i].iter().any(|a| a.open_enrolment.is_some());
+            let checked = if open_twice {
+                Err(Fault::new("open_enrolment stands at one authority only: accounts belong to the instance").under("open_enrolment"))
+            } else if twice {
                 Err(Fault::new(format!("authority `{name}`: its name or its key stands twice")).under("name"))
             } else {
                 authority.check()
@@ -217,6 +229,13 @@ impl Policy {
 }
 
 impl AuthorityPolicy {
+    /// Whether accounts without an external account binding may stand on `grant`: the officers opened enrolment to it, and
+    /// it gives nothing that was not proven by a challenge.
+    pub fn is_open(&self, grant: &Grant) -> bool {
+        let gives_nothing = grant.names.is_empty() && grant.uri.is_none() && grant.emails.is_empty() && grant.subject.is_empty();
+        self.name == grant.authority && self.open_enrolment.as_ref() == Some(&grant.id) && gives_nothing
+    }
+
     /// Whether the policy lets this authority issue for `name`, of whatever form: a pattern covers it, and it keeps the
     /// rules for names.
     ///
@@ -252,6 +271,10 @@ impl AuthorityPolicy {
         }
         self.check_names().map_err(|why| Fault::new(format!("authority `{name}`, {why}")).under("names"))?;
         challenge::check(self).map_err(|why| Fault::new(format!("authority `{name}`: {why}")).under("challenge"))?;
+        if self.open_enrolment.is_some() && self.challenge_zones.is_empty() {
+            let reason = format!("authority `{name}`: open_enrolment needs a challenge zone, in which whoever comes proves its names");
+            return Err(Fault::new(reason).under("open_enrolment"));
+        }
         for (profile, bounds) in &self.profiles {
             let below = |fault: Fault| fault.named(&format!("authority `{name}`, profile `{profile}`")).under(profile).under("profile");
             bounds.check(self).map_err(below)?;

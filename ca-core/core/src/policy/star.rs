@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::place::Fault;
-use crate::model::AutoRenewal;
+use crate::model::{AutoRenewal, GrantLimits};
 use crate::pki::Timestamp;
 
 /// The shortest nominal life that can be renewed in time, in seconds.
@@ -68,6 +68,12 @@ pub struct StarBounds {
 }
 
 impl StarBounds {
+    /// The same for a grant that has limits.
+    pub fn under(self, limits: &GrantLimits) -> Self {
+        let (_, _, longest) = limits.lifetimes((Duration::ZERO, self.longest, self.longest));
+        Self { longest, ..self }
+    }
+
     /// Judges what an order asks for at `now`; what is left of it, where it stands already.
     ///
     /// # Errors

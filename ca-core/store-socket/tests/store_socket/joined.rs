@@ -52,6 +52,9 @@ impl AcmeStore for Joined {
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
         self.acme.grant(id).await
     }
+    async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse> {
+        self.acme.grant_use(id, since, at_most).await
+    }
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
         self.acme.create_order(order, &mine(audit, "order")).await
     }
@@ -90,11 +93,12 @@ impl ValidationStore for Joined {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        self.acme.start_challenge(id, method, now, deadline, &mine(audit, "authorization")).await
+        self.acme.start_challenge(id, method, answer, now, deadline, &mine(audit, "authorization")).await
     }
     async fn lease_validations(
         &self,

@@ -92,6 +92,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         addresses: Vec::new(),
         answer_sha256: None,
         caa: None,
+        attestation: None,
         problem: None,
         valid_until: at(100),
     };
@@ -118,6 +119,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             ACME,
         ),
         (Command::Grant { id: "g".parse().unwrap() }, ACME),
+        (Command::GrantUse { id: "g".parse().unwrap(), since: at(0), at_most: 1 }, ACME),
         (Command::CreateOrder { order: new_order, audit: entry("order.create") }, ACME),
         (Command::CancelOrder { id: order.clone(), problem: None, audit: entry("order.cancel") }, ACME),
         (Command::Order { id: order.clone() }, ACME),
@@ -130,6 +132,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             Command::StartChallenge {
                 id: "z".parse().unwrap(),
                 method: ca_core::model::ChallengeMethod::Http01,
+                answer: None,
                 now: at(0),
                 deadline: at(60),
                 audit: entry("authorization.challenge"),

@@ -69,6 +69,7 @@ pub async fn a21_a_renewing_order_goes_on_until_it_ends(factory: &dyn StoreFacto
         lease: leased.lease.clone(),
         account: account.clone(),
         grant: "grant-1".parse().unwrap(),
+        cap: None,
     };
     let second = world.serial();
     let mut intent = world.intent(&renewal(&leased), second);
@@ -99,6 +100,7 @@ pub async fn a21_a_renewing_order_goes_on_until_it_ends(factory: &dyn StoreFacto
         lease: leased.lease.clone(),
         account: account.clone(),
         grant: "grant-1".parse().unwrap(),
+        cap: None,
     };
     let mut intent = world.intent(&origin, world.serial());
     intent.at = at(4360);
