@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ca_core::evidence::revocation::{RevocationRight, verify};
 use ca_core::model::*;
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp, sha256};
-use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StoreError, StoreResult, ValidationStore};
+use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StoreError, StoreResult, ValidationStore};
 
 /// What the worker does with a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -229,6 +230,31 @@ impl AcmeStore for FakeStore {
         state.audit.push(audit.clone());
         Ok(canceled)
     }
+    async fn revoke_on_request(&self, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked> {
+        let mut state = self.state()?;
+        let Some(record) = state.certificates.get(&request.serial).cloned() else { return Ok(Revoked::NotFound) };
+        let account = match &request.actor {
+            Actor::Account { id } => state.accounts.get(id),
+            _ => None,
+        };
+        let claim = verify(jws, &record, account).map_err(|problem| StoreError::Conflict(problem.detail))?;
+        assert_eq!((&claim.actor, claim.reason), (&request.actor, request.reason));
+        let proves = |identifier: &Identifier| {
+            let mut own = state.authorizations.values().filter(|a| Some(&a.account) == account.map(|account| &account.id));
+            own.any(|a| {
+                a.identifier == *identifier && a.status == AuthorizationStatus::Valid && a.expires > request.at && a.proven_by().is_some()
+            })
+        };
+        if claim.right == RevocationRight::Proofs && !record.identifiers.iter().all(proves) {
+            return conflict("not proven");
+        }
+        if record.revoked.is_some() {
+            return Ok(Revoked::Already);
+        }
+        state.certificates.get_mut(&request.serial).unwrap().revoked = Some((request.at, request.reason));
+        state.revocations.push(request.clone());
+        Ok(Revoked::Now { number: 1 })
+    }
     async fn await_request(&self, id: &RequestId, _at_most: Duration) -> StoreResult<RequestState> {
         let mut state = self.state()?;
         let worker = state.worker.clone();
@@ -368,20 +394,6 @@ impl CertificateStore for FakeStore {
     }
     async fn key_block(&self, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
         Ok(self.state()?.blocked.get(spki_sha256).cloned())
-    }
-}
-
-#[async_trait]
-impl RevocationStore for FakeStore {
-    async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
-        let mut state = self.state()?;
-        let Some(record) = state.certificates.get_mut(&request.serial) else { return Ok(Revoked::NotFound) };
-        if record.revoked.is_some() {
-            return Ok(Revoked::Already);
-        }
-        record.revoked = Some((request.at, request.reason));
-        state.revocations.push(request.clone());
-        Ok(Revoked::Now { number: 1 })
     }
 }
 

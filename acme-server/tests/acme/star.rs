@@ -21,6 +21,10 @@ pub(crate) fn order(world: &World, names: &[&str], more: Value) -> Value {
 }
 
 impl World {
+    pub(crate) fn now(&self) -> i64 {
+        self.clock_after(0).unix()
+    }
+
     fn clock_after(&self, seconds: u64) -> Timestamp {
         use ca_core::ports::Clock as _;
         self.clock.now().plus(Duration::from_secs(seconds))

@@ -111,8 +111,8 @@ pub enum Command {
     CancelOrder { id: OrderId, problem: Option<Problem>, audit: AuditEntry },
     /// `AcmeStore::await_request`
     AwaitRequest { id: RequestId, at_most_ms: u64 },
-    /// `RevocationStore::revoke`
-    Revoke { request: RevocationRequest },
+    /// `AcmeStore::revoke_on_request`
+    RevokeOnRequest { jws: String, request: RevocationRequest },
     /// `RequestBacklog::oldest_wait`
     OldestWait { now: Timestamp },
     /// `AdminStore::policy`: the profiles on offer are in it
@@ -164,7 +164,7 @@ impl Command {
             | Self::QueueFinalize { .. }
             | Self::CancelOrder { .. }
             | Self::AwaitRequest { .. }
-            | Self::Revoke { .. }
+            | Self::RevokeOnRequest { .. }
             | Self::OldestWait { .. }
             | Self::Policy
             | Self::Certificate { .. }
@@ -225,7 +225,7 @@ impl Command {
             | Self::FinishValidation { .. }
             | Self::QueueFinalize { .. }
             | Self::CancelOrder { .. }
-            | Self::Revoke { .. } => false,
+            | Self::RevokeOnRequest { .. } => false,
         }
     }
 
@@ -254,7 +254,7 @@ impl Command {
             Self::QueueFinalize { .. } => "queue-finalize",
             Self::CancelOrder { .. } => "cancel-order",
             Self::AwaitRequest { .. } => "await-request",
-            Self::Revoke { .. } => "revoke",
+            Self::RevokeOnRequest { .. } => "revoke-on-request",
             Self::OldestWait { .. } => "oldest-wait",
             Self::Policy => "policy",
             Self::Certificate { .. } => "certificate",
@@ -290,7 +290,7 @@ impl Command {
                 let own = audit.actor == Actor::system("validation") && audit.action == "authorization.validate";
                 (!own).then(|| "an audit entry of this kind does not belong to a validation".to_owned())
             }
-            Self::Revoke { request } => {
+            Self::RevokeOnRequest { request, .. } => {
                 is_foreign(&request.actor).then(|| format!("a revocation by {} is not the front end's", request.actor))
             }
             _ => None,

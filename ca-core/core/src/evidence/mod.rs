@@ -11,6 +11,7 @@ pub mod jws;
 pub(crate) mod memo;
 pub mod new_order;
 pub mod proofs;
+pub mod revocation;
 pub mod sshsig;
 pub mod statement;
 #[cfg(test)]

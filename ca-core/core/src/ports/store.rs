@@ -150,6 +150,10 @@ pub trait AcmeStore: Send + Sync {
     /// Ends an order that renews itself, and its job: no further certificate is made (RFC 8739 §3.1.2). `problem` says why
     /// where it was not the client's wish. An order that is not valid, or does not renew itself, is a conflict.
     async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order>;
+    /// Revokes for a subscriber, whose revokeCert JWS is verified against the record once more
+    /// ([`crate::evidence::revocation`]) and kept in the audit entry. Where it does not give the right, or an account that
+    /// is not the owner has not proven each of the certificate's identifiers by a challenge, it is a conflict.
+    async fn revoke_on_request(&self, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked>;
     /// Waits until the request is done or refused, at most `at_most`, and tells its state.
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState>;
 }
@@ -368,8 +372,8 @@ impl<T> WorkerStore for T where
 }
 
 /// Everything the ACME front end uses.
-pub trait FrontStore: AcmeStore + ValidationStore + CertificateStore + RevocationStore + RequestBacklog {}
-impl<T> FrontStore for T where T: AcmeStore + ValidationStore + CertificateStore + RevocationStore + RequestBacklog {}
+pub trait FrontStore: AcmeStore + ValidationStore + CertificateStore + RequestBacklog {}
+impl<T> FrontStore for T where T: AcmeStore + ValidationStore + CertificateStore + RequestBacklog {}
 
 /// The queue's depth, which the front end may see.
 #[async_trait]

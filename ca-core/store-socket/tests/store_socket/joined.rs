@@ -79,6 +79,9 @@ impl AcmeStore for Joined {
     async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
         self.acme.cancel_order(id, problem, &mine(audit, "order")).await
     }
+    async fn revoke_on_request(&self, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked> {
+        self.acme.revoke_on_request(jws, request).await
+    }
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {
         self.acme.await_request(id, at_most).await
     }
@@ -131,8 +134,7 @@ impl ValidationStore for Joined {
 #[async_trait]
 impl RevocationStore for Joined {
     async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
-        let account = AccountId::from_evidence("the one who asks");
-        self.acme.revoke(&RevocationRequest { actor: Actor::Account { id: account }, ..request.clone() }).await
+        self.owner.revoke(request).await
     }
 }
 

@@ -16,5 +16,6 @@ mod operator;
 mod orders;
 mod post_quantum;
 mod profiles;
+mod revocation;
 mod star;
 mod yubihsm;
