@@ -60,7 +60,8 @@ pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> 
         .filter_map(|authority| {
             let rules = policy.authority(&authority.name)?;
             let shown = rules.profiles.iter().filter(|(name, _)| !hidden.contains(name));
-            let profiles = shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p) }).collect();
+            let profiles =
+                shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p), star: p.star_bounds() }).collect();
             Some(AuthorityOffer {
                 name: authority.name.clone(),
                 profiles,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use ca_core::model::{AuthorityName, CertificateState};
+use ca_core::model::{AuthorityName, CertificateRecord, CertificateState};
 use ca_core::pki::{SerialNumber, pem_encode};
 use http::{HeaderValue, header};
 
@@ -26,7 +26,13 @@ pub(crate) async fn download(
     if record.state != CertificateState::Released {
         return Err(Refusal::not_found());
     }
-    let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.name == authority).await?;
+    chain(&server, &record).await
+}
+
+/// A certificate with those above it, PEM (§9.1).
+pub(crate) async fn chain(server: &AcmeServer, record: &CertificateRecord) -> Result<Response, Refusal> {
+    let authority = &record.authority;
+    let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.name == *authority).await?;
     let issuer = issuer.ok_or_else(|| {
         tracing::error!(%authority, "a certificate's authority is not known");
         Refusal::unavailable()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ca_core::limits::PauseRule;
 use ca_core::model::{AuthorityName, GrantId};
-use ca_core::policy::{AuthorityPolicy, ChallengeZone};
+use ca_core::policy::{AuthorityPolicy, ChallengeZone, StarBounds};
 
 use crate::limits::Rates;
 use crate::validation::ValidationConfig;
@@ -16,6 +16,8 @@ pub struct ProfileOffer {
     pub name: String,
     /// What a person reads about it.
     pub description: String,
+    /// The bounds of orders that renew themselves; none: there are none.
+    pub star: Option<StarBounds>,
 }
 
 /// An authority on offer.

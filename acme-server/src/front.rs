@@ -93,6 +93,9 @@ impl AcmeServer {
     pub(crate) fn order_url(&self, id: &OrderId) -> String {
         [&self.config.public_base_url, "/acme/order/", id.as_str()].concat()
     }
+    pub(crate) fn star_url(&self, id: &OrderId) -> String {
+        [&self.config.public_base_url, "/acme/star/", id.as_str()].concat()
+    }
     pub(crate) fn authorization_url(&self, id: &AuthorizationId) -> String {
         [&self.config.public_base_url, "/acme/authz/", id.as_str()].concat()
     }

@@ -15,7 +15,7 @@
 //! - `problem`: every error that a client may see;
 //! - `validation`: what is connected to and asked while a challenge is validated;
 //! - one file for each resource: `directory`, `accounts`, `key_change`, `orders`, `authorizations`, `finalize`, `certificates`,
-//!   `revoke`, `renewal_info`.
+//!   `star`, `revoke`, `renewal_info`.
 
 pub mod process;
 
@@ -45,6 +45,7 @@ mod routes;
 mod server;
 mod settings;
 mod shares;
+mod star;
 mod tls;
 mod validation;
 

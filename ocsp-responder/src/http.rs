@@ -23,7 +23,6 @@ use crate::answer::Reply;
 use crate::authority::AuthorityState;
 use crate::counted;
 use crate::follow::Responder;
-use crate::http_date;
 
 const OCSP_RESPONSE: &str = "application/ocsp-response";
 /// How long a client may take to send a body.
@@ -209,7 +208,7 @@ fn conditional(request: &HeaderMap, caching: &Caching<'_>, content_type: &'stati
         let mut tags = text(header::IF_NONE_MATCH).flat_map(|v| v.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
         tags.any(|tag| tag == "*" || tag == caching.etag)
     } else {
-        text(header::IF_MODIFIED_SINCE).next().and_then(http_date::parse).is_some_and(|since| caching.last_modified <= since)
+        text(header::IF_MODIFIED_SINCE).next().and_then(Timestamp::parse_http_date).is_some_and(|since| caching.last_modified <= since)
     };
     let mut response = if has_it {
         let mut response = Response::new(Body::empty());
@@ -222,8 +221,8 @@ fn conditional(request: &HeaderMap, caching: &Caching<'_>, content_type: &'stati
         // No transformation: some clients take a compressed body for the file.
         (header::CACHE_CONTROL, format!("max-age={}, public, no-transform, must-revalidate", caching.max_age)),
         (header::ETAG, caching.etag.to_owned()),
-        (header::LAST_MODIFIED, http_date::format(caching.last_modified)),
-        (header::EXPIRES, http_date::format(caching.expires)),
+        (header::LAST_MODIFIED, caching.last_modified.to_http_date()),
+        (header::EXPIRES, caching.expires.to_http_date()),
     ];
     for (name, value) in set {
         // Digits, hexadecimal and dates: always a header value.

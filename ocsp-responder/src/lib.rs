@@ -24,7 +24,6 @@ mod counted;
 mod files;
 mod follow;
 mod http;
-mod http_date;
 mod serve;
 mod settings;
 

@@ -52,10 +52,7 @@ impl Client {
         Ok(sender)
     }
 
-    async fn exchange(
-        &self,
-        mut request: Request<BodyWrapper<Bytes>>,
-    ) -> Result<BytesResponse, Box<dyn std::error::Error + Send + Sync>> {
+    async fn exchange(&self, mut request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Box<dyn std::error::Error + Send + Sync>> {
         let authority = request.uri().authority().ok_or("the URL names no host")?.clone();
         request.headers_mut().insert(HOST, HeaderValue::from_str(authority.as_str())?);
         *request.uri_mut() = request.uri().path_and_query().map_or(Uri::from_static("/"), |p| Uri::from(p.clone()));

@@ -17,6 +17,7 @@ mod http2;
 mod limits;
 mod orders;
 mod proxies;
+mod star;
 mod sweep;
 mod transport;
 mod validate_dns;

@@ -7,6 +7,7 @@ use acme_server::{AcmeConfig, AcmeServer, AuthorityOffer, ProfileOffer};
 use axum::Router;
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, Grant, GrantId, GrantRecord, GrantStatus, SignedStatement};
 use ca_core::pki::{Identifier, SerialNumber, Timestamp};
+use ca_core::policy::StarBounds;
 use ca_testkit::{FakeClock, SeededRng};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _, SanType};
 
@@ -106,10 +107,18 @@ impl World {
             ..State::default()
         };
         let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue) });
-        let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate") };
+        let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate"), star: None };
+        let seconds = std::time::Duration::from_secs;
+        let star = StarBounds {
+            min_lifetime: seconds(600),
+            longest: seconds(30 * 86_400),
+            max_duration: seconds(365 * 86_400),
+            certificate_get: true,
+        };
+        let client = ProfileOffer { star: Some(star), ..offer("client") };
         let offers = AuthorityOffer {
             name: name.clone(),
-            profiles: vec![offer("client"), offer("short")],
+            profiles: vec![client, offer("short")],
             zones: Vec::new(),
             rules: None,
             open_enrolment: None,

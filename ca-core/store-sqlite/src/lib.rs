@@ -30,6 +30,7 @@ mod remembered;
 mod requests;
 mod revocation;
 mod standing;
+mod star;
 mod validations;
 mod wake;
 mod writer;

@@ -137,7 +137,7 @@ impl Worker {
         }
         let orders = released.into_orders();
         let mut known = self.released.lock().unwrap_or_else(PoisonError::into_inner);
-        orders.into_iter().for_each(|order| known.insert(order, ()));
+        orders.into_iter().for_each(|(order, end)| known.insert(order, end));
         Ok(())
     }
 

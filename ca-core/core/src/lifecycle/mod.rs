@@ -24,6 +24,7 @@ mod reconcile;
 mod released;
 mod requests;
 mod signer;
+mod star;
 mod validity;
 
 use std::collections::HashSet;
@@ -149,7 +150,8 @@ pub struct Worker {
     counted: Mutex<HashSet<AuthorityName>>,
     trouble: Mutex<guard::Trouble>,
     signers: Mutex<signer::Signers>,
-    released: Mutex<Memo<OrderId, ()>>,
+    /// The orders whose certificate this worker released or has on record, with the end of the last one.
+    released: Mutex<Memo<OrderId, Timestamp>>,
     asked: Mutex<device_log::AskedByKey>,
     /// The grants whose alarm was raised.
     grants_off: Mutex<HashSet<GrantId>>,

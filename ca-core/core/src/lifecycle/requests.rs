@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(86_400);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the evidence proves.
-enum Proven {
+pub(super) enum Proven {
     Account(Arc<AuthorizedAccount>),
     Issuance(Box<AuthorizedIssuance>),
 }
@@ -55,7 +55,7 @@ impl Worker {
         self.on_record().await?;
         let policy = self.policy();
         let proven: Vec<_> = leased.iter().map(|request| self.prove(request, &policy, now)).collect();
-        let batch = self.load(policy, &proven).await?;
+        let batch = self.load(policy, proven.iter().flatten()).await?;
         // Together, so that their intents and completions share the store's commits.
         let serve = |(request, proven)| -> Boxed<'_, ()> { Box::pin(self.serve(&batch, request, proven)) };
         join_all(leased.iter().zip(proven).map(serve).collect()).await;
@@ -80,14 +80,18 @@ impl Worker {
     }
 
     /// Reads each grant and account of the batch once.
-    async fn load(&self, policy: Arc<Policy>, proven: &[Result<Proven, Refusal>]) -> Result<Batch, WorkerError> {
+    pub(super) async fn load<'a>(
+        &self,
+        policy: Arc<Policy>,
+        proven: impl Iterator<Item = &'a Proven> + Clone + Send,
+    ) -> Result<Batch, WorkerError> {
         let signers = self.signers(&policy).await?;
         let mut batch = Batch { policy, signers, authority_keys: Vec::new(), grants: HashMap::new(), accounts: HashMap::new() };
-        if proven.iter().flatten().any(|p| matches!(p, Proven::Issuance(_))) {
+        if proven.clone().any(|p| matches!(p, Proven::Issuance(_))) {
             let key = |a: Authority| Some((a.name, Certificate::from_der(&a.certificate).ok()?.public_key().clone()));
             batch.authority_keys = self.store.authorities().await?.into_iter().filter_map(key).collect();
         }
-        for proven in proven.iter().flatten() {
+        for proven in proven {
             let (grant, account) = match proven {
                 Proven::Account(a) => (&a.grant.id, None),
                 Proven::Issuance(i) => (&i.grant, Some(&i.account)),
@@ -183,7 +187,7 @@ impl Batch {
     }
 
     /// What only the store can tell: that neither grant nor account was revoked since.
-    fn still_valid(&self, issuance: &AuthorizedIssuance) -> Result<(), Refusal> {
+    pub(super) fn still_valid(&self, issuance: &AuthorizedIssuance) -> Result<(), Refusal> {
         self.active_grant(&issuance.grant)?;
         let account = self.accounts.get(&issuance.account).and_then(Option::as_ref);
         if account.is_some_and(|a| a.status == AccountStatus::Valid) {

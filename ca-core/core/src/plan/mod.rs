@@ -4,6 +4,7 @@
 //! queues nothing twice: a job that stands and is early enough is left alone, and one that failed keeps its backoff.
 
 mod grants;
+pub mod star;
 
 use std::time::Duration;
 

@@ -18,4 +18,6 @@ mod operator;
 mod orders;
 mod post_quantum;
 mod profiles;
+mod revocation;
+mod star;
 mod yubihsm;
