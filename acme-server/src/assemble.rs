@@ -42,6 +42,7 @@ impl Assembly<'_> {
             status_base_url: Some(status_url.trim_end_matches('/').to_owned()),
             terms_of_service: section.terms_of_service.clone(),
             website: section.website.clone(),
+            explanation_url: section.explanation_url.clone(),
             order_lifetime: Duration::from_secs(limits.order_seconds),
             worker_wait: Duration::from_secs(limits.worker_wait_seconds),
             backlog_limit: Duration::from_secs(limits.backlog_seconds),

@@ -162,6 +162,21 @@ impl Demo {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("ca {arguments:?} --json printed no JSON ({e}): {text}"))
     }
 
+    /// Has the officers put another policy in force: the one in force, edited, with this version.
+    pub(crate) fn put_in_force(&self, version: u64, edit: impl FnOnce(String) -> String) {
+        let text = expect_success("ca policy show", &self.ca(&["policy", "show"]));
+        let before = text.lines().find(|l| l.starts_with("version = ")).expect("a version").to_owned();
+        let text = edit(text.replacen(&before, &format!("version = {version}"), 1));
+        let policy = self.path(&format!("policy-{version}.toml"));
+        std::fs::write(&policy, text).unwrap();
+        let proposed = self.ca_json(&["policy", "propose", &policy.display().to_string()]);
+        let id = proposed["id"].as_str().expect("an id").to_owned();
+        for officer in ["ana", "cora"] {
+            let key = self.var().join("rehearsal/officers").join(officer).display().to_string();
+            expect_success("ca approve sign", &self.ca(&["approve", "sign", &id, "--key", &key, "--submit"]));
+        }
+    }
+
     /// Every certificate on record.
     #[track_caller]
     pub(crate) fn certificates(&self) -> Vec<serde_json::Value> {
@@ -176,8 +191,13 @@ impl Demo {
 
     /// The same, which may fail while the server is away.
     pub(crate) async fn try_account(&self) -> Result<Account, instant_acme::Error> {
-        let secret = URL_SAFE_NO_PAD.decode(self.fact("EAB_HMAC")).expect("base64url");
-        let binding = ExternalAccountKey::new(self.fact("EAB_KID").to_owned(), &secret);
+        self.account_of(self.fact("EAB_KID"), self.fact("EAB_HMAC")).await
+    }
+
+    /// An ACME account bound to a grant.
+    pub(crate) async fn account_of(&self, kid: &str, secret: &str) -> Result<Account, instant_acme::Error> {
+        let secret = URL_SAFE_NO_PAD.decode(secret).expect("base64url");
+        let binding = ExternalAccountKey::new(kid.to_owned(), &secret);
         let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
         let builder = Account::builder_with_root(self.fact("CA_BUNDLE"))?;
         Ok(builder.create(&new, self.fact("ACME_DIRECTORY").to_owned(), Some(&binding)).await?.0)

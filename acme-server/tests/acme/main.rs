@@ -16,6 +16,7 @@ mod http2;
 mod orders;
 mod sweep;
 mod transport;
+mod validate_device;
 mod validate_dns;
 mod validate_http;
 mod validate_tls;

@@ -4,6 +4,7 @@
 
 mod acts;
 mod anchor;
+mod attested;
 mod challenged;
 mod crash;
 mod desk;
