@@ -76,7 +76,7 @@ pub(crate) async fn observe(State(server): State<Arc<AcmeServer>>, mut request: 
     let seen = Seen::default();
     request.extensions_mut().insert(seen.clone());
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| known(path.as_str()));
-    let method = request.method().as_str().chars().take(16).collect::<String>();
+    let method = request.method().clone();
     let address = request.extensions().get::<ClientAddress>().map(|a| tracing::field::display(a.0));
     let asked = order_in(route, request.uri().path()).map(ToOwned::to_owned);
     let response = next.run(request).await;
@@ -94,7 +94,7 @@ pub(crate) async fn observe(State(server): State<Arc<AcmeServer>>, mut request: 
         counted.count(&STEPS, &[step]);
     }
     tracing::info!(
-        method,
+        method = bounded(method.as_str()),
         route,
         status = status.as_u16(),
         problem,
@@ -106,6 +106,11 @@ pub(crate) async fn observe(State(server): State<Arc<AcmeServer>>, mut request: 
         "request"
     );
     response
+}
+
+/// A method that is not HTTP's own may be as long as a header; it is ASCII.
+fn bounded(method: &str) -> &str {
+    method.get(..16).unwrap_or(method)
 }
 
 /// The template as the table has it.
@@ -136,6 +141,11 @@ fn step(route: &str, status: StatusCode) -> Option<&'static str> {
 
 /// GET /metrics, on a listener of its own.
 pub(crate) async fn scrape(State(server): State<Arc<AcmeServer>>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], text(&server).await).into_response()
+}
+
+/// What `/metrics` tells, for a process that serves more than this.
+pub(crate) async fn text(server: &AcmeServer) -> String {
     let counted = server.metrics();
     counted.set(&INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     match server.store.oldest_wait(server.clock.now()).await {
@@ -148,5 +158,5 @@ pub(crate) async fn scrape(State(server): State<Arc<AcmeServer>>) -> Response {
             counted.set(&STORE_UP, &[], 0.0);
         }
     }
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], counted.render()).into_response()
+    counted.render()
 }

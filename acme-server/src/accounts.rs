@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use ca_core::evidence::eab::Eab;
-use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{
     Account, AccountId, AccountStatus, Actor, GrantId, GrantRecord, GrantStatus, NewAccount, Problem, ProblemType, RequestId, RequestState,
 };
@@ -49,7 +48,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: SelfSi
         return Err(Refusal::new(ProblemType::UserActionRequired, format!("the terms of service must be agreed to: {terms}"))
             .with_header(header::LINK, format!("<{terms}>;rel=\"terms-of-service\"")));
     }
-    let grant = bound_grant(&server, &payload, &signed.key).await?;
+    let grant = bound_grant(&server, &payload, &signed).await?;
     let id = AccountId::from_evidence(&signed.text);
     let account = Account {
         id: id.clone(),
@@ -92,20 +91,28 @@ async fn settle(server: &AcmeServer, request: &RequestId, mut account: Account, 
 }
 
 /// The grant that the binding names, with everything checked but the MAC, which only the worker can.
-async fn bound_grant(server: &AcmeServer, payload: &Map<String, Value>, key: &Jwk) -> Result<GrantId, Refusal> {
+async fn bound_grant(server: &AcmeServer, payload: &Map<String, Value>, signed: &SelfSigned) -> Result<GrantId, Refusal> {
     let required = |detail: &str| Refusal::new(ProblemType::ExternalAccountRequired, detail);
-    let binding = payload.get("externalAccountBinding").filter(|b| !b.is_null()).ok_or_else(|| {
-        required(
-            "accounts are bound to an enrolment grant (hint: give the client the key identifier and the HMAC key of `ca grant create`)",
-        )
-    })?;
-    let eab = Eab::parse(binding.clone())?;
-    eab.check(key, &server.url("/acme/new-account"))?;
-    let unknown = || Refusal::unauthorized("the external account binding's key identifier is not that of an enrolment grant in use");
-    let record: GrantRecord = match eab.kid().parse::<GrantId>() {
-        Ok(id) => server.store.grant(&id).await?.ok_or_else(unknown)?,
-        Err(_) => return Err(unknown()),
+    let binding = payload.get("externalAccountBinding").filter(|b| !b.is_null());
+    let unknown = || {
+        Refusal::unauthorized(match binding {
+            Some(_) => "the external account binding's key identifier is not that of an enrolment grant in use",
+            None => "the grant that enrolment is open to is not in use (hint: the CA's operators can create or resume it)",
+        })
     };
+    let id = match binding {
+        Some(binding) => {
+            let eab = Eab::parse(binding.clone())?;
+            eab.check(&signed.key, &server.url("/acme/new-account"))?;
+            eab.kid().parse::<GrantId>().map_err(|_| unknown())?
+        }
+        None => server.directories().open_enrolment().cloned().ok_or_else(|| {
+            required(
+                "accounts are bound to an enrolment grant (hint: give the client the key identifier and the HMAC key of `ca grant create`)",
+            )
+        })?,
+    };
+    let record: GrantRecord = server.store.grant(&id).await?.ok_or_else(unknown)?;
     let now = server.clock.now();
     if record.status != GrantStatus::Active || record.grant.valid_until.is_some_and(|until| until <= now) {
         return Err(unknown());
@@ -116,6 +123,7 @@ async fn bound_grant(server: &AcmeServer, payload: &Map<String, Value>, key: &Jw
     if record.grant.max_accounts.is_some_and(|most| record.accounts >= most) {
         return Err(Refusal::unauthorized("the enrolment grant has bound as many accounts as it may"));
     }
+    record.grant.limits.judge_address(signed.address).map_err(Refusal::unauthorized)?;
     Ok(record.grant.id)
 }
 

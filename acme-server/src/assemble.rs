@@ -63,7 +63,13 @@ pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> 
             let rules = policy.authority(&authority.name)?;
             let shown = rules.profiles.iter().filter(|(name, _)| !hidden.contains(name));
             let profiles = shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p) }).collect();
-            Some(AuthorityOffer { name: authority.name.clone(), profiles, zones: rules.challenge_zones.clone() })
+            Some(AuthorityOffer {
+                name: authority.name.clone(),
+                profiles,
+                zones: rules.challenge_zones.clone(),
+                rules: Some(rules.clone()),
+                open_enrolment: rules.open_enrolment.clone(),
+            })
         })
         .collect()
 }

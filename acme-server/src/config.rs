@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ca_core::model::AuthorityName;
-use ca_core::policy::ChallengeZone;
+use ca_core::model::{AuthorityName, GrantId};
+use ca_core::policy::{AuthorityPolicy, ChallengeZone};
 
 use crate::validation::ValidationConfig;
 
@@ -25,6 +25,10 @@ pub struct AuthorityOffer {
     pub profiles: Vec<ProfileOffer>,
     /// The zones in which it challenges identifiers.
     pub zones: Vec<ChallengeZone>,
+    /// What the officers let it issue, for an early word to clients; none: the worker alone judges.
+    pub rules: Option<AuthorityPolicy>,
+    /// The grant of accounts that come without an external account binding; none: each account needs one.
+    pub open_enrolment: Option<GrantId>,
 }
 
 /// The configuration of an [`crate::AcmeServer`].
@@ -118,7 +122,7 @@ mod tests {
     #[test]
     fn base_urls() {
         let name: AuthorityName = "demo".parse().unwrap();
-        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new(), zones: Vec::new() };
+        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new(), zones: Vec::new(), rules: None, open_enrolment: None };
         let check = |url: &str| AcmeConfig::new(url, name.clone(), vec![offer.clone()]).check().map(|c| c.public_base_url);
         assert_eq!(check("https://127.0.0.1:14000/").as_deref(), Ok("https://127.0.0.1:14000"));
         assert_eq!(check("https://[::1]:14000").as_deref(), Ok("https://[::1]:14000"));

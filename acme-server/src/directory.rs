@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use ca_core::model::AuthorityName;
+use ca_core::model::{AuthorityName, GrantId};
 use ca_core::pki::DnsName;
-use ca_core::policy::ChallengeZone;
+use ca_core::policy::{AuthorityPolicy, ChallengeZone};
 use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
@@ -28,20 +28,35 @@ impl Directories {
     pub(crate) fn new(config: &AcmeConfig, authorities: Vec<AuthorityOffer>) -> Self {
         let offered = authorities.iter().find(|a| a.name == config.default_authority);
         let (profiles, zones) = offered.map_or((&[][..], &[][..]), |a| (&a.profiles, &a.zones));
+        let bound = authorities.iter().all(|a| a.open_enrolment.is_none());
         let scoped = authorities.iter().flat_map(|authority| {
             authority.profiles.iter().map(|profile| {
                 let new_order = format!("/a/{}/acme/p/{}/new-order", authority.name, profile.name);
-                (authority.name.clone(), profile.name.clone(), render(config, &new_order, std::slice::from_ref(profile), &authority.zones))
+                (
+                    authority.name.clone(),
+                    profile.name.clone(),
+                    render(config, &new_order, std::slice::from_ref(profile), &authority.zones, bound),
+                )
             })
         });
         let scoped = scoped.collect();
-        let default = render(config, "/acme/new-order", profiles, zones);
+        let default = render(config, "/acme/new-order", profiles, zones, bound);
         Self { default, scoped, authorities }
     }
 
     /// The zones in which an authority challenges identifiers.
     pub(crate) fn zones(&self, authority: &AuthorityName) -> &[ChallengeZone] {
         self.authorities.iter().find(|a| a.name == *authority).map_or(&[], |a| &a.zones)
+    }
+
+    /// What the officers let an authority issue, where this process was told.
+    pub(crate) fn rules(&self, authority: &AuthorityName) -> Option<&AuthorityPolicy> {
+        self.authorities.iter().find(|a| a.name == *authority)?.rules.as_ref()
+    }
+
+    /// The grant of accounts that come without a binding, where the officers opened enrolment.
+    pub(crate) fn open_enrolment(&self) -> Option<&GrantId> {
+        self.authorities.iter().find_map(|a| a.open_enrolment.as_ref())
     }
 
     /// Whether any authority challenges identifiers.
@@ -55,7 +70,7 @@ impl Directories {
     }
 }
 
-fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer], zones: &[ChallengeZone]) -> Bytes {
+fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer], zones: &[ChallengeZone], bound: bool) -> Bytes {
     let url = |path: &str| format!("{}{path}", config.public_base_url);
     let mut meta = Map::new();
     if let Some(terms) = &config.terms_of_service {
@@ -68,7 +83,7 @@ fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer], zones
     if !identities.is_empty() {
         meta.insert("caaIdentities".to_owned(), json!(identities));
     }
-    meta.insert("externalAccountRequired".to_owned(), json!(true));
+    meta.insert("externalAccountRequired".to_owned(), json!(bound));
     let profiles: Map<String, Value> = profiles.iter().map(|p| (p.name.clone(), json!(p.description))).collect();
     meta.insert("profiles".to_owned(), Value::Object(profiles));
     let mut directory = json!({

@@ -33,6 +33,7 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
     let key = check_csr(csr, &order, &grant, &signed.key)?;
     key_is_attested(&server, &order, &key).await?;
     key_is_free(&server, &key).await?;
+    server.judge_finalize(&grant, &order, &key, now).await?;
 
     let mut audit = server.audit(signed.actor(), "order.finalize", id.as_str(), id.as_str());
     audit.authority = Some(order.authority);

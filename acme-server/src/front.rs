@@ -12,6 +12,7 @@ use ca_service::metrics::Metrics;
 use http::HeaderValue;
 use serde_json::Value;
 
+use crate::access::METRICS;
 use crate::config::{AcmeConfig, AuthorityOffer, ConfigError};
 use crate::directory::Directories;
 use crate::issuers::Issuers;
@@ -48,7 +49,7 @@ impl AcmeServer {
             nonces: Nonces::new(&*rng),
             validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&METRICS),
             config,
             store,
             clock,
@@ -119,7 +120,7 @@ impl AcmeServer {
         format!("{:016x}", u64::from_be_bytes(bytes))
     }
 
-    /// The account's grant, if it may issue now.
+    /// The account's grant, if it may issue now and takes requests from where this one comes.
     pub(crate) async fn live_grant(&self, signed: &Signed) -> Result<GrantRecord, Refusal> {
         let record = self.store.grant(&signed.account.grant).await?;
         match record {
@@ -129,6 +130,7 @@ impl AcmeServer {
                         "this account's enrolment grant has expired (hint: ask the CA's operators for another)",
                     ));
                 }
+                record.grant.limits.judge_address(signed.address).map_err(Refusal::unauthorized)?;
                 Ok(record)
             }
             Some(record) if record.status == GrantStatus::Suspended => {

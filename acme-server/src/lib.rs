@@ -29,6 +29,7 @@ mod directory;
 mod drain;
 mod finalize;
 mod front;
+mod granted;
 mod identity;
 mod issuers;
 mod key_change;

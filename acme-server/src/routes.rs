@@ -80,6 +80,11 @@ impl AcmeServer {
             .with_state(self)
     }
 
+    /// What [`Self::metrics_router`] tells, for a process that serves other metrics beside these.
+    pub async fn metrics_text(&self) -> String {
+        access::text(self).await
+    }
+
     /// `/metrics`, for operators: on a listener of its own, which clients do not reach.
     pub fn metrics_router(self: Arc<Self>) -> Router {
         Router::new().route("/metrics", get(access::scrape)).with_state(self)

@@ -65,6 +65,11 @@ pub(crate) async fn observe(State(responder): State<Arc<Responder>>, request: Re
 
 /// GET /metrics, on a listener of its own.
 pub(crate) async fn scrape(State(responder): State<Arc<Responder>>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], text(&responder)).into_response()
+}
+
+/// What `/metrics` tells, for a process that serves more than this.
+pub(crate) fn text(responder: &Responder) -> String {
     let (metrics, now) = (&responder.metrics, responder.clock.now());
     let yes = |so: bool| if so { 1.0 } else { 0.0 };
     metrics.set(&READY, &[], yes(responder.not_ready().is_empty()));
@@ -80,5 +85,5 @@ pub(crate) async fn scrape(State(responder): State<Arc<Responder>>) -> Response 
     for ((authority, scope), file) in responder.crls.read().unwrap_or_else(PoisonError::into_inner).iter() {
         metrics.set(&CRL_LEFT, &[authority.as_str(), &scope.0.to_string()], file.next_update.since(now).as_secs_f64());
     }
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], metrics.render()).into_response()
+    metrics.render()
 }

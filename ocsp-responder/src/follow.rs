@@ -58,7 +58,7 @@ impl Responder {
             authorities: RwLock::default(),
             looked_up: Mutex::default(),
             impediment: Mutex::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&crate::counted::METRICS),
             cache,
             crls: RwLock::default(),
             crl_reading: tokio::sync::Mutex::default(),

@@ -51,6 +51,11 @@ impl Responder {
             .with_state(self)
     }
 
+    /// What [`Self::metrics_router`] tells, for a process that serves other metrics beside these.
+    pub fn metrics_text(&self) -> String {
+        counted::text(self)
+    }
+
     /// `/metrics`, for operators: on a listener of its own, which relying parties do not reach.
     pub fn metrics_router(self: Arc<Self>) -> Router {
         Router::new().route("/metrics", get(counted::scrape)).with_state(self)

@@ -145,6 +145,8 @@ filter = "trace"
             names: patterns(&offering.names),
             attestation_roots,
             profiles: offering.profiles,
+            challenge_zones: Vec::new(),
+            open_enrolment: None,
             own: vec![own("ocsp", &[]), own("server", &["localhost"])],
             max_per_hour: 1000,
             crl_validity: 86_400,

@@ -49,6 +49,21 @@ async fn bindings_that_are_refused() {
 }
 
 #[tokio::test]
+async fn a14_accounts_without_a_binding_stand_on_the_grant_that_the_officers_opened() {
+    let world = World::with(|c| c.authorities[0].open_enrolment = Some(KID.parse().unwrap()));
+    assert_eq!(world.get("/acme/directory").await.is(200).json()["meta"]["externalAccountRequired"], false);
+    let open = async || world.post(&Key::new(), None, "/acme/new-account", "{}").await;
+    open().await.is(201);
+    assert!(world.state().accounts.values().all(|a| a.grant.as_str() == KID));
+    // A binding is judged where there is one, and an operator can still shut the door.
+    let wrong = json!({ "externalAccountBinding": Key::new().binding("unknown") }).to_string();
+    world.post(&Key::new(), None, "/acme/new-account", &wrong).await.is_problem(400, "malformed");
+    world.grant(|g| g.status = GrantStatus::Suspended);
+    open().await.is_problem(403, "unauthorized");
+    assert_eq!(world.state().accounts.len(), 1);
+}
+
+#[tokio::test]
 async fn the_worker_has_the_last_word() {
     let world = World::new();
     let key = Key::new();

@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) audit: Vec<AuditEntry>,
     pub(crate) revocations: Vec<RevocationRequest>,
     pub(crate) blocked: BTreeMap<Sha256Digest, KeyBlock>,
+    /// What the grant has issued.
+    pub(crate) used: GrantUse,
 }
 
 /// Makes a certificate's DER for identifiers and a serial number.
@@ -147,6 +149,9 @@ impl AcmeStore for FakeStore {
     }
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
         Ok(self.state()?.grants.get(id).cloned())
+    }
+    async fn grant_use(&self, _: &GrantId, _: Timestamp, _: u32) -> StoreResult<GrantUse> {
+        Ok(self.state()?.used)
     }
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
         let mut state = self.state()?;

@@ -12,6 +12,7 @@ mod access;
 mod accounts;
 mod certificates;
 mod challenges;
+mod granted;
 mod http2;
 mod orders;
 mod sweep;

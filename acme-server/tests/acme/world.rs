@@ -75,6 +75,7 @@ impl World {
             uri: None,
             emails: Vec::new(),
             subject: ca_core::policy::SubjectParts::default(),
+            limits: ca_core::model::GrantLimits::default(),
         };
         let record = GrantRecord {
             grant,
@@ -103,7 +104,7 @@ impl World {
         };
         let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue) });
         let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate") };
-        let offers = AuthorityOffer { name: name.clone(), profiles: vec![offer("client"), offer("short")], zones: Vec::new() };
+        let offers = AuthorityOffer { name: name.clone(), profiles: vec![offer("client"), offer("short")], zones: Vec::new(), rules: None, open_enrolment: None };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
         config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);

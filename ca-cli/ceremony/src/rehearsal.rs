@@ -13,9 +13,9 @@ use ca_core::ceremony::{
     CeremonyError, CeremonyKind, Custodian, Duty, Fact, Officer, Operation, Person, Plan, PolicyBundle, Role, Statement,
 };
 use ca_core::evidence::sshsig;
-use ca_core::model::{AuthorityName, KeyLabel};
+use ca_core::model::{AuthorityName, GrantId, KeyLabel};
 use ca_core::pki::{KeyAlgorithm, sha256};
-use ca_core::policy::{NamePattern, OperatorPolicy, OwnCertificate, Permission, Policy, ProfilePolicy};
+use ca_core::policy::{ChallengeZone, NamePattern, OperatorPolicy, OwnCertificate, Permission, Policy, ProfilePolicy};
 use ca_core::ports::{Clock, KeyDevice, Rng};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::{LineEnding, PrivateKey};
@@ -67,6 +67,10 @@ pub struct RehearsalOptions {
     pub attestation_roots: Vec<String>,
     /// Profiles on offer.
     pub profiles: BTreeMap<String, ProfilePolicy>,
+    /// Zones in which names are proven by challenges.
+    pub challenge_zones: Vec<ChallengeZone>,
+    /// The grant that enrolment is open to.
+    pub open_enrolment: Option<GrantId>,
     /// The CA's own certificates, with their keys' digests.
     pub own: Vec<OwnCertificate>,
     /// The most certificates an hour.
@@ -348,7 +352,7 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
         ])
     };
     let algorithm = value(Value::try_from(options.algorithm))?;
-    let policy_authority = table(vec![
+    let mut policy_authority = table(vec![
         ("name", text(authority.as_str())),
         ("names", value(Value::try_from(&options.names))?),
         ("profile", value(Value::try_from(&options.profiles))?),
@@ -356,7 +360,11 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
         ("max_per_hour", Value::Integer(options.max_per_hour.into())),
         ("crl_validity", number(options.crl_validity)?),
         ("crl_interval", number(options.crl_interval)?),
+        ("challenge", value(Value::try_from(&options.challenge_zones))?),
     ]);
+    if let (Some(grant), Value::Table(rules)) = (&options.open_enrolment, &mut policy_authority) {
+        rules.insert("open_enrolment".to_owned(), text(grant.as_str()));
+    }
     let plan = table(vec![
         ("format", text(Plan::FORMAT)),
         ("kind", text("rehearsal")),

@@ -45,6 +45,8 @@ async fn rehearsed_with(dir: &Path, algorithm: KeyAlgorithm) -> Rehearsal {
         names: vec!["dns:*.demo.test".parse().unwrap()],
         attestation_roots: Vec::new(),
         profiles: BTreeMap::from([("client".to_owned(), client)]),
+        challenge_zones: Vec::new(),
+        open_enrolment: None,
         own: vec![own],
         max_per_hour: 1000,
         crl_validity: 3600,

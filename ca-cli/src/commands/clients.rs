@@ -162,6 +162,7 @@ mod tests {
             uri: None,
             emails: vec![],
             subject: SubjectParts::default(),
+            limits: ca_core::model::GrantLimits::default(),
         }
     }
 

@@ -12,6 +12,7 @@ mod crl;
 mod generate;
 mod grant;
 mod grant_life;
+mod grant_limits;
 mod import;
 mod key;
 mod keys;

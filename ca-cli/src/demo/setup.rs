@@ -210,6 +210,8 @@ async fn make(layout: &Layout, status_port: u16, algorithm: KeyAlgorithm) -> any
         names: granted_names(),
         attestation_roots: Vec::new(),
         profiles: profiles(),
+        challenge_zones: Vec::new(),
+        open_enrolment: None,
         own: vec![own("ocsp", 7 * DAY, &[])?, own("server", 30 * DAY, &["localhost", "127.0.0.1", "::1"])?],
         max_per_hour: 1_000_000,
         crl_validity: 7 * DAY,

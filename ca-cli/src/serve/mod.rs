@@ -9,6 +9,7 @@
 pub(crate) mod compose;
 mod control;
 mod fronts;
+mod given_secrets;
 mod halt;
 mod key_watch;
 mod loops;

@@ -25,7 +25,7 @@ use super::compose::{ServiceKeys, open_key_store, open_service_keys, read_roster
 use super::control::InstanceAnswers;
 use super::key_watch::KeyWatcher;
 use super::store_socket::StoreSocket;
-use super::{fronts, halt, loops};
+use super::{fronts, given_secrets, halt, loops};
 use crate::anchor::{self, Verified, round_failed};
 use crate::blocked_keys::read_blocked_keys;
 use crate::config::Config;
@@ -135,7 +135,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         publisher: None,
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
-        secrets: Arc::new(master),
+        secrets: given_secrets::over(master)?,
         policy,
         officers,
         own_keys,

@@ -4,7 +4,7 @@
 
 use ca_core::evidence::chain::{AuthorizedIssuance, Refusal, Verifier};
 use ca_core::evidence::statement::Operation;
-use ca_core::model::{AccountId, Evidence, Grant, GrantId, OrderId, ProblemType, SignedStatement};
+use ca_core::model::{AccountId, Evidence, Grant, GrantId, GrantLimits, OrderId, ProblemType, SignedStatement};
 use ca_core::pki::Timestamp;
 use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::EabSecrets;
@@ -66,6 +66,7 @@ fn grant() -> Grant {
         uri: None,
         emails: Vec::new(),
         subject: SubjectParts::default(),
+        limits: GrantLimits::default(),
     }
 }
 
@@ -177,6 +178,47 @@ fn the_grant() {
     refused_at(&Story::new(), 1000, Unauthorized, "expired");
     let elsewhere = Grant { authority: "live".parse().unwrap(), ..grant() };
     refused(&Story::new().swap(|s| s.evidence.grant = Some(granted(1, elsewhere))), Unauthorized, "does not name this authority");
+}
+
+#[test]
+fn a14_open_enrolment_binds_accounts_to_a_grant_that_authorizes_no_name() {
+    use ProblemType::{ExternalAccountRequired, RejectedIdentifier};
+    let mut open = policy();
+    let zone = ca_core::policy::ChallengeZone {
+        names: vec!["dns:*.demo.test".parse().unwrap()],
+        methods: vec![ca_core::model::ChallengeMethod::Http01],
+        caa: Vec::new(),
+    };
+    open.authorities[0].challenge_zones = vec![zone];
+    open.authorities[0].open_enrolment = Some(grant().id);
+    let with = |grant: Grant| {
+        Story::with(&["a.demo.test"], "/acme/new-order", json!({})).swap(|s| {
+            let header = json!({ "jwk": s.account_key.jwk(), "nonce": "bm9uY2U", "url": format!("{}/acme/new-account", acme::BASE) });
+            s.evidence.new_account = s.account_key.jws(header, &json!({}));
+            s.evidence.grant = Some(granted(1, grant));
+        })
+    };
+    let nameless = || Grant { names: Vec::new(), ..grant() };
+    let verifier = Verifier::default();
+    let verify = |story: &Story, policy: &Policy| verifier.verify_account(&story.evidence, policy, &Secrets, at(1));
+    let story = with(nameless());
+    assert_eq!(verify(&story, &open).unwrap().grant.id, grant().id);
+    // It is the officers' to open, to exactly this grant, and only while it gives nothing by itself.
+    let refused = |story: &Story, policy: &Policy| verify(story, policy).unwrap_err().problem.kind;
+    assert_eq!(refused(&story, &policy()), ExternalAccountRequired);
+    assert_eq!(refused(&with(grant()), &open), ExternalAccountRequired);
+    assert_eq!(refused(&with(Grant { id: "grant-2".parse().unwrap(), ..nameless() }), &open), ExternalAccountRequired);
+    let with_uri = Grant { uri: Some(ca_core::pki::UriName::parse("spiffe://bank.test/x").unwrap()), ..nameless() };
+    assert_eq!(refused(&with(with_uri), &open), ExternalAccountRequired);
+    // A name without a record of its validation is certified to nobody.
+    let mut story = story;
+    let account = AccountId::from_evidence(&story.evidence.new_account);
+    let new_order = acme::by_account(&story.account_key, &account, "/acme/new-order", &acme::order_payload(&["a.demo.test"]));
+    let csr = story.leaf_key.csr(&["a.demo.test"], None);
+    story.evidence.finalize = Some(acme::finalize(&story.account_key, &account, &OrderId::from_evidence(&new_order), &csr));
+    story.evidence.new_order = Some(new_order);
+    let refusal = verifier.verify_finalize(&story.evidence, &open, &Secrets, at(1)).unwrap_err();
+    assert_eq!(refusal.problem.kind, RejectedIdentifier, "{refusal:?}");
 }
 
 #[test]

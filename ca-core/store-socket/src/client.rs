@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
-    ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount, NewOrder,
-    Order, OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd, ValidationRecord,
-    WorkerId,
+    ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, GrantUse, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount,
+    NewOrder, Order, OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd,
+    ValidationRecord, WorkerId,
 };
 use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StatusStore, StoreError, StoreResult, ValidationStore};
@@ -132,6 +132,10 @@ impl AcmeStore for SocketStore {
 
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
         self.call(Command::Grant { id: id.clone() }).await
+    }
+
+    async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse> {
+        self.call(Command::GrantUse { id: id.clone(), since, at_most }).await
     }
 
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {

@@ -74,6 +74,8 @@ pub enum Command {
     ChangeKey { id: AccountId, old_thumbprint: String, jwk: String, thumbprint: String, jws: String, audit: AuditEntry },
     /// `AcmeStore::grant`
     Grant { id: GrantId },
+    /// `AcmeStore::grant_use`
+    GrantUse { id: GrantId, since: Timestamp, at_most: u32 },
     /// `AcmeStore::create_order`
     CreateOrder { order: NewOrder, audit: AuditEntry },
     /// `AcmeStore::order`
@@ -145,6 +147,7 @@ impl Command {
             | Self::DeactivateAccount { .. }
             | Self::ChangeKey { .. }
             | Self::Grant { .. }
+            | Self::GrantUse { .. }
             | Self::CreateOrder { .. }
             | Self::Order { .. }
             | Self::OrdersOf { .. }
@@ -188,6 +191,7 @@ impl Command {
             Self::Account { .. }
             | Self::AccountByKey { .. }
             | Self::Grant { .. }
+            | Self::GrantUse { .. }
             | Self::CreateOrder { .. }
             | Self::Order { .. }
             | Self::OrdersOf { .. }
@@ -231,6 +235,7 @@ impl Command {
             Self::DeactivateAccount { .. } => "deactivate-account",
             Self::ChangeKey { .. } => "change-key",
             Self::Grant { .. } => "grant",
+            Self::GrantUse { .. } => "grant-use",
             Self::CreateOrder { .. } => "create-order",
             Self::Order { .. } => "order",
             Self::OrdersOf { .. } => "orders-of",

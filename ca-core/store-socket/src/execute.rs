@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ca_core::model::VolumeCap;
 use ca_core::ports::{StoreResult, WorkerStore};
 use serde::Serialize;
 
@@ -25,6 +26,7 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
             encode(store.change_key(&id, &old_thumbprint, &jwk, &thumbprint, &jws, &audit).await)
         }
         Command::Grant { id } => encode(store.grant(&id).await),
+        Command::GrantUse { id, since, at_most } => encode(store.grant_use(&id, since, at_most.min(VolumeCap::MAX)).await),
         Command::CreateOrder { order, audit } => encode(store.create_order(&order, &audit).await),
         Command::Order { id } => encode(store.order(&id).await),
         Command::OrdersOf { account, cursor, limit } => encode(store.orders_of(&account, cursor.as_ref(), limit).await),

@@ -20,6 +20,7 @@ mod convert;
 mod crls;
 mod error;
 mod evidence;
+mod grant_use;
 mod issuance;
 mod jobs;
 mod lock;
@@ -27,6 +28,7 @@ mod orders;
 mod prune;
 mod requests;
 mod revocation;
+mod standing;
 mod validations;
 mod wake;
 mod writer;
@@ -42,6 +44,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{Connection as _, SqliteConnection};
 
 use crate::error::{from_migrate, from_sqlx};
+use crate::standing::Standing;
 use crate::wake::Wakers;
 use crate::writer::{Step, Tx, Writer};
 
@@ -58,6 +61,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
     wakers: Arc<Wakers>,
+    standing: Arc<Standing>,
     instance: Arc<str>,
 }
 
@@ -92,9 +96,10 @@ impl SqliteStore {
             // A file does not hang up; asking first would double what a small read costs.
             .test_before_acquire(false)
             .connect_lazy_with(options.read_only(true));
-        let wakers = Arc::new(Wakers::default());
-        let writer = Writer::spawn(connection, lock, Arc::clone(&wakers));
-        Ok(Self { writer, readers, wakers, instance: instance.into() })
+        let (wakers, standing) = (Arc::new(Wakers::default()), Arc::new(Standing::default()));
+        standing.listen(&mut connection).await?;
+        let writer = Writer::spawn(connection, lock, Arc::clone(&wakers), Arc::clone(&standing));
+        Ok(Self { writer, readers, wakers, standing, instance: instance.into() })
     }
 
     /// This database's own id, drawn when it was made: tells it from another one in the same place.

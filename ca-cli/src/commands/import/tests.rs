@@ -33,6 +33,8 @@ impl World {
             names: vec!["dns:*.bank.test".parse().unwrap()],
             attestation_roots: Vec::new(),
             profiles: BTreeMap::from([("client".to_owned(), ProfilePolicy::new(LeafShape::Client, 3600))]),
+            challenge_zones: Vec::new(),
+            open_enrolment: None,
             own: vec![],
             max_per_hour: 10,
             crl_validity: 3600,

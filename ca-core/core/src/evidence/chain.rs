@@ -1,7 +1,8 @@
 //! From a request's evidence, verbatim, to what may be issued: the worker's own judgement.
 //!
 //! Nothing here reads the database or believes the front end. The chain: an operator whose policy entry permits it
-//! signed the grant; the grant's secret binds the account's key (newAccount with its external account binding); each
+//! signed the grant; the grant's secret binds the account's key (newAccount with its external account binding), unless
+//! the officers opened enrolment to a grant that authorizes no name; each
 //! keyChange was signed by the key before; the account's id is the hash of its newAccount JWS and stands in every
 //! later `kid`; the order's id is the hash of its newOrder JWS and stands in the finalize JWS's `url`; that JWS, by
 //! the account's current key, carries the CSR. Who edits a row breaks a signature, a MAC or a hash.
@@ -25,7 +26,7 @@ use super::new_order::{NewOrderRequest, OrderScope};
 use super::proofs::Proofs;
 use super::statement::{self, Operation};
 use super::{attested, csr_names, eab, json, proofs};
-use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, OrderId, Problem, ProblemType};
+use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
 use crate::pki::{Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
@@ -87,6 +88,8 @@ pub struct AuthorizedIssuance {
     pub account: AccountId,
     /// The grant.
     pub grant: GrantId,
+    /// What bounds the grant.
+    pub limits: GrantLimits,
     /// The order, from its newOrder JWS.
     pub order: OrderId,
     /// The authority that issues.
@@ -182,6 +185,9 @@ impl Verifier {
         if !offered.takes_key(algorithm) {
             return Err(Refusal::new(ProblemType::BadCsr, format!("the profile `{profile}` certifies no keys of the kind {algorithm}")));
         }
+        grant.limits.judge_key(algorithm).map_err(|told| Refusal::new(ProblemType::BadCsr, told))?;
+        let end = grant.limits.judge_end(request.not_before, request.not_after, now);
+        end.map_err(|told| Refusal::new(ProblemType::Malformed, told))?;
         let content = leaf_content(rules, offered, grant, &request.identifiers).map_err(|error| {
             let kind = match error {
                 SubscriberError::Identifier(..) => ProblemType::RejectedIdentifier,
@@ -193,6 +199,7 @@ impl Verifier {
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
             grant: grant.id.clone(),
+            limits: grant.limits.clone(),
             order,
             authority,
             profile,
@@ -251,6 +258,13 @@ fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
         part(&format!("{:?}", operator.may));
     }
     part("");
+    for authority in &policy.authorities {
+        if let Some(grant) = &authority.open_enrolment {
+            part(authority.name.as_str());
+            part(grant.as_str());
+        }
+    }
+    part("");
     if let Some(grant) = &evidence.grant {
         part(&grant.statement);
         part(&grant.signature);
@@ -264,7 +278,8 @@ fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
 fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecrets) -> Result<AuthorizedAccount, Refusal> {
     let grant = read_grant(evidence, policy)?;
     let account = AccountId::from_evidence(&evidence.new_account);
-    let (first, secret) = read_new_account(&evidence.new_account, &grant, secrets)?;
+    let is_open = policy.authority(&grant.authority).is_some_and(|rules| rules.is_open(&grant));
+    let (first, secret) = read_new_account(&evidence.new_account, &grant, is_open, secrets)?;
     if evidence.key_changes.len() > MAX_KEY_CHANGES {
         return Err(unauthorized("the account's key was changed too often (hint: make a new account)"));
     }
@@ -292,14 +307,18 @@ fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<Grant, Refusal> {
 }
 
 /// The account's first key, and the version of the secret that bound it: a rotation leaves accounts as they are.
-fn read_new_account(text: &str, grant: &Grant, secrets: &dyn EabSecrets) -> Result<(Jwk, u32), Refusal> {
+fn read_new_account(text: &str, grant: &Grant, is_open: bool, secrets: &dyn EabSecrets) -> Result<(Jwk, u32), Refusal> {
     let jws = ParsedJws::parse(text)?;
     let KeyRef::Jwk(key) = &jws.protected.key else { return Err(malformed("a newAccount request carries its key: jwk, not kid")) };
     jws.verify(key)?;
     if path_of(&jws.protected.url) != Some("/acme/new-account") {
         return Err(malformed("the newAccount request was made for another URL"));
     }
-    let binding = eab::parse_binding(&Value::Object(jws.payload_object()?))
+    let payload = jws.payload_object()?;
+    if is_open && payload.get("externalAccountBinding").is_none_or(Value::is_null) {
+        return Ok((key.clone(), grant.version));
+    }
+    let binding = eab::parse_binding(&Value::Object(payload))
         .ok_or_else(|| Refusal::new(ProblemType::ExternalAccountRequired, "the account has no external account binding"))?;
     if binding.kid() != grant.id.as_str() {
         return Err(unauthorized("the account was bound to another enrolment grant"));

@@ -230,7 +230,8 @@ impl Worker {
         match self.store.put_grant(&record, done).await {
             Ok(()) => {}
             Err(StoreError::Conflict(_)) => {
-                return Err(problem(ProblemType::Malformed, format!("a grant `{}` exists already (hint: draw another id)", grant.id)));
+                let hint = format!("(hint: change it with `ca grant update {}`, or draw another id)", grant.id);
+                return Err(problem(ProblemType::Malformed, format!("a grant `{}` exists already {hint}", grant.id)));
             }
             Err(error) => return Err(unavailable(&error)),
         }
@@ -401,7 +402,11 @@ fn granted_by(evidence: &SignedStatement, policy: &Policy) -> Result<Grant, Stri
 /// Whether a grant lies inside what the officers signed (ACME requirement A18); the reason when it does not.
 fn inside_policy(grant: &Grant, policy: &Policy, now: Timestamp) -> Result<(), String> {
     let rules = policy.authority(&grant.authority).ok_or_else(|| format!("the policy does not name authority `{}`", grant.authority))?;
-    if grant.profiles.is_empty() || grant.names.is_empty() {
+    let is_open = rules.open_enrolment.as_ref() == Some(&grant.id);
+    if is_open && !rules.is_open(grant) {
+        return Err("enrolment is open to this grant, so that it can give no name, URI, mailbox or part of a subject (hint: names are proven in the policy's challenge zones)".to_owned());
+    }
+    if grant.profiles.is_empty() || grant.names.is_empty() != is_open {
         return Err("a grant names at least one profile and one pattern of names".to_owned());
     }
     if grant.profiles.len() > MAX_GRANT_NAMES || grant.names.len() > MAX_GRANT_NAMES || grant.service.len() > 200 {

@@ -10,6 +10,7 @@ mod certificate;
 mod credential;
 mod crl;
 mod grant;
+mod grant_limits;
 mod id;
 mod intent;
 mod job;
@@ -33,6 +34,7 @@ pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
 pub use credential::CredentialPurpose;
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
+pub use grant_limits::{GrantLimits, GrantUse, VolumeCap, VolumeCapError};
 pub use id::{
     AccountId, AttemptId, AuthorityName, AuthorizationId, CredentialName, GrantId, HolderName, IdError, JobId, KeyLabel, LeaseToken,
     OrderId, ProposalId, RequestId, WorkerId,

@@ -7,6 +7,7 @@ mod attestation;
 mod challenge;
 mod device_pattern;
 mod diff;
+mod grant_limits;
 mod name_rules;
 mod pattern;
 mod place;
@@ -40,7 +41,7 @@ pub use uri_pattern::UriPattern;
 pub use uri_template::{TemplateError, UriTemplate};
 
 use self::place::Fault;
-use crate::model::AuthorityName;
+use crate::model::{AuthorityName, Grant, GrantId};
 use crate::pki::{Identifier, NameRef, Sha256Digest};
 
 /// A policy document (TOML). Unknown keys are errors.
@@ -82,6 +83,10 @@ pub struct AuthorityPolicy {
     /// Zones in which challenges prove identifiers that no grant covers; none: there are none.
     #[serde(rename = "challenge", default, skip_serializing_if = "Vec::is_empty")]
     pub challenge_zones: Vec<ChallengeZone>,
+    /// The grant that accounts without an external account binding are bound to; none: every account needs a binding. It
+    /// authorizes no name: whoever comes proves each in a challenge zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_enrolment: Option<GrantId>,
     /// How its key must be unlocked where a worker runs; none: as the site chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlock: Option<Unlock>,
@@ -202,7 +207,10 @@ impl Policy {
         for (i, authority) in self.authorities.iter().enumerate() {
             let name = &authority.name;
             let twice = self.authorities[..i].iter().any(|a| a.name == *name || a.key_sha256 == authority.key_sha256);
-            let checked = if twice {
+            let open_twice = authority.open_enrolment.is_some() && self.authorities[..i].iter().any(|a| a.open_enrolment.is_some());
+            let checked = if open_twice {
+                Err(Fault::new("open_enrolment stands at one authority only: accounts belong to the instance").under("open_enrolment"))
+            } else if twice {
                 Err(Fault::new(format!("authority `{name}`: its name or its key stands twice")).under("name"))
             } else {
                 authority.check()
@@ -219,6 +227,13 @@ impl Policy {
 }
 
 impl AuthorityPolicy {
+    /// Whether accounts without an external account binding may stand on `grant`: the officers opened enrolment to it, and
+    /// it gives nothing that was not proven by a challenge.
+    pub fn is_open(&self, grant: &Grant) -> bool {
+        let gives_nothing = grant.names.is_empty() && grant.uri.is_none() && grant.emails.is_empty() && grant.subject.is_empty();
+        self.name == grant.authority && self.open_enrolment.as_ref() == Some(&grant.id) && gives_nothing
+    }
+
     /// Whether the policy lets this authority issue for `name`, of whatever form: a pattern covers it, and it keeps the
     /// rules for names.
     ///
@@ -254,6 +269,10 @@ impl AuthorityPolicy {
         }
         self.check_names().map_err(|why| Fault::new(format!("authority `{name}`, {why}")).under("names"))?;
         challenge::check(self).map_err(|why| Fault::new(format!("authority `{name}`: {why}")).under("challenge"))?;
+        if self.open_enrolment.is_some() && self.challenge_zones.is_empty() {
+            let reason = format!("authority `{name}`: open_enrolment needs a challenge zone, in which whoever comes proves its names");
+            return Err(Fault::new(reason).under("open_enrolment"));
+        }
         for (profile, bounds) in &self.profiles {
             let below = |fault: Fault| fault.named(&format!("authority `{name}`, profile `{profile}`")).under(profile).under("profile");
             bounds.check(self).map_err(below)?;

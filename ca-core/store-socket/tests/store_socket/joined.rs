@@ -52,6 +52,9 @@ impl AcmeStore for Joined {
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
         self.acme.grant(id).await
     }
+    async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse> {
+        self.acme.grant_use(id, since, at_most).await
+    }
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
         self.acme.create_order(order, &mine(audit, "order")).await
     }

@@ -118,6 +118,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             ACME,
         ),
         (Command::Grant { id: "g".parse().unwrap() }, ACME),
+        (Command::GrantUse { id: "g".parse().unwrap(), since: at(0), at_most: 1 }, ACME),
         (Command::CreateOrder { order: new_order, audit: entry("order.create") }, ACME),
         (Command::Order { id: order.clone() }, ACME),
         (Command::OrdersOf { account: "a".parse().unwrap(), cursor: None, limit: 1 }, ACME),

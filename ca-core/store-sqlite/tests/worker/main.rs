@@ -9,6 +9,7 @@ mod challenged;
 mod crash;
 mod desk;
 mod device_log;
+mod grant_limits;
 mod grants;
 mod jobs;
 mod keys;
