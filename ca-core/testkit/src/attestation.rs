@@ -119,7 +119,7 @@ impl Template {
         let extensions = if extensions.is_empty() { Vec::new() } else { tlv(0xa3, &tlv(0x30, &extensions.concat())) };
         let time = |text: &str| {
             // RFC 5280 §4.1.2.5: UTCTime through 2049.
-            if text < "2050" { tlv(0x17, text[2..].as_bytes()) } else { tlv(0x18, text.as_bytes()) }
+            if text < "2050" { tlv(0x17, &text.as_bytes()[2..]) } else { tlv(0x18, text.as_bytes()) }
         };
         let tbs = sequence(&[
             &tlv(0xa0, &[2, 1, 2]),

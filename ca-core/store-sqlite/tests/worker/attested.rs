@@ -132,7 +132,7 @@ impl Site {
     }
 
     async fn refused(&self, id: &OrderId, kind: ProblemType, says: &str) {
-        self.desk.settle().await;
+        self.desk.worker.step_requests().await.unwrap();
         let problem = self.desk.refusal(id).await;
         assert_eq!(problem.kind, kind, "{}", problem.detail);
         assert!(problem.detail.contains(says), "{says}: {}", problem.detail);
