@@ -12,6 +12,9 @@ use crate::client::{Account, b64};
 
 const DEVICE: &str = "SN-1";
 
+/// What a device of one of two makers answers to a challenge.
+type Attests = fn(&Maker, &Maker, &Key, &Open) -> Vec<u8>;
+
 fn zone(maker: &Maker) -> ChallengeZone {
     let pem = || maker.root_pem().try_into().unwrap();
     ChallengeZone {
@@ -76,16 +79,16 @@ async fn a12_an_attestation_proves_a_device_and_is_good_for_its_key_alone() {
     let account = site.world.account().await;
     let module = Identifier::parse("hardware-module", "M-1/1.2.3").unwrap();
     for (name, make) in [
-        (device(DEVICE), (|maker, key, open| apple(maker, key, DEVICE, "U", &open.token)) as fn(&Maker, &Key, &Open) -> Vec<u8>),
-        (device("1337"), |maker, key, open| step(maker, key, yubikey_serial(1337), &open.proof)),
-        (module, |maker, key, open| {
+        (device(DEVICE), (|maker, _, key, open| apple(maker, key, DEVICE, "U", &open.token)) as Attests),
+        (device("1337"), |maker, _, key, open| step(maker, key, yubikey_serial(1337), &open.proof)),
+        (module, |maker, _, key, open| {
             let module = Identifier::parse("hardware-module", "M-1/1.2.3").unwrap();
             Tpm::new(&[module], &open.proof).object(maker, key)
         }),
     ] {
         let (key, other) = (Key::generate(KeyAlgorithm::P256), Key::generate(KeyAlgorithm::P256));
         let open = open(&account, &name).await;
-        let read = answer(&account, &open, &make(&maker, &key, &open)).await;
+        let read = answer(&account, &open, &make(&maker, &maker, &key, &open)).await;
         assert_eq!(read["status"], "valid", "{read}");
         let order = account.post(&open.order, "").await.is(200).json();
         assert_eq!(order["status"], "ready");
@@ -122,7 +125,7 @@ async fn a12_what_is_not_attested_is_told_as_bad_attestation_statement() {
     assert_eq!(account.post(&first.url, "").await.json()["status"], "pending");
     assert!(site.world.state().started.is_empty());
 
-    let cases: [(&str, fn(&Maker, &Maker, &Key, &Open) -> Vec<u8>); 5] = [
+    let cases: [(&str, Attests); 5] = [
         ("not canonical CBOR", |_, _, _, _| b"{}".to_vec()),
         ("do not lead to a root", |_, other, key, open| apple(other, key, DEVICE, "U", &open.proof)),
         ("not about `SN-1`", |maker, _, key, open| apple(maker, key, "SN-2", "U", &open.proof)),
