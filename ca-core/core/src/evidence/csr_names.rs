@@ -43,7 +43,7 @@ pub fn check_names(csr: &Csr, ordered: &[Identifier], grant: &Grant) -> Result<(
         return Ok(());
     }
     let list = |names: &[Identifier]| names.iter().take(TOLD).map(Identifier::value).collect::<Vec<_>>().join(", ");
-    Err(format!("the CSR is for [{}], the order for [{}]", list(&asked), list(ordered)))
+    Err(format!("the CSR's names are not the order's: the CSR is for [{}], the order for [{}]", list(&asked), list(ordered)))
 }
 
 #[cfg(test)]
