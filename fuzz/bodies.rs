@@ -9,12 +9,13 @@ use ca_core::evidence::{json, sshsig};
 use ca_core::lint::{self, Context};
 use ca_core::pki::crl::Crl;
 use ca_core::pki::ocsp::{BasicResponse, OcspRequest, build_request};
-use ca_core::pki::{AltName, Certificate, Csr, EmailName, Identifier, UriName, pem_decode_all, pem_encode};
-use ca_core::policy::{NamePattern, Policy};
+use ca_core::pki::{AltName, Certificate, Csr, EmailName, Identifier, Timestamp, UriName, pem_decode_all, pem_encode};
+use ca_core::policy::{AttestationRoots, NamePattern, Policy};
 use ca_core::profile::{Issuer, check_key};
+use ca_core::validation::attestation::Claim;
 
 /// Every body by the name of its target and of its folder of seeds.
-pub(crate) const ALL: [(&str, fn(&[u8])); 11] = [
+pub(crate) const ALL: [(&str, fn(&[u8])); 12] = [
     ("certificate", certificate),
     ("csr", csr),
     ("crl", crl),
@@ -26,6 +27,7 @@ pub(crate) const ALL: [(&str, fn(&[u8])); 11] = [
     ("policy", policy),
     ("name", name),
     ("pem", pem),
+    ("attestation", attestation),
 ];
 
 /// A certificate reads back as itself; whatever bytes say, they can be linted, as their own issuer too.
@@ -143,4 +145,18 @@ pub(crate) fn pem(bytes: &[u8]) {
     let Ok(blocks) = pem_decode_all(text, "CERTIFICATE") else { return };
     let written: String = blocks.iter().map(|der| pem_encode("CERTIFICATE", der)).collect();
     assert_eq!(pem_decode_all(&written, "CERTIFICATE"), Ok(blocks));
+}
+
+/// An attestation by a device of a maker whose root is kept among the seeds: what is accepted is a key.
+pub(crate) fn attestation(bytes: &[u8]) {
+    const ROOT: &str = include_str!("corpus/attestation/root.pem");
+    const TOKEN: &str = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA";
+    let pem = || ROOT.to_owned().try_into().expect("the root is one");
+    let roots = AttestationRoots { apple: pem(), step: pem(), tpm: pem() };
+    let identifier = Identifier::parse("permanent-identifier", "1337").expect("a name");
+    let key_authorization = &format!("{TOKEN}.NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    let claim = Claim { identifier: &identifier, key_authorization, token: TOKEN, roots: &roots, now: Timestamp::from_unix(1_795_478_400) };
+    if let Ok(key) = claim.judge(bytes) {
+        let _ = check_key(&key);
+    }
 }

@@ -39,6 +39,7 @@ impl Assembly<'_> {
         let config = AcmeConfig {
             terms_of_service: section.terms_of_service.clone(),
             website: section.website.clone(),
+            explanation_url: section.explanation_url.clone(),
             order_lifetime: Duration::from_secs(limits.order_seconds),
             worker_wait: Duration::from_secs(limits.worker_wait_seconds),
             backlog_limit: Duration::from_secs(limits.backlog_seconds),

@@ -48,6 +48,8 @@ pub struct AcmeConfig {
     pub terms_of_service: Option<String>,
     /// The URL of the CA's web site.
     pub website: Option<String>,
+    /// The URL of a page that says why a certificate should be replaced early (RFC 9773 §4.2).
+    pub explanation_url: Option<String>,
     /// How long an order may wait to be finalized.
     pub order_lifetime: Duration,
     /// How long newAccount and finalize wait for the worker before they tell the client to come back.
@@ -90,6 +92,7 @@ impl AcmeConfig {
             default_authority,
             terms_of_service: None,
             website: None,
+            explanation_url: None,
             order_lifetime: Duration::from_secs(86_400),
             worker_wait: Duration::from_secs(10),
             backlog_limit: Duration::from_secs(20),

@@ -91,7 +91,11 @@ pub(crate) async fn read(State(server): State<Arc<AcmeServer>>, Id(id): Id<CertI
         return Err(Refusal::not_found());
     }
     let (start, end) = suggested_window(&record);
-    let body = json!({ "suggestedWindow": { "start": start.to_rfc3339(), "end": end.to_rfc3339() } });
+    let mut body = json!({ "suggestedWindow": { "start": start.to_rfc3339(), "end": end.to_rfc3339() } });
+    // RFC 9773 §4.2: why, where the window is not the usual one.
+    if let Some(url) = server.config.explanation_url.as_ref().filter(|_| record.revoked.is_some()) {
+        body["explanationURL"] = json!(url);
+    }
     Ok(with_header(json(StatusCode::OK, &body), header::RETRY_AFTER, &retry_after(&record).to_string()))
 }
 
@@ -100,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vector_of_rfc_9773() {
+    fn a20_the_vector_of_rfc_9773() {
         let id: CertId = "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE".parse().unwrap();
         assert_eq!(id.key_identifier[..4], [0x69, 0x88, 0x5b, 0x6b]);
         assert_eq!(id.serial.to_string(), "87654321");
@@ -135,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_lie_around_two_thirds_and_differ() {
+    fn a20_windows_lie_around_two_thirds_differ_and_have_passed_for_what_is_revoked_or_replaced() {
         let mut starts = std::collections::BTreeSet::new();
         for serial in 1..100 {
             for life in [120, 30 * 86_400] {
@@ -150,5 +154,11 @@ mod tests {
         let mut revoked = record(1, 86_400);
         revoked.revoked = Some((Timestamp::from_unix(5000), ca_core::model::RevocationReason::KeyCompromise));
         assert!(suggested_window(&revoked).1 < Timestamp::from_unix(5000));
+        // Revoked in its first second: the window has passed all the same.
+        revoked.revoked = Some((revoked.not_before, ca_core::model::RevocationReason::Superseded));
+        assert!(suggested_window(&revoked).1 < revoked.not_before);
+        let mut replaced = record(1, 86_400);
+        replaced.replaced_by = Some("order".parse().unwrap());
+        assert!(suggested_window(&replaced).1 < replaced.created_at, "in the past from the moment that it was issued");
     }
 }

@@ -65,6 +65,10 @@ pub struct AcmeSection {
     /// The CA's web site, for the directory.
     #[serde(default)]
     pub website: Option<String>,
+    /// A page that says why certificates should be replaced early; told to the clients of those that are to be (RFC 9773
+    /// §4.2).
+    #[serde(default)]
+    pub explanation_url: Option<String>,
     /// Profiles to keep off the directories, though the policy has them: a site may narrow, never widen.
     #[serde(default)]
     pub hide_profiles: Vec<String>,

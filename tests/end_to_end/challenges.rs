@@ -83,22 +83,11 @@ impl Site {
         let names = NameServer::start(records.clone());
         let (http_port, tls_port) = (free_port(), free_port());
 
-        let text = expect_success("ca policy show", &demo.ca(&["policy", "show"]));
-        let version = text.lines().find(|l| l.starts_with("version = ")).expect("a version").to_owned();
-        let text = text.replacen(&version, "version = 2", 1).replacen(
-            "\"dns:*.demo.test\"",
-            "\"dns:*.demo.test\", \"dns:*.dmz.demo.test\", \"dns-wildcard:dmz.demo.test\"",
-            1,
-        );
-        let zone = "\n[[authority.challenge]]\nnames = [\"dns:*.dmz.demo.test\", \"dns-wildcard:dmz.demo.test\"]\nmethods = [\"http-01\", \"dns-01\", \"tls-alpn-01\"]\ncaa = [\"ca.demo.test\"]\n";
-        let policy = demo.path("policy-2.toml");
-        std::fs::write(&policy, text + zone).unwrap();
-        let proposed = demo.ca_json(&["policy", "propose", &policy.display().to_string()]);
-        let id = proposed["id"].as_str().expect("an id").to_owned();
-        for officer in ["ana", "cora"] {
-            let key = demo.var().join("rehearsal/officers").join(officer).display().to_string();
-            expect_success("ca approve sign", &demo.ca(&["approve", "sign", &id, "--key", &key, "--submit"]));
-        }
+        demo.put_in_force(2, |text| {
+            let names = "\"dns:*.demo.test\", \"dns:*.dmz.demo.test\", \"dns-wildcard:dmz.demo.test\"";
+            let zone = "\n[[authority.challenge]]\nnames = [\"dns:*.dmz.demo.test\", \"dns-wildcard:dmz.demo.test\"]\nmethods = [\"http-01\", \"dns-01\", \"tls-alpn-01\"]\ncaa = [\"ca.demo.test\"]\n";
+            text.replacen("\"dns:*.demo.test\"", names, 1) + zone
+        });
         demo.stop();
         let config = demo.var().join("ca.toml");
         let text = std::fs::read_to_string(&config).unwrap();

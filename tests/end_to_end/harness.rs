@@ -162,6 +162,21 @@ impl Demo {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("ca {arguments:?} --json printed no JSON ({e}): {text}"))
     }
 
+    /// Has the officers put another policy in force: the one in force, edited, with this version.
+    pub(crate) fn put_in_force(&self, version: u64, edit: impl FnOnce(String) -> String) {
+        let text = expect_success("ca policy show", &self.ca(&["policy", "show"]));
+        let before = text.lines().find(|l| l.starts_with("version = ")).expect("a version").to_owned();
+        let text = edit(text.replacen(&before, &format!("version = {version}"), 1));
+        let policy = self.path(&format!("policy-{version}.toml"));
+        std::fs::write(&policy, text).unwrap();
+        let proposed = self.ca_json(&["policy", "propose", &policy.display().to_string()]);
+        let id = proposed["id"].as_str().expect("an id").to_owned();
+        for officer in ["ana", "cora"] {
+            let key = self.var().join("rehearsal/officers").join(officer).display().to_string();
+            expect_success("ca approve sign", &self.ca(&["approve", "sign", &id, "--key", &key, "--submit"]));
+        }
+    }
+
     /// Every certificate on record.
     #[track_caller]
     pub(crate) fn certificates(&self) -> Vec<serde_json::Value> {

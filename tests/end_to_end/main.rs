@@ -9,6 +9,7 @@ mod agent;
 mod anchor;
 mod approvals;
 mod attended;
+mod attestation;
 mod bad_input;
 mod challenges;
 mod clients;

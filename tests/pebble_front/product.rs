@@ -19,7 +19,7 @@ use ca_core::evidence::sshsig;
 use ca_core::evidence::statement::{NAMESPACE, Operation, OperatorStatement};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, ChallengeMethod, Grant, GrantId, SignedStatement};
 use ca_core::pki::KeyAlgorithm;
-use ca_core::policy::{ChallengeZone, NamePattern, Policy, ProfilePolicy, SubjectParts};
+use ca_core::policy::{AttestationRoots, ChallengeZone, NamePattern, Policy, ProfilePolicy, SubjectParts};
 use ca_core::ports::{CertificateStore as _, Clock as _, KeyDevice, Rng as _};
 use ca_core::profile::LeafShape;
 use ca_keystore::{MasterKey, SoftwareKeyStore, Unsealer};
@@ -154,6 +154,7 @@ async fn make(options: &Options, folder: &Path) -> anyhow::Result<Rehearsal> {
         names: names.clone(),
         methods: vec![ChallengeMethod::Http01, ChallengeMethod::Dns01, ChallengeMethod::TlsAlpn01],
         caa: Vec::new(),
+        attestation: AttestationRoots::default(),
     };
     let rehearsal = rehearse(RehearsalOptions {
         dir: folder.join("rehearsal"),

@@ -3,6 +3,7 @@
 use acme_server::CertId;
 use ca_core::model::{Actor, AuthorizationCommand, AuthorizationId, ChallengeMethod, RevocationReason};
 use ca_core::pki::{Certificate, SerialNumber, Timestamp, pem_decode_all, x5t_s256};
+use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
 use crate::client::{Account, Key, b64, csr, order};
@@ -142,11 +143,13 @@ async fn lesson_14_a_certificate_that_was_not_issued_here_is_not_revoked() {
 }
 
 #[tokio::test]
-async fn renewal_information() {
-    let world = World::new();
+async fn a20_renewal_information_is_anyones_to_ask() {
+    let why = "https://ca.test/why";
+    let world = World::with(|c| c.explanation_url = Some(why.to_owned()));
     let account = world.account().await;
     let certificate = leaf(&account.certificate(&["a.demo.test"]).await.body);
     let path = format!("/acme/renewal-info/{}", cert_id(&certificate));
+    assert_eq!(world.get(&path).await.is(200).json().get("explanationURL"), None, "a usual window needs no explanation");
     let answer = world.get(&path).await;
     let window = answer.is(200).json()["suggestedWindow"].clone();
     assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
@@ -156,6 +159,8 @@ async fn renewal_information() {
     account.post("/acme/revoke-cert", &revocation(&certificate, json!(1))).await.is(200);
     let past = world.get(&path).await.is(200).json();
     assert!(past["suggestedWindow"]["end"].as_str().unwrap() < "2026-11-24T00:00:00Z");
+    assert_eq!(past["explanationURL"], why);
+    assert!(world.get(&path).await.header("retry-after").parse::<u64>().unwrap() > 0, "Retry-After always");
 
     let key_identifier = certificate.authority_key_identifier().unwrap().to_vec();
     let unknown = CertId { key_identifier, serial: SerialNumber::from_der_integer(&[9, 9]).unwrap() };
@@ -166,7 +171,7 @@ async fn renewal_information() {
 }
 
 #[tokio::test]
-async fn replacement() {
+async fn a20_an_order_replaces_a_certificate_of_its_account_once() {
     let world = World::new();
     let (account, other) = (world.account().await, world.account().await);
     let certificate = leaf(&account.certificate(&["a.demo.test", "b.demo.test"]).await.body);
@@ -189,6 +194,34 @@ async fn replacement() {
     replace(&account, &["b.demo.test"], &id).await.is_problem(409, "alreadyReplaced");
     account.finalize(&first.json(), &crate::client::csr(&["a.demo.test"], None)).await.is(200);
     replace(&account, &["a.demo.test"], &id).await.is_problem(409, "alreadyReplaced");
+}
+
+#[tokio::test]
+async fn a20_an_order_that_became_invalid_replaces_nothing_any_more() {
+    let world = World::new();
+    let account = world.account().await;
+    let certificate = leaf(&account.certificate(&["a.demo.test"]).await.body);
+    let id = cert_id(&certificate);
+    let replace = async || {
+        let mut payload = order(&["a.demo.test"]);
+        payload["replaces"] = json!(id);
+        payload["notAfter"] = json!(world.clock.now().plus(std::time::Duration::from_secs(3600)).to_rfc3339());
+        account.post("/acme/new-order", &payload.to_string()).await
+    };
+    let first = replace().await;
+    let window = world.get(&format!("/acme/renewal-info/{id}")).await.is(200).json()["suggestedWindow"]["end"].clone();
+    assert!(window.as_str().unwrap() < "2026-11-24T00:00:00Z", "superseded: a window in the past");
+    // A pending or ready one with other times is another order.
+    world.clock.advance(std::time::Duration::from_secs(1));
+    replace().await.is_problem(409, "alreadyReplaced");
+    let authorization = first.is(201).json()["authorizations"][0].as_str().unwrap().to_owned();
+    account.post(&authorization, r#"{"status":"deactivated"}"#).await.is(200);
+    assert_eq!(account.post(first.header("location"), "").await.json()["status"], "invalid");
+    let second = replace().await;
+    assert_eq!(second.is(201).json()["status"], "ready");
+    // One that lapsed is invalid too.
+    world.clock.advance(std::time::Duration::from_secs(86_400));
+    replace().await.is(201);
 }
 
 #[track_caller]

@@ -84,6 +84,11 @@ impl Account<'_> {
     /// Takes the challenge up and waits until its authorization is decided.
     pub(crate) async fn settle(&self, open: &Open) -> Value {
         self.post(&open.url, "{}").await.is(200);
+        self.decided(open).await
+    }
+
+    /// Waits until the authorization is decided.
+    pub(crate) async fn decided(&self, open: &Open) -> Value {
         for _ in 0..1000 {
             let read = self.post(&open.authorization, "").await.is(200).json();
             if read["status"] != "pending" {

@@ -172,10 +172,16 @@ impl AcmeStore for FakeStore {
         let mut state = self.state()?;
         assert_eq!(order.order.id, OrderId::from_evidence(&order.jws));
         if let Some(serial) = &order.order.replaces {
-            let replaced = state.certificates.get_mut(serial).unwrap();
-            if replaced.replaced_by.is_some() {
+            let by = state.certificates[serial].replaced_by.as_ref().and_then(|id| state.orders.get(id));
+            let ended = |earlier: &Order| {
+                let lapsed =
+                    matches!(earlier.status, OrderStatus::Pending | OrderStatus::Ready) && earlier.expires <= order.order.created_at;
+                lapsed || earlier.status == OrderStatus::Invalid
+            };
+            if by.is_some_and(|earlier| !ended(earlier)) {
                 return conflict("replaced already");
             }
+            let replaced = state.certificates.get_mut(serial).unwrap();
             replaced.replaced_by = Some(order.order.id.clone());
         }
         state.orders.insert(order.order.id.clone(), order.order.clone());

@@ -20,6 +20,7 @@ mod proxies;
 mod star;
 mod sweep;
 mod transport;
+mod validate_device;
 mod validate_dns;
 mod validate_http;
 mod validate_tls;

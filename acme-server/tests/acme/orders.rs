@@ -71,6 +71,105 @@ async fn orders_that_are_refused() {
 }
 
 #[tokio::test]
+async fn a22_an_order_names_its_profile_or_gets_the_directorys_or_the_grants_first() {
+    let world = World::new();
+    world.grant(|g| g.grant.profiles = vec!["short".into(), "client".into()]);
+    let account = world.account().await;
+    let ask = async |url: &str, profile: Option<&str>| {
+        let mut payload = order(&["a.demo.test"]);
+        if let Some(profile) = profile {
+            payload["profile"] = json!(profile);
+        }
+        account.post(url, &payload.to_string()).await
+    };
+    for (url, profile, expected) in [
+        ("/acme/new-order", None, "short"),
+        ("/acme/new-order", Some("client"), "client"),
+        ("/a/demo/acme/p/client/new-order", None, "client"),
+        ("/a/demo/acme/p/client/new-order", Some("client"), "client"),
+    ] {
+        let created = ask(url, profile).await;
+        assert_eq!(created.is(201).json()["profile"], expected, "{url} {profile:?}");
+        // It is in the order wherever it is read.
+        assert_eq!(account.post(created.header("location"), "").await.is(200).json()["profile"], expected);
+    }
+    for (url, profile) in [
+        ("/acme/new-order", Some("none")),
+        ("/acme/new-order", Some("")),
+        ("/a/demo/acme/p/client/new-order", Some("short")),
+        ("/a/demo/acme/p/none/new-order", None),
+    ] {
+        ask(url, profile).await.is_problem(400, "invalidProfile");
+    }
+    account
+        .post("/acme/new-order", &json!({ "identifiers": order(&["a.demo.test"])["identifiers"], "profile": 1 }).to_string())
+        .await
+        .is_problem(400, "malformed");
+}
+
+#[tokio::test]
+async fn a07_an_order_of_every_kind_of_identifier() {
+    let world = World::new();
+    world.grant(|g| {
+        let names = [
+            "dns:*.demo.test",
+            "dns-wildcard:demo.test",
+            "ip:127.0.0.0/8",
+            "ip:fd00::/8",
+            "permanent-identifier:SN-*",
+            "hardware-module:*/1.2.3",
+        ];
+        g.grant.names = names.iter().map(|n| n.parse().unwrap()).collect();
+    });
+    let account = world.account().await;
+    let ask = async |identifiers: serde_json::Value, more: serde_json::Value| {
+        let mut payload = json!({ "identifiers": identifiers });
+        payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        account.post("/acme/new-order", &payload.to_string()).await
+    };
+    let all = json!([
+        { "type": "dns", "value": "B.Demo.test" },
+        { "type": "dns", "value": "b.demo.test" },
+        { "type": "dns", "value": "*.demo.test" },
+        // An internationalised name comes as A-labels (RFC 8555 §7.1.4, RFC 5890).
+        { "type": "dns", "value": "xn--bcher-kva.demo.test" },
+        { "type": "ip", "value": "127.0.0.1" },
+        { "type": "ip", "value": "fd00::1" },
+        { "type": "ip", "value": "fd00::1" },
+        { "type": "permanent-identifier", "value": "SN-1" },
+        { "type": "hardware-module", "value": "M-1/1.2.3" },
+    ]);
+    let created = ask(all, json!({ "notBefore": "2026-11-24T00:00:00Z", "notAfter": "2026-11-25T00:00:00Z" })).await;
+    let order = created.is(201).json();
+    let shown: Vec<_> = order["identifiers"].as_array().unwrap().iter().map(|i| i["value"].as_str().unwrap()).collect();
+    let expected = ["*.demo.test", "b.demo.test", "xn--bcher-kva.demo.test", "127.0.0.1", "fd00::1", "SN-1", "M-1/1.2.3"];
+    assert_eq!(shown, expected, "sorted, duplicates folded");
+    assert_eq!(order["authorizations"].as_array().unwrap().len(), expected.len());
+    assert_eq!((&order["notBefore"], &order["notAfter"]), (&json!("2026-11-24T00:00:00Z"), &json!("2026-11-25T00:00:00Z")));
+
+    let one = |kind: &str, value: &str| json!([{ "type": kind, "value": value }]);
+    for value in ["b\u{fc}cher.demo.test", "xn--a.demo.test", "a.demo.test.", "*.*.demo.test", "127.0.0.1", "a b.demo.test", ""] {
+        ask(one("dns", value), json!({})).await.is_problem(403, "rejectedIdentifier");
+    }
+    // RFC 8738 §3: the canonical text of an address.
+    for value in ["127.0.0.01", "fd00:0::1", "127.0.0.1/32", "FD00::1"] {
+        ask(one("ip", value), json!({})).await.is_problem(403, "rejectedIdentifier");
+    }
+    ask(one("email", "a@demo.test"), json!({})).await.is_problem(400, "unsupportedIdentifier");
+    for times in [
+        json!({ "notAfter": "2026-11-23T23:59:59Z" }),
+        json!({ "notBefore": "2026-11-26T00:00:00Z", "notAfter": "2026-11-25T00:00:00Z" }),
+        json!({ "notAfter": "tomorrow" }),
+        json!({ "notBefore": 1 }),
+    ] {
+        ask(one("dns", "a.demo.test"), times).await.is_problem(400, "malformed");
+    }
+    let many = |count: usize| json!((0..count).map(|i| json!({ "type": "dns", "value": format!("h{i}.demo.test") })).collect::<Vec<_>>());
+    ask(many(100), json!({})).await.is(201);
+    ask(many(101), json!({})).await.is_problem(400, "malformed");
+}
+
+#[tokio::test]
 async fn a_long_queue_turns_orders_away() {
     let world = World::new();
     let account = world.account().await;

@@ -8,7 +8,54 @@ use crate::client::{Key, b64};
 use crate::world::{BASE, World};
 
 #[tokio::test]
-async fn directories() {
+async fn a01_every_authority_and_profile_has_its_directory_and_meta_says_what_the_site_does() {
+    let world = World::with(|c| {
+        c.terms_of_service = Some("https://ca.test/terms".to_owned());
+        c.website = Some("https://ca.test".to_owned());
+        let mut second = c.authorities[0].clone();
+        second.name = "second".parse().unwrap();
+        second.profiles.truncate(1);
+        second.zones =
+            vec![crate::challenges::zone(&[ca_core::model::ChallengeMethod::Http01], &["ca.bank.test", "ca.bank.test", "a.bank.test"])];
+        c.authorities.push(second);
+    });
+    for (path, new_order) in [
+        ("/acme/directory", "/acme/new-order"),
+        ("/a/demo/acme/p/client/directory", "/a/demo/acme/p/client/new-order"),
+        ("/a/demo/acme/p/short/directory", "/a/demo/acme/p/short/new-order"),
+        ("/a/second/acme/p/client/directory", "/a/second/acme/p/client/new-order"),
+    ] {
+        let answer = world.get(path).await;
+        let directory = answer.is(200).json();
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(directory["newOrder"], format!("{BASE}{new_order}"), "{path}");
+        // Accounts belong to the instance: whatever the directory, the same URL.
+        for (field, below) in [
+            ("newNonce", "new-nonce"),
+            ("newAccount", "new-account"),
+            ("revokeCert", "revoke-cert"),
+            ("keyChange", "key-change"),
+            ("renewalInfo", "renewal-info"),
+        ] {
+            assert_eq!(directory[field], format!("{BASE}/acme/{below}"), "{path}");
+        }
+        let meta = &directory["meta"];
+        assert_eq!(meta["termsOfService"], "https://ca.test/terms");
+        assert_eq!(meta["website"], "https://ca.test");
+        assert_eq!(meta["externalAccountRequired"], true);
+        assert!(meta["profiles"].is_object());
+        // Only where names are challenged.
+        let challenges = path.contains("second");
+        assert_eq!(meta.get("caaIdentities"), challenges.then_some(&json!(["a.bank.test", "ca.bank.test"])));
+        assert_eq!(directory.get("newAuthz").is_some(), challenges);
+    }
+    world.get("/a/second/acme/p/short/directory").await.is_problem(404, "malformed");
+    let plain = World::new().get("/acme/directory").await.json();
+    assert_eq!((plain["meta"].get("termsOfService"), plain["meta"].get("website")), (None, None));
+}
+
+#[tokio::test]
+async fn a22_profiles_are_told_in_the_directory() {
     let world = World::new();
     let default = world.get("/acme/directory").await.is(200).json();
     assert_eq!(default["newOrder"], format!("{BASE}/acme/new-order"));

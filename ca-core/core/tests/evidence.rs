@@ -182,7 +182,7 @@ fn the_grant() {
 
 #[test]
 fn a14_open_enrolment_binds_accounts_to_a_grant_that_authorizes_no_name() {
-    use ProblemType::{ExternalAccountRequired, RejectedIdentifier};
+    use ProblemType::{ExternalAccountRequired, Unauthorized};
     let mut open = policy();
     let zone = ca_core::policy::ChallengeZone {
         names: vec!["dns:*.demo.test".parse().unwrap()],
@@ -219,7 +219,7 @@ fn a14_open_enrolment_binds_accounts_to_a_grant_that_authorizes_no_name() {
     story.evidence.finalize = Some(acme::finalize(&story.account_key, &account, &OrderId::from_evidence(&new_order), &csr));
     story.evidence.new_order = Some(new_order);
     let refusal = verifier.verify_finalize(&story.evidence, &open, &Secrets, at(1)).unwrap_err();
-    assert_eq!(refusal.problem.kind, RejectedIdentifier, "{refusal:?}");
+    assert_eq!(refusal.problem.kind, Unauthorized, "{refusal:?}");
 }
 
 #[test]

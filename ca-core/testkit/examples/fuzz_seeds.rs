@@ -7,18 +7,19 @@
 use std::path::Path;
 
 use ca_core::evidence::statement::Operation;
-use ca_core::pki::{KeyAlgorithm, Timestamp, pem_encode};
+use ca_core::pki::{Identifier, KeyAlgorithm, Timestamp, pem_encode};
 use ca_testkit::acme::{self, ClientKey};
+use ca_testkit::attestation::{Maker, Tpm, apple, csr, managed_device, step, yubikey_serial};
 use ca_testkit::officers;
 use ca_testkit::operator::Operator;
-use ca_testkit::specimens::{self, Kind, Selection, Specimen};
+use ca_testkit::specimens::{self, Key, Kind, Selection, Specimen};
 
 /// The seeds' own present, so that their times do not wander.
 const NOW: Timestamp = Timestamp::from_unix(1_795_651_200);
 /// The longest seed: mutations of long inputs find little.
 const MAX_LEN: usize = 6000;
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 18] = [
     "dns:payments.*.bank.test",
     "dns-wildcard:bank.test",
     "ip:10.0.0.0/8",
@@ -35,6 +36,8 @@ const NAMES: [&str; 16] = [
     "payments+alerts@bank.test",
     "dns:*",
     "ip:0.0.0.0/0",
+    "permanent-identifier:SN-*",
+    "hardware-module:SN-1/1.2.3",
 ];
 
 fn main() {
@@ -51,6 +54,7 @@ fn main() {
     signed(&put);
     requests(&put);
     texts(&put);
+    attestations(&put);
 }
 
 /// What the CA signs.
@@ -117,4 +121,19 @@ fn texts(put: &dyn Fn(&str, &str, &[u8])) {
     for (i, name) in NAMES.iter().enumerate() {
         put("name", &format!("{i:02}"), name.as_bytes());
     }
+}
+
+/// What devices attest: all of one maker, for the challenge that the target's body has.
+fn attestations(put: &dyn Fn(&str, &str, &[u8])) {
+    const PROOF: &str = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA.NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+    let (maker, name) = (Maker::new("Maker"), [Identifier::parse("permanent-identifier", "1337").unwrap()]);
+    let (key, rsa) = (Key::generate(KeyAlgorithm::P256), Key::generate(KeyAlgorithm::Rsa2048));
+    put("attestation", "root.pem", maker.root_pem().as_bytes());
+    put("attestation", "apple", &apple(&maker, &key, "1337", "U", PROOF));
+    put("attestation", "apple-other-device", &apple(&maker, &key, "1338", "U", PROOF));
+    put("attestation", "step", &step(&maker, &key, yubikey_serial(1337), PROOF));
+    put("attestation", "step-managed", &step(&maker, &key, managed_device("1337"), PROOF));
+    put("attestation", "tpm", &Tpm::new(&name, PROOF).object(&maker, &key));
+    put("attestation", "tpm-rsa", &Tpm::new(&name, PROOF).object(&maker, &rsa));
+    put("csr", "device", &csr(&key, &name));
 }

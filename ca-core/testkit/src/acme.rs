@@ -7,7 +7,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ca_core::model::{AccountId, OrderId};
+use ca_core::model::{AccountId, AuthorizationId, OrderId};
 use ca_core::pki::KeyAlgorithm;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
@@ -113,6 +113,11 @@ pub fn revocation(der: &[u8], reason: u8) -> Value {
 /// A finalize JWS.
 pub fn finalize(key: &ClientKey, account: &AccountId, order: &OrderId, csr: &[u8]) -> String {
     by_account(key, account, &format!("/acme/order/{order}/finalize"), &json!({ "csr": b64(csr) }))
+}
+
+/// An answer to a challenge with an attestation object.
+pub fn attestation(key: &ClientKey, account: &AccountId, authorization: &AuthorizationId, object: &[u8]) -> String {
+    by_account(key, account, &format!("/acme/chall/{authorization}/device-attest-01"), &json!({ "attObj": b64(object) }))
 }
 
 /// A keyChange JWS from one key to another.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a suite that meets an error has failed")]
 
 pub mod acme;
+pub mod attestation;
 pub mod key_device;
 pub mod key_store;
 pub mod officers;

@@ -69,7 +69,7 @@ impl SigningKey for WeakKey {
     }
 }
 
-fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let header = match length {
         0..=127 => vec![tag, length as u8],

@@ -43,5 +43,83 @@ pub fn check_names(csr: &Csr, ordered: &[Identifier], grant: &Grant) -> Result<(
         return Ok(());
     }
     let list = |names: &[Identifier]| names.iter().take(TOLD).map(Identifier::value).collect::<Vec<_>>().join(", ");
-    Err(format!("the CSR is for [{}], the order for [{}]", list(&asked), list(ordered)))
+    Err(format!("the CSR's names are not the order's: the CSR is for [{}], the order for [{}]", list(&asked), list(ordered)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+
+    use super::*;
+
+    fn grant() -> Grant {
+        let value = serde_json::json!({
+            "id": "grant-1", "version": 1, "service": "x", "authority": "demo", "profiles": ["client"], "names": [], "enrol_by": null,
+            "valid_until": null, "max_accounts": null, "uri": "spiffe://demo.test/pay", "emails": ["ops@demo.test"],
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn csr(names: &[&str], cn: Option<&str>) -> Csr {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.subject_alt_names = names
+            .iter()
+            .map(|name| match name {
+                uri if uri.contains("://") => SanType::URI((*uri).try_into().unwrap()),
+                mailbox if mailbox.contains('@') => SanType::Rfc822Name((*mailbox).try_into().unwrap()),
+                dns => SanType::DnsName((*dns).try_into().unwrap()),
+            })
+            .collect();
+        if let Some(text) = cn {
+            params.distinguished_name.push(DnType::CommonName, text);
+        }
+        Csr::from_der(params.serialize_request(&KeyPair::generate().unwrap()).unwrap().der()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(names: &[&str], cn: Option<&str>, ordered: &[&str], expected: Result<(), &str>) {
+        let identifier = |text: &&str| match text.split_once(':') {
+            Some((kind, value)) => Identifier::parse(kind, value).unwrap(),
+            None => Identifier::from_text(text).unwrap(),
+        };
+        let ordered: Vec<_> = ordered.iter().map(identifier).collect();
+        match (check_names(&csr(names, cn), &ordered, &grant()), expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+            (got, expected) => panic!("{names:?} {cn:?}: {got:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a09_a_csr_names_what_its_order_does() {
+        check(&["a.test", "b.test"], None, &["a.test", "b.test"], Ok(()));
+        check(&["b.test"], Some("A.test"), &["a.test", "b.test"], Ok(()));
+        check(&["a.test"], None, &["a.test", "b.test"], Err("the CSR is for [a.test], the order for [a.test, b.test]"));
+        check(&["a.test", "b.test"], None, &["a.test"], Err("the CSR is for"));
+        check(&["a.test"], Some("c.test"), &["a.test"], Err("common name is not one"));
+        check(&[], None, &["a.test"], Err("the CSR is for []"));
+    }
+
+    #[test]
+    fn lesson_29_a_uri_or_a_mailbox_is_exactly_the_grants() {
+        check(&["a.test", "spiffe://demo.test/pay", "ops@demo.test"], None, &["a.test"], Ok(()));
+        check(
+            &["a.test", "spiffe://demo.test/other"],
+            None,
+            &["a.test"],
+            Err("the URI `spiffe://demo.test/other`, which the enrolment grant"),
+        );
+        check(&["a.test", "Ops@demo.test"], None, &["a.test"], Err("the mailbox `Ops@demo.test`"));
+        check(&["spiffe://demo.test/pay"], None, &["a.test"], Err("the CSR is for []"));
+    }
+
+    #[test]
+    fn a12_a_devices_name_may_be_left_out() {
+        let device = "permanent-identifier:SN-1";
+        check(&[], None, &[device], Ok(()));
+        check(&["a.test"], Some("SN-1"), &["a.test", device], Ok(()));
+        check(&[], Some("SN-2"), &[device], Err("common name is not one"));
+        check(&[], None, &["a.test", device], Err("the CSR is for [SN-1]"));
+    }
 }

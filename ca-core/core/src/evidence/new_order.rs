@@ -178,4 +178,24 @@ mod tests {
             assert_eq!(OrderScope::of_path(bad), None, "{bad}");
         }
     }
+
+    #[test]
+    fn a07_devices_in_an_order() {
+        let identifiers = |list: &[(&str, &str)]| {
+            let list: Vec<_> = list.iter().map(|(kind, value)| serde_json::json!({ "type": kind, "value": value })).collect();
+            parse(&serde_json::json!({ "identifiers": list }).to_string()).map(|order| order.identifiers)
+        };
+        let (permanent, module) = ("permanent-identifier", "hardware-module");
+        let found = identifiers(&[(module, "SN-1/1.2.3"), (permanent, "SN-1"), ("dns", "a.test"), (permanent, "SN-1")]).unwrap();
+        let shown: Vec<_> = found.iter().map(|i| (i.kind(), i.value())).collect();
+        assert_eq!(shown, [("dns", "a.test".into()), (permanent, "SN-1".into()), (module, "SN-1/1.2.3".into())]);
+        // "MUST reject requests containing non-conforming values with a "malformed" error"
+        for (kind, value) in [(permanent, ""), (permanent, "a/b"), (permanent, "a/1.2.3/4"), (module, "SN-1"), (module, "/1.2.3")] {
+            assert_eq!(identifiers(&[(kind, value)]), Err(ProblemType::Malformed), "{kind} {value}");
+        }
+        assert_eq!(identifiers(&[(permanent, "S\u{fc}")]), Err(ProblemType::RejectedIdentifier));
+        let many: Vec<_> = ["1", "2", "3", "4", "5"].iter().map(|n| (permanent, *n)).collect();
+        assert!(identifiers(&many[..4]).is_ok());
+        assert_eq!(identifiers(&many), Err(ProblemType::Malformed));
+    }
 }

@@ -189,6 +189,31 @@ mod tests {
         assert_eq!(refused(&["b.demo.test"], &[]), ProblemType::Unauthorized);
     }
 
+    #[test]
+    fn a12_a_device_in_a_zone_needs_the_grant_and_an_attestation() {
+        let mut rules = rules("");
+        rules.names.push("permanent-identifier:*".parse().unwrap());
+        let device = Identifier::parse("permanent-identifier", "SN-1").unwrap();
+        let mut said = record("a.demo.test");
+        (said.identifier, said.method) = (device.clone(), ChallengeMethod::DeviceAttest01);
+        let kind = |rules: &AuthorityPolicy, granted: &[&str], said: &[ValidationRecord]| {
+            let proofs = prove(std::slice::from_ref(&device), &account(), &grant(granted), rules, said, at(1));
+            proofs.map(|proofs| matches!(proofs[&device], Proof::Challenged(_))).map_err(|refusal| refusal.problem.kind)
+        };
+        let said = [said];
+        // Without a zone the grant is enough, and nothing else is.
+        assert_eq!(kind(&rules, &["permanent-identifier:SN-*"], &[]), Ok(false));
+        assert_eq!(kind(&rules, &[], &said), Err(ProblemType::RejectedIdentifier));
+        let zone = &mut rules.challenge_zones[0];
+        zone.names.push("permanent-identifier:*".parse().unwrap());
+        zone.methods.push(ChallengeMethod::DeviceAttest01);
+        zone.attestation.tpm = ca_testkit::attestation::Maker::new("x").root_pem().try_into().unwrap();
+        assert_eq!(kind(&rules, &["permanent-identifier:SN-*"], &said), Ok(true));
+        assert_eq!(kind(&rules, &["permanent-identifier:SN-*"], &[]), Err(ProblemType::Unauthorized));
+        assert_eq!(kind(&rules, &["permanent-identifier:SN-2"], &said), Err(ProblemType::RejectedIdentifier));
+        assert_eq!(kind(&rules, &[], &said), Err(ProblemType::RejectedIdentifier));
+    }
+
     proptest! {
         /// Whatever is granted and said to be validated: what is proven are exactly the names of the order.
         #[test]

@@ -67,11 +67,16 @@ pub enum Basis<'a> {
 /// both where a zone has it: the grant says which devices a service has, the attestation that this is one of them.
 pub fn basis_for<'a>(grant: &Grant, zones: &'a [ChallengeZone], identifier: &Identifier) -> Basis<'a> {
     let granted = grant.names.iter().any(|pattern| pattern.covers(identifier));
-    match zone_of(zones, identifier) {
-        Some(_) if identifier.is_device() && !granted => Basis::Nothing,
-        Some(zone) if identifier.is_device() || !granted => Basis::Challenged(zone),
-        _ if granted => Basis::Granted,
-        _ => Basis::Nothing,
+    let challenged = || zone_of(zones, identifier).map_or(Basis::Nothing, Basis::Challenged);
+    if !identifier.is_device() {
+        return if granted { Basis::Granted } else { challenged() };
+    }
+    // A zone that has it and can't prove it leaves nothing, whatever the grant says.
+    let in_a_zone = zones.iter().any(|zone| zone.names.iter().any(|name| name.covers(identifier)));
+    match (granted, in_a_zone) {
+        (true, true) => challenged(),
+        (true, false) => Basis::Granted,
+        (false, _) => Basis::Nothing,
     }
 }
 
@@ -90,14 +95,6 @@ pub(super) fn check(authority: &AuthorityPolicy) -> Result<(), String> {
         if zone.methods.is_empty() || twice {
             return wrong("its methods are one or more of http-01, dns-01, tls-alpn-01 and device-attest-01, each once".to_owned());
         }
-        if let Some(name) = zone.names.iter().find(|n| !authority.names.iter().any(|outer| n.is_within(outer))) {
-            return wrong(format!("`{name}` is not within the authority's names (hint: the authority must be permitted to issue for it)"));
-        }
-        if let Some(name) = zone.names.iter().find(|n| !zone.methods.iter().any(|m| may_prove(*m, n))) {
-            return wrong(format!(
-                "none of its methods can prove `{name}` (hint: a wildcard needs dns-01, an address http-01 or tls-alpn-01; a device device-attest-01; a URI or a mailbox has no challenge)"
-            ));
-        }
         let attests = zone.methods.contains(&ChallengeMethod::DeviceAttest01);
         if attests && zone.attestation.is_empty() {
             return wrong(
@@ -107,6 +104,14 @@ pub(super) fn check(authority: &AuthorityPolicy) -> Result<(), String> {
         }
         if !attests && !zone.attestation.is_empty() {
             return wrong("the roots under `attestation` are for the method device-attest-01, which it does not have".to_owned());
+        }
+        if let Some(name) = zone.names.iter().find(|n| !authority.names.iter().any(|outer| n.is_within(outer))) {
+            return wrong(format!("`{name}` is not within the authority's names (hint: the authority must be permitted to issue for it)"));
+        }
+        if let Some(name) = zone.names.iter().find(|n| !zone.methods.iter().any(|m| may_prove(*m, n))) {
+            return wrong(format!(
+                "none of its methods can prove `{name}` (hint: a wildcard needs dns-01, an address http-01 or tls-alpn-01; a device device-attest-01; a URI or a mailbox has no challenge)"
+            ));
         }
         if let Some(name) = zone.caa.iter().find(|n| n.is_wildcard()) {
             return wrong(format!("`{}` is not the name of a CA in CAA records", name.as_str()));
@@ -132,6 +137,10 @@ mod tests {
     use crate::policy::Policy;
 
     fn policy(zone: &str) -> Result<Policy, String> {
+        policy_for("", zone)
+    }
+
+    fn policy_for(names: &str, zone: &str) -> Result<Policy, String> {
         let key = "00".repeat(32);
         let text = format!(
             r#"
@@ -139,7 +148,7 @@ mod tests {
             [[authority]]
             name = "demo"
             key_sha256 = "{key}"
-            names = ["dns:*.demo.test", "dns:*.dmz.demo.test", "dns-wildcard:dmz.demo.test", "ip:10.1.0.0/16"]
+            names = [{names}"dns:*.demo.test", "dns:*.dmz.demo.test", "dns-wildcard:dmz.demo.test", "ip:10.1.0.0/16"]
             max_per_hour = 1
             crl_validity = 20
             crl_interval = 10
@@ -177,6 +186,49 @@ mod tests {
         check("10.1.3.1", &[]);
         check("a.bank.example", &[]);
         assert!(super::super::policy_changes(&policy, &policy).is_empty());
+    }
+
+    #[test]
+    fn a12_devices_are_challenged_where_a_format_has_roots() {
+        let pem = ca_testkit::attestation::Maker::new("Maker").root_pem();
+        let zone = |methods: &str, attestation: &str| {
+            let names = r#"names = ["permanent-identifier:SN-*", "dns:*.dmz.demo.test"]"#;
+            let text = format!("[[authority.challenge]]\n{names}\nmethods = {methods}\n{attestation}");
+            policy_for(r#""permanent-identifier:*", "#, &text)
+        };
+        let both = r#"["device-attest-01", "dns-01"]"#;
+        let policy = zone(both, &format!("attestation = {{ tpm = \"\"\"\n{pem}\"\"\" }}")).unwrap();
+        let authority = &policy.authorities[0];
+        let device = Identifier::parse("permanent-identifier", "SN-1").unwrap();
+        let methods = |name: &Identifier| authority.challenge_zone(name).map(|z| z.methods_for(name)).unwrap_or_default();
+        assert_eq!(methods(&device), [ChallengeMethod::DeviceAttest01]);
+        assert_eq!(methods(&Identifier::from_text("a.dmz.demo.test").unwrap()), [ChallengeMethod::Dns01]);
+        assert_eq!(methods(&Identifier::parse("permanent-identifier", "XN-1").unwrap()), []);
+        // None configured: not offered, wherever the zone came from.
+        let mut rootless = authority.challenge_zones[0].clone();
+        rootless.attestation = AttestationRoots::default();
+        assert_eq!(rootless.methods_for(&device), []);
+        let grant = serde_json::json!({
+            "id": "grant-1", "version": 1, "service": "x", "authority": "demo", "profiles": [], "names": ["permanent-identifier:SN-*"],
+            "enrol_by": null, "valid_until": null, "max_accounts": null,
+        });
+        let grant: Grant = serde_json::from_value(grant).unwrap();
+        assert_eq!(basis_for(&grant, &[rootless], &device), Basis::Nothing);
+        assert_eq!(basis_for(&grant, &authority.challenge_zones, &device), Basis::Challenged(&authority.challenge_zones[0]));
+        assert_eq!(basis_for(&grant, &[], &device), Basis::Granted);
+        // What officers sign reads back as itself, and a change of roots is a change.
+        let again = toml::to_string(&policy).unwrap();
+        assert_eq!(Policy::parse(&again).unwrap(), policy);
+
+        let check = |methods: &str, attestation: &str, expected: &str| {
+            let error = zone(methods, attestation).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(both, "", "needs the roots of a format");
+        check(r#"["dns-01"]"#, "", "none of its methods can prove `permanent-identifier:SN-*`");
+        check(r#"["dns-01"]"#, &format!("attestation = {{ tpm = \"\"\"\n{pem}\"\"\" }}"), "for the method device-attest-01");
+        check(both, "attestation = { tpm = \"x\" }", "not PEM certificates");
+        check(both, "attestation = { packed = \"x\" }", "unknown field `packed`");
     }
 
     #[test]

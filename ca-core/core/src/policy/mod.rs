@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use attestation::{AttestationFormat, AttestationRoots};
+pub use attestation::{AttestationFormat, AttestationRoots, RootCertificates};
 pub use challenge::{Basis, ChallengeZone, basis_for, zone_of};
 pub use device_pattern::DevicePattern;
 pub use diff::{PolicyChange, policy_changes};

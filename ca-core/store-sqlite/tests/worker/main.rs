@@ -5,6 +5,7 @@
 mod accounts;
 mod acts;
 mod anchor;
+mod attested;
 mod challenged;
 mod crash;
 mod desk;

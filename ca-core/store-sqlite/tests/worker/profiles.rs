@@ -273,3 +273,31 @@ async fn a17_certificates_are_found_by_every_name_that_they_carry() {
     issued(&desk, ProfilePolicy::new(LeafShape::Client, 3600), grant, &csr()).await;
     assert_eq!((found(&desk, "ops@demo.test").await, found(&desk, "a.demo.test").await, found(&desk, "demo.test").await), (2, 2, 0));
 }
+
+#[tokio::test]
+async fn a09_a_csr_may_ask_for_the_grants_mailbox_where_its_certificate_carries_it() {
+    let desk = Desk::open().await;
+    let mut policy = offering(&desk, ProfilePolicy::new(LeafShape::Client, 3600));
+    policy.authorities[0].profiles.insert("y".to_owned(), ProfilePolicy::new(LeafShape::Server, 3600));
+    desk.set_policy(policy);
+    let emails = vec!["ops@demo.test".to_owned().try_into().unwrap()];
+    let grant = Grant { profiles: vec!["x".to_owned(), "y".to_owned()], emails, ..desk.wanted_grant() };
+    desk.operate(Operation::GrantCreate { grant: grant.clone() }).await.unwrap();
+    let client = desk.account_of(&grant).await;
+    let csr = |mailbox: &str| {
+        let mut params = CertificateParams::new(vec!["a.demo.test".to_owned()]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.subject_alt_names.push(rcgen::SanType::Rfc822Name(mailbox.try_into().unwrap()));
+        params.serialize_request(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    };
+    let certificate = released(&desk, &desk.finalized_with(&client, json!({ "profile": "x" }), &csr("ops@demo.test")).await).await;
+    let names: Vec<_> = certificate.alt_names().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["a.demo.test", "ops@demo.test"]);
+    // A server's certificate carries no mailbox; and no certificate another one than the grant's.
+    for (profile, mailbox, says) in [("y", "ops@demo.test", "do not carry"), ("x", "root@demo.test", "does not give")] {
+        let id = desk.finalized_with(&client, json!({ "profile": profile }), &csr(mailbox)).await;
+        desk.settle().await;
+        let problem = desk.refusal(&id).await;
+        assert!(problem.kind == ProblemType::BadCsr && problem.detail.contains(says), "{problem:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! subjectAltName and issuerAltName (RFC 5280 §4.2.1.6, §4.2.1.7, RFC 9549, RFC 9598).
 
 use crate::lint::certificate::CertificateView;
-use crate::lint::element::quoted;
+use crate::lint::element::{is_object_identifier, quoted};
 use crate::lint::finding::Severity::{Error, Notice, Warning};
 use crate::lint::general_name::{GeneralName, host_of_uri, is_host};
 use crate::lint::known;
@@ -9,7 +9,7 @@ use crate::lint::names;
 use crate::lint::rule::{Hits, Object, Rule};
 use crate::lint::values::general_names;
 use crate::pki::oid;
-use crate::pki::walk::{SEQUENCE, UTF8_STRING, Walker};
+use crate::pki::walk::{OCTET_STRING, OID, ParseError, SEQUENCE, UTF8_STRING, Walker};
 
 const FIELD: &str = "tbsCertificate.extensions.subjectAltName";
 
@@ -159,6 +159,49 @@ pub(in crate::lint) static RULES: &[Rule] = &[
             });
         },
     ),
+    Rule::certificate(
+        "permanent-identifier",
+        "RFC 4043 §2",
+        Error,
+        "a PermanentIdentifier is a SEQUENCE of a UTF8String that is not empty and an assigner's OBJECT IDENTIFIER, each perhaps left out",
+        |view, hits| {
+            each(view, hits, |name| match name {
+                GeneralName::Other(id, value) if *id == oid::PERMANENT_IDENTIFIER.as_bytes() && !is_permanent_identifier(value) => {
+                    Some("it is another value".to_owned())
+                }
+                _ => None,
+            });
+        },
+    ),
+    Rule::certificate(
+        "permanent-identifier-value",
+        "RFC 4043 §2",
+        Notice,
+        "a PermanentIdentifier has its identifierValue: without one it stands in the subject's serialNumber",
+        |view, hits| {
+            each(view, hits, |name| match name {
+                GeneralName::Other(id, value) if *id == oid::PERMANENT_IDENTIFIER.as_bytes() => {
+                    let fields = Walker::single(value, SEQUENCE, "PermanentIdentifier").ok()?;
+                    (fields.walk().peek() != Some(UTF8_STRING)).then(|| "it has none".to_owned())
+                }
+                _ => None,
+            });
+        },
+    ),
+    Rule::certificate(
+        "hardware-module-name",
+        "RFC 4108 §5",
+        Error,
+        "a HardwareModuleName is a SEQUENCE of the type's OBJECT IDENTIFIER and the serial number's OCTET STRING",
+        |view, hits| {
+            each(view, hits, |name| match name {
+                GeneralName::Other(id, value) if *id == oid::HARDWARE_MODULE_NAME.as_bytes() && !is_hardware_module_name(value) => {
+                    Some("it is another value".to_owned())
+                }
+                _ => None,
+            });
+        },
+    ),
     Rule::certificate("directory-name", "RFC 5280 §4.2.1.6", Error, "a directoryName is a name that is not empty", |view, hits| {
         each(view, hits, |name| match name {
             GeneralName::Directory(der) => {
@@ -218,6 +261,29 @@ fn is_mailbox(text: &[u8]) -> bool {
     let is_dotted = || local.split(|b| *b == b'.').all(|part| !part.is_empty() && part.iter().all(atom));
     let is_quoted = || matches!(local, [b'"', inner @ .., b'"'] if inner.iter().all(|b| (0x20..0x7f).contains(b)));
     local.len() <= 64 && (is_dotted() || is_quoted()) && is_host(domain)
+}
+
+fn is_permanent_identifier(value: &[u8]) -> bool {
+    let read = || {
+        let mut fields = Walker::single(value, SEQUENCE, "PermanentIdentifier")?.walk();
+        let text = fields.optional(UTF8_STRING)?;
+        let assigner = fields.optional(OID)?;
+        fields.finish("PermanentIdentifier")?;
+        let is_text = text.is_none_or(|text| !text.content.is_empty() && std::str::from_utf8(text.content).is_ok());
+        Ok::<_, ParseError>(is_text && assigner.is_none_or(|id| is_object_identifier(id.content)))
+    };
+    read().unwrap_or(false)
+}
+
+fn is_hardware_module_name(value: &[u8]) -> bool {
+    let read = || {
+        let mut fields = Walker::single(value, SEQUENCE, "HardwareModuleName")?.walk();
+        let kind = fields.expect(OID, "hwType")?;
+        fields.expect(OCTET_STRING, "hwSerialNum")?;
+        fields.finish("HardwareModuleName")?;
+        Ok::<_, ParseError>(is_object_identifier(kind.content))
+    };
+    read().unwrap_or(false)
 }
 
 fn is_utf8_mailbox(value: &[u8]) -> bool {

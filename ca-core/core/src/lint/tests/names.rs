@@ -1,5 +1,7 @@
 //! Counter-examples to the rules about names: distinguished ones, alternative ones.
 
+use const_oid::ObjectIdentifier;
+
 use super::Example;
 use super::specimens::*;
 use crate::lint::known;
@@ -96,12 +98,49 @@ fn alternative() -> Vec<(&'static str, &'static [&'static str], Vec<u8>)> {
     for text in ["a@b.test", "ü@bücher.test", "ü"] {
         all.push(("smtp-utf8-mailbox", &[], mailbox(text)));
     }
+    for (kind, rule, values) in devices() {
+        for (also, value) in values {
+            all.push((rule, also, tlv(0xa0, &[id(kind), tlv(0xa0, &value)].concat())));
+        }
+    }
     all.push(("directory-name", &[], tlv(0xa4, &[0x30, 0])));
     all.push(("alternative-name-unusual", &[], tlv(0x88, &[0x2a, 3])));
     all.push(("alternative-name-unusual", &[], tlv(0xa5, &tlv(0xa1, &tlv(UTF8, b"a")))));
     all.push(("subject-alternative-name-syntax", &[], tlv(0x89, b"a")));
     all.push(("subject-alternative-name-syntax", &[], tlv(0xa0, &id(policy("1.2.3")))));
     all
+}
+
+/// Names of devices that are not of their form.
+fn devices() -> [(ObjectIdentifier, &'static str, Vec<(&'static [&'static str], Vec<u8>)>); 3] {
+    let (text, kind) = (tlv(UTF8, b"SN-1"), id(policy("1.2.3")));
+    let none: &[&str] = &[];
+    let valueless: &[&str] = &["permanent-identifier-value"];
+    [
+        (
+            oid::PERMANENT_IDENTIFIER,
+            "permanent-identifier",
+            vec![
+                (none, tlv(UTF8, b"SN-1")),
+                (none, sequence(&[&tlv(UTF8, b"")])),
+                (&["utf8-string"], sequence(&[&tlv(UTF8, &[0xff])])),
+                (none, sequence(&[&text, &kind, &kind])),
+                (valueless, sequence(&[&kind, &text])),
+                (valueless, sequence(&[&tlv(0x16, b"SN-1")])),
+            ],
+        ),
+        (oid::PERMANENT_IDENTIFIER, "permanent-identifier-value", vec![(none, sequence(&[])), (none, sequence(&[&kind]))]),
+        (
+            oid::HARDWARE_MODULE_NAME,
+            "hardware-module-name",
+            vec![
+                (none, sequence(&[&kind])),
+                (none, sequence(&[&tlv(4, b"1"), &kind])),
+                (none, sequence(&[&kind, &text])),
+                (none, sequence(&[&kind, &tlv(4, b"1"), &[5, 0]])),
+            ],
+        ),
+    ]
 }
 
 /// What looks unusual and is allowed.
@@ -119,6 +158,8 @@ fn names_that_are_allowed() {
         uri("ldap:///CN=a,O=b?certificateRevocationList"),
         tlv(0x81, b"\"a b\"@bank.test"),
         tlv(0x81, b"o'neil+x=y@bank.test"),
+        tlv(0xa0, &[id(oid::PERMANENT_IDENTIFIER), tlv(0xa0, &sequence(&[&tlv(UTF8, b"SN-1"), &id(policy("1.2.3"))]))].concat()),
+        tlv(0xa0, &[id(oid::HARDWARE_MODULE_NAME), tlv(0xa0, &sequence(&[&id(policy("1.2.3")), &tlv(4, b"SN-1")]))].concat()),
     ];
     for name in allowed {
         let example = Example::of("", &[], short_lived(&KEYS.leaf.spki), |c| {

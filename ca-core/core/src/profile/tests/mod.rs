@@ -3,6 +3,7 @@
 mod ceremony;
 mod chains;
 mod counterexamples;
+mod document;
 mod fixtures;
 mod keys;
 mod shapes;

@@ -2,7 +2,7 @@
 
 use super::counterexamples::{Pieces, found};
 use super::fixtures::*;
-use crate::pki::{AltName, DnsName, KeyAlgorithm, SpiffeId, UriName, encode, oid};
+use crate::pki::{AltName, DnsName, Identifier, KeyAlgorithm, SpiffeId, UriName, encode, oid};
 use crate::profile::*;
 
 /// Requests that the builder refuses, and the lint too when bytes come from elsewhere.
@@ -41,6 +41,42 @@ fn only_spiffe_carries_spiffe_names() {
             LeafContent::Client { names, .. } | LeafContent::Obwac { names, .. } => names.push(name.clone()),
             _ => unreachable!(),
         });
+    }
+}
+
+#[test]
+fn a17_only_client_certificates_name_devices() {
+    let device = Identifier::parse("permanent-identifier", "SN-1/1.3.6.1.4.1.55555.1").unwrap();
+    let module = Identifier::parse("hardware-module", "SN-1/1.2.3").unwrap();
+    for name in [&device, &module] {
+        refused(LeafShape::Server, "only the client profile carries", "names", |r| match &mut r.content {
+            LeafContent::Server { names, .. } => names.push(name.clone()),
+            _ => unreachable!(),
+        });
+        refused(LeafShape::Obwac, "only the client profile carries", "names", |r| match &mut r.content {
+            LeafContent::Obwac { names, .. } => names.push(name.clone().into()),
+            _ => unreachable!(),
+        });
+    }
+    let hierarchy = &*HIERARCHY;
+    let mut request = hierarchy.leaf_request(LeafShape::Client);
+    request.content = LeafContent::Client { common_name: None, names: vec![module.clone().into(), device.clone().into()] };
+    let tbs = build_leaf(&request, &hierarchy.issuing).unwrap();
+    assert_eq!(found(lint_leaf(&tbs, &request, &hierarchy.issuing)), [] as [&str; 0]);
+    // RFC 4043 §2 and RFC 4108 §5, octet by octet.
+    let other_name = |kind: &str, value: &[u8]| {
+        let kind = encode::oid(kind.parse().unwrap());
+        encode::tlv(0xa0, &[kind, encode::tlv(0xa0, value)].concat())
+    };
+    let assigner = encode::oid("1.3.6.1.4.1.55555.1".parse().unwrap());
+    let san = encode::sequence(&[
+        &other_name("1.3.6.1.5.5.7.8.3", &encode::sequence(&[&encode::tlv(0x0c, b"SN-1"), &assigner])),
+        &other_name("1.3.6.1.5.5.7.8.4", &encode::sequence(&[&encode::oid("1.2.3".parse().unwrap()), &encode::octets(b"SN-1")])),
+    ]);
+    assert!(tbs.windows(san.len()).any(|window| window == san));
+    let another = |value: &[u8]| encode::sequence(&[&other_name("1.3.6.1.5.5.7.8.3", value)]);
+    for value in [encode::sequence(&[&encode::tlv(0x0c, b"SN-2")]), encode::sequence(&[&encode::tlv(0x0c, b"SN-1")])] {
+        changed(&request, &["subject-alt-name"], |p| p.set(oid::SUBJECT_ALT_NAME, true, &another(&value)));
     }
 }
 

@@ -152,9 +152,3 @@ impl From<AttestationError> for Problem {
         Self::new(ProblemType::BadAttestationStatement, error.to_string())
     }
 }
-
-/// Reads an object without judging it, for the fuzz target: what is read is a map with text.
-#[doc(hidden)]
-pub fn is_object(bytes: &[u8]) -> bool {
-    cbor::read(bytes).is_ok_and(|value| value.is_map())
-}
