@@ -44,6 +44,8 @@ impl Assembly<'_> {
             backlog_limit: Duration::from_secs(limits.backlog_seconds),
             body_timeout: Duration::from_secs(limits.request_seconds),
             validation: validation.into(),
+            rates: (&section.limits).into(),
+            pause: section.pause.rule().map_err(ConfigError::Limits)?,
             ..AcmeConfig::new(section.url.clone(), default, offers)
         };
         AcmeServer::new(config, store, clock, rng).map(Arc::new)

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use ca_core::limits::PauseRule;
 use ca_core::model::{AuthorityName, GrantId};
 use ca_core::policy::{AuthorityPolicy, ChallengeZone};
 
+use crate::limits::Rates;
 use crate::validation::ValidationConfig;
 
 /// A profile on offer, as directories show it.
@@ -54,6 +56,10 @@ pub struct AcmeConfig {
     pub body_timeout: Duration,
     /// How challenges are validated.
     pub validation: ValidationConfig,
+    /// Rate limits.
+    pub rates: Rates,
+    /// When an account that only fails is paused; none: never.
+    pub pause: Option<PauseRule>,
 }
 
 /// Why a configuration makes no service.
@@ -65,6 +71,9 @@ pub enum ConfigError {
     /// The default authority is not among those on offer.
     #[error("the default authority `{0}` is not among the authorities on offer")]
     DefaultAuthority(AuthorityName),
+    /// A limit is not one.
+    #[error("{0}")]
+    Limits(String),
     /// Challenges could not be validated.
     #[error("validation cannot be set up: {0}")]
     Validation(String),
@@ -84,6 +93,8 @@ impl AcmeConfig {
             backlog_limit: Duration::from_secs(20),
             body_timeout: Duration::from_secs(10),
             validation: ValidationConfig::default(),
+            rates: Rates::default(),
+            pause: None,
         }
     }
 

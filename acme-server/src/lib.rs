@@ -11,7 +11,7 @@
 //! - `settings`: the site's file; `assemble`: from it to a server; `identity`: the server's own certificate;
 //! - `server`: sockets, TLS, timeouts and limits of connections;
 //! - `routes`: paths, and what every answer carries; `request`: from bytes to a verified JWS;
-//! - `access`: what operators see of each request;
+//! - `access`: what operators see of each request; `limits`: who asks too much or fails too often;
 //! - `problem`: every error that a client may see;
 //! - `validation`: what is connected to and asked while a challenge is validated;
 //! - one file for each resource: `directory`, `accounts`, `key_change`, `orders`, `authorizations`, `finalize`, `certificates`,
@@ -33,6 +33,7 @@ mod granted;
 mod identity;
 mod issuers;
 mod key_change;
+mod limits;
 mod nonce;
 mod orders;
 mod problem;
@@ -51,9 +52,10 @@ pub use assemble::{Assembly, offers};
 pub use config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
 pub use front::AcmeServer;
 pub use identity::ServerCertificate;
+pub use limits::{Override, PauseSection, PerSubject, Rate, RateSection, Rates};
 pub use renewal_info::{CertId, CertIdError, suggested_window};
 pub use routes::{Access, ROUTES, Route};
-pub use server::{Limits, serve_loopback, serve_tls};
+pub use server::{Limits, serve_loopback, serve_tls, serve_tls_behind};
 pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StoreSection};
 pub use tls::{TlsError, TlsIdentity};
 pub use validation::{ValidationConfig, ValidationSection};

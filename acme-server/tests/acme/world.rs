@@ -1,5 +1,6 @@
 //! A server over a fake store, with a root, an issuing authority and a grant.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use acme_server::{AcmeConfig, AcmeServer, AuthorityOffer, ProfileOffer};
@@ -21,6 +22,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<FakeClock>,
     /// The key of every certificate that the fake worker issues.
     pub(crate) leaf_key: Arc<KeyPair>,
+    /// Where requests come from; none: from no socket.
+    pub(crate) address: Mutex<Option<IpAddr>>,
 }
 
 fn ca(name: &str) -> CertificateParams {
@@ -104,11 +107,17 @@ impl World {
         };
         let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue) });
         let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate") };
-        let offers = AuthorityOffer { name: name.clone(), profiles: vec![offer("client"), offer("short")], zones: Vec::new(), rules: None, open_enrolment: None };
+        let offers = AuthorityOffer {
+            name: name.clone(),
+            profiles: vec![offer("client"), offer("short")],
+            zones: Vec::new(),
+            rules: None,
+            open_enrolment: None,
+        };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
         configure(&mut config);
         let server = Arc::new(AcmeServer::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
-        Self { router: Arc::clone(&server).router(), server, store, clock, leaf_key }
+        Self { router: Arc::clone(&server).router(), server, store, clock, leaf_key, address: Mutex::default() }
     }
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {

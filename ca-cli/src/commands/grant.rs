@@ -98,7 +98,10 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
     let now = SystemClock.now();
     let names = args.names.all();
     if names.is_empty() != args.open {
-        return Err(failure(Exit::Usage, "a grant covers at least one name, and an open one none (hint: --dns, --ip or --name; or --open)"));
+        return Err(failure(
+            Exit::Usage,
+            "a grant covers at least one name, and an open one none (hint: --dns, --ip or --name; or --open)",
+        ));
     }
     let authority = authority_or_default(config, args.authority).await?;
     let mut grant = Grant {

@@ -9,11 +9,13 @@ use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
     ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, GrantUse, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount,
-    NewOrder, Order, OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd,
+    NewOrder, Order, OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, Standing, ValidationEnd,
     ValidationRecord, WorkerId,
 };
-use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
-use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StatusStore, StoreError, StoreResult, ValidationStore};
+use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
+use ca_core::ports::{
+    AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StandingStore, StatusStore, StoreError, StoreResult, ValidationStore,
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -245,6 +247,17 @@ impl RequestBacklog for SocketStore {
 impl RevocationStore for SocketStore {
     async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
         self.call(Command::Revoke { request: request.clone() }).await
+    }
+}
+
+#[async_trait]
+impl StandingStore for SocketStore {
+    async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
+        self.call(Command::Standing { account: account.clone(), identifiers: identifiers.to_vec(), since }).await
+    }
+
+    async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
+        self.call(Command::PauseAccount { id: id.clone(), audit: audit.clone() }).await
     }
 }
 

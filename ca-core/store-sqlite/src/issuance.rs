@@ -344,16 +344,16 @@ impl Tx {
             (2, Origin::Job { .. } | Origin::Ceremony) => {}
             _ => return conflict("the certificate of this attempt, or its order, is not in the state that its intent left"),
         }
-        self.insert_more_names(completion, serial, names).await?;
+        self.insert_more_names(authority, serial, names).await?;
         Ok(true)
     }
 
     /// Lets a certificate be found by the names that no order has.
-    async fn insert_more_names(&mut self, completion: &Completion, serial: &SerialNumber, names: &[String]) -> StoreResult<()> {
+    async fn insert_more_names(&mut self, authority: &str, serial: &[u8], names: &[String]) -> StoreResult<()> {
         if names.is_empty() {
             return Ok(());
         }
-        let (names, authority, serial) = (convert::json(&names), completion.authority.as_str(), serial.as_bytes().as_slice());
+        let names = convert::json(&names);
         sqlx::query!(
             "INSERT OR IGNORE INTO certificate_names (name, certificate)
              SELECT n.value, c.seq FROM certificates c JOIN json_each($1) n WHERE c.authority = $2 AND c.serial = $3",

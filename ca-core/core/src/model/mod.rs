@@ -20,6 +20,7 @@ mod problem;
 mod proposal;
 mod request;
 mod revocation;
+mod standing;
 mod validation;
 
 pub use account::{Account, AccountStatus, NewAccount, OrderPage};
@@ -50,4 +51,5 @@ pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};
 pub use request::{Evidence, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
+pub use standing::{AccountRecord, Standing};
 pub use validation::{AttestationEvidence, LeasedValidation, ValidationEnd, ValidationRecord};
