@@ -44,6 +44,7 @@ mod revoke;
 mod routes;
 mod server;
 mod settings;
+mod shares;
 mod tls;
 mod validation;
 

@@ -115,6 +115,8 @@ pub struct KeySection {
 pub struct AcmeLimits {
     /// Open connections of each listener; more wait in the kernel's queue.
     pub connections: u32,
+    /// How many of them one IPv4 /24 or IPv6 /64 may have, trusted proxies aside.
+    pub connections_per_network: u32,
     /// How many seconds a request's header, or its body, may take.
     pub request_seconds: u64,
     /// How many seconds newAccount and finalize wait for the worker before the client is told to come back.
@@ -131,6 +133,7 @@ impl Default for AcmeLimits {
     fn default() -> Self {
         Self {
             connections: 1024,
+            connections_per_network: 512,
             request_seconds: 15,
             worker_wait_seconds: 10,
             backlog_seconds: 20,
@@ -145,6 +148,7 @@ impl AcmeLimits {
     pub fn of_listeners(&self) -> Limits {
         Limits {
             max_connections: self.connections,
+            max_per_network: self.connections_per_network,
             header_timeout: Duration::from_secs(self.request_seconds),
             drain: Duration::from_secs(self.drain_seconds),
             ..Limits::default()
@@ -162,6 +166,7 @@ impl Settings for ServerSettings {
         let l = &self.limits;
         check_bounds(&[
             ("limits.connections", u64::from(l.connections), 1, 100_000),
+            ("limits.connections_per_network", u64::from(l.connections_per_network), 1, 100_000),
             ("limits.request_seconds", l.request_seconds, 1, 300),
             ("limits.worker_wait_seconds", l.worker_wait_seconds, 1, 60),
             ("limits.backlog_seconds", l.backlog_seconds, 1, 3600),

@@ -15,6 +15,7 @@ mod clients;
 mod clients_page;
 #[cfg(feature = "yubihsm")]
 mod device_ceremony;
+mod grants;
 #[cfg(feature = "pkcs11")]
 mod hardware;
 mod harness;

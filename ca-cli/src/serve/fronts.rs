@@ -153,6 +153,7 @@ fn serve_acme(
     let l = &config.limits;
     let limits = AcmeLimits {
         connections: l.connections,
+        connections_per_network: l.connections_per_network,
         request_seconds: l.request_seconds,
         worker_wait_seconds: l.worker_wait_seconds,
         backlog_seconds: l.backlog_seconds,

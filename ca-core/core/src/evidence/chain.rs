@@ -10,8 +10,8 @@
 //! Identifiers outside the grant rest on the front end's word that it validated them, in zones of the policy only
 //! ([`super::proofs`]).
 //!
-//! Deliberately absent: whether the grant was revoked meanwhile, which only the store can tell; rates; times of
-//! certificates.
+//! Deliberately absent: whether the grant was revoked meanwhile, which only the store can tell; whether its statement is
+//! the newest, which is the anchor's to say; rates; times of certificates.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,8 +24,8 @@ use super::jws::{KeyRef, ParsedJws};
 use super::memo::Memo;
 use super::new_order::{NewOrderRequest, OrderScope};
 use super::proofs::Proofs;
-use super::statement::{self, Operation};
-use super::{attested, csr_names, eab, json, proofs};
+use super::{attested, csr_names, eab, grant, json, proofs};
+use crate::anchor::GrantPlace;
 use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
 use crate::pki::{Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, SubscriberError, leaf_content};
@@ -57,8 +57,10 @@ impl Refusal {
         Self { cause: detail.clone(), problem: Problem::new(kind, detail) }
     }
 
-    fn hidden(kind: ProblemType, detail: &str, cause: impl Into<String>) -> Self {
-        Self { cause: cause.into(), problem: Problem::new(kind, detail) }
+    /// The grant does not hold; why not is the operators' to know.
+    pub fn unverified_grant(cause: impl Into<String>) -> Self {
+        let detail = "the enrolment grant behind this account could not be verified (hint: ask the CA's operators)";
+        Self { cause: cause.into(), problem: Problem::new(ProblemType::Unauthorized, detail) }
     }
 }
 
@@ -75,6 +77,8 @@ pub struct AuthorizedAccount {
     pub account: AccountId,
     /// The grant that it is bound to, as an operator signed it.
     pub grant: Grant,
+    /// The place of the statement that the grant is read from.
+    pub place: GrantPlace,
     /// The version of the grant's secret that bound it.
     pub secret: u32,
     /// Its keys, the current one last.
@@ -88,6 +92,8 @@ pub struct AuthorizedIssuance {
     pub account: AccountId,
     /// The grant.
     pub grant: GrantId,
+    /// The place of the statement that the grant is read from.
+    pub place: GrantPlace,
     /// What bounds the grant.
     pub limits: GrantLimits,
     /// The order, from its newOrder JWS.
@@ -199,6 +205,7 @@ impl Verifier {
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
             grant: grant.id.clone(),
+            place: account.place,
             limits: grant.limits.clone(),
             order,
             authority,
@@ -276,7 +283,7 @@ fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
 }
 
 fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecrets) -> Result<AuthorizedAccount, Refusal> {
-    let grant = read_grant(evidence, policy)?;
+    let (grant, place) = read_grant(evidence, policy)?;
     let account = AccountId::from_evidence(&evidence.new_account);
     let is_open = policy.authority(&grant.authority).is_some_and(|rules| rules.is_open(&grant));
     let (first, secret) = read_new_account(&evidence.new_account, &grant, is_open, secrets)?;
@@ -288,22 +295,12 @@ fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecret
         let next = read_key_change(jws, keys.last().expect("it begins with one"), &account)?;
         keys.push(next);
     }
-    Ok(AuthorizedAccount { account, grant, secret, keys })
+    Ok(AuthorizedAccount { account, grant, place, secret, keys })
 }
 
-fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<Grant, Refusal> {
-    const UNVERIFIED: &str = "the enrolment grant behind this account could not be verified";
+fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<(Grant, GrantPlace), Refusal> {
     let signed = evidence.grant.as_ref().ok_or_else(|| unauthorized("the enrolment grant behind this account is gone"))?;
-    let verified =
-        statement::verify_standing(signed, policy).map_err(|e| Refusal::hidden(ProblemType::Unauthorized, UNVERIFIED, e.to_string()))?;
-    match verified.statement.operation {
-        Operation::GrantCreate { grant } | Operation::GrantUpdate { grant, .. } => Ok(grant),
-        other => Err(Refusal::hidden(
-            ProblemType::Unauthorized,
-            UNVERIFIED,
-            format!("the statement given as a grant is one of {}", other.action()),
-        )),
-    }
+    grant::read_grant(signed, policy).map_err(|e| Refusal::unverified_grant(e.to_string()))
 }
 
 /// The account's first key, and the version of the secret that bound it: a rotation leaves accounts as they are.

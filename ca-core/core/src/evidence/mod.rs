@@ -4,6 +4,7 @@ pub(crate) mod attested;
 pub mod chain;
 pub mod csr_names;
 pub mod eab;
+pub mod grant;
 pub mod json;
 pub mod jwk;
 pub mod jws;

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use crate::evidence::chain::Verifier;
 use crate::evidence::memo::Memo;
-use crate::model::{Actor, AuditEntry, AuthorityName, OrderId, Outcome, WorkerId};
+use crate::model::{Actor, AuditEntry, AuthorityName, GrantId, OrderId, Outcome, WorkerId};
 use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
 use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
@@ -151,6 +151,8 @@ pub struct Worker {
     signers: Mutex<signer::Signers>,
     released: Mutex<Memo<OrderId, ()>>,
     asked: Mutex<device_log::AskedByKey>,
+    /// The grants whose alarm was raised.
+    grants_off: Mutex<HashSet<GrantId>>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -187,6 +189,7 @@ impl Worker {
             signers: Mutex::default(),
             released: Mutex::new(Memo::new(RELEASED)),
             asked: Mutex::default(),
+            grants_off: Mutex::default(),
         }
     }
 

@@ -107,10 +107,7 @@ impl Worker {
     async fn serve(&self, batch: &Batch, request: &SigningRequest, proven: Result<Proven, Refusal>) {
         let outcome = match proven {
             Ok(Proven::Account(account)) => self.accept(batch, request, &account).await,
-            Ok(Proven::Issuance(issuance)) => match batch.still_valid(&issuance) {
-                Ok(()) => self.issue_order(batch, request, *issuance).await,
-                Err(refusal) => Err(refusal.into()),
-            },
+            Ok(Proven::Issuance(issuance)) => self.issue_if_valid(batch, request, *issuance).await,
             Err(refusal) => Err(refusal.into()),
         };
         let answered = match outcome {
@@ -126,8 +123,15 @@ impl Worker {
         }
     }
 
+    async fn issue_if_valid(&self, batch: &Batch, request: &SigningRequest, issuance: AuthorizedIssuance) -> Result<(), Failure> {
+        batch.still_valid(&issuance)?;
+        self.grant_stands(&issuance.grant, &issuance.place, &request.id).await?;
+        self.issue_order(batch, request, issuance).await
+    }
+
     async fn accept(&self, batch: &Batch, request: &SigningRequest, account: &AuthorizedAccount) -> Result<(), Failure> {
         let record = batch.active_grant(&account.grant.id)?;
+        self.grant_stands(&account.grant.id, &account.place, &request.id).await?;
         let full = || Refusal::new(ProblemType::Unauthorized, "the enrolment grant has bound as many accounts as it may");
         // The limit that an operator signed; the store counts.
         if account.grant.max_accounts.is_some_and(|most| record.accounts >= most) {

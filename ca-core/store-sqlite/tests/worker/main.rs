@@ -10,6 +10,7 @@ mod crash;
 mod desk;
 mod device_log;
 mod grant_limits;
+mod grant_marks;
 mod grants;
 mod jobs;
 mod keys;
