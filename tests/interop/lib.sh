@@ -108,6 +108,8 @@ renewal_info() {
   curl -sf --cacert /w/var/root.pem "$base/acme/renewal-info/$aki.$(basenc --base16 -d <<<"$digits" | b64url)"
 }
 window_open() { [ "$(date -d "$(renewal_info "$1" | jq -r .suggestedWindow.start)" +%s)" -lt "$(date +%s)" ]; }
+# A client may choose any moment within the window.
+window_over() { [ "$(date -d "$(renewal_info "$1" | jq -r .suggestedWindow.end)" +%s)" -lt "$(date +%s)" ]; }
 
 # served COMMAND…: while a web server shows $work/web on port 80.
 mkdir -p "$work/web/.well-known/acme-challenge"

@@ -17,8 +17,6 @@ start() {
   server=$!
   wait_until 60 is_ready || { tail -20 /w/server.log >&2; echo "the CA is not ready after a minute" >&2; exit 1; }
 }
-# shellcheck disable=SC2317 # called as a command
-is_gone() { ! kill -0 "$1" 2>/dev/null; }
 stop() {
   kill -TERM "$server"
   wait "$server"

@@ -33,7 +33,7 @@ ari() {
   # By its own rule, half of a short life, certbot would renew at once: the allowance for clocks makes the life look older.
   plain renew --no-random-sleep-on-renew
   [ "$(serial "certbot/live/$NAME/cert.pem")" = "$before" ] || fail "renewed before the window"
-  wait_until 90 window_open before.pem
+  wait_until 90 window_over before.pem
   asked=$(requests /acme/renewal-info)
   plain renew --no-random-sleep-on-renew
   asked_ari "$asked"
