@@ -244,7 +244,7 @@ fn assemble(options: &Options, policy: &Policy, authorities: &[Authority], store
         authorities,
         default: authority(),
     };
-    Ok(assembly.server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))?)
+    Ok(Arc::new(assembly.server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))?))
 }
 
 fn grant(id: GrantId, names: Vec<NamePattern>, profiles: &[String]) -> Grant {

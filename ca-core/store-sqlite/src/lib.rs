@@ -23,6 +23,7 @@ mod evidence;
 mod issuance;
 mod jobs;
 mod lock;
+mod numbers;
 mod orders;
 mod prune;
 mod requests;
@@ -30,6 +31,8 @@ mod revocation;
 mod validations;
 mod wake;
 mod writer;
+
+pub use numbers::{MOST_COUNTED, StoreNumbers};
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
