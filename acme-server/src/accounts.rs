@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use ca_core::evidence::eab::Eab;
-use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{
     Account, AccountId, AccountStatus, Actor, GrantId, GrantRecord, GrantStatus, NewAccount, Problem, ProblemType, RequestId, RequestState,
 };
@@ -49,7 +48,9 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: SelfSi
         return Err(Refusal::new(ProblemType::UserActionRequired, format!("the terms of service must be agreed to: {terms}"))
             .with_header(header::LINK, format!("<{terms}>;rel=\"terms-of-service\"")));
     }
-    let grant = bound_grant(&server, &payload, &signed.key).await?;
+    server.admit_account_from(signed.address)?;
+    let grant = bound_grant(&server, &payload, &signed).await?;
+    server.admit_account_of(&grant)?;
     let id = AccountId::from_evidence(&signed.text);
     let account = Account {
         id: id.clone(),
@@ -92,7 +93,7 @@ async fn settle(server: &AcmeServer, request: &RequestId, mut account: Account, 
 }
 
 /// The grant that the binding names, with everything checked but the MAC, which only the worker can.
-async fn bound_grant(server: &AcmeServer, payload: &Map<String, Value>, key: &Jwk) -> Result<GrantId, Refusal> {
+async fn bound_grant(server: &AcmeServer, payload: &Map<String, Value>, signed: &SelfSigned) -> Result<GrantId, Refusal> {
     let required = |detail: &str| Refusal::new(ProblemType::ExternalAccountRequired, detail);
     let binding = payload.get("externalAccountBinding").filter(|b| !b.is_null());
     let unknown = || {
@@ -104,7 +105,7 @@ async fn bound_grant(server: &AcmeServer, payload: &Map<String, Value>, key: &Jw
     let id = match binding {
         Some(binding) => {
             let eab = Eab::parse(binding.clone())?;
-            eab.check(key, &server.url("/acme/new-account"))?;
+            eab.check(&signed.key, &server.url("/acme/new-account"))?;
             eab.kid().parse::<GrantId>().map_err(|_| unknown())?
         }
         None => server.directories().open_enrolment().cloned().ok_or_else(|| {
@@ -124,6 +125,7 @@ async fn bound_grant(server: &AcmeServer, payload: &Map<String, Value>, key: &Jw
     if record.grant.max_accounts.is_some_and(|most| record.accounts >= most) {
         return Err(Refusal::unauthorized("the enrolment grant has bound as many accounts as it may"));
     }
+    record.grant.limits.judge_address(signed.address).map_err(Refusal::unauthorized)?;
     Ok(record.grant.id)
 }
 

@@ -47,6 +47,8 @@ impl Assembly<'_> {
             backlog_limit: Duration::from_secs(limits.backlog_seconds),
             body_timeout: Duration::from_secs(limits.request_seconds),
             validation: validation.into(),
+            rates: (&section.limits).into(),
+            pause: section.pause.rule().map_err(ConfigError::Limits)?,
             ..AcmeConfig::new(section.url.clone(), default, offers)
         };
         AcmeServer::new(config, store, clock, rng)
@@ -66,6 +68,7 @@ pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> 
                 name: authority.name.clone(),
                 profiles,
                 zones: rules.challenge_zones.clone(),
+                rules: Some(rules.clone()),
                 open_enrolment: rules.open_enrolment.clone(),
             })
         })

@@ -11,8 +11,9 @@ use ca_core::model::{
     Grant, OrderId, ProblemType,
 };
 use ca_core::pki::{Identifier, Timestamp};
-use ca_core::policy::{ChallengeZone, zone_of};
+use ca_core::policy::{Basis, ChallengeZone, basis_for};
 use ca_core::ports::{StoreError, TOO_MANY_PENDING};
+use ca_core::validation::attestation::read_answer;
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
@@ -36,18 +37,21 @@ pub(crate) fn plan(
     now: Timestamp,
 ) -> Option<Authorization> {
     let validation = &server.config.validation;
-    let covered = grant.names.iter().any(|p| p.covers(identifier));
-    let (status, lifetime, challenges) = if covered {
-        (AuthorizationStatus::Valid, if order.is_some() { server.config.order_lifetime } else { validation.valid }, Vec::new())
-    } else {
-        let zone = zone_of(zones, identifier)?;
-        let mut methods = zone.methods_for(identifier);
-        methods.sort_unstable();
-        let lifetime = if zone.caa.is_empty() { validation.pending } else { validation.pending.min(CAA_LONGEST) };
-        let challenges = methods.into_iter().map(|method| Challenge::new(method, server.rng())).collect();
-        (AuthorizationStatus::Pending, lifetime, challenges)
+    let basis = basis_for(grant, zones, identifier);
+    let (status, lifetime, challenges) = match basis {
+        Basis::Granted => {
+            (AuthorizationStatus::Valid, if order.is_some() { server.config.order_lifetime } else { validation.valid }, Vec::new())
+        }
+        Basis::Challenged(zone) => {
+            let mut methods = zone.methods_for(identifier);
+            methods.sort_unstable();
+            let lifetime = if zone.caa.is_empty() { validation.pending } else { validation.pending.min(CAA_LONGEST) };
+            let challenges = methods.into_iter().map(|method| Challenge::new(method, server.rng())).collect();
+            (AuthorizationStatus::Pending, lifetime, challenges)
+        }
+        Basis::Nothing => return None,
     };
-    let own = order.filter(|_| covered);
+    let own = order.filter(|_| basis == Basis::Granted);
     Some(Authorization {
         id: own.map_or_else(|| AuthorizationId::random(server.rng()), |(order, index)| AuthorizationId::of(order, index)),
         account: account.clone(),
@@ -94,6 +98,11 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: Signed
     let zones = directories.zones(&grant.authority);
     let new = plan(&server, zones, &grant, &signed.account.id, &identifier, None, now)
         .ok_or_else(|| Refusal::new(ProblemType::RejectedIdentifier, format!("`{identifier}` is {}", outside(&grant, zones))))?;
+    // What is attested is one key's, and the order that brings it is not there yet.
+    if identifier.is_device() && new.status == AuthorizationStatus::Pending {
+        return Err(Refusal::new(ProblemType::RejectedIdentifier, "a device is attested within an order only (hint: newOrder)"));
+    }
+    server.admit_order(&signed, &grant, std::slice::from_ref(&identifier), false, now).await?;
     let mut audit = server.audit(signed.actor(), "authorization.create", new.id.as_str(), new.id.as_str());
     audit.authority = Some(grant.authority.clone());
     audit.detail = json!({ "identifier": identifier });
@@ -132,21 +141,27 @@ pub(crate) async fn challenge(
     let mut found = server.own_authorization(&id, &signed.account.id).await?;
     let status = found.challenge(method).ok_or_else(Refusal::not_found)?.status;
     if !signed.jws.payload.is_empty() {
-        // RFC 8555 §7.5.1: an empty object; what else stands in it is for challenges of another kind.
+        // RFC 8555 §7.5.1: an empty object, but for an attestation; what else stands in it is for challenges of another kind.
         signed.jws.payload_object()?;
         // One that was asked for before is told as it is.
         if status == ChallengeStatus::Pending {
+            let answer = (method == ChallengeMethod::DeviceAttest01).then_some(&signed.text);
+            if answer.is_some() {
+                // What is no attestation at all is told at once, and the challenge stays open.
+                read_answer(&signed.jws)?;
+            }
             server.live_grant(&signed).await?;
             let now = server.clock.now();
             found
                 .clone()
                 .apply(AuthorizationCommand::Start(method), now)
                 .map_err(|rejected| Refusal::malformed(format!("this challenge cannot be taken up: {rejected}")))?;
+            server.admit_challenge(&signed.account.id, now).await?;
             let mut audit = server.audit(signed.actor(), "authorization.challenge", id.as_str(), id.as_str());
             audit.authority = Some(found.authority.clone());
             audit.detail = json!({ "method": method });
             let deadline = now.plus(server.config.validation.total);
-            found = server.store.start_challenge(&id, method, now, deadline, &audit).await?;
+            found = server.store.start_challenge(&id, method, answer.map(String::as_str), now, deadline, &audit).await?;
         }
     }
     let challenge = found.challenge(method).ok_or_else(Refusal::not_found)?;

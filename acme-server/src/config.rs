@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use ca_core::limits::PauseRule;
 use ca_core::model::{AuthorityName, GrantId};
-use ca_core::policy::ChallengeZone;
+use ca_core::policy::{AuthorityPolicy, ChallengeZone};
 
+use crate::limits::Rates;
 use crate::validation::ValidationConfig;
 
 /// A profile on offer, as directories show it.
@@ -25,6 +27,8 @@ pub struct AuthorityOffer {
     pub profiles: Vec<ProfileOffer>,
     /// The zones in which it challenges identifiers.
     pub zones: Vec<ChallengeZone>,
+    /// What the officers let it issue, for an early word to clients; none: the worker alone judges.
+    pub rules: Option<AuthorityPolicy>,
     /// The grant of accounts that come without an external account binding; none: each account needs one.
     pub open_enrolment: Option<GrantId>,
 }
@@ -54,6 +58,10 @@ pub struct AcmeConfig {
     pub body_timeout: Duration,
     /// How challenges are validated.
     pub validation: ValidationConfig,
+    /// Rate limits.
+    pub rates: Rates,
+    /// When an account that only fails is paused; none: never.
+    pub pause: Option<PauseRule>,
 }
 
 /// Why a configuration makes no service.
@@ -65,6 +73,9 @@ pub enum ConfigError {
     /// The default authority is not among those on offer.
     #[error("the default authority `{0}` is not among the authorities on offer")]
     DefaultAuthority(AuthorityName),
+    /// A limit is not one.
+    #[error("{0}")]
+    Limits(String),
     /// Challenges could not be validated.
     #[error("validation cannot be set up: {0}")]
     Validation(String),
@@ -85,6 +96,8 @@ impl AcmeConfig {
             backlog_limit: Duration::from_secs(20),
             body_timeout: Duration::from_secs(10),
             validation: ValidationConfig::default(),
+            rates: Rates::default(),
+            pause: None,
         }
     }
 
@@ -117,7 +130,7 @@ mod tests {
     #[test]
     fn base_urls() {
         let name: AuthorityName = "demo".parse().unwrap();
-        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new(), zones: Vec::new(), open_enrolment: None };
+        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new(), zones: Vec::new(), rules: None, open_enrolment: None };
         let check = |url: &str| AcmeConfig::new(url, name.clone(), vec![offer.clone()]).check().map(|c| c.public_base_url);
         assert_eq!(check("https://127.0.0.1:14000/").as_deref(), Ok("https://127.0.0.1:14000"));
         assert_eq!(check("https://[::1]:14000").as_deref(), Ok("https://[::1]:14000"));

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use ca_core::model::{AuthorityName, GrantId};
 use ca_core::pki::DnsName;
-use ca_core::policy::ChallengeZone;
+use ca_core::policy::{AuthorityPolicy, ChallengeZone};
 use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
@@ -47,6 +47,11 @@ impl Directories {
     /// The zones in which an authority challenges identifiers.
     pub(crate) fn zones(&self, authority: &AuthorityName) -> &[ChallengeZone] {
         self.authorities.iter().find(|a| a.name == *authority).map_or(&[], |a| &a.zones)
+    }
+
+    /// What the officers let an authority issue, where this process was told.
+    pub(crate) fn rules(&self, authority: &AuthorityName) -> Option<&AuthorityPolicy> {
+        self.authorities.iter().find(|a| a.name == *authority)?.rules.as_ref()
     }
 
     /// The grant of accounts that come without a binding, where the officers opened enrolment.

@@ -6,9 +6,10 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ca_core::evidence::csr_names::check_names;
 use ca_core::evidence::jwk::Jwk;
-use ca_core::model::{Order, OrderCommand, OrderId, OrderRejected, ProblemType};
-use ca_core::pki::{Csr, Identifier, KeyError, PublicKey};
+use ca_core::model::{ChallengeMethod, Grant, Order, OrderCommand, OrderId, OrderRejected, OrderStatus, ProblemType};
+use ca_core::pki::{Csr, KeyError, PublicKey};
 use ca_core::ports::StoreError;
 use ca_core::profile::{check_key, is_same_key};
 use http::StatusCode;
@@ -26,11 +27,13 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
     // The state first: a CSR costs a signature verification.
     let refused = |rejected: OrderRejected| Refusal::new(ProblemType::OrderNotReady, rejected.to_string());
     order.clone().apply(OrderCommand::Finalize, now).map_err(refused)?;
-    server.live_grant(&signed).await?;
+    let grant = server.live_grant(&signed).await?.grant;
     let payload = signed.jws.payload_object()?;
     let csr = payload.get("csr").and_then(Value::as_str).ok_or_else(|| Refusal::malformed("the payload has no `csr` string"))?;
-    let key = check_csr(csr, &order, &signed.key)?;
+    let key = check_csr(csr, &order, &grant, &signed.key)?;
+    key_is_attested(&server, &order, &key).await?;
     key_is_free(&server, &key).await?;
+    server.judge_finalize(&grant, &order, &key, now).await?;
 
     let mut audit = server.audit(signed.actor(), "order.finalize", id.as_str(), id.as_str());
     audit.authority = Some(order.authority);
@@ -46,33 +49,38 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
         tracing::warn!(order = %id, %error, "could not wait for the worker");
     }
     let order = server.own_order(&id, &signed.account.id).await?;
+    if order.status == OrderStatus::Invalid {
+        server.limiter.failed(&order.account, server.clock.now());
+    }
     answer(&server, StatusCode::OK, order).await
 }
 
 /// Refuses a CSR that does not fit; the order stays ready (RFC 8555 §7.4).
-fn check_csr(text: &str, order: &Order, account_key: &Jwk) -> Result<PublicKey, Refusal> {
+fn check_csr(text: &str, order: &Order, grant: &Grant, account_key: &Jwk) -> Result<PublicKey, Refusal> {
     let bad = |detail: String| Refusal::new(ProblemType::BadCsr, detail);
     let der = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad("the CSR is not unpadded base64url".to_owned()))?;
     let csr = Csr::from_der(&der).map_err(|e| bad(e.to_string()))?;
-    // §7.4: "MUST indicate the exact same set of requested identifiers as the initial newOrder request", in the CN or
-    // in the subject alternative names.
-    let mut asked = csr.identifiers().to_vec();
-    if let Some(text) = csr.common_name() {
-        let name = Identifier::from_text(text).ok().filter(|name| order.identifiers.contains(name));
-        asked.push(name.ok_or_else(|| bad("the CSR's common name is not one of the order's identifiers".to_owned()))?);
-        asked.sort_unstable();
-        asked.dedup();
-    }
-    if asked != order.identifiers {
-        let list = |names: &[Identifier]| names.iter().take(10).map(Identifier::value).collect::<Vec<_>>().join(", ");
-        return Err(bad(format!("the CSR is for [{}], the order for [{}]", list(&asked), list(&order.identifiers))));
-    }
+    check_names(&csr, &order.identifiers, grant).map_err(bad)?;
     check_key(csr.public_key()).map_err(|e| bad(e.to_string()))?;
     // RFC 8555 §11.1: an account key must not be certified.
     if *csr.public_key() == account_key.public_key()? {
         return Err(bad("the CSR is for the account's own key (hint: make another key for the certificate)".to_owned()));
     }
     Ok(csr.public_key().clone())
+}
+
+/// Refuses a key other than the attested one, as the worker will: here the order stays ready.
+async fn key_is_attested(server: &AcmeServer, order: &Order, key: &PublicKey) -> Result<(), Refusal> {
+    for (identifier, id) in order.identifiers.iter().zip(&order.authorizations).filter(|(identifier, _)| identifier.is_device()) {
+        let authorization = server.store.authorization(id).await?.ok_or_else(Refusal::unavailable)?;
+        let Some(challenge) = authorization.challenge(ChallengeMethod::DeviceAttest01) else { continue };
+        if challenge.attested_key != Some(key.spki_sha256()) {
+            let detail =
+                format!("the CSR's key is not the one that was attested for `{identifier}` (hint: order again to attest this one)");
+            return Err(Refusal::new(ProblemType::BadCsr, detail));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a key that the record knows for something else, as the worker will: here the order stays ready.

@@ -16,6 +16,7 @@ use crate::access::METRICS;
 use crate::config::{AcmeConfig, AuthorityOffer, ConfigError};
 use crate::directory::Directories;
 use crate::issuers::Issuers;
+use crate::limits::Limiter;
 use crate::nonce::Nonces;
 use crate::problem::Refusal;
 use crate::replicas::Replicas;
@@ -32,6 +33,7 @@ pub struct AcmeServer {
     pub(crate) nonces: Nonces,
     pub(crate) replicas: Option<Replicas>,
     pub(crate) issuers: Issuers,
+    pub(crate) limiter: Limiter,
     metrics: Metrics,
     directories: RwLock<Arc<Directories>>,
     pub(crate) index_link: HeaderValue,
@@ -44,6 +46,7 @@ impl AcmeServer {
     /// When the base URL is not one, the default authority is not on offer, or validation cannot be set up.
     pub fn new(config: AcmeConfig, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self, ConfigError> {
         let config = config.check()?;
+        let metrics = Metrics::new(&METRICS);
         let index = format!("<{}/acme/directory>;rel=\"index\"", config.public_base_url);
         Ok(Self {
             directories: RwLock::new(Arc::new(Directories::new(&config, config.authorities.clone()))),
@@ -52,7 +55,8 @@ impl AcmeServer {
             replicas: None,
             validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
-            metrics: Metrics::new(&METRICS),
+            limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
+            metrics,
             config,
             store,
             clock,
@@ -138,7 +142,7 @@ impl AcmeServer {
         format!("{:016x}", u64::from_be_bytes(bytes))
     }
 
-    /// The account's grant, if it may issue now.
+    /// The account's grant, if it may issue now and takes requests from where this one comes.
     pub(crate) async fn live_grant(&self, signed: &Signed) -> Result<GrantRecord, Refusal> {
         let record = self.store.grant(&signed.account.grant).await?;
         match record {
@@ -148,6 +152,7 @@ impl AcmeServer {
                         "this account's enrolment grant has expired (hint: ask the CA's operators for another)",
                     ));
                 }
+                record.grant.limits.judge_address(signed.address).map_err(Refusal::unauthorized)?;
                 Ok(record)
             }
             Some(record) if record.status == GrantStatus::Suspended => {

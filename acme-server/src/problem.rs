@@ -144,6 +144,7 @@ const fn status_of(kind: ProblemType) -> StatusCode {
     match kind {
         ProblemType::AccountDoesNotExist
         | ProblemType::AlreadyRevoked
+        | ProblemType::BadAttestationStatement
         | ProblemType::BadCsr
         | ProblemType::BadNonce
         | ProblemType::BadPublicKey

@@ -3,6 +3,7 @@
 //! The order of checks: the cheap ones first, then the nonce (which stops replays before any signature is verified),
 //! then the account, then the signature.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 
-use crate::access::Seen;
+use crate::access::{ClientAddress, Seen};
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
 
@@ -27,6 +28,8 @@ pub(crate) struct Signed {
     pub(crate) jws: ParsedJws,
     /// The body verbatim: evidence.
     pub(crate) text: String,
+    /// Where it comes from, as this process saw.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Signed {
@@ -49,6 +52,8 @@ pub(crate) struct SelfSigned {
     pub(crate) key: Jwk,
     pub(crate) jws: ParsedJws,
     pub(crate) text: String,
+    /// Where it comes from, as this process saw.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// A request signed in either way: revocation.
@@ -62,6 +67,7 @@ impl FromRequest<Arc<AcmeServer>> for AnySigned {
 
     async fn from_request(request: Request, server: &Arc<AcmeServer>) -> Result<Self, Refusal> {
         let seen = request.extensions().get::<Seen>().cloned();
+        let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
         let (text, jws) = read(server, request).await?;
         match &jws.protected.key {
             KeyRef::Kid(kid) => {
@@ -71,12 +77,12 @@ impl FromRequest<Arc<AcmeServer>> for AnySigned {
                 if let Some(seen) = seen {
                     seen.account(&account.id);
                 }
-                Ok(Self::Account(Box::new(Signed { account, key, jws, text })))
+                Ok(Self::Account(Box::new(Signed { account, key, jws, text, address })))
             }
             KeyRef::Jwk(key) => {
                 let key = key.clone();
                 jws.verify(&key)?;
-                Ok(Self::Key(Box::new(SelfSigned { key, jws, text })))
+                Ok(Self::Key(Box::new(SelfSigned { key, jws, text, address })))
             }
         }
     }

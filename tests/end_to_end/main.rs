@@ -20,12 +20,16 @@ mod harness;
 #[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
 mod key_site;
 mod operations;
+mod paused;
 mod post_quantum;
 mod production;
 #[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
 mod profiles;
+mod proxied;
+mod races;
 mod recovery;
 mod tampering;
 mod terminators;
+mod wire;
 #[cfg(feature = "yubihsm")]
 mod yubihsm;

@@ -14,8 +14,8 @@ pub(super) async fn check(
     account_url: &str,
 ) -> Result<String, Problem> {
     let Identifier::Dns(name) = &job.identifier else {
-        // RFC 8738 §7: there is no CAA for addresses.
-        return Ok("an address has no CAA records".to_owned());
+        // RFC 8738 §7: there is no CAA for addresses; nor for devices.
+        return Ok("it is no domain name: it has no CAA records".to_owned());
     };
     for place in climb(name) {
         let records = validators.resolver.caa(place).await?;

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::redirect::Target;
 use super::tls::{handshake, server_name};
-use super::{Trace, Validators, problem};
+use super::{Trace, Validators, no_host, problem};
 
 /// The most redirects that are followed.
 const MAX_REDIRECTS: usize = 10;
@@ -72,6 +72,7 @@ async fn fetch(validators: &Validators, target: &Target, trace: &mut Trace) -> R
     let addresses: Vec<IpAddr> = match &target.host {
         Identifier::Ip(address) => vec![*address],
         Identifier::Dns(name) => validators.resolver.addresses(name.as_str()).await?,
+        Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => return Err(no_host()),
     };
     let stream = validators.connector.connect(&addresses, target.port, trace).await?;
     if target.tls {

@@ -1,7 +1,7 @@
 //! Validation of challenges: from a leased job to evidence.
 //!
-//! Each method has one validator (`http`, `dns`, `tls_alpn`; lesson 6), all of them one resolver (`resolver`) and one
-//! way to connect (`connect`), where the guard judges the address of the socket itself (lessons 9, 10, 35). `caa` is
+//! Each method has one validator (`http`, `dns`, `tls_alpn`, `device`; lesson 6), those that ask the network one resolver
+//! (`resolver`) and one way to connect (`connect`), where the guard judges the address of the socket itself (lessons 9, 10, 35). `caa` is
 //! asked after a proof. `run` leases jobs and reports; what an answer means is decided in [`ca_core::validation`].
 //!
 //! Deliberately absent: a cache of answers, a way to skip a check, and any text that was fetched in what clients are
@@ -9,6 +9,7 @@
 
 mod caa;
 mod connect;
+mod device;
 mod dns;
 mod http;
 mod redirect;
@@ -20,8 +21,8 @@ mod tls_alpn;
 
 use std::net::IpAddr;
 
-use ca_core::model::{ChallengeMethod, LeasedValidation, Problem, ProblemType, ValidationRecord};
-use ca_core::pki::{Sha256Digest, sha256};
+use ca_core::model::{AttestationEvidence, ChallengeMethod, LeasedValidation, Problem, ProblemType, ValidationRecord};
+use ca_core::pki::{Sha256Digest, Timestamp, sha256};
 use ca_core::policy::ChallengeZone;
 use ca_core::validation::{AddressGuard, key_authorization};
 
@@ -37,6 +38,7 @@ struct Trace {
     addresses: Vec<IpAddr>,
     answer: Option<Sha256Digest>,
     caa: Option<String>,
+    attestation: Option<AttestationEvidence>,
 }
 
 impl Trace {
@@ -74,14 +76,20 @@ impl Validators {
     }
 
     /// Makes one attempt: the method's own validation, then CAA where the zone asks for it.
-    async fn attempt(&self, job: &LeasedValidation, zone: Option<&ChallengeZone>, account_url: &str) -> (Trace, Result<(), Problem>) {
+    async fn attempt(
+        &self,
+        job: &LeasedValidation,
+        zone: Option<&ChallengeZone>,
+        account_url: &str,
+        now: Timestamp,
+    ) -> (Trace, Result<(), Problem>) {
         let mut trace = Trace::default();
         let result = async {
             let zone = zone.filter(|zone| zone.methods_for(&job.identifier).contains(&job.method));
             let zone = zone.ok_or_else(|| {
                 Problem::new(ProblemType::Unauthorized, "the CA's policy no longer lets this method prove this identifier")
             })?;
-            self.in_time(self.validate(job, &mut trace)).await?;
+            self.in_time(self.validate(job, zone, now, &mut trace)).await?;
             if !zone.caa.is_empty() {
                 trace.caa = Some(self.in_time(caa::check(self, job, &zone.caa, account_url)).await?);
             }
@@ -92,12 +100,13 @@ impl Validators {
     }
 
     /// One validator for each method (lesson 6).
-    async fn validate(&self, job: &LeasedValidation, trace: &mut Trace) -> Result<(), Problem> {
+    async fn validate(&self, job: &LeasedValidation, zone: &ChallengeZone, now: Timestamp, trace: &mut Trace) -> Result<(), Problem> {
         let expected = key_authorization(&job.token, &job.thumbprint);
         match job.method {
             ChallengeMethod::Http01 => http::validate(self, job, &expected, trace).await,
             ChallengeMethod::Dns01 => dns::validate(self, job, &expected, trace).await,
             ChallengeMethod::TlsAlpn01 => tls_alpn::validate(self, job, &expected, trace).await,
+            ChallengeMethod::DeviceAttest01 => device::validate(self, job, &expected, zone, now, trace).await,
         }
     }
 
@@ -108,6 +117,11 @@ impl Validators {
         };
         tokio::time::timeout(self.config.attempt, work).await.map_err(late)?
     }
+}
+
+/// A device is nowhere on the network; no method that connects is offered for one.
+fn no_host() -> Problem {
+    problem(ProblemType::Unauthorized, "a device's name is proven by device-attest-01 only")
 }
 
 fn problem(kind: ProblemType, detail: impl Into<String>) -> Problem {
@@ -131,11 +145,11 @@ mod tests {
                 }
             }
         }
-        for (validator, method) in [("http", "http-01"), ("dns", "dns-01"), ("tls_alpn", "tls-alpn-01")] {
+        for (validator, method) in [("http", "http-01"), ("dns", "dns-01"), ("tls_alpn", "tls-alpn-01"), ("device", "device-attest-01")] {
             let call = ["=> ", validator, "::validate(self"].concat();
             assert_eq!(text.matches(&call).count(), 1, "{method}");
         }
         let definition = ["pub(super) async fn ", "validate("].concat();
-        assert_eq!(text.matches(&definition).count(), 3);
+        assert_eq!(text.matches(&definition).count(), 4);
     }
 }

@@ -74,11 +74,12 @@ impl AcmeServer {
         let directories = self.directories();
         let zone = zone_of(directories.zones(&job.authority), &job.identifier);
         let account_url = self.account_url(&job.account);
-        let (trace, result) = self.validators.attempt(job, zone, &account_url).await;
+        let (trace, result) = self.validators.attempt(job, zone, &account_url, self.clock.now()).await;
         let now = self.clock.now();
         let record = record(&self.config.validation, job, now, trace, result.err());
         let end = ending(&self.config.validation, job, &record);
         match self.report(job, &record, &end).await {
+            Ok(()) if end == ValidationEnd::Decided && record.problem.is_some() => self.limiter.failed(&job.account, now),
             Ok(()) => {}
             Err(StoreError::Fenced) => tracing::info!(authorization = %job.authorization, "the validation's lease passed to another"),
             Err(error) => tracing::error!(authorization = %job.authorization, %error, "the validation comes back when its lease ends"),
@@ -89,7 +90,7 @@ impl AcmeServer {
         let id = job.authorization.as_str();
         let mut audit = self.audit(Actor::system("validation"), "authorization.validate", id, id);
         audit.authority = Some(job.authority.clone());
-        audit.detail = json!(record);
+        audit.detail = json!(record.for_audit());
         if let Some(problem) = &record.problem {
             audit.outcome = Outcome::Failed { reason: problem.detail.clone() };
         }
@@ -116,6 +117,7 @@ fn record(config: &ValidationConfig, job: &LeasedValidation, now: Timestamp, tra
         addresses: trace.addresses,
         answer_sha256: trace.answer,
         caa: trace.caa,
+        attestation: trace.attestation,
         problem,
         valid_until: now.plus(valid),
     }
@@ -151,6 +153,7 @@ mod tests {
             identifier: Identifier::from_text("a.test").unwrap(),
             token: ChallengeToken::try_from("A".repeat(43)).unwrap(),
             lease: "l".parse().unwrap(),
+            answer: None,
             attempts,
             deadline: Timestamp::from_unix(deadline),
         }
@@ -171,7 +174,7 @@ mod tests {
         check(2, 160, Some(ProblemType::Dns), None);
         check(1, 103, Some(ProblemType::Dns), None);
         check(0, 160, None, None);
-        for kind in [ProblemType::Unauthorized, ProblemType::Caa, ProblemType::RejectedIdentifier] {
+        for kind in [ProblemType::Unauthorized, ProblemType::Caa, ProblemType::RejectedIdentifier, ProblemType::BadAttestationStatement] {
             check(0, 160, Some(kind), None);
         }
     }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::problem;
+use super::{no_host, problem};
 
 /// The configurations, made once.
 pub(super) struct Tls {
@@ -55,6 +55,7 @@ pub(super) fn server_name(host: &Identifier) -> Result<ServerName<'static>, Prob
     match host {
         Identifier::Ip(address) => Ok(ServerName::IpAddress((*address).into())),
         Identifier::Dns(name) => named(name.as_str()),
+        Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => Err(no_host()),
     }
 }
 

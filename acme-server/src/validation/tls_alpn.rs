@@ -12,7 +12,7 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::tls::{handshake, named, verify_by_key};
-use super::{Trace, Validators, problem};
+use super::{Trace, Validators, no_host, problem};
 
 /// The protocol, exactly (RFC 8737 §6.2; lesson 7).
 const PROTOCOL: &[u8] = b"acme-tls/1";
@@ -21,6 +21,7 @@ pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, ex
     let addresses: Vec<IpAddr> = match &job.identifier {
         Identifier::Ip(address) => vec![*address],
         Identifier::Dns(name) => validators.resolver.addresses(name.as_str()).await?,
+        Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => return Err(no_host()),
     };
     let verifier = ChallengeCertificate {
         identifier: job.identifier.clone(),
@@ -29,7 +30,7 @@ pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, ex
     };
     let config = validators.tls.with(Arc::new(verifier), PROTOCOL)?;
     let stream = validators.connector.connect(&addresses, validators.config.tls_port, trace).await?;
-    let stream = handshake(config, named(&tls_server_name(&job.identifier))?, stream).await?;
+    let stream = handshake(config, named(&tls_server_name(&job.identifier).ok_or_else(no_host)?)?, stream).await?;
     let (_, session) = stream.get_ref();
     // A server that ignores the extension negotiates nothing, and proves nothing.
     if session.alpn_protocol() != Some(PROTOCOL) {

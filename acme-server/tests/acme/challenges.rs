@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use acme_server::ValidationConfig;
 use ca_core::model::{AuthorizationStatus, ChallengeMethod, ValidationRecord};
-use ca_core::policy::ChallengeZone;
+use ca_core::policy::{AttestationRoots, ChallengeZone};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -17,6 +17,7 @@ pub(crate) fn zone(methods: &[ChallengeMethod], caa: &[&str]) -> ChallengeZone {
     ChallengeZone {
         names: ["dns:*.dmz.test", "dns-wildcard:dmz.test", "ip:127.0.0.0/8"].iter().map(|n| n.parse().unwrap()).collect(),
         methods: methods.to_vec(),
+        attestation: AttestationRoots::default(),
         caa: caa.iter().map(|n| ca_core::pki::DnsName::parse(n).unwrap()).collect(),
     }
 }

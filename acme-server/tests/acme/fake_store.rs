@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::*;
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp, sha256};
-use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StoreError, StoreResult, ValidationStore};
+use ca_core::ports::{
+    AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StandingStore, StoreError, StoreResult, ValidationStore,
+};
 
 /// What the worker does with a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,11 +34,17 @@ pub(crate) struct State {
     pub(crate) certificates: BTreeMap<SerialNumber, CertificateRecord>,
     /// Validations that clients asked for and nobody has leased.
     pub(crate) started: Vec<(AuthorizationId, ChallengeMethod, Timestamp)>,
+    pub(crate) answers: BTreeMap<AuthorizationId, String>,
     pub(crate) records: Vec<ValidationRecord>,
     pub(crate) evidence: Vec<String>,
     pub(crate) audit: Vec<AuditEntry>,
     pub(crate) revocations: Vec<RevocationRequest>,
     pub(crate) blocked: BTreeMap<Sha256Digest, KeyBlock>,
+    /// What the grant has issued.
+    pub(crate) used: GrantUse,
+    /// Failures in a row.
+    pub(crate) failures: BTreeMap<AccountId, Vec<Timestamp>>,
+    pub(crate) paused: BTreeMap<AccountId, Timestamp>,
 }
 
 /// Makes a certificate's DER for identifiers and a serial number.
@@ -66,6 +74,7 @@ impl FakeStore {
         let (der, spki_sha256) = (self.issue)(&order.identifiers, serial);
         order.status = OrderStatus::Valid;
         order.serial = Some(serial);
+        state.failures.remove(&order.account);
         let parsed = ca_core::pki::Certificate::from_der(&der).unwrap();
         let record = CertificateRecord {
             authority: order.authority.clone(),
@@ -147,6 +156,9 @@ impl AcmeStore for FakeStore {
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
         Ok(self.state()?.grants.get(id).cloned())
     }
+    async fn grant_use(&self, _: &GrantId, _: Timestamp, _: u32) -> StoreResult<GrantUse> {
+        Ok(self.state()?.used)
+    }
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
         let mut state = self.state()?;
         assert_eq!(order.order.id, OrderId::from_evidence(&order.jws));
@@ -221,6 +233,8 @@ impl AcmeStore for FakeStore {
             (_, Worker::Refuses(problem)) => {
                 let order = state.orders.get_mut(&object.parse().unwrap()).unwrap();
                 (order.status, order.error) = (OrderStatus::Invalid, Some(problem));
+                let (account, at) = (order.account.clone(), order.created_at);
+                state.failures.entry(account).or_default().push(at);
             }
             (_, _) => self.release(&mut state, &object.parse().unwrap()),
         }
@@ -241,6 +255,7 @@ impl ValidationStore for FakeStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
@@ -250,6 +265,7 @@ impl ValidationStore for FakeStore {
         let started = found.apply(AuthorizationCommand::Start(method), now).map_err(|e| StoreError::Conflict(e.to_string()))?;
         state.authorizations.insert(id.clone(), started.clone());
         state.started.push((id.clone(), method, deadline));
+        state.answers.extend(answer.map(|answer| (id.clone(), answer.to_owned())));
         state.audit.push(audit.clone());
         Ok(started)
     }
@@ -274,6 +290,7 @@ impl ValidationStore for FakeStore {
                 identifier: authorization.identifier.clone(),
                 token: authorization.challenge(method).unwrap().token.clone(),
                 lease: lease.clone(),
+                answer: state.answers.get(&id).cloned(),
                 attempts: state.records.iter().filter(|r| r.authorization == id).count() as u32,
                 deadline,
                 authorization: id,
@@ -295,11 +312,19 @@ impl ValidationStore for FakeStore {
             (ValidationEnd::Again { .. }, Some(problem)) => AuthorizationCommand::Stumble(record.method, problem),
             (ValidationEnd::Again { .. }, None) => return conflict("proven"),
         };
-        let found = state.authorizations[&record.authorization].clone().apply(command, record.at).unwrap();
+        let mut found = state.authorizations[&record.authorization].clone().apply(command, record.at).unwrap();
+        for challenge in found.challenges.iter_mut().filter(|c| c.method == record.method) {
+            challenge.attested_key = record.attestation.as_ref().map(|attestation| attestation.key_sha256);
+        }
         if let ValidationEnd::Again { .. } = end {
             state.started.push((found.id.clone(), record.method, record.at.plus(Duration::from_secs(60))));
         }
         state.authorizations.insert(found.id.clone(), found.clone());
+        match found.status {
+            AuthorizationStatus::Valid => drop(state.failures.remove(&record.account)),
+            AuthorizationStatus::Invalid => state.failures.entry(record.account.clone()).or_default().push(record.at),
+            _ => {}
+        }
         state.records.push(record.clone());
         state.audit.push(audit.clone());
         let valid: Vec<_> =
@@ -318,6 +343,28 @@ impl ValidationStore for FakeStore {
     }
     async fn await_validations(&self, _at_most: Duration) {
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[async_trait]
+impl StandingStore for FakeStore {
+    async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
+        let state = self.state()?;
+        let failures = state.failures.get(account).map_or(0, |at| at.iter().filter(|at| **at >= since).count());
+        Ok(Standing {
+            renews: state.orders.values().any(|o| o.account == *account && o.status == OrderStatus::Valid && o.identifiers == identifiers),
+            failures: failures as u32,
+            paused: state.paused.get(account).copied(),
+        })
+    }
+    async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
+        let mut state = self.state()?;
+        if let Some(since) = state.paused.get(id) {
+            return Ok(*since);
+        }
+        state.paused.insert(id.clone(), audit.at);
+        state.audit.push(audit.clone());
+        Ok(audit.at)
     }
 }
 

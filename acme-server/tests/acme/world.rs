@@ -1,5 +1,6 @@
 //! A server over a fake store, with a root, an issuing authority and a grant.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use acme_server::{AcmeConfig, AcmeServer, AuthorityOffer, ProfileOffer};
@@ -22,6 +23,8 @@ pub(crate) struct World {
     pub(crate) config: AcmeConfig,
     /// The key of every certificate that the fake worker issues.
     pub(crate) leaf_key: Arc<KeyPair>,
+    /// Where requests come from; none: from no socket.
+    pub(crate) address: Mutex<Option<IpAddr>>,
 }
 
 fn ca(name: &str) -> CertificateParams {
@@ -36,6 +39,9 @@ fn san(identifier: &Identifier) -> SanType {
     match identifier {
         Identifier::Dns(name) => SanType::DnsName(name.as_str().try_into().unwrap()),
         Identifier::Ip(address) => SanType::IpAddress(*address),
+        // What a certificate carries of a device is the core's to test.
+        Identifier::PermanentIdentifier(name) => SanType::URI(format!("urn:device:{}", name.serial()).as_str().try_into().unwrap()),
+        Identifier::HardwareModule(name) => SanType::URI(format!("urn:module:{}", name.serial()).as_str().try_into().unwrap()),
     }
 }
 
@@ -73,6 +79,7 @@ impl World {
             uri: None,
             emails: Vec::new(),
             subject: ca_core::policy::SubjectParts::default(),
+            limits: ca_core::model::GrantLimits::default(),
         };
         let record = GrantRecord {
             grant,
@@ -101,13 +108,18 @@ impl World {
         };
         let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue) });
         let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate") };
-        let offers =
-            AuthorityOffer { name: name.clone(), profiles: vec![offer("client"), offer("short")], zones: Vec::new(), open_enrolment: None };
+        let offers = AuthorityOffer {
+            name: name.clone(),
+            profiles: vec![offer("client"), offer("short")],
+            zones: Vec::new(),
+            rules: None,
+            open_enrolment: None,
+        };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
         config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);
         let server = Arc::new(AcmeServer::new(config.clone(), store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
-        Self { router: Arc::clone(&server).router(), server, store, clock, config, leaf_key }
+        Self { router: Arc::clone(&server).router(), server, store, clock, config, leaf_key, address: Mutex::default() }
     }
 
     /// Another server, which it shares everything with but what only that process knows.
@@ -120,6 +132,7 @@ impl World {
             clock: self.clock.clone(),
             config: self.config.clone(),
             leaf_key: self.leaf_key.clone(),
+            address: Mutex::default(),
         }
     }
 

@@ -146,6 +146,8 @@ async fn place(
         .map(|i| match i {
             Identifier::Dns(name) => instant_acme::Identifier::Dns(name.as_str().to_owned()),
             Identifier::Ip(address) => instant_acme::Identifier::Ip(*address),
+            Identifier::PermanentIdentifier(name) => instant_acme::Identifier::PermanentIdentifier(name.as_str().to_owned()),
+            Identifier::HardwareModule(name) => instant_acme::Identifier::HardwareModule(name.as_str().to_owned()),
         })
         .collect();
     let order = || {

@@ -127,7 +127,13 @@ fn plain_names(grant: &Grant) -> (Vec<String>, Vec<String>) {
         match pattern {
             NamePattern::Dns(labels) if labels.iter().all(|label| label != "*") => dns.push(labels.join(".")),
             NamePattern::Ip(address, bits) if *bits == if address.is_ipv4() { 32 } else { 128 } => addresses.push(address.to_string()),
-            NamePattern::Dns(_) | NamePattern::DnsWildcard(_) | NamePattern::Ip(..) | NamePattern::Uri(_) | NamePattern::Email(..) => {}
+            NamePattern::Dns(_)
+            | NamePattern::DnsWildcard(_)
+            | NamePattern::Ip(..)
+            | NamePattern::Uri(_)
+            | NamePattern::Email(..)
+            | NamePattern::PermanentIdentifier(_)
+            | NamePattern::HardwareModule(_) => {}
         }
     }
     if dns.is_empty() && addresses.is_empty() {
@@ -156,6 +162,7 @@ mod tests {
             uri: None,
             emails: vec![],
             subject: SubjectParts::default(),
+            limits: ca_core::model::GrantLimits::default(),
         }
     }
 

@@ -2,15 +2,15 @@
 
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::{BulkChoice, OperatorReply};
-use ca_core::model::{AuthorityName, CertificateFilter, Grant, GrantId, GrantRecord, GrantStatus, RevocationReason};
+use ca_core::model::{AuthorityName, CertificateFilter, Grant, GrantId, GrantLimits, GrantRecord, GrantStatus, RevocationReason};
 use ca_core::policy::{Policy, SubjectParts};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
 use super::cert;
 use super::clients::{self, BUNDLE_FILE, SECRET_FILE};
-use super::{authorities, authority_or_default, confirm, grant_life, submit};
-use crate::cli::{GrantCommand, GrantCreate, GrantExtend, GrantUpdate, Signing};
+use super::{authorities, authority_or_default, confirm, grant_life, grant_limits, submit};
+use crate::cli::{GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantUpdate, Signing};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
@@ -31,7 +31,9 @@ pub(crate) async fn grant(config: &Config, command: GrantCommand) -> anyhow::Res
         GrantCommand::Extend(GrantExtend { id, valid_until, enrol_by, signing, output }) => {
             let args = GrantUpdate {
                 id,
-                names: Vec::new(),
+                names: GrantNames::default(),
+                identity: GrantIdentity::default(),
+                limits: GrantLimitArgs::default(),
                 profiles: Vec::new(),
                 max_accounts: None,
                 valid_until: Some(valid_until),
@@ -94,21 +96,31 @@ async fn revoke_held(config: &Config, id: &GrantId, signing: &Signing) -> anyhow
 
 async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
     let now = SystemClock.now();
+    let names = args.names.all();
+    if names.is_empty() != args.open {
+        return Err(failure(
+            Exit::Usage,
+            "a grant covers at least one name, and an open one none (hint: --dns, --ip or --name; or --open)",
+        ));
+    }
     let authority = authority_or_default(config, args.authority).await?;
-    let grant = Grant {
+    let mut grant = Grant {
         id: if args.open { open_enrolment(config, &authority).await? } else { GrantId::random(&SystemRng) },
         version: 1,
         service: args.service,
         authority,
         profiles: args.profiles,
-        names: args.names,
+        names,
         enrol_by: args.enrol_by.from(now),
         valid_until: args.valid_until.from(now),
         max_accounts: args.max_accounts.0,
-        uri: args.uri,
-        emails: args.emails,
-        subject: SubjectParts::new(args.subject).map_err(|e| failure(Exit::Usage, format!("--subject: {e}")))?,
+        uri: None,
+        emails: Vec::new(),
+        subject: SubjectParts::default(),
+        limits: GrantLimits::default(),
     };
+    grant_limits::identify(&mut grant, args.identity)?;
+    grant_limits::apply(&mut grant.limits, args.limits)?;
     // Before the grant is made: nothing may come between its secret, which is told once, and the operator.
     let bundle = clients::bundle(&authorities(&config.control.socket).await?);
     let OperatorReply::GrantCreated { kid, hmac_key } =
@@ -129,7 +141,8 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
         }));
     }
     let names: Vec<String> = grant.names.iter().map(ToString::to_string).collect();
-    let identity: String = identity(&grant).iter().map(|(name, value)| format!("  {name:<9}  {value}\n")).collect();
+    let limits = grant_limits::told(&grant.limits).into_iter().map(|(name, value)| (name.to_owned(), value));
+    let identity: String = identity(&grant).into_iter().chain(limits).map(|(name, value)| format!("  {name:<9}  {value}\n")).collect();
     let until = grant.enrol_by.map_or_else(|| "at any time".to_owned(), |t| format!("until {t}"));
     let commands: String = commands.iter().map(|(client, text)| format!("With {client}:\n{text}\n\n")).collect();
     print(&format!(
@@ -177,7 +190,7 @@ pub(super) fn to_json(record: &GrantRecord) -> Value {
         "id": grant.id, "service": grant.service, "authority": grant.authority, "profiles": grant.profiles, "names": grant.names,
         "version": grant.version, "status": record.status, "accounts": record.accounts, "max_accounts": grant.max_accounts,
         "enrol_by": grant.enrol_by.map(|t| t.to_rfc3339()), "valid_until": grant.valid_until.map(|t| t.to_rfc3339()),
-        "uri": grant.uri, "emails": grant.emails, "subject": grant.subject, "created_at": record.created_at.to_rfc3339(),
+        "uri": grant.uri, "emails": grant.emails, "subject": grant.subject, "limits": grant.limits, "created_at": record.created_at.to_rfc3339(),
     })
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::cert;
 use super::grant::{to_json, to_table};
-use super::submit;
+use super::{grant_limits, submit};
 use crate::cli::{GrantRotate, GrantUpdate, Output, Signing};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
@@ -38,19 +38,24 @@ pub(super) async fn show(config: &Config, id: &GrantId, output: Output) -> anyho
     let record = find(config, id).await?;
     let filter = CertificateFilter { grant: Some(id.clone()), ..CertificateFilter::default() };
     let certificates = cert::list(config, filter, SHOWN).await?;
+    let now = SystemClock.now();
+    let used = grant_limits::used(config, id, record.grant.limits.max_certificates, now).await?;
     if output.json {
         let mut value = to_json(&record);
+        value["used"] = used.to_json();
         value["certificates"] = certificates.iter().map(cert::to_json).collect();
         return print_json(&value);
     }
     let when = |time: Option<Timestamp>| time.map_or_else(|| "never".to_owned(), |t| t.to_rfc3339());
+    let limits: String = grant_limits::told(&record.grant.limits).iter().map(|(name, value)| format!("{name:<20}  {value}\n")).collect();
     print(&format!(
-        "{}\nbinds accounts until  {}\nissues until          {}\nsecret's version      {}\n\n{}",
+        "{}\nbinds accounts until  {}\nissues until          {}\nsecret's version      {}\n{limits}issued                {}\n\n{}",
         to_table(std::slice::from_ref(&record)),
         when(record.grant.enrol_by),
         when(record.grant.valid_until),
         record.grant.version,
-        cert::to_table(&certificates, SystemClock.now()),
+        used.told(),
+        cert::to_table(&certificates, now),
     ))
 }
 
@@ -59,11 +64,11 @@ async fn change(
     config: &Config,
     id: &GrantId,
     signing: &Signing,
-    change: impl FnOnce(&mut Grant),
+    change: impl FnOnce(&mut Grant) -> anyhow::Result<()>,
 ) -> anyhow::Result<(Grant, Option<EabKey>)> {
     let record = find(config, id).await?;
     let mut grant = record.grant.clone();
-    change(&mut grant);
+    change(&mut grant)?;
     if grant == record.grant {
         return Err(failure(Exit::Usage, "the grant is like that already: nothing to change"));
     }
@@ -77,9 +82,12 @@ async fn change(
 pub(super) async fn update(config: &Config, args: GrantUpdate) -> anyhow::Result<()> {
     let now = SystemClock.now();
     let (grant, _) = change(config, &args.id, &args.signing, |grant| {
-        if !args.names.is_empty() {
-            grant.names = args.names;
+        let names = args.names.all();
+        if !names.is_empty() {
+            grant.names = names;
         }
+        grant_limits::identify(grant, args.identity)?;
+        grant_limits::apply(&mut grant.limits, args.limits)?;
         if !args.profiles.is_empty() {
             grant.profiles = args.profiles;
         }
@@ -92,6 +100,7 @@ pub(super) async fn update(config: &Config, args: GrantUpdate) -> anyhow::Result
         if let Some(end) = args.valid_until {
             grant.valid_until = end.from(now);
         }
+        Ok(())
     })
     .await?;
     if args.output.json {
@@ -109,6 +118,7 @@ pub(super) async fn rotate(config: &Config, args: GrantRotate) -> anyhow::Result
         if let Some(most) = args.max_accounts {
             grant.max_accounts = most.0;
         }
+        Ok(())
     })
     .await?;
     let hmac_key = hmac_key.ok_or_else(unexpected)?;

@@ -4,9 +4,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ca_core::model::RevocationReason;
-use ca_core::pki::{EmailName, Identifier, Timestamp, UriName};
+use ca_core::pki::{EmailName, Identifier, KeyAlgorithm, Timestamp, UriName};
 use ca_core::policy::NamePattern;
 use ca_core::profile::Attribute;
+use ca_core::validation::Network;
 use clap::ValueEnum;
 
 /// A time: now plus a span, a point, or none.
@@ -74,9 +75,92 @@ impl FromStr for Count {
     }
 }
 
+/// A bound, or none for `any`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AnyOr<T>(pub(crate) Option<T>);
+
+impl<T: FromStr> FromStr for AnyOr<T> {
+    type Err = T::Err;
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == "any" { Ok(Self(None)) } else { text.parse().map(|bound| Self(Some(bound))) }
+    }
+}
+
+/// A network that clients come from, or all of them.
+pub(crate) type Source = AnyOr<Network>;
+
+/// How long a certificate lives: `30d`, in seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lifetime(pub(crate) u64);
+
+impl FromStr for Lifetime {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match format!("+{text}").parse() {
+            Ok(When::After(span)) => Ok(Self(span.as_secs())),
+            _ => Err(format!("`{text}` is not a lifetime: 30d, 12h, 90m or any")),
+        }
+    }
+}
+
+/// Kinds of keys by one word: `p256`, `rsa2048+` for that and longer ones, or none for `any`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct KeyKinds(pub(crate) Vec<KeyAlgorithm>);
+
+impl FromStr for KeyKinds {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        const FAMILIES: [&[KeyAlgorithm]; 3] = [
+            &[KeyAlgorithm::P256, KeyAlgorithm::P384],
+            &[KeyAlgorithm::Rsa2048, KeyAlgorithm::Rsa3072, KeyAlgorithm::Rsa4096],
+            &[KeyAlgorithm::MlDsa65, KeyAlgorithm::MlDsa87],
+        ];
+        if text == "any" {
+            return Ok(Self(Vec::new()));
+        }
+        let Some(least) = text.strip_suffix('+') else { return text.parse().map(|kind| Self(vec![kind])) };
+        let least: KeyAlgorithm = least.parse()?;
+        let family = FAMILIES.iter().find_map(|family| Some(family[family.iter().position(|k| *k == least)?..].to_vec()));
+        Ok(Self(family.unwrap_or_else(|| vec![least])))
+    }
+}
+
+/// Several values of which one may be `any`, which then stands alone.
+pub(crate) fn any_or_all<T>(values: Vec<AnyOr<T>>, option: &str) -> Result<Vec<T>, String> {
+    let count = values.len();
+    let named: Vec<T> = values.into_iter().filter_map(|value| value.0).collect();
+    if named.is_empty() || named.len() == count {
+        Ok(named)
+    } else {
+        Err(format!("{option} any stands alone: it means that nothing is bounded"))
+    }
+}
+
+/// The kinds of keys that several words name, each once.
+pub(crate) fn key_kinds(words: Vec<KeyKinds>) -> Result<Vec<KeyAlgorithm>, String> {
+    if words.len() > 1 && words.iter().any(|word| word.0.is_empty()) {
+        return Err("--key-types any stands alone: it means that nothing is bounded".to_owned());
+    }
+    let mut kinds: Vec<_> = words.into_iter().flat_map(|word| word.0).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    Ok(kinds)
+}
+
+/// A DNS name or a pattern of them.
+pub(crate) fn parse_dns(text: &str) -> Result<NamePattern, String> {
+    let form = if text.starts_with("dns-wildcard:") { "" } else { "dns:" };
+    format!("{form}{}", text.strip_prefix("dns:").unwrap_or(text)).parse().map_err(|e: ca_core::policy::PatternError| e.to_string())
+}
+
+/// An address or a block of them.
+pub(crate) fn parse_ip(text: &str) -> Result<NamePattern, String> {
+    format!("ip:{}", text.strip_prefix("ip:").unwrap_or(text)).parse().map_err(|e: ca_core::policy::PatternError| e.to_string())
+}
+
 /// A pattern, or a plain name, address, URI or mailbox, which covers itself.
 pub(crate) fn parse_pattern(text: &str) -> Result<NamePattern, String> {
-    const FORMS: [&str; 5] = ["dns:", "dns-wildcard:", "ip:", "uri:", "email:"];
+    const FORMS: [&str; 7] = ["dns:", "dns-wildcard:", "ip:", "uri:", "email:", "permanent-identifier:", "hardware-module:"];
     let named = match Identifier::from_text(text) {
         _ if FORMS.iter().any(|form| text.starts_with(form)) => text.to_owned(),
         Ok(Identifier::Ip(address)) => format!("ip:{address}"),
@@ -218,6 +302,32 @@ mod tests {
         }
         assert!(parse_uri("spiffe://bank.test/ns/a").is_ok() && parse_uri("bank.test").is_err());
         assert!(parse_email("ops@bank.test").is_ok() && parse_email("ops").is_err());
+    }
+
+    #[test]
+    fn a14_limits_as_people_type_them() {
+        let kinds = |words: &str| key_kinds(words.split(',').map(|w| w.parse().unwrap()).collect());
+        use KeyAlgorithm::{Ed25519, P256, P384, Rsa2048, Rsa3072, Rsa4096};
+        assert_eq!(kinds("p256,rsa2048+"), Ok(vec![P256, Rsa2048, Rsa3072, Rsa4096]));
+        assert_eq!(kinds("rsa3072+,p256+,p384"), Ok(vec![P256, P384, Rsa3072, Rsa4096]));
+        assert_eq!(kinds("ed25519+"), Ok(vec![Ed25519]));
+        assert_eq!(kinds("any"), Ok(vec![]));
+        assert!(kinds("any,p256").unwrap_err().contains("stands alone"));
+        for bad in ["", "+", "rsa", "rsa1024", "p256++"] {
+            assert!(bad.parse::<KeyKinds>().is_err(), "{bad}");
+        }
+        let from = |words: &[&str]| any_or_all::<Network>(words.iter().map(|w| w.parse().unwrap()).collect(), "--from").map(|n| n.len());
+        assert_eq!((from(&["10.0.0.0/8", "::1"]), from(&["any"]), from(&[])), (Ok(2), Ok(0), Ok(0)));
+        assert!(from(&["any", "::1"]).is_err() && "10.0.0.1/8".parse::<Source>().is_err());
+        assert_eq!("30d".parse(), Ok(Lifetime(30 * 86_400)));
+        assert_eq!("any".parse(), Ok(AnyOr::<Lifetime>(None)));
+        for bad in ["", "30", "+30d", "never", "2027-01-01T00:00:00Z"] {
+            assert!(bad.parse::<Lifetime>().is_err(), "{bad}");
+        }
+        assert_eq!(parse_dns("payments.*.bank.test").unwrap().to_string(), "dns:payments.*.bank.test");
+        assert_eq!(parse_dns("dns-wildcard:bank.test").unwrap().to_string(), "dns-wildcard:bank.test");
+        assert_eq!(parse_ip("10.0.0.0/8").unwrap().to_string(), "ip:10.0.0.0/8");
+        assert!(parse_dns("10.0.0.0/8").is_err() && parse_ip("bank.test").is_err() && parse_dns("uri:https://a.test/").is_err());
     }
 
     #[test]

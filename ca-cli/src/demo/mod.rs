@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
-use ca_core::model::{Grant, GrantId, GrantStatus};
+use ca_core::model::{Grant, GrantId, GrantLimits, GrantStatus};
 use ca_core::pki::{KeyAlgorithm, pem_encode};
 use ca_core::policy::SubjectParts;
 
@@ -111,6 +111,7 @@ async fn create_grant(config: &Config) -> anyhow::Result<(String, String)> {
         uri: None,
         emails: Vec::new(),
         subject: SubjectParts::default(),
+        limits: GrantLimits::default(),
     };
     match crate::commands::submit(config, &Signing { operator_key: None }, Operation::GrantCreate { grant }).await? {
         OperatorReply::GrantCreated { kid, hmac_key } => Ok((kid.to_string(), hmac_key.reveal().to_owned())),

@@ -6,11 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::ceremony::{PolicyBundle, RosterChain};
 use ca_core::lifecycle::{OperatorReply, ProposalView, Worker};
-use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType};
+use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType, VolumeCap};
 use ca_core::pki::{Certificate, Timestamp, key_algorithm};
 use ca_core::ports::{
-    AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _, RequestQueue as _,
-    StatusStore as _, StoreResult,
+    AccountAdminStore as _, AcmeStore as _, AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _,
+    JobStore as _, RequestQueue as _, StatusStore as _, StoreResult,
 };
 use ca_store_socket::Refusals;
 use ca_store_sqlite::SqliteStore;
@@ -154,6 +154,15 @@ impl InstanceAnswers {
             ControlRequest::Status => ControlAnswer::Status(Box::new(self.status().await?)),
             ControlRequest::Authorities => ControlAnswer::Authorities { authorities: self.store.authorities().await? },
             ControlRequest::Grants { limit } => ControlAnswer::Grants { grants: self.store.grants(limit.min(MAX_ROWS)).await? },
+            ControlRequest::GrantUse { id, since } => {
+                ControlAnswer::GrantUse { used: self.store.grant_use(&id, since, VolumeCap::MAX).await? }
+            }
+            ControlRequest::Accounts { paused, limit } => {
+                ControlAnswer::Accounts { accounts: self.store.accounts(paused, limit.min(MAX_ROWS)).await? }
+            }
+            ControlRequest::Account { id } => {
+                ControlAnswer::Accounts { accounts: self.store.account_record(&id).await?.into_iter().collect() }
+            }
             ControlRequest::Certificates { filter, after, limit } => {
                 ControlAnswer::Certificates { certificates: self.store.certificates(&filter, after.as_ref(), limit.min(MAX_ROWS)).await? }
             }

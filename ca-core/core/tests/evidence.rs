@@ -4,7 +4,7 @@
 
 use ca_core::evidence::chain::{AuthorizedIssuance, Refusal, Verifier};
 use ca_core::evidence::statement::Operation;
-use ca_core::model::{AccountId, Evidence, Grant, GrantId, OrderId, ProblemType, SignedStatement};
+use ca_core::model::{AccountId, Evidence, Grant, GrantId, GrantLimits, OrderId, ProblemType, SignedStatement};
 use ca_core::pki::Timestamp;
 use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::EabSecrets;
@@ -66,6 +66,7 @@ fn grant() -> Grant {
         uri: None,
         emails: Vec::new(),
         subject: SubjectParts::default(),
+        limits: GrantLimits::default(),
     }
 }
 

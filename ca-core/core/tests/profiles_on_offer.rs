@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use ca_core::model::Grant;
+use ca_core::model::{Grant, GrantLimits};
 use ca_core::pki::{AltName, Identifier, KeyAlgorithm};
 use ca_core::policy::{Policy, SubjectParts, check_grant, leaf_content};
 use ca_core::profile::{Attribute, LeafContent, LeafShape};
@@ -152,6 +152,7 @@ fn grant(profile: &str) -> Grant {
         uri: None,
         emails: Vec::new(),
         subject: SubjectParts::default(),
+        limits: GrantLimits::default(),
     }
 }
 

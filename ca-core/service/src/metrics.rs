@@ -183,10 +183,16 @@ impl Metrics {
         }
     }
 
-    /// Says what is so now.
+    /// Shows a series from now on, at 0 until something is counted: so that a scrape sees the first one come.
+    pub fn declare(&self, metric: &'static Metric, labels: &[&str]) {
+        let _ = self.series(metric, labels);
+    }
+
+    /// Says what is so now; of a counter, how far another one has counted.
     pub fn set(&self, metric: &'static Metric, labels: &[&str], value: f64) {
         if let Some(series) = self.series(metric, labels) {
-            series.value.store(value.to_bits(), Ordering::Relaxed);
+            let stored = if metric.kind == Kind::Counter { value as u64 } else { value.to_bits() };
+            series.value.store(stored, Ordering::Relaxed);
         }
     }
 

@@ -8,12 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
-    ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount, NewOrder,
-    Order, OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd, ValidationRecord,
-    WorkerId,
+    ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, GrantUse, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount,
+    NewOrder, Order, OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, Standing, ValidationEnd,
+    ValidationRecord, WorkerId,
 };
-use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
-use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StatusStore, StoreError, StoreResult, ValidationStore};
+use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
+use ca_core::ports::{
+    AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StandingStore, StatusStore, StoreError, StoreResult, ValidationStore,
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -134,6 +136,10 @@ impl AcmeStore for SocketStore {
         self.call(Command::Grant { id: id.clone() }).await
     }
 
+    async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse> {
+        self.call(Command::GrantUse { id: id.clone(), since, at_most }).await
+    }
+
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
         self.call(Command::CreateOrder { order: order.clone(), audit: audit.clone() }).await
     }
@@ -178,11 +184,20 @@ impl ValidationStore for SocketStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        self.call(Command::StartChallenge { id: id.clone(), method, now, deadline, audit: audit.clone() }).await
+        self.call(Command::StartChallenge {
+            id: id.clone(),
+            method,
+            answer: answer.map(str::to_owned),
+            now,
+            deadline,
+            audit: audit.clone(),
+        })
+        .await
     }
 
     async fn lease_validations(
@@ -232,6 +247,17 @@ impl RequestBacklog for SocketStore {
 impl RevocationStore for SocketStore {
     async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
         self.call(Command::Revoke { request: request.clone() }).await
+    }
+}
+
+#[async_trait]
+impl StandingStore for SocketStore {
+    async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
+        self.call(Command::Standing { account: account.clone(), identifiers: identifiers.to_vec(), since }).await
+    }
+
+    async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
+        self.call(Command::PauseAccount { id: id.clone(), audit: audit.clone() }).await
     }
 }
 

@@ -6,7 +6,7 @@ use ca_core::model::{
     AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, CrlRecord, CrlScope, GrantId, LeaseToken,
     NewAccount, NewOrder, OrderId, RequestId, RevocationRequest, ValidationEnd, ValidationRecord, WorkerId,
 };
-use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
+use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,8 @@ pub enum Command {
     ChangeKey { id: AccountId, old_thumbprint: String, jwk: String, thumbprint: String, jws: String, audit: AuditEntry },
     /// `AcmeStore::grant`
     Grant { id: GrantId },
+    /// `AcmeStore::grant_use`
+    GrantUse { id: GrantId, since: Timestamp, at_most: u32 },
     /// `AcmeStore::create_order`
     CreateOrder { order: NewOrder, audit: AuditEntry },
     /// `AcmeStore::order`
@@ -89,13 +91,24 @@ pub enum Command {
     /// `ValidationStore::create_authorization`
     CreateAuthorization { authorization: Authorization, now: Timestamp, audit: AuditEntry },
     /// `ValidationStore::start_challenge`
-    StartChallenge { id: AuthorizationId, method: ChallengeMethod, now: Timestamp, deadline: Timestamp, audit: AuditEntry },
+    StartChallenge {
+        id: AuthorizationId,
+        method: ChallengeMethod,
+        answer: Option<String>,
+        now: Timestamp,
+        deadline: Timestamp,
+        audit: AuditEntry,
+    },
     /// `ValidationStore::lease_validations`
     LeaseValidations { worker: WorkerId, lease: LeaseToken, now: Timestamp, until: Timestamp, limit: u32 },
     /// `ValidationStore::finish_validation`
     FinishValidation { lease: LeaseToken, record: ValidationRecord, end: ValidationEnd, audit: AuditEntry },
     /// `ValidationStore::await_validations`
     AwaitValidations { at_most_ms: u64 },
+    /// `StandingStore::standing`
+    Standing { account: AccountId, identifiers: Vec<Identifier>, since: Timestamp },
+    /// `StandingStore::pause_account`
+    PauseAccount { id: AccountId, audit: AuditEntry },
     /// `AcmeStore::queue_finalize`
     QueueFinalize { order: OrderId, jws: String, now: Timestamp, audit: AuditEntry },
     /// `AcmeStore::await_request`
@@ -138,6 +151,7 @@ impl Command {
             | Self::DeactivateAccount { .. }
             | Self::ChangeKey { .. }
             | Self::Grant { .. }
+            | Self::GrantUse { .. }
             | Self::CreateOrder { .. }
             | Self::Order { .. }
             | Self::OrdersOf { .. }
@@ -149,6 +163,8 @@ impl Command {
             | Self::LeaseValidations { .. }
             | Self::FinishValidation { .. }
             | Self::AwaitValidations { .. }
+            | Self::Standing { .. }
+            | Self::PauseAccount { .. }
             | Self::QueueFinalize { .. }
             | Self::AwaitRequest { .. }
             | Self::Revoke { .. }
@@ -181,6 +197,7 @@ impl Command {
             Self::Account { .. }
             | Self::AccountByKey { .. }
             | Self::Grant { .. }
+            | Self::GrantUse { .. }
             | Self::CreateOrder { .. }
             | Self::Order { .. }
             | Self::OrdersOf { .. }
@@ -188,6 +205,8 @@ impl Command {
             | Self::AuthorizationsOf { .. }
             | Self::CreateAuthorization { .. }
             | Self::AwaitValidations { .. }
+            | Self::Standing { .. }
+            | Self::PauseAccount { .. }
             | Self::AwaitRequest { .. }
             | Self::OldestWait { .. }
             | Self::Policy
@@ -224,6 +243,7 @@ impl Command {
             Self::DeactivateAccount { .. } => "deactivate-account",
             Self::ChangeKey { .. } => "change-key",
             Self::Grant { .. } => "grant",
+            Self::GrantUse { .. } => "grant-use",
             Self::CreateOrder { .. } => "create-order",
             Self::Order { .. } => "order",
             Self::OrdersOf { .. } => "orders-of",
@@ -235,6 +255,8 @@ impl Command {
             Self::LeaseValidations { .. } => "lease-validations",
             Self::FinishValidation { .. } => "finish-validation",
             Self::AwaitValidations { .. } => "await-validations",
+            Self::Standing { .. } => "standing",
+            Self::PauseAccount { .. } => "pause-account",
             Self::QueueFinalize { .. } => "queue-finalize",
             Self::AwaitRequest { .. } => "await-request",
             Self::Revoke { .. } => "revoke",
@@ -266,10 +288,14 @@ impl Command {
             Self::DeactivateAuthorization { audit, .. } | Self::CreateAuthorization { audit, .. } | Self::StartChallenge { audit, .. } => {
                 forged(audit, "authorization.")
             }
-            // The one act of the front end's own: nobody asked for its outcome.
+            // The acts of the front end's own: nobody asked for their outcome.
             Self::FinishValidation { audit, .. } => {
                 let own = audit.actor == Actor::system("validation") && audit.action == "authorization.validate";
                 (!own).then(|| "an audit entry of this kind does not belong to a validation".to_owned())
+            }
+            Self::PauseAccount { audit, .. } => {
+                let own = audit.actor == Actor::system("limits") && audit.action == "account.pause";
+                (!own).then(|| "an audit entry of this kind does not belong to a pause".to_owned())
             }
             Self::Revoke { request } => {
                 is_foreign(&request.actor).then(|| format!("a revocation by {} is not the front end's", request.actor))

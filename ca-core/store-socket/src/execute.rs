@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ca_core::model::VolumeCap;
 use ca_core::ports::{StoreResult, WorkerStore};
 use serde::Serialize;
 
@@ -25,6 +26,7 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
             encode(store.change_key(&id, &old_thumbprint, &jwk, &thumbprint, &jws, &audit).await)
         }
         Command::Grant { id } => encode(store.grant(&id).await),
+        Command::GrantUse { id, since, at_most } => encode(store.grant_use(&id, since, at_most.min(VolumeCap::MAX)).await),
         Command::CreateOrder { order, audit } => encode(store.create_order(&order, &audit).await),
         Command::Order { id } => encode(store.order(&id).await),
         Command::OrdersOf { account, cursor, limit } => encode(store.orders_of(&account, cursor.as_ref(), limit).await),
@@ -32,8 +34,8 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
         Command::AuthorizationsOf { order } => encode(store.authorizations_of(&order).await),
         Command::DeactivateAuthorization { id, audit } => encode(store.deactivate_authorization(&id, &audit).await),
         Command::CreateAuthorization { authorization, now, audit } => encode(store.create_authorization(&authorization, now, &audit).await),
-        Command::StartChallenge { id, method, now, deadline, audit } => {
-            encode(store.start_challenge(&id, method, now, deadline, &audit).await)
+        Command::StartChallenge { id, method, answer, now, deadline, audit } => {
+            encode(store.start_challenge(&id, method, answer.as_deref(), now, deadline, &audit).await)
         }
         Command::LeaseValidations { worker, lease, now, until, limit } => {
             encode(store.lease_validations(&worker, &lease, now, until, limit).await)
@@ -43,6 +45,8 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
             store.await_validations(bounded(at_most_ms)).await;
             encode(Ok(()))
         }
+        Command::Standing { account, identifiers, since } => encode(store.standing(&account, &identifiers, since).await),
+        Command::PauseAccount { id, audit } => encode(store.pause_account(&id, &audit).await),
         Command::QueueFinalize { order, jws, now, audit } => encode(store.queue_finalize(&order, &jws, now, &audit).await),
         Command::AwaitRequest { id, at_most_ms } => encode(store.await_request(&id, bounded(at_most_ms)).await),
         Command::Revoke { request } => encode(store.revoke(&request).await),

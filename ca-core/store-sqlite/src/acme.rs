@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ca_core::model::{
-    Account, AccountId, AuditEntry, Authorization, AuthorizationId, GrantId, GrantRecord, NewAccount, NewOrder, Order, OrderId, OrderPage,
-    RequestId, RequestState,
+    Account, AccountId, AuditEntry, Authorization, AuthorizationId, GrantId, GrantRecord, GrantUse, NewAccount, NewOrder, Order, OrderId,
+    OrderPage, RequestId, RequestState,
 };
 use ca_core::pki::Timestamp;
 use ca_core::ports::{AcmeStore, StoreResult};
 
-use crate::{SqliteStore, accounts, admin, authorizations, orders, requests};
+use crate::{SqliteStore, accounts, admin, authorizations, grant_use, orders, requests};
 
 #[async_trait]
 impl AcmeStore for SqliteStore {
@@ -21,7 +21,7 @@ impl AcmeStore for SqliteStore {
     }
 
     async fn account(&self, id: &AccountId) -> StoreResult<Option<Account>> {
-        accounts::find(&self.readers, id).await
+        self.remembered.account(id, accounts::find(&self.readers, id)).await
     }
 
     async fn account_by_key(&self, thumbprint: &str) -> StoreResult<Option<Account>> {
@@ -53,7 +53,11 @@ impl AcmeStore for SqliteStore {
     }
 
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
-        admin::find_grant(&self.readers, id).await
+        self.remembered.grant(id, admin::find_grant(&self.readers, id)).await
+    }
+
+    async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse> {
+        grant_use::count(&self.readers, id, since, at_most).await
     }
 
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
@@ -91,12 +95,12 @@ impl AcmeStore for SqliteStore {
     }
 
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {
-        let Some(wait) = self.wakers.wait_for(id) else { return requests::state(&self.readers, id).await };
+        let Some(wait) = self.wakers.wait_for(id) else { return requests::state_of(&self.readers, id).await };
         // Listening begins before the look, so that an end between the two is not missed.
         let mut ended = pin!(wait.notify.notified());
         ended.as_mut().enable();
-        match requests::state(&self.readers, id).await? {
-            RequestState::Waiting if tokio::time::timeout(at_most, ended).await.is_ok() => requests::state(&self.readers, id).await,
+        match requests::state_of(&self.readers, id).await? {
+            RequestState::Waiting if tokio::time::timeout(at_most, ended).await.is_ok() => requests::state_of(&self.readers, id).await,
             state => Ok(state),
         }
     }

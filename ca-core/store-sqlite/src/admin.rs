@@ -88,18 +88,12 @@ impl Tx {
         let (statement, signature, at) = (&record.evidence.statement, &record.evidence.signature, record.created_at.unix());
         match find_grant(&mut self.connection, &grant.id).await? {
             Some(stored) if stored.grant == *grant && stored.evidence == record.evidence => return Ok(()),
-            Some(stored) if stored.status == GrantStatus::Revoked => return conflict(format!("grant {id} is revoked")),
-            Some(stored) if stored.grant.version >= grant.version => {
-                return conflict(format!("grant {id} has version {} already", stored.grant.version));
-            }
-            _ => {}
+            Some(_) => return conflict(format!("there is a grant {id} already")),
+            None => {}
         }
         sqlx::query!(
             "INSERT INTO grants (id, version, body, max_accounts, statement, signature, status, created_at, accounts)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-             ON CONFLICT (id) DO UPDATE SET version = excluded.version, body = excluded.body, max_accounts = excluded.max_accounts,
-                                            statement = excluded.statement, signature = excluded.signature
-             WHERE grants.status = 'active' AND grants.version < excluded.version",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             id,
             grant.version,
             body,

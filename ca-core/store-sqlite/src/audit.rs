@@ -6,12 +6,13 @@
 use async_trait::async_trait;
 use ca_core::log;
 use ca_core::model::{AuditEntry, AuditRow};
+use ca_core::pki::Sha256Digest;
 use ca_core::ports::{AUDIT_PAGE_BYTES, AuditStore, StoreResult};
 
 use crate::SqliteStore;
 use crate::convert::{digest, limit, signed, unsigned};
 use crate::error::from_sqlx;
-use crate::writer::Tx;
+use crate::writer::{Row, Tx, write_row};
 
 impl Tx {
     /// Chains an entry; gives its number.
@@ -21,21 +22,27 @@ impl Tx {
 
     /// Chains a leaf; gives its number. There is one writer, so nobody comes between the read and the write.
     pub(crate) async fn chain(&mut self, leaf: &[u8]) -> StoreResult<u64> {
+        let (last, before) = self.trail().await?;
+        if let Some(row) = self.row.take() {
+            write_row(self, row, "INSERT INTO audit (number, leaf, hash) VALUES ($1, $2, $3)").await.map_err(from_sqlx)?;
+        }
+        let (number, hash) = (last + 1, log::chain(&before, leaf));
+        self.trail = Some((number, hash));
+        // The last one goes with the command's end: each call to the connection costs two changes of thread.
+        self.row = Some(Row { number, leaf: leaf.to_vec(), hash });
+        unsigned("audit number", number)
+    }
+
+    /// The trail's last number and hash.
+    async fn trail(&mut self) -> StoreResult<(i64, Sha256Digest)> {
+        if let Some(known) = self.trail {
+            return Ok(known);
+        }
         let last = sqlx::query!("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")
             .fetch_optional(&mut self.connection)
             .await
             .map_err(from_sqlx)?;
-        let (number, before) = match last {
-            Some(row) => (row.number + 1, digest(&row.hash)?),
-            None => (1, log::CHAIN_START),
-        };
-        let hash = log::chain(&before, leaf);
-        let hash = hash.0.as_slice();
-        sqlx::query!("INSERT INTO audit (number, leaf, hash) VALUES ($1, $2, $3)", number, leaf, hash)
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        unsigned("audit number", number)
+        last.map_or(Ok((0, log::CHAIN_START)), |row| Ok((row.number, digest(&row.hash)?)))
     }
 }
 
@@ -60,14 +67,19 @@ impl AuditStore for SqliteStore {
     }
 
     async fn audit_after(&self, number: u64, at_most: u32) -> StoreResult<Vec<AuditRow>> {
-        let (number, at_most) = (signed(number)?, limit(at_most));
-        // The sizes first: they are read without the leaves. The table only grows.
-        let sizes =
-            sqlx::query!(r#"SELECT length(leaf) AS "size!: i64" FROM audit WHERE number > $1 ORDER BY number LIMIT $2"#, number, at_most)
-                .fetch_all(&self.readers)
-                .await
-                .map_err(from_sqlx)?;
-        let at_most = i64::from(page(sizes.into_iter().map(|row| unsigned("leaf's size", row.size)))?);
+        let (number, mut at_most) = (signed(number)?, limit(at_most));
+        // The sizes first, where there can be a choice: they are read without the leaves. The table only grows.
+        if at_most > 1 {
+            let sizes = sqlx::query!(
+                r#"SELECT length(leaf) AS "size!: i64" FROM audit WHERE number > $1 ORDER BY number LIMIT $2"#,
+                number,
+                at_most
+            )
+            .fetch_all(&self.readers)
+            .await
+            .map_err(from_sqlx)?;
+            at_most = i64::from(page(sizes.into_iter().map(|row| unsigned("leaf's size", row.size)))?);
+        }
         let rows = sqlx::query!("SELECT number, leaf, hash FROM audit WHERE number > $1 ORDER BY number LIMIT $2", number, at_most)
             .fetch_all(&self.readers)
             .await

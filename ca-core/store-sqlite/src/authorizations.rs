@@ -1,7 +1,8 @@
 //! Authorizations: those that belong to an order, and those with challenges, which stand for themselves.
 
 use ca_core::model::{
-    AuditEntry, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeStatus, Order, OrderId, OrderStatus,
+    AuditEntry, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus, Order, OrderId,
+    OrderStatus,
 };
 use ca_core::pki::Timestamp;
 use ca_core::ports::{MAX_PENDING_AUTHORIZATIONS, REUSE_MARGIN, StoreError, StoreResult, TOO_MANY_PENDING};
@@ -28,6 +29,7 @@ struct Row {
     challenge_status: Option<String>,
     validated: Option<i64>,
     error: Option<String>,
+    attested_key: Option<String>,
 }
 
 impl Row {
@@ -40,6 +42,7 @@ impl Row {
             token: read("challenge token", token)?,
             status: read("challenge status", status)?,
             validated: self.validated.map(time),
+            attested_key: read_opt("attested key", self.attested_key.clone())?,
             error: self.error.as_deref().map(|text| from_json("problem", text)).transpose()?,
         }))
     }
@@ -76,7 +79,7 @@ pub(crate) async fn find(executor: impl SqliteExecutor<'_>, id: &AuthorizationId
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT a.id, a.account_id, a.authority, a.order_id, a.identifier, a.status, a.expires, c.method AS "method?",
-                  c.token AS "token?", c.status AS "challenge_status?", c.validated, c.error
+                  c.token AS "token?", c.status AS "challenge_status?", c.validated, c.error, c.attested_key
            FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id WHERE a.id = $1"#,
         id
     )
@@ -92,7 +95,7 @@ pub(crate) async fn of(executor: impl SqliteExecutor<'_>, order: &Order) -> Stor
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT a.id, a.account_id, a.authority, a.order_id, a.identifier, a.status, a.expires, c.method AS "method?",
-                  c.token AS "token?", c.status AS "challenge_status?", c.validated, c.error
+                  c.token AS "token?", c.status AS "challenge_status?", c.validated, c.error, c.attested_key
            FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id
            WHERE a.order_id = $1 OR a.id IN (SELECT m.authorization_id FROM order_authorizations m WHERE m.order_id = $1)
            ORDER BY a.id"#,
@@ -110,6 +113,8 @@ pub(crate) async fn of(executor: impl SqliteExecutor<'_>, order: &Order) -> Stor
 fn serves(existing: &Authorization, offered: &Authorization) -> bool {
     match existing.status {
         AuthorizationStatus::Valid => match existing.proven_by() {
+            // What was attested is good for one key: the next order has another.
+            Some(ChallengeMethod::DeviceAttest01) => false,
             Some(method) => offered.challenge(method).is_some(),
             None => offered.challenges.is_empty(),
         },

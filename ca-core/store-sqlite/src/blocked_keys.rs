@@ -12,25 +12,26 @@ use crate::writer::Tx;
 /// Why a key is blocked; a statement's reason before a revocation's.
 pub(crate) async fn find(readers: &SqlitePool, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
     let spki = spki_sha256.0.as_slice();
-    let row = sqlx::query!("SELECT reason, at FROM blocked_keys WHERE spki_sha256 = $1", spki)
-        .fetch_optional(readers)
-        .await
-        .map_err(from_sqlx)?;
-    if let Some(row) = row {
-        return Ok(Some(KeyBlock::Statement { reason: row.reason, at: time(row.at) }));
-    }
-    sqlx::query!(
-        r#"SELECT authority, serial, revoked_at AS "revoked_at!" FROM certificates
-           WHERE spki_sha256 = $1 AND revocation_reason = 1 ORDER BY seq LIMIT 1"#,
+    let row = sqlx::query!(
+        r#"SELECT b.reason AS "reason?", b.at AS "at?", c.authority AS "authority?", c.serial AS "serial?", c.revoked_at AS "revoked_at?"
+           FROM (SELECT 1) AS one
+           LEFT JOIN blocked_keys b ON b.spki_sha256 = $1
+           LEFT JOIN certificates c ON c.seq = (SELECT min(seq) FROM certificates WHERE spki_sha256 = $1 AND revocation_reason = 1)"#,
         spki
     )
-    .fetch_optional(readers)
+    .fetch_one(readers)
     .await
-    .map_err(from_sqlx)?
-    .map(|row| {
-        Ok(KeyBlock::Compromised { authority: read("authority", row.authority)?, serial: serial(&row.serial)?, at: time(row.revoked_at) })
-    })
-    .transpose()
+    .map_err(from_sqlx)?;
+    if let Some((reason, at)) = row.reason.zip(row.at) {
+        return Ok(Some(KeyBlock::Statement { reason, at: time(at) }));
+    }
+    row.authority
+        .zip(row.serial)
+        .zip(row.revoked_at)
+        .map(|((authority, octets), at)| {
+            Ok(KeyBlock::Compromised { authority: read("authority", authority)?, serial: serial(&octets)?, at: time(at) })
+        })
+        .transpose()
 }
 
 /// Blocked keys, statements first, newest first in each.

@@ -14,40 +14,41 @@ const MAX_VALIDATIONS: i64 = MAX_IDENTIFIERS as i64;
 impl Tx {
     /// The evidence of a request by `account`, for `order` where there is one.
     pub(crate) async fn evidence(&mut self, account: &str, order: Option<&str>) -> StoreResult<Evidence> {
-        let row = sqlx::query!("SELECT jws, grant_id FROM accounts WHERE id = $1", account)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?
-            .ok_or_else(|| damaged("request", format!("its account {account} is gone")))?;
-        let grant = sqlx::query!("SELECT statement, signature FROM grants WHERE id = $1", row.grant_id)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        let key_changes = sqlx::query!("SELECT jws FROM key_changes WHERE account_id = $1 ORDER BY number", account)
-            .fetch_all(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        let order = match order {
-            Some(order) => sqlx::query!("SELECT id, jws, finalize_jws, authorizations FROM orders WHERE id = $1", order)
-                .fetch_optional(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?,
-            None => None,
-        };
-        let validations = match &order {
+        let row = sqlx::query!(
+            r#"SELECT a.jws, g.statement AS "statement?", g.signature AS "signature?",
+                      EXISTS (SELECT 1 FROM key_changes k WHERE k.account_id = a.id) AS "changed!: bool",
+                      o.jws AS "new_order?", o.finalize_jws AS "finalize?", o.authorizations AS "authorizations?"
+               FROM accounts a LEFT JOIN grants g ON g.id = a.grant_id LEFT JOIN orders o ON o.id = $2
+               WHERE a.id = $1"#,
+            account,
+            order
+        )
+        .fetch_optional(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?
+        .ok_or_else(|| damaged("request", format!("its account {account} is gone")))?;
+        let key_changes = if row.changed { self.key_changes(account).await? } else { Vec::new() };
+        let validations = match (order, &row.authorizations) {
+            (Some(order), Some(_)) => self.validations_behind(order).await?,
             // An order that its grant covers rests on no validation.
-            Some(row) if row.authorizations.is_some() => self.validations_behind(&row.id).await?,
             _ => Vec::new(),
         };
-        let (new_order, finalize) = order.map_or((None, None), |row| (Some(row.jws), row.finalize_jws));
         Ok(Evidence {
-            grant: grant.map(|row| SignedStatement { statement: row.statement, signature: row.signature }),
+            grant: row.statement.zip(row.signature).map(|(statement, signature)| SignedStatement { statement, signature }),
             new_account: row.jws,
-            key_changes: key_changes.into_iter().map(|row| row.jws).collect(),
-            new_order,
-            finalize,
+            key_changes,
+            new_order: row.new_order,
+            finalize: row.finalize,
             validations,
         })
+    }
+
+    /// The key changes of an account, the first first.
+    async fn key_changes(&mut self, account: &str) -> StoreResult<Vec<String>> {
+        sqlx::query_scalar!("SELECT jws FROM key_changes WHERE account_id = $1 ORDER BY number", account)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(from_sqlx)
     }
 
     /// The successful validations of the authorizations that an order rests on, the newest first.

@@ -6,7 +6,7 @@ use ca_core::model::{
     Abandonment, Actor, AuditEntry, AuthorityName, CertificateIntent, Completed, Completion, CrlIntent, CrlScope, Intent, IntentContent,
     OpenIntent, Origin, Outcome, RevocationReason,
 };
-use ca_core::pki::{SerialNumber, Timestamp, sha256};
+use ca_core::pki::{Certificate, Identifier, SerialNumber, Timestamp, sha256};
 use ca_core::ports::{IssuanceStore, StoreError, StoreResult};
 use serde_json::json;
 
@@ -64,25 +64,28 @@ impl Tx {
             return conflict("the intent's digest or leaf is not that of its own content");
         }
         let (attempt, authority) = (intent.attempt.as_str(), intent.authority.as_str());
-        let known = sqlx::query!("SELECT name FROM authorities WHERE name = $1", authority)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        if known.is_none() {
+        let stored = sqlx::query!(
+            r#"SELECT EXISTS (SELECT 1 FROM authorities WHERE name = $1) AS "known!: bool",
+                      a.authority AS "authority?", a.tbs_sha256 AS "tbs_sha256?", a.state AS "state?"
+               FROM (SELECT 1) AS one LEFT JOIN attempts a ON a.id = $2"#,
+            authority,
+            attempt
+        )
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        if !stored.known {
             return Err(StoreError::NotFound(format!("authority {authority} (hint: import its ceremony bundle first)")));
         }
         if !self.holds_lease(&intent.origin, &intent.authority, Some(intent.at)).await? {
             return Err(StoreError::Fenced);
         }
-        let recorded = sqlx::query!("SELECT authority, tbs_sha256, state FROM attempts WHERE id = $1", attempt)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        match recorded {
-            None => {}
-            Some(row) if row.authority == authority && row.tbs_sha256 == intent.tbs_sha256.0 && row.state == "open" => return Ok(()),
-            Some(_) => return conflict("this attempt is recorded with other bytes, or has ended"),
+        match (stored.authority.as_deref(), stored.tbs_sha256, stored.state.as_deref()) {
+            (None, ..) => {}
+            (Some(of), Some(tbs), Some("open")) if of == authority && tbs == intent.tbs_sha256.0 => return Ok(()),
+            (Some(_), ..) => return conflict("this attempt is recorded with other bytes, or has ended"),
         }
+        self.has_volume(intent).await?;
         match &intent.content {
             IntentContent::Certificate(certificate) => self.insert_certificate_intent(intent, certificate).await?,
             IntentContent::Crl(crl) => self.insert_crl_intent(intent, crl).await?,
@@ -124,10 +127,13 @@ impl Tx {
         };
         let (identifiers, spki) = (convert::json(&certificate.identifiers), certificate.spki_sha256.0.as_slice());
         let (not_before, not_after) = (certificate.not_before.unix(), certificate.not_after.unix());
-        let inserted = sqlx::query!(
+        let names = convert::json(&certificate.identifiers.iter().map(Identifier::value).collect::<Vec<_>>());
+        sqlx::query!(
             "INSERT INTO certificates (authority, serial, state, profile, subject, identifiers, spki_sha256, not_before, not_after,
                                        crl_partition, account_id, grant_id, order_id, created_at)
-             VALUES ($1, $2, 'intent', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             VALUES ($1, $2, 'intent', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+             INSERT INTO certificate_names (name, certificate)
+             SELECT DISTINCT value, last_insert_rowid() FROM json_each($14)",
             authority,
             serial,
             certificate.profile,
@@ -140,19 +146,12 @@ impl Tx {
             account,
             grant,
             origin.order,
-            at
+            at,
+            names
         )
         .execute(&mut self.connection)
         .await
         .map_err(or_taken("the authority has used this serial number"))?;
-        let row = inserted.last_insert_rowid();
-        for identifier in &certificate.identifiers {
-            let name = identifier.value();
-            sqlx::query!("INSERT INTO certificate_names (name, certificate) VALUES ($1, $2) ON CONFLICT DO NOTHING", name, row)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
-        }
         Ok(())
     }
 
@@ -207,7 +206,7 @@ impl Tx {
     async fn holds_lease(&mut self, origin: &Origin, authority: &AuthorityName, at: Option<Timestamp>) -> StoreResult<bool> {
         let at = at.map_or(i64::MIN, Timestamp::unix);
         let held = match origin {
-            Origin::Order { order, request, lease, account, grant: _ } => {
+            Origin::Order { order, request, lease, account, grant: _, cap: _ } => {
                 let (order, request, lease) = (order.as_str(), request.as_str(), lease.as_str());
                 let (account, authority) = (account.as_str(), authority.as_str());
                 sqlx::query_scalar!(
@@ -258,7 +257,7 @@ impl Tx {
         })
     }
 
-    async fn complete(&mut self, completion: &Completion) -> StoreResult<Completed> {
+    async fn complete(&mut self, completion: &Completion, names: &[String]) -> StoreResult<Completed> {
         let attempt = self.attempt(completion.attempt.as_str(), completion.authority.as_str()).await?;
         if attempt.state == "released" && self.released_bytes(completion, &attempt).await?.as_ref() == Some(&completion.signed.0) {
             return Ok(Completed::Released);
@@ -267,7 +266,7 @@ impl Tx {
         let released = ours
             && self.holds_lease(&completion.origin, &completion.authority, None).await?
             && match &attempt.serial {
-                Some(serial) => self.release_certificate(completion, serial).await?,
+                Some(serial) => self.release_certificate(completion, serial, names).await?,
                 None => self.release_crl(completion).await?,
             };
         let (noun, object) = attempt.noun_and_object();
@@ -315,29 +314,57 @@ impl Tx {
         Ok(ended.rows_affected() == 1)
     }
 
-    async fn release_certificate(&mut self, completion: &Completion, serial: &SerialNumber) -> StoreResult<bool> {
-        if !self.end_attempt(completion).await? {
-            return Ok(false);
-        }
+    async fn release_certificate(&mut self, completion: &Completion, serial: &SerialNumber, names: &[String]) -> StoreResult<bool> {
+        let (attempt, at) = (completion.attempt.as_str(), completion.at.unix());
         let (authority, serial) = (completion.authority.as_str(), serial.as_bytes().as_slice());
-        sqlx::query!(
-            "UPDATE certificates SET state = 'released', der = $3 WHERE authority = $1 AND serial = $2 AND state = 'intent'",
+        let order = match &completion.origin {
+            Origin::Order { order, .. } => Some(order.as_str()),
+            Origin::Job { .. } | Origin::Ceremony => None,
+        };
+        // Each only where the one before found its row: `changes()` is of the statement before.
+        let changed = sqlx::query!(
+            "UPDATE attempts SET state = 'released', ended_at = $2, tbs = NULL WHERE id = $1 AND state = 'open';
+             UPDATE certificates SET state = 'released', der = $5
+             WHERE authority = $3 AND serial = $4 AND state = 'intent' AND changes() = 1;
+             UPDATE orders SET status = 'valid', serial = $7 WHERE id = $6 AND status = 'processing' AND changes() = 1",
+            attempt,
+            at,
             authority,
             serial,
-            completion.signed.0
+            completion.signed.0,
+            order,
+            serial
         )
         .execute(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
-        if let Origin::Order { order, request, lease, .. } = &completion.origin {
-            let order = order.as_str();
-            sqlx::query!("UPDATE orders SET status = 'valid', serial = $2 WHERE id = $1 AND status = 'processing'", order, serial)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
-            self.end_request(request, lease, None, completion.at).await?;
+        match (changed.rows_affected(), &completion.origin) {
+            (0, _) => return Ok(false),
+            (3, Origin::Order { request, lease, .. }) => drop(self.end_request(request, lease, None, completion.at).await?),
+            (2, Origin::Job { .. } | Origin::Ceremony) => {}
+            _ => return conflict("the certificate of this attempt, or its order, is not in the state that its intent left"),
         }
+        self.insert_more_names(authority, serial, names).await?;
         Ok(true)
+    }
+
+    /// Lets a certificate be found by the names that no order has.
+    async fn insert_more_names(&mut self, authority: &str, serial: &[u8], names: &[String]) -> StoreResult<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let names = convert::json(&names);
+        sqlx::query!(
+            "INSERT OR IGNORE INTO certificate_names (name, certificate)
+             SELECT n.value, c.seq FROM certificates c JOIN json_each($1) n WHERE c.authority = $2 AND c.serial = $3",
+            names,
+            authority,
+            serial
+        )
+        .execute(&mut self.connection)
+        .await
+        .map(|_| ())
+        .map_err(from_sqlx)
     }
 
     /// Makes the CRL current, if its number still grows.
@@ -446,6 +473,13 @@ impl Tx {
     }
 }
 
+/// URIs and mailboxes of a certificate, which no order names. Read outside of the writer, for it takes a while.
+fn unordered_names(completion: &Completion) -> Vec<String> {
+    let certificate = Certificate::from_der(&completion.signed.0).ok();
+    let names = certificate.iter().flat_map(|c| c.alt_names()).filter(|name| name.identifier().is_none());
+    names.map(ToString::to_string).collect()
+}
+
 #[async_trait]
 impl IssuanceStore for SqliteStore {
     async fn record_intent(&self, intent: &Intent) -> StoreResult<()> {
@@ -454,8 +488,8 @@ impl IssuanceStore for SqliteStore {
     }
 
     async fn complete(&self, completion: &Completion) -> StoreResult<Completed> {
-        let completion = completion.clone();
-        self.write(move |tx| Box::pin(async move { tx.complete(&completion).await })).await
+        let (completion, names) = (completion.clone(), unordered_names(completion));
+        self.write(move |tx| Box::pin(async move { tx.complete(&completion, &names).await })).await
     }
 
     async fn abandon(&self, abandonment: &Abandonment) -> StoreResult<()> {

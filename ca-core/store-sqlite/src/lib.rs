@@ -20,14 +20,17 @@ mod convert;
 mod crls;
 mod error;
 mod evidence;
+mod grant_use;
 mod issuance;
 mod jobs;
 mod lock;
 mod numbers;
 mod orders;
 mod prune;
+mod remembered;
 mod requests;
 mod revocation;
+mod standing;
 mod validations;
 mod wake;
 mod writer;
@@ -45,6 +48,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{Connection as _, SqliteConnection};
 
 use crate::error::{from_migrate, from_sqlx};
+use crate::remembered::Remembered;
 use crate::wake::Wakers;
 use crate::writer::{Step, Tx, Writer};
 
@@ -61,6 +65,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
     wakers: Arc<Wakers>,
+    remembered: Arc<Remembered>,
     instance: Arc<str>,
 }
 
@@ -95,9 +100,10 @@ impl SqliteStore {
             // A file does not hang up; asking first would double what a small read costs.
             .test_before_acquire(false)
             .connect_lazy_with(options.read_only(true));
-        let wakers = Arc::new(Wakers::default());
-        let writer = Writer::spawn(connection, lock, Arc::clone(&wakers));
-        Ok(Self { writer, readers, wakers, instance: instance.into() })
+        let (wakers, remembered) = (Arc::new(Wakers::default()), Arc::new(Remembered::default()));
+        remembered.listen(&mut connection).await?;
+        let writer = Writer::spawn(connection, lock, Arc::clone(&wakers), Arc::clone(&remembered));
+        Ok(Self { writer, readers, wakers, remembered, instance: instance.into() })
     }
 
     /// This database's own id, drawn when it was made: tells it from another one in the same place.

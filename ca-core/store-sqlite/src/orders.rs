@@ -74,10 +74,18 @@ impl Tx {
     pub(crate) async fn create_order(&mut self, new: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
         let order = &new.order;
         let id = order.id.as_str();
-        let stored =
-            sqlx::query!("SELECT jws FROM orders WHERE id = $1", id).fetch_optional(&mut self.connection).await.map_err(from_sqlx)?;
-        if let Some(row) = stored {
-            if row.jws != new.jws {
+        let account = order.account.as_str();
+        let stored = sqlx::query!(
+            r#"SELECT (SELECT jws FROM orders WHERE id = $1) AS "jws: String",
+                      EXISTS (SELECT 1 FROM accounts WHERE id = $2 AND status = 'valid') AS "valid!: bool""#,
+            id,
+            account
+        )
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        if let Some(jws) = stored.jws {
+            if jws != new.jws {
                 return conflict("another order has this id");
             }
             return find(&mut self.connection, &order.id).await?.ok_or_else(|| StoreError::NotFound(format!("order {id}")));
@@ -85,8 +93,10 @@ impl Tx {
         if !matches!(order.status, OrderStatus::Pending | OrderStatus::Ready) {
             return conflict(format!("a new order is pending or ready, not {}", word(&order.status)));
         }
-        let (account, authority, at) = (order.account.as_str(), order.authority.as_str(), order.created_at.unix());
-        self.require_valid_account(account).await?;
+        let (authority, at) = (order.authority.as_str(), order.created_at.unix());
+        if !stored.valid {
+            return conflict("the account is not valid");
+        }
         let (order, authorizations) = self.settle_order(order, &new.authorizations).await?;
         let own = authorizations.iter().all(|authorization| authorization.order.is_some());
         let listed = (!own).then(|| json(&order.authorizations));
@@ -177,15 +187,23 @@ impl Tx {
         audit: &AuditEntry,
     ) -> StoreResult<RequestId> {
         let (id, at) = (order.as_str(), now.unix());
+        let request = RequestId::for_order(order);
+        let request_id = request.as_str();
+        // In one call, for each costs two changes of thread. `changes()` is of the statement before.
         let changed = sqlx::query!(
-            "UPDATE orders SET status = 'processing', finalize_jws = $2 WHERE id = $1 AND status = 'ready' AND expires > $3",
+            "UPDATE orders SET status = 'processing', finalize_jws = $2 WHERE id = $1 AND status = 'ready' AND expires > $3;
+             INSERT INTO requests (id, account_id, order_id, state, not_before, received_at)
+             SELECT $4, account_id, id, 'queued', $5, $5 FROM orders WHERE id = $6 AND changes() > 0",
             id,
             jws,
-            at
+            at,
+            request_id,
+            at,
+            id
         )
         .execute(&mut self.connection)
         .await
-        .map_err(from_sqlx)?;
+        .map_err(or_taken("the order was finalized before"))?;
         if changed.rows_affected() == 0 {
             let found = find(&mut self.connection, order).await?.ok_or_else(|| StoreError::NotFound(format!("order {order}")))?;
             return conflict(match found.status {
@@ -193,18 +211,6 @@ impl Tx {
                 other => format!("the order is {}, not ready", word(&other)),
             });
         }
-        let request = RequestId::for_order(order);
-        let request_id = request.as_str();
-        sqlx::query!(
-            "INSERT INTO requests (id, account_id, order_id, state, not_before, received_at)
-             SELECT $1, account_id, id, 'queued', $3, $3 FROM orders WHERE id = $2",
-            request_id,
-            id,
-            at
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(or_taken("the order was finalized before"))?;
         self.audit(audit).await?;
         self.touched.requests = true;
         Ok(request)

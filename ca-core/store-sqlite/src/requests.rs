@@ -26,7 +26,7 @@ pub(crate) async fn wait(notify: &tokio::sync::Notify, at_most: Duration) {
 }
 
 /// What became of a request.
-pub(crate) async fn state(executor: impl SqliteExecutor<'_>, id: &RequestId) -> StoreResult<RequestState> {
+pub(crate) async fn state_of(executor: impl SqliteExecutor<'_>, id: &RequestId) -> StoreResult<RequestState> {
     let text = id.as_str();
     let row = sqlx::query!("SELECT state, problem FROM requests WHERE id = $1", text)
         .fetch_optional(executor)
@@ -63,19 +63,20 @@ impl Tx {
         .fetch_all(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
+        let (worker, token, taken) = (worker.as_str(), lease.as_str(), json(&rows.iter().map(|row| row.seq).collect::<Vec<_>>()));
+        sqlx::query!(
+            "UPDATE requests SET state = 'leased', worker = $2, lease = $3, lease_until = $4, attempts = attempts + 1
+             WHERE seq IN (SELECT value FROM json_each($1))",
+            taken,
+            worker,
+            token,
+            until
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
         let mut leased = Vec::with_capacity(rows.len());
         for row in rows {
-            let (worker, token) = (worker.as_str(), lease.as_str());
-            sqlx::query!(
-                "UPDATE requests SET state = 'leased', worker = $2, lease = $3, lease_until = $4, attempts = attempts + 1 WHERE seq = $1",
-                row.seq,
-                worker,
-                token,
-                until
-            )
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
             let evidence = self.evidence(&row.account_id, row.order_id.as_deref()).await?;
             let account = read("account id", row.account_id)?;
             let body = match (row.order_id, row.authority) {
@@ -107,26 +108,23 @@ impl Tx {
     ) -> StoreResult<(String, Option<String>)> {
         let (text, token, at) = (id.as_str(), lease.as_str(), at.unix());
         let (state, problem) = (if problem.is_some() { "refused" } else { "done" }, problem.map(json));
-        let changed = sqlx::query!(
+        let ended = sqlx::query!(
             "UPDATE requests SET state = $3, problem = $4, ended_at = $5, worker = NULL, lease = NULL, lease_until = NULL
-             WHERE id = $1 AND lease = $2 AND state = 'leased'",
+             WHERE id = $1 AND lease = $2 AND state = 'leased' RETURNING account_id, order_id",
             text,
             token,
             state,
             problem,
             at
         )
-        .execute(&mut self.connection)
+        .fetch_optional(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
-        let row = sqlx::query!("SELECT account_id, order_id FROM requests WHERE id = $1", text)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?
-            .ok_or_else(|| StoreError::NotFound(format!("request {id}")))?;
-        if changed.rows_affected() == 0 {
+        let Some(row) = ended else {
+            // It is not there, or its lease has passed on.
+            state_of(&mut self.connection, id).await?;
             return Err(StoreError::Fenced);
-        }
+        };
         self.touched.ended.push(id.clone());
         Ok((row.account_id, row.order_id))
     }
@@ -166,6 +164,7 @@ impl Tx {
                 if problem.kind == ProblemType::Unauthorized {
                     self.revoke_authorizations(&order).await?;
                 }
+                self.note_failure(&account, problem, audit.at).await?;
                 let problem = json(problem);
                 sqlx::query!("UPDATE orders SET status = 'invalid', error = $2 WHERE id = $1 AND status = 'processing'", order, problem)
                     .execute(&mut self.connection)

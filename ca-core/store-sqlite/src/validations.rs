@@ -24,6 +24,7 @@ impl Tx {
         &mut self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
@@ -47,11 +48,12 @@ impl Tx {
             return conflict(format!("the {method} challenge cannot be started"));
         }
         sqlx::query!(
-            "INSERT INTO validations (authorization_id, method, due, deadline) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            "INSERT INTO validations (authorization_id, method, due, deadline, answer) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
             text,
             name,
             at,
-            deadline
+            deadline,
+            answer
         )
         .execute(&mut self.connection)
         .await
@@ -73,7 +75,7 @@ impl Tx {
     ) -> StoreResult<Vec<LeasedValidation>> {
         let (now, until, at_most) = (now.unix(), until.unix(), i64::from(at_most.min(MAX_LEASE)));
         let rows = sqlx::query!(
-            "SELECT v.authorization_id, v.method, v.deadline, v.attempts, a.account_id, a.authority, a.identifier, c.token, o.thumbprint
+            "SELECT v.authorization_id, v.method, v.deadline, v.attempts, v.answer, a.account_id, a.authority, a.identifier, c.token, o.thumbprint
              FROM validations v
                JOIN authorizations a ON a.id = v.authorization_id
                JOIN challenges c ON c.authorization_id = v.authorization_id AND c.method = v.method
@@ -111,6 +113,7 @@ impl Tx {
                 identifier: from_json("identifier", &row.identifier)?,
                 token: read("challenge token", row.token)?,
                 lease: lease.clone(),
+                answer: row.answer,
                 attempts: unsigned("attempts", row.attempts)?,
                 deadline: time(row.deadline),
             });
@@ -170,6 +173,11 @@ impl Tx {
             return Ok(before);
         };
         self.put_decision(&after, record).await?;
+        match (&after.status, &record.problem) {
+            (AuthorizationStatus::Valid, _) => self.note_success(record.account.as_str()).await?,
+            (AuthorizationStatus::Invalid, Some(problem)) => self.note_failure(record.account.as_str(), problem, record.at).await?,
+            _ => {}
+        }
         Ok(after)
     }
 
@@ -188,14 +196,16 @@ impl Tx {
         let Some(challenge) = after.challenge(record.method) else { return conflict("the authorization has no such challenge") };
         let (status, validated) = (word(&challenge.status), challenge.validated.map(Timestamp::unix));
         let error = challenge.error.as_ref().map(json);
+        let attested = record.attestation.as_ref().map(|attestation| attestation.key_sha256.to_string());
         let changed = sqlx::query!(
-            "UPDATE challenges SET status = $3, validated = $4, error = $5
+            "UPDATE challenges SET status = $3, validated = $4, error = $5, attested_key = $6
              WHERE authorization_id = $1 AND method = $2 AND status = 'processing'",
             id,
             method,
             status,
             validated,
-            error
+            error,
+            attested
         )
         .execute(&mut self.connection)
         .await
@@ -262,12 +272,14 @@ impl ValidationStore for SqliteStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
+        let answer = answer.map(str::to_owned);
         let (id, audit) = (id.clone(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.start_challenge(&id, method, now, deadline, &audit).await })).await
+        self.write(move |tx| Box::pin(async move { tx.start_challenge(&id, method, answer.as_deref(), now, deadline, &audit).await })).await
     }
 
     async fn lease_validations(

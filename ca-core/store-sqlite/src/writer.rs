@@ -8,12 +8,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use ca_core::pki::Sha256Digest;
 use ca_core::ports::{StoreError, StoreResult};
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::from_sqlx;
 use crate::lock::FileLock;
+use crate::remembered::Remembered;
 use crate::wake::{Touched, Wakers};
 
 /// The most commands in one transaction.
@@ -29,6 +31,25 @@ pub(crate) type Step<'t, T> = Pin<Box<dyn Future<Output = StoreResult<T>> + Send
 pub(crate) struct Tx {
     pub(crate) connection: SqliteConnection,
     pub(crate) touched: Touched,
+    /// The audit trail's last number and hash, where they are known: nobody else writes.
+    pub(crate) trail: Option<(i64, Sha256Digest)>,
+    /// The command's last audit row, which is written with its end.
+    pub(crate) row: Option<Row>,
+}
+
+/// A row of the audit trail on its way.
+pub(crate) struct Row {
+    pub(crate) number: i64,
+    pub(crate) leaf: Vec<u8>,
+    pub(crate) hash: Sha256Digest,
+}
+
+impl Tx {
+    /// After a rollback: nothing that was remembered counts.
+    fn forget(&mut self) {
+        self.touched.clear();
+        (self.trail, self.row) = (None, None);
+    }
 }
 
 /// A command in the queue, its result type erased.
@@ -84,9 +105,9 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the writer's task on the only connection that writes. The task holds the lock until it ends.
-    pub(crate) fn spawn(connection: SqliteConnection, lock: FileLock, wakers: Arc<Wakers>) -> Self {
+    pub(crate) fn spawn(connection: SqliteConnection, lock: FileLock, wakers: Arc<Wakers>, remembered: Arc<Remembered>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(serve(Tx { connection, touched: Touched::default() }, waiting, wakers, lock));
+        tokio::spawn(serve(Tx { connection, touched: Touched::default(), trail: None, row: None }, waiting, wakers, remembered, lock));
         Self { queue }
     }
 
@@ -113,7 +134,7 @@ impl Writer {
     }
 }
 
-async fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: Arc<Wakers>, lock: FileLock) {
+async fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: Arc<Wakers>, remembered: Arc<Remembered>, lock: FileLock) {
     let mut closing = None;
     while closing.is_none() {
         let Some(mut message) = waiting.recv().await else { break };
@@ -135,7 +156,7 @@ async fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: Arc<Wak
             }
         }
         if !batch.is_empty() {
-            commit(&mut tx, batch, &wakers).await;
+            commit(&mut tx, batch, &wakers, &remembered).await;
         }
     }
     drop(waiting);
@@ -149,16 +170,17 @@ async fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: Arc<Wak
 }
 
 /// Runs a batch in one transaction and answers everyone in it.
-async fn commit(tx: &mut Tx, mut batch: Vec<Box<dyn Command>>, wakers: &Wakers) {
+async fn commit(tx: &mut Tx, mut batch: Vec<Box<dyn Command>>, wakers: &Wakers, remembered: &Remembered) {
     let mut durable = Touched::default();
     let failure = match transaction(tx, &mut batch, &mut durable).await {
         Ok(()) => {
+            remembered.committed();
             wakers.tell(&durable);
             None
         }
         Err(error) => {
             tracing::error!(%error, commands = batch.len(), "a group commit failed");
-            tx.touched.clear();
+            tx.forget();
             // Where SQLite has rolled back by itself this says so, and changes nothing.
             let _ = sqlx::query("ROLLBACK").execute(&mut tx.connection).await;
             Some(from_sqlx(error).to_string())
@@ -179,18 +201,30 @@ async fn transaction(tx: &mut Tx, batch: &mut [Box<dyn Command>], durable: &mut 
         if stands {
             durable.append(&mut tx.touched);
         } else {
-            tx.touched.clear();
+            tx.forget();
         }
-        // These fail where the command's error was one for which SQLite rolls the whole transaction back.
-        let next = match (stands, left) {
-            (true, 0) => "RELEASE command; COMMIT",
-            (true, _) => "RELEASE command; SAVEPOINT command",
-            (false, 0) => "ROLLBACK TO command; RELEASE command; COMMIT",
-            (false, _) => "ROLLBACK TO command; RELEASE command; SAVEPOINT command",
-        };
-        execute(tx, next).await?;
+        // RELEASE fails where the command's error was one for which SQLite rolls the whole transaction back: first, so
+        // that no row is written outside of it.
+        match (tx.row.take(), stands, left) {
+            (Some(row), _, 0) => {
+                write_row(tx, row, "RELEASE command; INSERT INTO audit (number, leaf, hash) VALUES ($1, $2, $3); COMMIT").await?
+            }
+            (Some(row), ..) => {
+                let sql = "RELEASE command; INSERT INTO audit (number, leaf, hash) VALUES ($1, $2, $3); SAVEPOINT command";
+                write_row(tx, row, sql).await?;
+            }
+            (None, true, 0) => execute(tx, "RELEASE command; COMMIT").await?,
+            (None, true, _) => execute(tx, "RELEASE command; SAVEPOINT command").await?,
+            (None, false, 0) => execute(tx, "ROLLBACK TO command; RELEASE command; COMMIT").await?,
+            (None, false, _) => execute(tx, "ROLLBACK TO command; RELEASE command; SAVEPOINT command").await?,
+        }
     }
     Ok(())
+}
+
+/// Writes a row of the audit trail, among what else `sql` has.
+pub(crate) async fn write_row(tx: &mut Tx, row: Row, sql: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::query(sql).bind(row.number).bind(row.leaf).bind(row.hash.0.to_vec()).execute(&mut tx.connection).await.map(|_| ())
 }
 
 /// Runs statements without results, one after another until one fails.

@@ -8,8 +8,10 @@ use ca_testkit::SeededRng;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
-/// Tables of a few rows, or read by number from one end with a limit.
-const MAY_SCAN: [&str; 11] = [
+/// Tables of a few rows, or read by number from one end with a limit; a row of nothing, and a list that was given.
+const MAY_SCAN: [&str; 13] = [
+    "one",
+    "json_each VIRTUAL TABLE INDEX 1:",
     "authorities",
     "jobs",
     "policies",
@@ -35,14 +37,17 @@ async fn every_lookup_has_an_index() {
     for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx")).unwrap() {
         let data: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file.unwrap().path()).unwrap()).unwrap();
         let query = data["query"].as_str().unwrap();
-        let explain = format!("EXPLAIN QUERY PLAN {query}");
-        for row in sqlx::query(AssertSqlSafe(explain)).fetch_all(&mut connection).await.unwrap() {
-            let step: String = row.get("detail");
-            plans += 1;
-            // `SCAN x USING INDEX` walks an index in order, for a query that says LIMIT.
-            let scanned = step.strip_prefix("SCAN ").filter(|rest| !rest.contains("USING") && !rest.starts_with("CONSTANT"));
-            if scanned.is_some_and(|table| !MAY_SCAN.contains(&table)) {
-                scans.push(format!("{step}\n{query}"));
+        // Several statements may go in one call.
+        let explained = query.split(';').map(|statement| format!("EXPLAIN QUERY PLAN {statement}"));
+        for explain in explained {
+            for row in sqlx::query(AssertSqlSafe(explain)).fetch_all(&mut connection).await.unwrap() {
+                let step: String = row.get("detail");
+                plans += 1;
+                // `SCAN x USING INDEX` walks an index in order, for a query that says LIMIT.
+                let scanned = step.strip_prefix("SCAN ").filter(|rest| !rest.contains("USING") && !rest.starts_with("CONSTANT"));
+                if scanned.is_some_and(|table| !MAY_SCAN.contains(&table)) {
+                    scans.push(format!("{step}\n{query}"));
+                }
             }
         }
     }

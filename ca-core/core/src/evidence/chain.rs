@@ -25,8 +25,8 @@ use super::memo::Memo;
 use super::new_order::{NewOrderRequest, OrderScope};
 use super::proofs::Proofs;
 use super::statement::{self, Operation};
-use super::{eab, json, proofs};
-use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, OrderId, Problem, ProblemType};
+use super::{attested, csr_names, eab, json, proofs};
+use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
 use crate::pki::{Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
@@ -88,6 +88,8 @@ pub struct AuthorizedIssuance {
     pub account: AccountId,
     /// The grant.
     pub grant: GrantId,
+    /// What bounds the grant.
+    pub limits: GrantLimits,
     /// The order, from its newOrder JWS.
     pub order: OrderId,
     /// The authority that issues.
@@ -178,10 +180,14 @@ impl Verifier {
         let offered = rules.profiles.get(&profile);
         let offered = offered.ok_or_else(|| Refusal::new(ProblemType::InvalidProfile, "the policy does not offer this profile"))?;
         let proofs = proofs::prove(&request.identifiers, &account.account, grant, rules, &evidence.validations, now)?;
+        attested::check(&proofs, rules, &account, csr.public_key(), now)?;
         let algorithm = check_csr(&csr, &request.identifiers, &account)?;
         if !offered.takes_key(algorithm) {
             return Err(Refusal::new(ProblemType::BadCsr, format!("the profile `{profile}` certifies no keys of the kind {algorithm}")));
         }
+        grant.limits.judge_key(algorithm).map_err(|told| Refusal::new(ProblemType::BadCsr, told))?;
+        let end = grant.limits.judge_end(request.not_before, request.not_after, now);
+        end.map_err(|told| Refusal::new(ProblemType::Malformed, told))?;
         let content = leaf_content(rules, offered, grant, &request.identifiers).map_err(|error| {
             let kind = match error {
                 SubscriberError::Identifier(..) => ProblemType::RejectedIdentifier,
@@ -189,9 +195,11 @@ impl Verifier {
             };
             Refusal::new(kind, error.to_string())
         })?;
+        csr_asks_for_no_more(&csr, &content)?;
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
             grant: grant.id.clone(),
+            limits: grant.limits.clone(),
             order,
             authority,
             profile,
@@ -340,7 +348,7 @@ fn read_key_change(text: &str, old: &Jwk, account: &AccountId) -> Result<Jwk, Re
 }
 
 /// A JWS by one of these keys, whose `kid` is this account's URL.
-fn by_account(text: &str, keys: &[Jwk], account: &AccountId) -> Result<ParsedJws, Refusal> {
+pub(super) fn by_account(text: &str, keys: &[Jwk], account: &AccountId) -> Result<ParsedJws, Refusal> {
     let jws = ParsedJws::parse(text)?;
     let KeyRef::Kid(kid) = &jws.protected.key else { return Err(malformed("the request names its account by kid")) };
     if path_of(kid).and_then(|p| p.strip_prefix("/acme/acct/")) != Some(account.as_str()) {
@@ -378,18 +386,7 @@ fn read_finalize(text: &str, account: &AuthorizedAccount, order: &OrderId) -> Re
 
 fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount) -> Result<KeyAlgorithm, Refusal> {
     let bad = |detail: &str| Refusal::new(ProblemType::BadCsr, detail);
-    let mut asked = csr.identifiers().to_vec();
-    if let Some(text) = csr.common_name() {
-        // RFC 8555 §7.4: a name may stand in the CN; one that the order has not may not.
-        let name = Identifier::from_text(text).ok().filter(|n| identifiers.contains(n));
-        asked.push(name.ok_or_else(|| bad("the CSR's common name is not one of the order's identifiers"))?);
-        asked.sort_unstable();
-        asked.dedup();
-    }
-    // "MUST indicate the exact same set of requested identifiers as the initial newOrder request"
-    if asked != identifiers {
-        return Err(bad("the CSR's names are not the order's identifiers"));
-    }
+    csr_names::check_names(csr, identifiers, &account.grant).map_err(|why| bad(&why))?;
     let algorithm = check_key(csr.public_key()).map_err(|e| bad(&e.to_string()))?;
     // RFC 8555 §11.1: an account key must not be certified.
     for key in &account.keys {
@@ -400,8 +397,21 @@ fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount)
     Ok(algorithm)
 }
 
+/// A URI or a mailbox that the grant gives stands in certificates of some profiles only.
+fn csr_asks_for_no_more(csr: &Csr, content: &LeafContent) -> Result<(), Refusal> {
+    let names = content.names();
+    let more = csr.alt_names().iter().find(|name| name.identifier().is_none() && !names.contains(name));
+    match more {
+        Some(name) => Err(Refusal::new(
+            ProblemType::BadCsr,
+            format!("the CSR asks for `{name}`, which certificates of this profile do not carry (hint: leave it out)"),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// The path of an absolute http URL without query and fragment.
-fn path_of(url: &str) -> Option<&str> {
+pub(super) fn path_of(url: &str) -> Option<&str> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let path = &rest[rest.find('/')?..];
     (!path.contains(['?', '#'])).then_some(path)

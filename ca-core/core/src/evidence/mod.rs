@@ -1,6 +1,8 @@
 //! Evidence, verified from bytes to meaning: what people and clients signed.
 
+pub(crate) mod attested;
 pub mod chain;
+pub mod csr_names;
 pub mod eab;
 pub mod json;
 pub mod jwk;

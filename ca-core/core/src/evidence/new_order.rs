@@ -4,10 +4,13 @@ use serde_json::Value;
 
 use super::jws::ParsedJws;
 use crate::model::{AuthorityName, Grant, Problem, ProblemType};
-use crate::pki::{Identifier, IdentifierError, Timestamp};
+use crate::pki::{DeviceNameError, Identifier, IdentifierError, Timestamp};
 
 /// The most identifiers of an order.
 pub const MAX_IDENTIFIERS: usize = 100;
+
+/// The most of them that name devices: each has an attestation as evidence.
+pub const MAX_DEVICES: usize = 4;
 
 /// The payload of a newOrder request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,7 +50,11 @@ pub fn parse_identifier(entry: &Value) -> Result<Identifier, Problem> {
     Identifier::parse(member("type")?, member("value")?).map_err(|e| {
         let kind = match e {
             IdentifierError::UnsupportedType(_) => ProblemType::UnsupportedIdentifier,
-            IdentifierError::DnsName { .. } | IdentifierError::IpAddress(_) => ProblemType::RejectedIdentifier,
+            // draft-ietf-acme-device-attest §3.1, §4.1: "MUST reject … with a \"malformed\" error"
+            IdentifierError::Device(DeviceNameError::Form(_)) => ProblemType::Malformed,
+            IdentifierError::DnsName { .. } | IdentifierError::IpAddress(_) | IdentifierError::Device(DeviceNameError::Characters(_)) => {
+                ProblemType::RejectedIdentifier
+            }
         };
         Problem::new(kind, e.to_string())
     })
@@ -57,7 +64,7 @@ impl NewOrderRequest {
     /// Reads the payload.
     ///
     /// # Errors
-    /// When it has no identifiers or more than [`MAX_IDENTIFIERS`], one of a type or a form that is not handled, or
+    /// When it has no identifiers or more than [`MAX_IDENTIFIERS`] or of [`MAX_DEVICES`], one of a type or a form that is not handled, or
     /// a member of the wrong type.
     pub fn parse(jws: &ParsedJws) -> Result<Self, Problem> {
         let payload = jws.payload_object()?;
@@ -71,6 +78,9 @@ impl NewOrderRequest {
         }
         identifiers.sort_unstable();
         identifiers.dedup();
+        if identifiers.iter().filter(|identifier| identifier.is_device()).count() > MAX_DEVICES {
+            return Err(malformed(format!("an order names at most {MAX_DEVICES} devices")));
+        }
         let text = |name: &str| match payload.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.as_str())),

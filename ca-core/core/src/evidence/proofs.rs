@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::chain::Refusal;
 use crate::model::{AccountId, Grant, ProblemType, ValidationRecord};
 use crate::pki::{Identifier, Timestamp};
-use crate::policy::AuthorityPolicy;
+use crate::policy::{AuthorityPolicy, Basis, ChallengeZone, basis_for};
 
 /// The longest that a validation counts, whatever the front end says.
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
@@ -25,7 +25,8 @@ pub enum Proof {
 /// Proofs of exactly the identifiers of an order.
 pub type Proofs = BTreeMap<Identifier, Proof>;
 
-/// Finds a proof for each identifier: the grant, or a validation of this account in a zone of the policy.
+/// Finds a proof for each identifier: the grant, or a validation of this account in a zone of the policy. What a device
+/// attested is judged by [`super::attested`].
 ///
 /// # Errors
 /// When one has none, or lies outside the authority's policy.
@@ -39,10 +40,12 @@ pub fn prove(
 ) -> Result<Proofs, Refusal> {
     let mut proofs = Proofs::new();
     for identifier in identifiers {
-        let proof = if grant.names.iter().any(|p| p.covers(identifier)) {
-            Proof::Granted
-        } else {
-            Proof::Challenged(Box::new(validated(identifier, account, rules, validations, now)?.clone()))
+        let proof = match basis_for(grant, &rules.challenge_zones, identifier) {
+            Basis::Granted => Proof::Granted,
+            Basis::Challenged(zone) => Proof::Challenged(Box::new(validated(identifier, account, zone, validations, now)?.clone())),
+            Basis::Nothing => {
+                return Err(rejected(identifier, "is outside this account's enrolment grant and the policy's challenge zones"));
+            }
         };
         rules.judge(identifier).map_err(|refusal| rejected(identifier, &refusal.to_string()))?;
         proofs.insert(identifier.clone(), proof);
@@ -50,17 +53,14 @@ pub fn prove(
     Ok(proofs)
 }
 
-/// The validation on which an identifier rests that the grant does not cover.
+/// The validation on which an identifier rests that is challenged.
 fn validated<'a>(
     identifier: &Identifier,
     account: &AccountId,
-    rules: &AuthorityPolicy,
+    zone: &ChallengeZone,
     validations: &'a [ValidationRecord],
     now: Timestamp,
 ) -> Result<&'a ValidationRecord, Refusal> {
-    let zone = rules
-        .challenge_zone(identifier)
-        .ok_or_else(|| rejected(identifier, "is outside this account's enrolment grant and the policy's challenge zones"))?;
     let methods = zone.methods_for(identifier);
     let counts = |record: &&ValidationRecord| {
         // The wildcard of a name is another identifier than the name.
@@ -145,6 +145,7 @@ mod tests {
             addresses: Vec::new(),
             answer_sha256: None,
             caa: None,
+            attestation: None,
             problem: None,
             valid_until: at(1000),
         }

@@ -68,6 +68,11 @@ pub enum OperatorReply {
         /// How many accounts went with it.
         accounts: u32,
     },
+    /// An account goes on.
+    AccountResumed {
+        /// Whether it was paused.
+        paused: bool,
+    },
     /// A certificate is revoked.
     CertificateRevoked {
         /// Its authority.
@@ -184,6 +189,11 @@ impl Worker {
                 Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no grant `{id}`"))),
                 Err(error) => Err(unavailable(&error)),
             },
+            Operation::AccountResume { id } => match self.store.resume_account(id, &done).await {
+                Ok(paused) => Ok(OperatorReply::AccountResumed { paused }),
+                Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no account `{id}`"))),
+                Err(error) => Err(unavailable(&error)),
+            },
             Operation::CertificateRevoke { authority, serial, reason, invalidity_date } => {
                 refuse_reason(*reason)?;
                 self.revoke(authority, serial, *reason, *invalidity_date, &done).await
@@ -230,7 +240,8 @@ impl Worker {
         match self.store.put_grant(&record, done).await {
             Ok(()) => {}
             Err(StoreError::Conflict(_)) => {
-                return Err(problem(ProblemType::Malformed, format!("a grant `{}` exists already (hint: draw another id)", grant.id)));
+                let hint = format!("(hint: change it with `ca grant update {}`, or draw another id)", grant.id);
+                return Err(problem(ProblemType::Malformed, format!("a grant `{}` exists already {hint}", grant.id)));
             }
             Err(error) => return Err(unavailable(&error)),
         }

@@ -33,12 +33,15 @@ impl Worker {
             self.alarm(Some(&proven.authority), proven.order.as_str(), request.id.as_str(), reason).await;
             return Err(Refusal::new(ProblemType::Unauthorized, "this order has its certificate already").into());
         }
+        if let Some(cap) = proven.limits.max_certificates {
+            self.has_volume(&proven.grant, cap).await?;
+        }
         self.take_rate(&proven.authority, rules).await?;
 
         self.record_proofs(request, &proven).await?;
 
         let now = self.clock.now();
-        let (shortest, lifetime, longest) = profile.lifetimes();
+        let (shortest, lifetime, longest) = proven.limits.lifetimes(profile.lifetimes());
         let (not_before, not_after) = validity(
             Bounds { now, skew: self.settings.skew, shortest, lifetime, longest, issuer_end: signer.issuer.certificate().not_after() },
             proven.not_before,
@@ -65,6 +68,7 @@ impl Worker {
                 lease: request.lease.clone(),
                 account: proven.account.clone(),
                 grant: proven.grant,
+                cap: proven.limits.max_certificates,
             },
             actor: Actor::Account { id: proven.account },
             at: now,
@@ -80,7 +84,7 @@ impl Worker {
     async fn record_proofs(&self, request: &SigningRequest, proven: &AuthorizedIssuance) -> Result<(), Failure> {
         let challenged = proven.proofs.values().filter_map(|proof| match proof {
             Proof::Granted => None,
-            Proof::Challenged(record) => Some(record),
+            Proof::Challenged(record) => Some(record.for_audit()),
         });
         let challenged: Vec<_> = challenged.collect();
         if challenged.is_empty() {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{HaltPoint, Worker};
 use crate::evidence::chain::Refusal;
 use crate::issuance::{self, IssuanceError, Prepared};
-use crate::model::{Abandonment, Actor, AttemptId, AuthorityKind, AuthorityName, Completed, KeyLabel};
+use crate::model::{Abandonment, Actor, AttemptId, AuthorityKind, AuthorityName, Completed, KeyLabel, ProblemType};
 use crate::pki::Certificate;
 use crate::policy::Policy;
-use crate::ports::{AnchorError, KeyStoreError, StoreError, StoreResult};
+use crate::ports::{AnchorError, GRANT_CAP_REACHED, KeyStoreError, StoreError, StoreResult};
 use crate::profile::Issuer;
 
 /// An authority with an online key that the policy names.
@@ -106,6 +106,9 @@ impl Worker {
         let (attempt, authority, actor) = (intent.attempt.clone(), intent.authority.clone(), intent.actor.clone());
         let key = intent.key.clone();
         let recorded = issuance::record(&*self.store, prepared).await.map_err(|e| match e {
+            IssuanceError::Store(StoreError::Conflict(reason)) if reason == GRANT_CAP_REACHED => {
+                Refusal::new(ProblemType::RateLimited, "the enrolment grant's cap was reached meanwhile (hint: order again later)").into()
+            }
             IssuanceError::Store(error) => error.into(),
             other => Failure::later(other),
         })?;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::{AccountId, AuthorityName, AuthorizationId, OrderId, Problem};
-use crate::pki::{Identifier, Timestamp};
+use crate::pki::{Identifier, Sha256Digest, Timestamp};
 use crate::ports::Rng;
 
 /// How control of an identifier is shown.
@@ -23,11 +23,14 @@ pub enum ChallengeMethod {
     /// A TLS handshake (RFC 8737).
     #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
+    /// A statement by a device's hardware (draft-ietf-acme-device-attest §5).
+    #[serde(rename = "device-attest-01")]
+    DeviceAttest01,
 }
 
 impl ChallengeMethod {
     /// Every method.
-    pub const ALL: [Self; 3] = [Self::Http01, Self::Dns01, Self::TlsAlpn01];
+    pub const ALL: [Self; 4] = [Self::Http01, Self::Dns01, Self::TlsAlpn01, Self::DeviceAttest01];
 
     /// Its registered name.
     pub const fn name(self) -> &'static str {
@@ -35,16 +38,18 @@ impl ChallengeMethod {
             Self::Http01 => "http-01",
             Self::Dns01 => "dns-01",
             Self::TlsAlpn01 => "tls-alpn-01",
+            Self::DeviceAttest01 => "device-attest-01",
         }
     }
 
     /// Whether the method can show control of `identifier`: wildcards by dns-01 only (RFC 8555 §8.4), addresses by
-    /// the other two (RFC 8738 §4, §5, §7).
+    /// http-01 and tls-alpn-01 (RFC 8738 §4, §5, §7), devices by attestation alone.
     pub fn proves(self, identifier: &Identifier) -> bool {
         match (identifier, self) {
             (Identifier::Dns(name), Self::Http01 | Self::TlsAlpn01) => !name.is_wildcard(),
             (Identifier::Dns(_), Self::Dns01) | (Identifier::Ip(_), Self::Http01 | Self::TlsAlpn01) => true,
-            (Identifier::Ip(_), Self::Dns01) => false,
+            (Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_), method) => method == Self::DeviceAttest01,
+            (Identifier::Ip(_), Self::Dns01) | (Identifier::Dns(_) | Identifier::Ip(_), Self::DeviceAttest01) => false,
         }
     }
 }
@@ -57,7 +62,7 @@ impl fmt::Display for ChallengeMethod {
 
 /// A text that names no method of this CA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the challenge methods are http-01, dns-01 and tls-alpn-01")]
+#[error("the challenge methods are http-01, dns-01, tls-alpn-01 and device-attest-01")]
 pub struct UnknownMethod;
 
 impl FromStr for ChallengeMethod {
@@ -130,12 +135,22 @@ pub struct Challenge {
     pub validated: Option<Timestamp>,
     /// Why it failed, or why the last attempt did.
     pub error: Option<Problem>,
+    /// SHA-256 of the SubjectPublicKeyInfo that was attested: the only key that the authorization is good for.
+    #[serde(default)]
+    pub attested_key: Option<Sha256Digest>,
 }
 
 impl Challenge {
     /// A challenge that nobody has taken up.
     pub fn new(method: ChallengeMethod, rng: &dyn Rng) -> Self {
-        Self { method, token: ChallengeToken::random(rng), status: ChallengeStatus::Pending, validated: None, error: None }
+        Self {
+            method,
+            token: ChallengeToken::random(rng),
+            status: ChallengeStatus::Pending,
+            validated: None,
+            error: None,
+            attested_key: None,
+        }
     }
 }
 
@@ -374,16 +389,21 @@ mod tests {
     }
 
     #[test]
-    fn a07_wildcards_by_dns_only_and_addresses_never() {
+    fn a07_wildcards_by_dns_only_addresses_never_and_devices_by_attestation() {
         let check = |name: &str, expected: &[ChallengeMethod]| {
             let identifier = Identifier::from_text(name).unwrap();
             let proving: Vec<_> = ChallengeMethod::ALL.into_iter().filter(|m| m.proves(&identifier)).collect();
             assert_eq!(proving, expected, "{name}");
         };
-        check("a.demo.test", &ChallengeMethod::ALL);
+        check("a.demo.test", &[ChallengeMethod::Http01, ChallengeMethod::Dns01, ChallengeMethod::TlsAlpn01]);
         check("*.demo.test", &[ChallengeMethod::Dns01]);
         check("10.0.0.1", &[ChallengeMethod::Http01, ChallengeMethod::TlsAlpn01]);
         check("fd00::1", &[ChallengeMethod::Http01, ChallengeMethod::TlsAlpn01]);
+        for (kind, value) in [("permanent-identifier", "SN-1"), ("hardware-module", "SN-1/1.2.3")] {
+            let device = Identifier::parse(kind, value).unwrap();
+            let proving: Vec<_> = ChallengeMethod::ALL.into_iter().filter(|m| m.proves(&device)).collect();
+            assert_eq!(proving, [ChallengeMethod::DeviceAttest01], "{kind}");
+        }
     }
 
     #[test]

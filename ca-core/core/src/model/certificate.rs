@@ -62,7 +62,7 @@ pub struct CertificateRecord {
 pub struct CertificateFilter {
     /// Of this authority.
     pub authority: Option<AuthorityName>,
-    /// With exactly this name among its identifiers.
+    /// With exactly this name: an identifier of its order, or a URI or a mailbox in it.
     pub name: Option<String>,
     /// Of this grant.
     pub grant: Option<GrantId>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityName, GrantId};
+use super::{AuthorityName, GrantId, GrantLimits};
 use crate::pki::{EmailName, Timestamp, UriName};
 use crate::policy::{NamePattern, SubjectParts};
 
@@ -46,6 +46,9 @@ pub struct Grant {
     /// The parts of its certificates' subject that the policy does not fix.
     #[serde(default, skip_serializing_if = "SubjectParts::is_empty")]
     pub subject: SubjectParts,
+    /// What bounds it besides.
+    #[serde(default, skip_serializing_if = "GrantLimits::is_empty")]
+    pub limits: GrantLimits,
 }
 
 /// The state of a grant.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Actor, AttemptId, AuthorityName, CrlScope, GrantId, JobId, KeyLabel, LeaseToken, OrderId, RequestId};
+use super::{AccountId, Actor, AttemptId, AuthorityName, CrlScope, GrantId, JobId, KeyLabel, LeaseToken, OrderId, RequestId, VolumeCap};
 use crate::pki::{Identifier, SerialNumber, Sha256Digest, SignatureAlgorithm, Timestamp};
 
 /// On whose account a certificate is made, with the lease that fences a late signer.
@@ -21,6 +21,9 @@ pub enum Origin {
         account: AccountId,
         /// The grant.
         grant: GrantId,
+        /// The grant's cap, which the store holds the record against.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cap: Option<VolumeCap>,
     },
     /// One of the CA's own certificates or CRLs, from a lifecycle job.
     Job {

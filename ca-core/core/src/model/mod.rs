@@ -10,6 +10,7 @@ mod certificate;
 mod credential;
 mod crl;
 mod grant;
+mod grant_limits;
 mod id;
 mod intent;
 mod job;
@@ -19,6 +20,7 @@ mod problem;
 mod proposal;
 mod request;
 mod revocation;
+mod standing;
 mod validation;
 
 pub use account::{Account, AccountStatus, NewAccount, OrderPage};
@@ -33,6 +35,7 @@ pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
 pub use credential::CredentialPurpose;
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
+pub use grant_limits::{GrantLimits, GrantUse, VolumeCap, VolumeCapError};
 pub use id::{
     AccountId, AttemptId, AuthorityName, AuthorizationId, CredentialName, GrantId, HolderName, IdError, JobId, KeyLabel, LeaseToken,
     OrderId, ProposalId, RequestId, WorkerId,
@@ -48,4 +51,5 @@ pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};
 pub use request::{Evidence, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
-pub use validation::{LeasedValidation, ValidationEnd, ValidationRecord};
+pub use standing::{AccountRecord, Standing};
+pub use validation::{AttestationEvidence, LeasedValidation, ValidationEnd, ValidationRecord};

@@ -12,6 +12,8 @@ pub enum ProblemType {
     AlreadyRevoked,
     /// The certificate was replaced already (RFC 9773 §7.4).
     AlreadyReplaced,
+    /// What a device attested is unacceptable (draft-ietf-acme-device-attest).
+    BadAttestationStatement,
     /// The CSR is unacceptable.
     BadCsr,
     /// The nonce was not accepted.
@@ -84,6 +86,7 @@ impl ProblemType {
             Self::AccountDoesNotExist => "accountDoesNotExist",
             Self::AlreadyRevoked => "alreadyRevoked",
             Self::AlreadyReplaced => "alreadyReplaced",
+            Self::BadAttestationStatement => "badAttestationStatement",
             Self::BadCsr => "badCSR",
             Self::BadNonce => "badNonce",
             Self::BadPublicKey => "badPublicKey",

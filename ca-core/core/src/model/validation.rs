@@ -26,6 +26,9 @@ pub struct LeasedValidation {
     pub token: ChallengeToken,
     /// The lease under which it may be worked on.
     pub lease: LeaseToken,
+    /// The client's answer, its JWS verbatim, where the method has one: what a device attested.
+    #[serde(default)]
+    pub answer: Option<String>,
     /// How many attempts were made before.
     pub attempts: u32,
     /// Until when it may be tried again.
@@ -51,13 +54,17 @@ pub struct ValidationRecord {
     /// The addresses that were connected to, in order, redirects included; none for dns-01.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
-    /// SHA-256 of the answer that decided: the HTTP body, the certificate, or the matching TXT value.
+    /// SHA-256 of the answer that decided: the HTTP body, the certificate, the matching TXT value, or the attestation
+    /// object.
     #[serde(default)]
     pub answer_sha256: Option<Sha256Digest>,
     /// The CAA issuer names that were found to allow this CA, or that none forbids it; none: the policy asks for no
     /// check.
     #[serde(default)]
     pub caa: Option<String>,
+    /// What a device attested: the worker judges it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<AttestationEvidence>,
     /// Why it failed; none: control was shown.
     #[serde(default)]
     pub problem: Option<Problem>,
@@ -65,7 +72,30 @@ pub struct ValidationRecord {
     pub valid_until: Timestamp,
 }
 
+/// An attestation as evidence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttestationEvidence {
+    /// The client's answer to the challenge, its JWS verbatim; left out in the audit trail.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub jws: String,
+    /// The challenge's token.
+    pub token: ChallengeToken,
+    /// SHA-256 of the SubjectPublicKeyInfo that was attested.
+    pub key_sha256: Sha256Digest,
+}
+
 impl ValidationRecord {
+    /// The record for the audit trail: with the attestation's digest and key, without its bytes.
+    #[must_use]
+    pub fn for_audit(&self) -> Self {
+        let mut told = self.clone();
+        if let Some(attestation) = &mut told.attestation {
+            attestation.jws.clear();
+        }
+        told
+    }
+
     /// The most addresses that a record holds: each redirect may have tried a few.
     pub const MAX_ADDRESSES: usize = 64;
 }

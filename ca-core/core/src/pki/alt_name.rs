@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DnsName, Identifier, UriName};
+use super::{DnsName, HardwareModule, Identifier, PermanentIdentifier, UriName};
 
 /// Most octets of a mailbox (RFC 5321 §4.5.3.1.3).
 const MAX_MAILBOX: usize = 254;
@@ -111,6 +111,12 @@ pub enum AltName {
     Uri(UriName),
     /// A mailbox.
     Email(EmailName),
+    /// What an assigner calls a device (RFC 4043).
+    #[serde(rename = "permanent-identifier")]
+    PermanentIdentifier(PermanentIdentifier),
+    /// A module that holds keys (RFC 4108 §5).
+    #[serde(rename = "hardware-module")]
+    HardwareModule(HardwareModule),
 }
 
 impl AltName {
@@ -119,6 +125,8 @@ impl AltName {
         match self {
             Self::Dns(name) => Some(Identifier::Dns(name.clone())),
             Self::Ip(address) => Some(Identifier::Ip(*address)),
+            Self::PermanentIdentifier(name) => Some(Identifier::PermanentIdentifier(name.clone())),
+            Self::HardwareModule(name) => Some(Identifier::HardwareModule(name.clone())),
             Self::Uri(_) | Self::Email(_) => None,
         }
     }
@@ -130,6 +138,8 @@ impl AltName {
             Self::Ip(_) => "ip",
             Self::Uri(_) => "uri",
             Self::Email(_) => "email",
+            Self::PermanentIdentifier(_) => "permanent-identifier",
+            Self::HardwareModule(_) => "hardware-module",
         }
     }
 }
@@ -139,6 +149,8 @@ impl From<Identifier> for AltName {
         match identifier {
             Identifier::Dns(name) => Self::Dns(name),
             Identifier::Ip(address) => Self::Ip(address),
+            Identifier::PermanentIdentifier(name) => Self::PermanentIdentifier(name),
+            Identifier::HardwareModule(name) => Self::HardwareModule(name),
         }
     }
 }
@@ -160,6 +172,10 @@ pub enum NameRef<'a> {
     Uri(&'a UriName),
     /// A mailbox.
     Email(&'a EmailName),
+    /// What an assigner calls a device.
+    PermanentIdentifier(&'a PermanentIdentifier),
+    /// A module that holds keys.
+    HardwareModule(&'a HardwareModule),
 }
 
 impl<'a> From<&'a Identifier> for NameRef<'a> {
@@ -167,6 +183,8 @@ impl<'a> From<&'a Identifier> for NameRef<'a> {
         match identifier {
             Identifier::Dns(name) => Self::Dns(name),
             Identifier::Ip(address) => Self::Ip(*address),
+            Identifier::PermanentIdentifier(name) => Self::PermanentIdentifier(name),
+            Identifier::HardwareModule(name) => Self::HardwareModule(name),
         }
     }
 }
@@ -178,6 +196,8 @@ impl<'a> From<&'a AltName> for NameRef<'a> {
             AltName::Ip(address) => Self::Ip(*address),
             AltName::Uri(uri) => Self::Uri(uri),
             AltName::Email(mailbox) => Self::Email(mailbox),
+            AltName::PermanentIdentifier(name) => Self::PermanentIdentifier(name),
+            AltName::HardwareModule(name) => Self::HardwareModule(name),
         }
     }
 }
@@ -189,6 +209,8 @@ impl fmt::Display for NameRef<'_> {
             Self::Ip(address) => write!(f, "{address}"),
             Self::Uri(uri) => f.write_str(uri.as_str()),
             Self::Email(mailbox) => f.write_str(mailbox.as_str()),
+            Self::PermanentIdentifier(name) => f.write_str(name.as_str()),
+            Self::HardwareModule(name) => f.write_str(name.as_str()),
         }
     }
 }

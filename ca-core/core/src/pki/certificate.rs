@@ -9,8 +9,8 @@ use const_oid::ObjectIdentifier;
 use super::name_text::name_text;
 use super::walk::{self, BIT_STRING, INTEGER, ParseError, RawExtension, SEQUENCE, Tlv, Walker};
 use super::{
-    AltName, DnsName, EmailName, Identifier, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, UriName, VerifyError, oid,
-    verify_signature,
+    AltName, DnsName, EmailName, Identifier, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, UriName, VerifyError, device_name,
+    oid, verify_signature,
 };
 
 /// Most bytes of a certificate.
@@ -128,12 +128,14 @@ impl Certificate {
         self.not_after
     }
 
-    /// The dns and ip names of the subject alternative name, sorted, each once; other forms are passed over.
+    /// The names of the subject alternative name that an order may have, sorted, each once: dns, ip and devices; other
+    /// forms are passed over.
     pub fn identifiers(&self) -> &[Identifier] {
         &self.identifiers
     }
 
-    /// The names of the subject alternative name, sorted, each once: dns, ip, URI and mailbox; other forms are passed over.
+    /// The names of the subject alternative name, sorted, each once: dns, ip, URI, mailbox and devices; other
+    /// forms are passed over.
     pub fn alt_names(&self) -> &[AltName] {
         &self.alt_names
     }
@@ -238,7 +240,7 @@ pub(crate) fn read_alt_name(name: &Tlv<'_>) -> Result<Result<AltName, u8>, Parse
 }
 
 /// A GeneralName of a kind that an order may have, or the tag of another.
-pub(super) fn read_general_name(name: &Tlv<'_>) -> Result<Result<Identifier, u8>, ParseError> {
+fn read_general_name(name: &Tlv<'_>) -> Result<Result<Identifier, u8>, ParseError> {
     match name.tag {
         0x82 => {
             let text = std::str::from_utf8(name.content).map_err(|_| ParseError::Value("dNSName"))?;
@@ -249,6 +251,7 @@ pub(super) fn read_general_name(name: &Tlv<'_>) -> Result<Result<Identifier, u8>
             (_, Ok(v6)) => Ok(Ok(Identifier::Ip(IpAddr::from(v6)))),
             _ => Err(ParseError::Value("iPAddress")),
         },
+        0xa0 => Ok(device_name::read_other_name(name)?.and_then(|name| name.identifier()).ok_or(name.tag)),
         other => Ok(Err(other)),
     }
 }
@@ -266,7 +269,7 @@ fn handled_names(value: &[u8]) -> Result<Vec<AltName>, ParseError> {
         let element = names.next()?;
         let name = match (element.tag, read_alt_name(&element)) {
             // Those of other CAs need not be of the form that is issued here.
-            (0x81 | 0x86, Err(_)) => continue,
+            (0x81 | 0x86 | 0xa0, Err(_)) => continue,
             (_, name) => name?,
         };
         if let Ok(name) = name {

@@ -3,11 +3,11 @@
 //! From a request only the key is taken, and the names to compare them with the order's: nothing that a subscriber
 //! asks for in extensions or attributes reaches a certificate.
 
-use super::certificate::read_general_name;
+use super::certificate::read_alt_name;
 use super::spki::{KeyError, key_material};
 use super::verify::{Scheme, Sha2, verify_scheme};
 use super::walk::{self, BIT_STRING, INTEGER, OID, ParseError, SEQUENCE, SET, Tlv, Walker};
-use super::{Identifier, PublicKey, VerifyError, encode, oid};
+use super::{AltName, Identifier, PublicKey, VerifyError, encode, oid};
 
 /// Most bytes of a request.
 const MAX_CSR: usize = 16 * 1024;
@@ -31,8 +31,10 @@ pub enum CsrError {
     /// No proof of possession.
     #[error("the CSR's signature does not verify with its own key")]
     Signature,
-    /// A subject alternative name other than dns and ip.
-    #[error("the CSR asks for a subject alternative name of type {0}; only dNSName and iPAddress are handled")]
+    /// A subject alternative name of a form that no certificate here carries.
+    #[error(
+        "the CSR asks for a subject alternative name of type {0}; only dNSName, iPAddress, uniformResourceIdentifier, rfc822Name, and PermanentIdentifier and HardwareModuleName as otherName are handled"
+    )]
     NameType(&'static str),
     /// More names than are handled.
     #[error("the CSR has more than {MAX_NAMES} names")]
@@ -46,6 +48,7 @@ pub enum CsrError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Csr {
     public_key: PublicKey,
+    alt_names: Vec<AltName>,
     identifiers: Vec<Identifier>,
     common_name: Option<String>,
     challenge: Option<String>,
@@ -84,11 +87,12 @@ impl Csr {
             VerifyError::AlgorithmMismatch => CsrError::Algorithm,
             _ => CsrError::Signature,
         })?;
-        let mut identifiers = attributes.map_or(Ok(Vec::new()), |a| requested_names(&a))?;
-        identifiers.sort();
-        identifiers.dedup();
+        let mut alt_names = attributes.map_or(Ok(Vec::new()), |a| requested_names(&a))?;
+        alt_names.sort();
+        alt_names.dedup();
+        let identifiers = alt_names.iter().filter_map(AltName::identifier).collect();
         let challenge = attributes.map_or(Ok(None), |a| read_challenge(&a))?;
-        Ok(Self { identifiers, common_name: read_common_name(&subject)?, challenge, info: info.whole.to_vec(), public_key })
+        Ok(Self { alt_names, identifiers, common_name: read_common_name(&subject)?, challenge, info: info.whole.to_vec(), public_key })
     }
 
     /// The CertificationRequestInfo: what the signature covers.
@@ -107,6 +111,11 @@ impl Csr {
     }
 
     /// The names of its subject alternative name, sorted, each once.
+    pub fn alt_names(&self) -> &[AltName] {
+        &self.alt_names
+    }
+
+    /// Those of them that an order may have: neither URIs nor mailboxes.
     pub fn identifiers(&self) -> &[Identifier] {
         &self.identifiers
     }
@@ -143,7 +152,7 @@ const fn sha2(index: u8) -> Sha2 {
     }
 }
 
-fn requested_names(attributes: &Tlv<'_>) -> Result<Vec<Identifier>, CsrError> {
+fn requested_names(attributes: &Tlv<'_>) -> Result<Vec<AltName>, CsrError> {
     let mut walker = attributes.walk();
     let mut names = None;
     while !walker.is_empty() {
@@ -198,11 +207,11 @@ pub(crate) fn request_info(subject_der: &[u8], key: &PublicKey, challenge: &str)
     encode::sequence(&[&encode::integer(0), subject_der, key.spki_der(), &encode::tlv(0xa0, &attribute)])
 }
 
-fn read_names(value: &[u8]) -> Result<Vec<Identifier>, CsrError> {
+fn read_names(value: &[u8]) -> Result<Vec<AltName>, CsrError> {
     let mut walker = Walker::single(value, SEQUENCE, "subjectAltName")?.walk();
     let mut names = Vec::new();
     while !walker.is_empty() {
-        let name = read_general_name(&walker.next()?)?.map_err(|tag| CsrError::NameType(name_type(tag)))?;
+        let name = read_alt_name(&walker.next()?)?.map_err(|tag| CsrError::NameType(name_type(tag)))?;
         if names.len() == MAX_NAMES {
             return Err(CsrError::TooManyNames);
         }
@@ -214,11 +223,9 @@ fn read_names(value: &[u8]) -> Result<Vec<Identifier>, CsrError> {
 const fn name_type(tag: u8) -> &'static str {
     match tag {
         0xa0 => "otherName",
-        0x81 => "rfc822Name",
         0xa3 => "x400Address",
         0xa4 => "directoryName",
         0xa5 => "ediPartyName",
-        0x86 => "uniformResourceIdentifier",
         0x88 => "registeredID",
         _ => "unknown",
     }

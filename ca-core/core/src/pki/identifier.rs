@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DnsName, DnsNameFault};
+use super::{DeviceNameError, DnsName, DnsNameFault, HardwareModule, PermanentIdentifier};
 
 /// Why a text is not an identifier that this CA handles.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,12 +21,15 @@ pub enum IdentifierError {
     /// Not an IPv4 or IPv6 address in its canonical text form.
     #[error("`{0}` is not an IP address in canonical text form (RFC 8738 §3)")]
     IpAddress(String),
-    /// A type other than dns and ip.
+    /// Not a device's name.
+    #[error(transparent)]
+    Device(#[from] DeviceNameError),
+    /// A type that is not handled.
     #[error("identifiers of type `{0}` are not handled")]
     UnsupportedType(String),
 }
 
-/// An identifier in an order (RFC 8555 §9.7.7, RFC 8738).
+/// An identifier in an order (RFC 8555 §9.7.7, RFC 8738, draft-ietf-acme-device-attest).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", content = "value", rename_all = "lowercase")]
 pub enum Identifier {
@@ -34,6 +37,12 @@ pub enum Identifier {
     Dns(DnsName),
     /// An IPv4 or IPv6 address.
     Ip(IpAddr),
+    /// What an assigner calls a device.
+    #[serde(rename = "permanent-identifier")]
+    PermanentIdentifier(PermanentIdentifier),
+    /// A module that holds keys.
+    #[serde(rename = "hardware-module")]
+    HardwareModule(HardwareModule),
 }
 
 impl Identifier {
@@ -48,6 +57,8 @@ impl Identifier {
                 Ok(address) if address.to_string() == value => Ok(Self::Ip(address)),
                 _ => Err(IdentifierError::IpAddress(value.chars().take(300).collect())),
             },
+            "permanent-identifier" => Ok(Self::PermanentIdentifier(PermanentIdentifier::parse(value)?)),
+            "hardware-module" => Ok(Self::HardwareModule(HardwareModule::parse(value)?)),
             other => Err(IdentifierError::UnsupportedType(other.chars().take(60).collect())),
         }
     }
@@ -63,11 +74,21 @@ impl Identifier {
         }
     }
 
-    /// `dns` or `ip`.
+    /// Whether it names a device: then an attestation proves it, and a CSR need not name it.
+    pub const fn is_device(&self) -> bool {
+        match self {
+            Self::PermanentIdentifier(_) | Self::HardwareModule(_) => true,
+            Self::Dns(_) | Self::Ip(_) => false,
+        }
+    }
+
+    /// `dns`, `ip`, `permanent-identifier` or `hardware-module`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Dns(_) => "dns",
             Self::Ip(_) => "ip",
+            Self::PermanentIdentifier(_) => "permanent-identifier",
+            Self::HardwareModule(_) => "hardware-module",
         }
     }
 
@@ -76,6 +97,8 @@ impl Identifier {
         match self {
             Self::Dns(name) => name.as_str().to_owned(),
             Self::Ip(address) => address.to_string(),
+            Self::PermanentIdentifier(name) => name.as_str().to_owned(),
+            Self::HardwareModule(name) => name.as_str().to_owned(),
         }
     }
 }

@@ -61,6 +61,9 @@ oids! {
     CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
     OCSP_SIGNING = "1.3.6.1.5.5.7.3.9";
     OCSP_NOCHECK = "1.3.6.1.5.5.7.48.1.5";
+    // RFC 4043 §3, RFC 4108 §5: names of devices.
+    PERMANENT_IDENTIFIER = "1.3.6.1.5.5.7.8.3";
+    HARDWARE_MODULE_NAME = "1.3.6.1.5.5.7.8.4";
     // RFC 8737 §6.1.
     ACME_IDENTIFIER = "1.3.6.1.5.5.7.1.31";
     // RFC 3739 §3.2.6, ETSI EN 319 412-5 §4.2.3, ETSI TS 119 495 §5.1.

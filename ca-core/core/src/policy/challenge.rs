@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityPolicy, NamePattern};
-use crate::model::ChallengeMethod;
+use super::{AttestationRoots, AuthorityPolicy, NamePattern};
+use crate::model::{ChallengeMethod, Grant};
 use crate::pki::{DnsName, Identifier};
 
 /// The most zones of an authority, and the most names and CAA names of one.
@@ -23,13 +23,17 @@ pub struct ChallengeZone {
     /// The names under which CAA records allow this CA (RFC 8659 §4.2). With any, CAA is checked; without, it is not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caa: Vec<DnsName>,
+    /// The roots by which device-attest-01 is judged, by format; a format without any is not taken.
+    #[serde(default, skip_serializing_if = "AttestationRoots::is_empty")]
+    pub attestation: AttestationRoots,
 }
 
 impl ChallengeZone {
     /// The methods by which `identifier` may be proven here; empty where the zone does not have it.
     pub fn methods_for(&self, identifier: &Identifier) -> Vec<ChallengeMethod> {
         if self.names.iter().any(|n| n.covers(identifier)) {
-            self.methods.iter().copied().filter(|m| m.proves(identifier)).collect()
+            let usable = |m: &ChallengeMethod| *m != ChallengeMethod::DeviceAttest01 || !self.attestation.is_empty();
+            self.methods.iter().copied().filter(|m| m.proves(identifier) && usable(m)).collect()
         } else {
             Vec::new()
         }
@@ -48,6 +52,29 @@ pub fn zone_of<'a>(zones: &'a [ChallengeZone], identifier: &Identifier) -> Optio
     zones.iter().find(|zone| !zone.methods_for(identifier).is_empty())
 }
 
+/// Why an identifier may be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Basis<'a> {
+    /// The grant covers it.
+    Granted,
+    /// A challenge in this zone must prove it.
+    Challenged(&'a ChallengeZone),
+    /// Neither: it cannot be had.
+    Nothing,
+}
+
+/// On what an identifier rests: what a grant covers needs no challenge, what lies in a zone is challenged. A device needs
+/// both where a zone has it: the grant says which devices a service has, the attestation that this is one of them.
+pub fn basis_for<'a>(grant: &Grant, zones: &'a [ChallengeZone], identifier: &Identifier) -> Basis<'a> {
+    let granted = grant.names.iter().any(|pattern| pattern.covers(identifier));
+    match zone_of(zones, identifier) {
+        Some(_) if identifier.is_device() && !granted => Basis::Nothing,
+        Some(zone) if identifier.is_device() || !granted => Basis::Challenged(zone),
+        _ if granted => Basis::Granted,
+        _ => Basis::Nothing,
+    }
+}
+
 /// What is wrong with an authority's zones.
 pub(super) fn check(authority: &AuthorityPolicy) -> Result<(), String> {
     let zones = &authority.challenge_zones;
@@ -61,15 +88,25 @@ pub(super) fn check(authority: &AuthorityPolicy) -> Result<(), String> {
         }
         let twice = zone.methods.iter().enumerate().any(|(i, m)| zone.methods[..i].contains(m));
         if zone.methods.is_empty() || twice {
-            return wrong("its methods are one or more of http-01, dns-01 and tls-alpn-01, each once".to_owned());
+            return wrong("its methods are one or more of http-01, dns-01, tls-alpn-01 and device-attest-01, each once".to_owned());
         }
         if let Some(name) = zone.names.iter().find(|n| !authority.names.iter().any(|outer| n.is_within(outer))) {
             return wrong(format!("`{name}` is not within the authority's names (hint: the authority must be permitted to issue for it)"));
         }
         if let Some(name) = zone.names.iter().find(|n| !zone.methods.iter().any(|m| may_prove(*m, n))) {
             return wrong(format!(
-                "none of its methods can prove `{name}` (hint: a wildcard needs dns-01, an address http-01 or tls-alpn-01; a URI or a mailbox has no challenge)"
+                "none of its methods can prove `{name}` (hint: a wildcard needs dns-01, an address http-01 or tls-alpn-01; a device device-attest-01; a URI or a mailbox has no challenge)"
             ));
+        }
+        let attests = zone.methods.contains(&ChallengeMethod::DeviceAttest01);
+        if attests && zone.attestation.is_empty() {
+            return wrong(
+                "device-attest-01 needs the roots of a format (hint: attestation = { tpm = \"\"\"PEM\"\"\" }, or apple, or step)"
+                    .to_owned(),
+            );
+        }
+        if !attests && !zone.attestation.is_empty() {
+            return wrong("the roots under `attestation` are for the method device-attest-01, which it does not have".to_owned());
         }
         if let Some(name) = zone.caa.iter().find(|n| n.is_wildcard()) {
             return wrong(format!("`{}` is not the name of a CA in CAA records", name.as_str()));
@@ -81,9 +118,10 @@ pub(super) fn check(authority: &AuthorityPolicy) -> Result<(), String> {
 /// Whether a method can prove what a pattern covers.
 fn may_prove(method: ChallengeMethod, pattern: &NamePattern) -> bool {
     match pattern {
-        NamePattern::Dns(_) => true,
+        NamePattern::Dns(_) => method != ChallengeMethod::DeviceAttest01,
         NamePattern::DnsWildcard(_) => method == ChallengeMethod::Dns01,
-        NamePattern::Ip(..) => method != ChallengeMethod::Dns01,
+        NamePattern::Ip(..) => matches!(method, ChallengeMethod::Http01 | ChallengeMethod::TlsAlpn01),
+        NamePattern::PermanentIdentifier(_) | NamePattern::HardwareModule(_) => method == ChallengeMethod::DeviceAttest01,
         NamePattern::Uri(_) | NamePattern::Email(..) => false,
     }
 }

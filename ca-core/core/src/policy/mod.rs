@@ -3,8 +3,11 @@
 //! A [`Policy`] is only ever made from bytes whose quorum was verified (see [`crate::ceremony`]). Site configuration
 //! may narrow what it allows, never widen it.
 
+mod attestation;
 mod challenge;
+mod device_pattern;
 mod diff;
+mod grant_limits;
 mod name_rules;
 mod pattern;
 mod place;
@@ -22,7 +25,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use challenge::{ChallengeZone, zone_of};
+pub use attestation::{AttestationFormat, AttestationRoots};
+pub use challenge::{Basis, ChallengeZone, basis_for, zone_of};
+pub use device_pattern::DevicePattern;
 pub use diff::{PolicyChange, policy_changes};
 pub use name_rules::{Lookalike, NameRefusal, NameRules};
 pub use pattern::{NamePattern, PatternError};

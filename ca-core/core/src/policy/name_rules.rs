@@ -95,7 +95,7 @@ impl NameRules {
     pub fn check<'a>(&self, name: impl Into<NameRef<'a>>) -> Result<(), NameRefusal> {
         match name.into() {
             NameRef::Dns(name) => self.check_dns(name),
-            NameRef::Ip(_) => Ok(()),
+            NameRef::Ip(_) | NameRef::PermanentIdentifier(_) | NameRef::HardwareModule(_) => Ok(()),
             NameRef::Uri(uri) => {
                 if uri.spiffe_id().is_some_and(|id| !id.is_workload()) {
                     return Err(NameRefusal::TrustDomain);

@@ -6,20 +6,20 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::UriPattern;
-use crate::pki::{AltName, DnsName, EmailName, NameRef};
+use super::{DevicePattern, UriPattern};
+use crate::pki::{AltName, DnsName, EmailName, HardwareModule, NameRef, PermanentIdentifier};
 
 /// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a pattern: dns:NAME where any label may be `*` (exactly one label), `dns-wildcard:NAME` for `*.NAME` itself, ip:ADDRESS or ip:ADDRESS/BITS, uri:URI where any path segment may be `*` (exactly one segment), or email:LOCAL@DOMAIN where LOCAL may be `*`"
+    "`{0}` is not a pattern: dns:NAME where any label may be `*` (exactly one label), `dns-wildcard:NAME` for `*.NAME` itself, ip:ADDRESS or ip:ADDRESS/BITS, uri:URI where any path segment may be `*` (exactly one segment), email:LOCAL@DOMAIN where LOCAL may be `*`, permanent-identifier:SERIAL or SERIAL/OID, or hardware-module:SERIAL/OID, where SERIAL may end in `*` (any rest)"
 )]
 pub struct PatternError(String);
 
 /// A pattern over names, written `dns:payments.*.bank.test`, `dns-wildcard:bank.test`, `ip:10.0.0.0/8`,
-/// `uri:spiffe://bank.test/ns/*/sa/*` or `email:*@bank.test`.
+/// `uri:spiffe://bank.test/ns/*/sa/*`, `email:*@bank.test`, `permanent-identifier:SN-*` or `hardware-module:*/1.2.3`.
 ///
-/// A `*` is exactly one label, one path segment, or any local part; and covering a name does not cover its wildcard: a certificate for `*.bank.test` needs
+/// A `*` is exactly one label, one path segment, any local part, or any rest of a serial number; and covering a name does not cover its wildcard: a certificate for `*.bank.test` needs
 /// `dns-wildcard:bank.test`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -34,6 +34,10 @@ pub enum NamePattern {
     Uri(UriPattern),
     /// A mailbox at this domain, or with no local part given every one.
     Email(Option<String>, DnsName),
+    /// What assigners call devices.
+    PermanentIdentifier(DevicePattern),
+    /// Modules that hold keys.
+    HardwareModule(DevicePattern),
 }
 
 impl NamePattern {
@@ -55,11 +59,27 @@ impl NamePattern {
             (Self::Email(local, domain), NameRef::Email(mailbox)) => {
                 mailbox.domain() == domain.as_str() && local.as_deref().is_none_or(|l| l == mailbox.local())
             }
-            (Self::Dns(_) | Self::DnsWildcard(_) | Self::Ip(..) | Self::Uri(_) | Self::Email(..), _) => false,
+            (Self::PermanentIdentifier(pattern), NameRef::PermanentIdentifier(name)) => pattern.covers(name.as_str()),
+            (Self::HardwareModule(pattern), NameRef::HardwareModule(name)) => pattern.covers(name.as_str()),
+            (
+                Self::Dns(_)
+                | Self::DnsWildcard(_)
+                | Self::Ip(..)
+                | Self::Uri(_)
+                | Self::Email(..)
+                | Self::PermanentIdentifier(_)
+                | Self::HardwareModule(_),
+                _,
+            ) => false,
         }
     }
 
-    /// The DNS name, URI or mailbox that it covers, where it is exactly one.
+    /// Whether it covers devices' names.
+    pub const fn is_device(&self) -> bool {
+        matches!(self, Self::PermanentIdentifier(_) | Self::HardwareModule(_))
+    }
+
+    /// The DNS name, URI, mailbox or device that it covers, where it is exactly one.
     pub(super) fn only_name(&self) -> Option<AltName> {
         match self {
             Self::Dns(labels) => DnsName::parse(&labels.join(".")).ok().filter(|n| !n.is_wildcard()).map(AltName::Dns),
@@ -69,6 +89,8 @@ impl NamePattern {
                 let local = local.as_deref()?;
                 EmailName::parse(&format!("{local}@{}", domain.as_str())).ok().map(AltName::Email)
             }
+            Self::PermanentIdentifier(pattern) => PermanentIdentifier::parse(&pattern.only_name()?).ok().map(AltName::PermanentIdentifier),
+            Self::HardwareModule(pattern) => HardwareModule::parse(&pattern.only_name()?).ok().map(AltName::HardwareModule),
             Self::Ip(..) => None,
         }
     }
@@ -83,7 +105,18 @@ impl NamePattern {
             (Self::Email(inner, inner_domain), Self::Email(outer, outer_domain)) => {
                 inner_domain == outer_domain && (outer.is_none() || inner == outer)
             }
-            (Self::Dns(_) | Self::DnsWildcard(_) | Self::Ip(..) | Self::Uri(_) | Self::Email(..), _) => false,
+            (Self::PermanentIdentifier(inner), Self::PermanentIdentifier(outer))
+            | (Self::HardwareModule(inner), Self::HardwareModule(outer)) => inner.is_within(outer),
+            (
+                Self::Dns(_)
+                | Self::DnsWildcard(_)
+                | Self::Ip(..)
+                | Self::Uri(_)
+                | Self::Email(..)
+                | Self::PermanentIdentifier(_)
+                | Self::HardwareModule(_),
+                _,
+            ) => false,
         }
     }
 }
@@ -138,6 +171,12 @@ impl FromStr for NamePattern {
                 local => Ok(Self::Email(Some(local.to_owned()), domain)),
             };
         }
+        if let Some(device) = text.strip_prefix("permanent-identifier:") {
+            return DevicePattern::parse(device, false).map(Self::PermanentIdentifier).ok_or_else(wrong);
+        }
+        if let Some(module) = text.strip_prefix("hardware-module:") {
+            return DevicePattern::parse(module, true).map(Self::HardwareModule).ok_or_else(wrong);
+        }
         Err(wrong())
     }
 }
@@ -150,6 +189,8 @@ impl fmt::Display for NamePattern {
             Self::Ip(address, bits) => write!(f, "ip:{address}/{bits}"),
             Self::Uri(pattern) => write!(f, "uri:{pattern}"),
             Self::Email(local, domain) => write!(f, "email:{}@{}", local.as_deref().unwrap_or("*"), domain.as_str()),
+            Self::PermanentIdentifier(pattern) => write!(f, "permanent-identifier:{pattern}"),
+            Self::HardwareModule(pattern) => write!(f, "hardware-module:{pattern}"),
         }
     }
 }
@@ -274,7 +315,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_a_pattern_that_stays_itself_or_an_error(
-            kind in "(dns|dns-wildcard|ip|uri|email):(spiffe://|https://|\\*@)?",
+            kind in "(dns|dns-wildcard|ip|uri|email|permanent-identifier|hardware-module):(spiffe://|https://|\\*@)?",
             rest in "(\\PC|[a-z0-9.*/:@?-]){0,40}",
         ) {
             if let Ok(pattern) = format!("{kind}{rest}").parse::<NamePattern>() {

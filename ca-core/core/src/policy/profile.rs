@@ -233,6 +233,10 @@ fn has_form(shape: LeafShape, pattern: &NamePattern) -> bool {
     match (shape, pattern) {
         (LeafShape::Brcac, NamePattern::Ip(..) | NamePattern::DnsWildcard(_)) => false,
         (_, NamePattern::Dns(_) | NamePattern::DnsWildcard(_) | NamePattern::Ip(..)) => true,
+        (LeafShape::Server | LeafShape::Obwac | LeafShape::Brcac, NamePattern::PermanentIdentifier(_) | NamePattern::HardwareModule(_)) => {
+            false
+        }
+        (_, NamePattern::PermanentIdentifier(_) | NamePattern::HardwareModule(_)) => true,
         (LeafShape::Client | LeafShape::Obwac, NamePattern::Email(..)) => true,
         (LeafShape::Client | LeafShape::Obwac, NamePattern::Uri(_)) => !is_spiffe(pattern),
         (LeafShape::Spiffe, NamePattern::Uri(_)) => is_spiffe(pattern),

@@ -1,6 +1,7 @@
 //! What a subscriber's certificate says: from the officers' policy, the operator's grant and the order, and from nothing
 //! else. The worker computes it anew for each certificate.
 
+use super::grant_limits::check_limits;
 use super::{AuthorityPolicy, ProfilePolicy, SubjectParts, SystemName};
 use crate::model::Grant;
 use crate::pki::{AltName, DnsName, Identifier, SpiffeId, UriName};
@@ -36,6 +37,10 @@ pub fn leaf_content(
     identifiers: &[Identifier],
 ) -> Result<LeafContent, SubscriberError> {
     for identifier in identifiers {
+        if !profile.shape.takes_identifier(identifier) {
+            let why = format!("names a device, and certificates of the shape `{}` name none", profile.shape);
+            return Err(SubscriberError::Identifier(identifier.clone(), why));
+        }
         let name = AltName::from(identifier.clone());
         if !profile.has_name(&name) {
             return Err(SubscriberError::Identifier(identifier.clone(), "is outside the profile's names".to_owned()));
@@ -115,7 +120,7 @@ pub fn check_grant(rules: &AuthorityPolicy, grant: &Grant) -> Result<(), String>
             return Err(format!("none of the grant's profiles takes {what} from a grant"));
         }
     }
-    Ok(())
+    check_limits(rules, grant)
 }
 
 /// Judges the parts of a subject that a profile fixes, with samples in place of what grants will give.

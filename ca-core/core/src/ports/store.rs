@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::ValidationStore;
+use super::{AccountAdminStore, StandingStore, ValidationStore};
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
-    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, Grant, GrantId, GrantRecord, Intent, Job, JobId,
-    JobRecord, KeyBlock, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem,
+    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, Grant, GrantId, GrantRecord, GrantUse, Intent, Job,
+    JobId, JobRecord, KeyBlock, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem,
     Proposal, ProposalId, ProposalState, RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus,
     SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
 };
@@ -40,6 +40,9 @@ pub enum StoreError {
     Damaged(String),
 }
 
+/// The conflict of an intent whose grant has issued as much as its cap allows.
+pub const GRANT_CAP_REACHED: &str = "the grant has issued as much as its cap allows";
+
 /// The result of a store command.
 pub type StoreResult<T> = Result<T, StoreError>;
 
@@ -47,8 +50,9 @@ pub type StoreResult<T> = Result<T, StoreError>;
 #[async_trait]
 pub trait IssuanceStore: Send + Sync {
     /// Records an intent with its audit row. Refuses a serial number or a CRL number that is taken or does not grow
-    /// ([`StoreError::Conflict`]), and an origin whose lease is not held ([`StoreError::Fenced`]). Recording the
-    /// same attempt with the same bytes again succeeds.
+    /// ([`StoreError::Conflict`]), and an origin whose lease is not held ([`StoreError::Fenced`]). Where the origin has a
+    /// cap, certificates of its grant within the cap's time are counted in the same transaction; a full cap is the conflict
+    /// [`GRANT_CAP_REACHED`]. Recording the same attempt with the same bytes again succeeds.
     async fn record_intent(&self, intent: &Intent) -> StoreResult<()>;
 
     /// Stores a verified signature; with it the order becomes valid and its request done, or the CRL current.
@@ -121,6 +125,9 @@ pub trait AcmeStore: Send + Sync {
 
     /// Reads a grant.
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>>;
+
+    /// Counts the certificates that a grant issued after `since`, the newest first and at most `at_most`.
+    async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse>;
 
     /// Stores an order with its authorizations. In the place of one with challenges comes one that the account has for
     /// the same identifier, as [`ValidationStore::create_authorization`] has it; with the last one valid the order is
@@ -265,7 +272,7 @@ pub trait AdminStore: Send + Sync {
     async fn update_grant(&self, grant: &Grant, evidence: &SignedStatement, previous: &str, audit: &AuditEntry) -> StoreResult<()>;
     /// Suspends a grant, or lets it go on; doing it again changes nothing. A conflict where it is revoked.
     async fn suspend_grant(&self, id: &GrantId, suspended: bool, audit: &AuditEntry) -> StoreResult<()>;
-    /// Stores a grant.
+    /// Stores a grant; the same again changes nothing, and another under an id that is taken is a conflict.
     async fn put_grant(&self, grant: &GrantRecord, audit: &AuditEntry) -> StoreResult<()>;
     /// Revokes a grant and, with it, its accounts and their pending and ready orders. Tells how many accounts.
     async fn revoke_grant(&self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32>;
@@ -332,6 +339,8 @@ pub trait WorkerStore:
     + ApprovalStore
     + AcmeStore
     + ValidationStore
+    + StandingStore
+    + AccountAdminStore
 {
 }
 impl<T> WorkerStore for T where
@@ -347,12 +356,14 @@ impl<T> WorkerStore for T where
         + ApprovalStore
         + AcmeStore
         + ValidationStore
+        + StandingStore
+        + AccountAdminStore
 {
 }
 
 /// Everything the ACME front end uses.
-pub trait FrontStore: AcmeStore + ValidationStore + CertificateStore + RevocationStore + RequestBacklog {}
-impl<T> FrontStore for T where T: AcmeStore + ValidationStore + CertificateStore + RevocationStore + RequestBacklog {}
+pub trait FrontStore: AcmeStore + ValidationStore + StandingStore + CertificateStore + RevocationStore + RequestBacklog {}
+impl<T> FrontStore for T where T: AcmeStore + ValidationStore + StandingStore + CertificateStore + RevocationStore + RequestBacklog {}
 
 /// The queue's depth, which the front end may see.
 #[async_trait]

@@ -23,15 +23,16 @@ pub const REUSE_MARGIN: Duration = Duration::from_secs(600);
 #[async_trait]
 pub trait ValidationStore: Send + Sync {
     /// Stores an authorization that belongs to no order (RFC 8555 §7.4.1), or gives one that the account has for the
-    /// same identifier: valid by a method that `new` offers, or pending with the same methods, and good for
+    /// same identifier: valid by a method that `new` offers, unless that is an attestation, which is of one key; or pending with the same methods, and good for
     /// [`REUSE_MARGIN`] from `now` on.
     async fn create_authorization(&self, new: &Authorization, now: Timestamp, audit: &AuditEntry) -> StoreResult<Authorization>;
     /// Begins the validation of a pending authorization: the challenge is processing, and a job waits for a validator
-    /// until `deadline`. One that is under way is left as it is. Any other state is a conflict.
+    /// until `deadline`, with the client's answer where the method has one. One that is under way is left as it is. Any other state is a conflict.
     async fn start_challenge(
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,

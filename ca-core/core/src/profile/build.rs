@@ -12,7 +12,7 @@ use x509_cert::builder::{Builder as _, CertificateBuilder, profile::BuilderProfi
 use x509_cert::certificate::TbsCertificate;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::crl::dp::DistributionPoint;
-use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName, OtherName};
 use x509_cert::ext::pkix::{
     AccessDescription, AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, CrlDistributionPoints, SubjectKeyIdentifier,
 };
@@ -113,7 +113,13 @@ pub(super) fn general_name(name: &AltName) -> Result<GeneralName, ProfileError> 
         AltName::Ip(address) => Ok(GeneralName::from(*address)),
         AltName::Uri(uri) => Ok(GeneralName::UniformResourceIdentifier(Ia5String::new(uri.as_str())?)),
         AltName::Email(mailbox) => Ok(GeneralName::Rfc822Name(Ia5String::new(mailbox.as_str())?)),
+        AltName::PermanentIdentifier(name) => other_name(pki::oid::PERMANENT_IDENTIFIER, &name.to_der()),
+        AltName::HardwareModule(name) => other_name(pki::oid::HARDWARE_MODULE_NAME, &name.to_der()),
     }
+}
+
+fn other_name(type_id: const_oid::ObjectIdentifier, value: &[u8]) -> Result<GeneralName, ProfileError> {
+    Ok(GeneralName::OtherName(OtherName { type_id, value: Any::from_der(value)? }))
 }
 
 fn location(url: &str) -> Result<GeneralName, ProfileError> {

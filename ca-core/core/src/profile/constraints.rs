@@ -53,7 +53,8 @@ pub(super) fn name_constraints(patterns: &[NamePattern]) -> Result<NameConstrain
             }
             NamePattern::DnsWildcard(base) => names.push(base.as_str().to_owned()),
             NamePattern::Ip(address, bits) => blocks.push(block(*address, *bits)),
-            NamePattern::Uri(_) | NamePattern::Email(..) => {}
+            // A name of another form than the subtrees' is within them (RFC 5280 §4.2.1.10).
+            NamePattern::Uri(_) | NamePattern::Email(..) | NamePattern::PermanentIdentifier(_) | NamePattern::HardwareModule(_) => {}
         }
     }
     if names.iter().any(String::is_empty) {

@@ -63,6 +63,15 @@ impl LeafShape {
         }
     }
 
+    /// Whether an order of the shape may have this identifier: a device's name stands in a client's certificate, or
+    /// authorizes a certificate that carries no identifiers.
+    pub const fn takes_identifier(self, identifier: &Identifier) -> bool {
+        match self {
+            Self::Client | Self::Spiffe | Self::Kubernetes | Self::Obseal => true,
+            Self::Server | Self::Obwac | Self::Brcac | Self::Ocsp => !identifier.is_device(),
+        }
+    }
+
     /// Whether its certificates need an authority for them alone, which issues no other shape to orders: what they say
     /// counts for something where their issuer is trusted.
     pub const fn needs_own_authority(self) -> bool {
@@ -291,7 +300,10 @@ impl LeafContent {
                 check_common_name(common_name.as_deref(), &names)?;
                 no_spiffe_id(&names)
             }
-            Self::Server { common_name, .. } => check_common_name(common_name.as_deref(), &names),
+            Self::Server { common_name, .. } => {
+                check_common_name(common_name.as_deref(), &names)?;
+                no_device(&names)
+            }
             Self::Spiffe { id, .. } if !id.is_workload() => {
                 Err(ProfileError::Names("the SPIFFE id is a trust domain's, not a workload's (hint: give it a path)"))
             }
@@ -305,6 +317,7 @@ impl LeafContent {
             }
             Self::Obwac { subject, psd2, .. } => {
                 no_spiffe_id(&names)?;
+                no_device(&names)?;
                 subject.check(psd2)
             }
             Self::Obseal { subject, psd2 } => subject.check(psd2),
@@ -333,6 +346,13 @@ fn check_common_name(common_name: Option<&str>, names: &[AltName]) -> Result<(),
 fn no_spiffe_id(names: &[AltName]) -> Result<(), ProfileError> {
     if names.iter().any(|name| matches!(name, AltName::Uri(uri) if uri.spiffe_id().is_some())) {
         return Err(ProfileError::Names("only the spiffe profile carries spiffe:// names"));
+    }
+    Ok(())
+}
+
+fn no_device(names: &[AltName]) -> Result<(), ProfileError> {
+    if names.iter().any(|name| matches!(name, AltName::PermanentIdentifier(_) | AltName::HardwareModule(_))) {
+        return Err(ProfileError::Names("only the client profile carries names of devices"));
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::policy::special_block;
 
@@ -18,8 +18,8 @@ use crate::policy::special_block;
 pub struct NetworkError(String);
 
 /// A block of addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Network {
     address: IpAddr,
     bits: u8,
@@ -33,6 +33,11 @@ impl Network {
             (IpAddr::V6(network), IpAddr::V6(address)) => (u128::from(network) ^ u128::from(address)) & mask128(self.bits) == 0,
             _ => false,
         }
+    }
+
+    /// How many bits its addresses share.
+    pub const fn bits(&self) -> u8 {
+        self.bits
     }
 
     const fn v4(a: u8, b: u8, c: u8, d: u8, bits: u8) -> Self {
@@ -84,6 +89,12 @@ impl TryFrom<String> for Network {
     type Error = NetworkError;
     fn try_from(text: String) -> Result<Self, NetworkError> {
         text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
     }
 }
 

@@ -3,11 +3,13 @@
 //! - `proof`: what a challenge's proof contains and where it is looked for;
 //! - `address`: which addresses validation may connect to;
 //! - `tls_alpn`: the certificate of a tls-alpn-01 handshake;
+//! - `attestation`: what a device attested;
 //! - `caa`: whether CAA records allow this CA.
 //!
 //! The front end connects and asks; it deliberately decides none of this by itself.
 
 mod address;
+pub mod attestation;
 mod caa;
 mod proof;
 mod tls_alpn;

@@ -19,11 +19,11 @@ pub fn http_path(token: &ChallengeToken) -> String {
     format!("/.well-known/acme-challenge/{}", token.as_str())
 }
 
-/// The name of the dns-01 record, without a trailing dot; none for an address. A wildcard is proven at its base.
+/// The name of the dns-01 record, without a trailing dot; none for an address or a device. A wildcard is proven at its base.
 pub fn dns_name(identifier: &Identifier) -> Option<String> {
     match identifier {
         Identifier::Dns(name) => Some(format!("_acme-challenge.{}", name.base())),
-        Identifier::Ip(_) => None,
+        Identifier::Ip(_) | Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => None,
     }
 }
 
@@ -32,21 +32,23 @@ pub fn dns_value(key_authorization: &str) -> String {
     URL_SAFE_NO_PAD.encode(sha256(key_authorization.as_bytes()).0)
 }
 
-/// The server name of the tls-alpn-01 handshake: of an address, its name in the reverse tree (RFC 8738 §6).
-pub fn tls_server_name(identifier: &Identifier) -> String {
+/// The server name of the tls-alpn-01 handshake: of an address, its name in the reverse tree (RFC 8738 §6);
+/// none for a device.
+pub fn tls_server_name(identifier: &Identifier) -> Option<String> {
     match identifier {
-        Identifier::Dns(name) => name.as_str().to_owned(),
+        Identifier::Dns(name) => Some(name.as_str().to_owned()),
         Identifier::Ip(IpAddr::V4(address)) => {
             let [a, b, c, d] = address.octets();
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+            Some(format!("{d}.{c}.{b}.{a}.in-addr.arpa"))
         }
         Identifier::Ip(IpAddr::V6(address)) => {
             let mut name = String::with_capacity(72);
             for octet in address.octets().iter().rev() {
                 write!(name, "{:x}.{:x}.", octet & 15, octet >> 4).expect("a String takes all that is written");
             }
-            name + "ip6.arpa"
+            Some(name + "ip6.arpa")
         }
+        Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => None,
     }
 }
 
@@ -77,9 +79,12 @@ mod tests {
         assert_eq!(dns_name(&identifier("*.demo.test")).as_deref(), Some("_acme-challenge.demo.test"));
         assert_eq!(dns_name(&identifier("demo.test")).as_deref(), Some("_acme-challenge.demo.test"));
         assert_eq!(dns_name(&identifier("10.0.0.1")), None);
-        assert_eq!(tls_server_name(&identifier("a.demo.test")), "a.demo.test");
+        assert_eq!(tls_server_name(&identifier("a.demo.test")).as_deref(), Some("a.demo.test"));
         // RFC 8738 §6's own examples.
-        assert_eq!(tls_server_name(&identifier("203.0.113.1")), "1.113.0.203.in-addr.arpa");
-        assert_eq!(tls_server_name(&identifier("2001:db8::1")), "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa");
+        assert_eq!(tls_server_name(&identifier("203.0.113.1")).as_deref(), Some("1.113.0.203.in-addr.arpa"));
+        assert_eq!(
+            tls_server_name(&identifier("2001:db8::1")).as_deref(),
+            Some("1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa")
+        );
     }
 }

@@ -56,6 +56,8 @@ pub fn check_challenge_certificate(
         Identifier::Dns(dns) => name.tag == 0x82 && name.content.eq_ignore_ascii_case(dns.as_str().as_bytes()),
         Identifier::Ip(IpAddr::V4(address)) => name.tag == 0x87 && name.content == address.octets(),
         Identifier::Ip(IpAddr::V6(address)) => name.tag == 0x87 && name.content == address.octets(),
+        // No name of a certificate here proves a device.
+        Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => false,
     };
     // "no other entries"
     if !same || !names.is_empty() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ca_core::model::*;
-use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
+use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::*;
 use ca_store_socket::SocketStore;
 use ca_store_sqlite::SqliteStore;
@@ -52,6 +52,9 @@ impl AcmeStore for Joined {
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
         self.acme.grant(id).await
     }
+    async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse> {
+        self.acme.grant_use(id, since, at_most).await
+    }
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
         self.acme.create_order(order, &mine(audit, "order")).await
     }
@@ -79,6 +82,30 @@ impl AcmeStore for Joined {
 }
 
 #[async_trait]
+impl StandingStore for Joined {
+    async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
+        self.acme.standing(account, identifiers, since).await
+    }
+    async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
+        let own = AuditEntry { actor: Actor::system("limits"), action: "account.pause".to_owned(), ..audit.clone() };
+        self.acme.pause_account(id, &own).await
+    }
+}
+
+#[async_trait]
+impl AccountAdminStore for Joined {
+    async fn accounts(&self, paused: bool, limit: u32) -> StoreResult<Vec<AccountRecord>> {
+        self.owner.accounts(paused, limit).await
+    }
+    async fn account_record(&self, id: &AccountId) -> StoreResult<Option<AccountRecord>> {
+        self.owner.account_record(id).await
+    }
+    async fn resume_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<bool> {
+        self.owner.resume_account(id, audit).await
+    }
+}
+
+#[async_trait]
 impl ValidationStore for Joined {
     async fn create_authorization(&self, new: &Authorization, now: Timestamp, audit: &AuditEntry) -> StoreResult<Authorization> {
         self.acme.create_authorization(new, now, &mine(audit, "authorization")).await
@@ -87,11 +114,12 @@ impl ValidationStore for Joined {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
+        answer: Option<&str>,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        self.acme.start_challenge(id, method, now, deadline, &mine(audit, "authorization")).await
+        self.acme.start_challenge(id, method, answer, now, deadline, &mine(audit, "authorization")).await
     }
     async fn lease_validations(
         &self,

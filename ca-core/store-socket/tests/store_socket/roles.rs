@@ -91,6 +91,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         addresses: Vec::new(),
         answer_sha256: None,
         caa: None,
+        attestation: None,
         problem: None,
         valid_until: at(100),
     };
@@ -117,6 +118,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             ACME,
         ),
         (Command::Grant { id: "g".parse().unwrap() }, ACME),
+        (Command::GrantUse { id: "g".parse().unwrap(), since: at(0), at_most: 1 }, ACME),
         (Command::CreateOrder { order: new_order, audit: entry("order.create") }, ACME),
         (Command::Order { id: order.clone() }, ACME),
         (Command::OrdersOf { account: "a".parse().unwrap(), cursor: None, limit: 1 }, ACME),
@@ -128,6 +130,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             Command::StartChallenge {
                 id: "z".parse().unwrap(),
                 method: ca_core::model::ChallengeMethod::Http01,
+                answer: None,
                 now: at(0),
                 deadline: at(60),
                 audit: entry("authorization.challenge"),
@@ -148,6 +151,14 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             ACME,
         ),
         (Command::AwaitValidations { at_most_ms: 0 }, ACME),
+        (Command::Standing { account: "a".parse().unwrap(), identifiers: Vec::new(), since: at(0) }, ACME),
+        (
+            Command::PauseAccount {
+                id: "a".parse().unwrap(),
+                audit: ca_core::model::AuditEntry { actor: Actor::system("limits"), ..entry("account.pause") },
+            },
+            ACME,
+        ),
         (Command::QueueFinalize { order, jws: text(), now: at(0), audit: entry("order.finalize") }, ACME),
         (Command::AwaitRequest { id: "r".parse().unwrap(), at_most_ms: 0 }, ACME),
         (Command::Revoke { request: revocation }, ACME),

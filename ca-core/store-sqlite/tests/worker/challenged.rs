@@ -8,7 +8,7 @@ use ca_core::model::{
     ProblemType, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::Identifier;
-use ca_core::policy::ChallengeZone;
+use ca_core::policy::{AttestationRoots, ChallengeZone};
 use ca_core::ports::{AcmeStore as _, Clock as _, ValidationStore as _};
 use ca_testkit::SeededRng;
 use ca_testkit::acme::{self, ClientKey};
@@ -26,7 +26,8 @@ async fn desk(methods: &[ChallengeMethod]) -> Desk {
     let names = vec!["dns:*.dmz.demo.test".parse().unwrap()];
     policy.authorities[0].names.extend(names.clone());
     if !methods.is_empty() {
-        policy.authorities[0].challenge_zones = vec![ChallengeZone { names, methods: methods.to_vec(), caa: Vec::new() }];
+        policy.authorities[0].challenge_zones =
+            vec![ChallengeZone { names, methods: methods.to_vec(), caa: Vec::new(), attestation: AttestationRoots::default() }];
     }
     desk.set_policy(policy);
     desk
@@ -72,7 +73,10 @@ async fn finalized(desk: &Desk, client: &Client, method: ChallengeMethod, said: 
     };
     let store = &desk.store;
     store.create_order(&NewOrder { order, authorizations, jws }, &audit("order.create")).await.unwrap();
-    store.start_challenge(&challenged, method, now, now.plus(Duration::from_secs(60)), &audit("authorization.challenge")).await.unwrap();
+    store
+        .start_challenge(&challenged, method, None, now, now.plus(Duration::from_secs(60)), &audit("authorization.challenge"))
+        .await
+        .unwrap();
     let (worker, lease) = (WorkerId::random(&rng), LeaseToken::random(&rng));
     let leased = store.lease_validations(&worker, &lease, now, now.plus(Duration::from_secs(60)), 10).await.unwrap().remove(0);
     let mut record = ValidationRecord {
@@ -85,6 +89,7 @@ async fn finalized(desk: &Desk, client: &Client, method: ChallengeMethod, said: 
         addresses: vec!["10.0.0.7".parse().unwrap()],
         answer_sha256: None,
         caa: None,
+        attestation: None,
         problem: None,
         valid_until: now.plus(Duration::from_secs(7200)),
     };

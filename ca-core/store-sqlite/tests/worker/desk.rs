@@ -12,8 +12,8 @@ use ca_core::issuance::{self, Attempt, prepare_root};
 use ca_core::lifecycle::{HaltPoint, Officers, OperatorReply, PolicyApproval, Probe, Trusted, Worker, WorkerParts, WorkerSettings};
 use ca_core::model::{
     Abandonment, Account, AccountId, AccountStatus, Actor, AttemptId, AuditRow, Authority, AuthorityKind, AuthorityName, CertificateFilter,
-    CertificateRecord, Completed, Completion, CrlScope, Grant, GrantId, Intent, NewAccount, NewOrder, OpenIntent, Order, OrderId,
-    OrderStatus, Origin, Problem, RequestState, SignedStatement,
+    CertificateRecord, Completed, Completion, CrlScope, Grant, GrantId, GrantLimits, Intent, NewAccount, NewOrder, OpenIntent, Order,
+    OrderId, OrderStatus, Origin, Problem, RequestState, SignedStatement,
 };
 use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, key_algorithm, sha256};
@@ -230,6 +230,7 @@ impl Desk {
             uri: None,
             emails: Vec::new(),
             subject: SubjectParts::default(),
+            limits: GrantLimits::default(),
         }
     }
 

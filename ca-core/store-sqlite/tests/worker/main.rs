@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod accounts;
 mod acts;
 mod anchor;
 mod challenged;
 mod crash;
 mod desk;
 mod device_log;
+mod grant_limits;
 mod grants;
 mod jobs;
 mod keys;

@@ -14,7 +14,7 @@ const HTTP: ChallengeMethod = ChallengeMethod::Http01;
 const DNS: ChallengeMethod = ChallengeMethod::Dns01;
 
 /// A pending authorization for `name` that ends at 1500.
-fn challenged(world: &World, account: &AccountId, name: &str, methods: &[ChallengeMethod]) -> Authorization {
+pub(super) fn challenged(world: &World, account: &AccountId, name: &str, methods: &[ChallengeMethod]) -> Authorization {
     let rng = SeededRng::new(world.next());
     Authorization {
         id: AuthorizationId::random(&rng),
@@ -50,6 +50,7 @@ fn record(leased: &LeasedValidation, seconds: i64, problem: Option<Problem>) -> 
         addresses: vec!["10.0.0.1".parse().unwrap()],
         answer_sha256: Some(ca_core::pki::sha256(b"answer")),
         caa: None,
+        attestation: None,
         problem,
         valid_until: at(seconds + 5000),
     }
@@ -60,15 +61,15 @@ fn problem() -> Problem {
 }
 
 impl World {
-    async fn start(&self, authorization: &AuthorizationId, method: ChallengeMethod) -> Authorization {
-        self.store.start_challenge(authorization, method, at(1), at(61), &audit("authorization.challenge")).await.unwrap()
+    pub(super) async fn start(&self, authorization: &AuthorizationId, method: ChallengeMethod) -> Authorization {
+        self.store.start_challenge(authorization, method, None, at(1), at(61), &audit("authorization.challenge")).await.unwrap()
     }
 
-    async fn lease_validations(&self, now: i64, until: i64) -> Vec<LeasedValidation> {
+    pub(super) async fn lease_validations(&self, now: i64, until: i64) -> Vec<LeasedValidation> {
         self.store.lease_validations(&Self::worker(), &self.lease(), at(now), at(until), 100).await.unwrap()
     }
 
-    async fn decide(&self, leased: &LeasedValidation, seconds: i64, problem: Option<Problem>) -> Authorization {
+    pub(super) async fn decide(&self, leased: &LeasedValidation, seconds: i64, problem: Option<Problem>) -> Authorization {
         let record = record(leased, seconds, problem);
         self.store.finish_validation(&leased.lease, &record, &ValidationEnd::Decided, &audit("authorization.validate")).await.unwrap()
     }
@@ -141,7 +142,7 @@ pub async fn a_failed_validation_ends_its_orders(factory: &dyn StoreFactory) {
     assert_eq!((failed.status, failed.challenge(HTTP).unwrap().status), (AuthorizationStatus::Invalid, ChallengeStatus::Invalid));
     let order = store.order(&order.id).await.unwrap().unwrap();
     assert_eq!((order.status, order.error), (OrderStatus::Invalid, Some(problem())));
-    assert_conflict(store.start_challenge(id, DNS, at(12), at(60), &audit("x")).await);
+    assert_conflict(store.start_challenge(id, DNS, None, at(12), at(60), &audit("x")).await);
     let seen: Vec<_> = store.validations_of(id, 10).await.unwrap().iter().map(|r| (r.attempt, r.at)).collect();
     assert_eq!(seen, [(1, at(2)), (2, at(11))]);
 }
@@ -236,9 +237,9 @@ pub async fn authorizations_stand_for_themselves(factory: &dyn StoreFactory) {
     assert_conflict(store.create_authorization(&forged, at(0), &entry).await);
     let stranger = challenged(&world, &AccountId::from_evidence("nobody"), "c.demo.test", &[HTTP]);
     assert_conflict(store.create_authorization(&stranger, at(0), &entry).await);
-    assert_not_found(store.start_challenge(&"missing".parse().unwrap(), HTTP, at(1), at(60), &entry).await);
-    assert_conflict(store.start_challenge(&new.id, ChallengeMethod::TlsAlpn01, at(1), at(60), &entry).await);
-    assert_conflict(store.start_challenge(&new.id, HTTP, at(1500), at(1600), &entry).await);
+    assert_not_found(store.start_challenge(&"missing".parse().unwrap(), HTTP, None, at(1), at(60), &entry).await);
+    assert_conflict(store.start_challenge(&new.id, ChallengeMethod::TlsAlpn01, None, at(1), at(60), &entry).await);
+    assert_conflict(store.start_challenge(&new.id, HTTP, None, at(1500), at(1600), &entry).await);
 
     for index in 1..MAX_PENDING_AUTHORIZATIONS {
         let new = challenged(&world, &account, &format!("x{index}.demo.test"), &[HTTP]);

@@ -76,8 +76,8 @@ pub async fn an_intent_is_refused_where_it_must_be(factory: &dyn StoreFactory) {
     other_leaf.leaf.push(b' ');
     assert_conflict(store.record_intent(&other_leaf).await);
 
-    let Origin::Order { order, request, account, grant, .. } = origin.clone() else { unreachable!("an order's origin") };
-    let wrong = Origin::Order { lease: world.lease(), order: order.clone(), request, account, grant };
+    let Origin::Order { order, request, account, grant, cap, .. } = origin.clone() else { unreachable!("an order's origin") };
+    let wrong = Origin::Order { lease: world.lease(), order: order.clone(), request, account, grant, cap };
     assert_fenced(store.record_intent(&world.intent(&wrong, world.serial())).await);
     assert_fenced(store.record_intent(&relabelled(&|i| i.at = at(60))).await);
     let job = Origin::Job { job: JobKind::Prune.id(), lease: world.lease() };

@@ -11,11 +11,13 @@ mod approvals;
 mod authorizations;
 mod crls;
 mod durability;
+mod grant_use;
 mod issuance;
 mod jobs;
 mod orders;
 mod requests;
 mod revocation;
+mod standing;
 mod world;
 
 use std::future::Future;
@@ -32,11 +34,13 @@ pub use approvals::*;
 pub use authorizations::*;
 pub use crls::*;
 pub use durability::*;
+pub use grant_use::*;
 pub use issuance::*;
 pub use jobs::*;
 pub use orders::*;
 pub use requests::*;
 pub use revocation::*;
+pub use standing::*;
 pub use world::{NOW, World, at, audit};
 
 /// Makes the stores under test.
@@ -56,13 +60,14 @@ macro_rules! store_conformance {
             one_account_per_key, an_account_changes_only_while_valid, a_refused_account_is_gone, a_grant_bounds_its_accounts,
             a_grant_is_revoked_with_its_accounts, a_grant_changes_and_rests, exactly_one_finalize_wins, orders_are_stored_once_and_listed, a_certificate_is_replaced_once,
             a_lost_authorization_ends_its_order, requests_carry_their_evidence, a_lease_is_held_by_one, waiting_ends_with_the_request,
-            the_backlog_is_told, an_order_gets_its_certificate, an_intent_is_refused_where_it_must_be,
+            the_backlog_is_told, an_order_gets_its_certificate, a14_a_cap_is_counted_as_the_intent_is_recorded, an_intent_is_refused_where_it_must_be,
             an_abandoned_serial_is_revoked_and_its_signer_fenced, open_intents_are_those_without_a_lease, revocation_is_numbered_in_order,
             certificates_are_found, a_blocked_key_stays_blocked, crl_numbers_only_grow, an_entry_stays_until_a_crl_past_its_expiry, jobs_are_leased_and_moved_up,
             imports_and_policies_do_not_go_back, a_nonce_is_spent_once, the_audit_trail_is_a_chain, a_page_of_the_audit_trail_is_bounded_in_bytes, pruning_keeps_certificates,
             a_proposal_begins_once, waiting_proposals_are_bounded, roster_changes_are_numbered, a_hold_ends_one_way_or_the_other,
             orders_wait_for_their_authorizations, a_failed_validation_ends_its_orders, validations_are_leased_by_one,
             a08_authorizations_are_used_again_while_valid, authorizations_stand_for_themselves, a_late_result_changes_nothing,
+            a23_failures_in_a_row_are_counted_until_a_success, a23_a_pause_stands_until_it_is_ended, a23_a_renewal_is_an_order_of_the_same_names,
             a_new_process_finds_everything, concurrent_commands_all_commit,
         );
     };

@@ -123,6 +123,7 @@ impl World {
             uri: None,
             emails: Vec::new(),
             subject: ca_core::policy::SubjectParts::default(),
+            limits: ca_core::model::GrantLimits::default(),
         };
         let evidence = SignedStatement { statement: format!("statement of {id}"), signature: format!("signature of {id}") };
         GrantRecord { grant, evidence, status: GrantStatus::Active, created_at: at(0), accounts: 0 }
@@ -217,7 +218,14 @@ impl World {
     /// The origin of an attempt at `order`.
     pub fn origin(order: &OrderId, request: &SigningRequest, account: &AccountId) -> Origin {
         let grant: GrantId = "grant-1".parse().unwrap();
-        Origin::Order { order: order.clone(), request: request.id.clone(), lease: request.lease.clone(), account: account.clone(), grant }
+        Origin::Order {
+            order: order.clone(),
+            request: request.id.clone(),
+            lease: request.lease.clone(),
+            account: account.clone(),
+            grant,
+            cap: None,
+        }
     }
 
     /// An attempt at a certificate with `serial`, recorded at 2 and valid until 5000.

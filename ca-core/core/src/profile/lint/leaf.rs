@@ -212,6 +212,11 @@ fn judge(expected: &LeafRequest, names: &[AltName], report: &mut Report) {
     report.check(may_have_svid || !names.iter().any(is_svid), "spiffe-id", "profiles: only spiffe carries spiffe://", || {
         "a name is of the scheme spiffe".to_owned()
     });
+    let is_device = |name: &AltName| matches!(name, AltName::PermanentIdentifier(_) | AltName::HardwareModule(_));
+    let may_name_devices = matches!(expected.content, LeafContent::Client { .. });
+    report.check(may_name_devices || !names.iter().any(is_device), "names", "profiles: only client names devices", || {
+        "a name is a device's".to_owned()
+    });
     let repeated = (1..expected.policies.len()).any(|i| expected.policies[..i].contains(&expected.policies[i]));
     report.check(!repeated && !expected.policies.contains(&oid::ANY_POLICY), "certificate-policies", "RFC 5280 §4.2.1.4", || {
         "a policy stands twice, or is anyPolicy".to_owned()

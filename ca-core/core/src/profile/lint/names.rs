@@ -44,7 +44,12 @@ pub(super) fn compare_constraints(value: &[u8], permitted: &[NamePattern]) -> Re
     let (allowed, refused) = read_constraints(value).map_err(|e| e.to_string())?;
     // Ceremonies held before linters were asked wrote the top-level domain itself; their bundles verify all the same.
     let no_host = [&b"none.invalid"[..], b"invalid"].into_iter().find(|host| allowed.iter().any(|(_, base)| base == host));
-    let is_open = |pattern: &&NamePattern| matches!(pattern, NamePattern::Uri(_) | NamePattern::Email(..));
+    let is_open = |pattern: &&NamePattern| {
+        matches!(
+            pattern,
+            NamePattern::Uri(_) | NamePattern::Email(..) | NamePattern::PermanentIdentifier(_) | NamePattern::HardwareModule(_)
+        )
+    };
     let bounded = permitted.iter().filter(|p| !is_open(p));
     let mut wanted: BTreeSet<_> = bounded.map(narrowest).collect::<Option<_>>().ok_or("a pattern has no subtree")?;
     let mut closed = BTreeSet::new();

@@ -94,7 +94,8 @@ fn alternative_names(value: &[u8]) -> Result<Vec<AltName>, ParseError> {
         let name = read_alt_name(&element)?.map_err(|_| ParseError::Value("subjectAltName"))?;
         // Reading may fold case; the certificate's own text is to be the folded one.
         let is_as_written = match &name {
-            AltName::Ip(_) => true,
+            // Read to the octet.
+            AltName::Ip(_) | AltName::PermanentIdentifier(_) | AltName::HardwareModule(_) => true,
             AltName::Dns(_) | AltName::Uri(_) | AltName::Email(_) => name.to_string().as_bytes() == element.content,
         };
         if !is_as_written {

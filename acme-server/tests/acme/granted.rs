@@ -1,0 +1,142 @@
+//! What the front end says early of a grant's limits and of the policy's rules; orders and accounts are not spent on it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use acme_server::ClientAddress;
+use ca_core::model::{GrantLimits, GrantRecord, GrantUse};
+use ca_core::pki::KeyAlgorithm;
+use ca_core::policy::{AuthorityPolicy, Policy};
+use ca_core::ports::Clock as _;
+use rcgen::KeyPair;
+use serde_json::json;
+
+use crate::client::{Key, csr, csr_by, order};
+use crate::world::{KID, World};
+
+/// The same server, asked from this address.
+fn from(world: &mut World, address: &str) {
+    let address: IpAddr = address.parse().unwrap();
+    world.router = world.router.clone().layer(axum::Extension(ClientAddress(address)));
+}
+
+fn limit(record: &mut GrantRecord, limits: GrantLimits) {
+    record.grant.limits = limits;
+}
+
+fn near() -> GrantLimits {
+    GrantLimits { from: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()], ..GrantLimits::default() }
+}
+
+#[tokio::test]
+async fn a14_requests_come_from_the_grants_networks() {
+    let mut inside = World::new();
+    inside.grant(|g| limit(g, near()));
+    from(&mut inside, "10.1.2.3");
+    let account = inside.account().await;
+    let created = account.order(&["a.demo.test"]).await;
+    created.is(201);
+
+    let mut outside = World::new();
+    let account = outside.account().await;
+    let (kid, key) = (account.kid.clone(), account.key);
+    let created = outside.post(&key, Some(&kid), "/acme/new-order", &order(&["a.demo.test"]).to_string()).await.is(201).json();
+    outside.grant(|g| limit(g, near()));
+    from(&mut outside, "192.0.2.7");
+    let told = outside.post(&key, Some(&kid), "/acme/new-order", &order(&["a.demo.test"]).to_string()).await;
+    assert!(told.is_problem(403, "unauthorized").body.contains("from 192.0.2.7 (hint:"), "{}", told.body);
+    assert!(!told.body.contains("10.0.0.0"), "who is outside is not told where inside is");
+    let finalize = json!({ "csr": csr(&["a.demo.test"], None) }).to_string();
+    let url = created["finalize"].as_str().unwrap();
+    outside.post(&key, Some(&kid), url, &finalize).await.is_problem(403, "unauthorized");
+    let new = Key::new();
+    let payload = json!({ "externalAccountBinding": new.binding(KID) }).to_string();
+    outside.post(&new, None, "/acme/new-account", &payload).await.is_problem(403, "unauthorized");
+    assert_eq!(outside.state().accounts.len(), 1, "the secret binds nothing from elsewhere");
+    // What gives nothing is taken from anywhere: a lost key is revoked from wherever its holder is.
+    outside.post(&key, Some(&kid), &kid, r#"{"status":"deactivated"}"#).await.is(200);
+
+    // A request whose connection is not known is not inside.
+    let nowhere = World::new();
+    nowhere.grant(|g| limit(g, near()));
+    let payload = json!({ "externalAccountBinding": new.binding(KID) }).to_string();
+    nowhere.post(&new, None, "/acme/new-account", &payload).await.is_problem(403, "unauthorized");
+}
+
+#[tokio::test]
+async fn a14_a_full_grant_is_told_when_there_is_room() {
+    let world = World::new();
+    let account = world.account().await;
+    let created = account.order(&["a.demo.test"]).await.is(201).json();
+    world.grant(|g| g.grant.limits.max_certificates = Some("100/day".parse().unwrap()));
+    let oldest = world.clock.now().minus(Duration::from_secs(80_000));
+    world.state().used = GrantUse { certificates: 100, oldest: Some(oldest) };
+    let refused = account.order(&["a.demo.test"]).await;
+    assert!(refused.is_problem(429, "rateLimited").body.contains("100/day"), "{}", refused.body);
+    assert_eq!(refused.header("retry-after"), "6400");
+    account.finalize(&created, &csr(&["a.demo.test"], None)).await.is_problem(429, "rateLimited");
+    world.state().used.certificates = 99;
+    account.finalize(&created, &csr(&["a.demo.test"], None)).await.is(200);
+}
+
+#[tokio::test]
+async fn a14_keys_and_lives_outside_the_grant_leave_the_order_ready() {
+    let world = World::new();
+    let account = world.account().await;
+    world.grant(|g| {
+        limit(g, GrantLimits { keys: vec![KeyAlgorithm::P384], max_lifetime: Some(3600), ..GrantLimits::default() });
+    });
+    let late = world.clock.now().plus(Duration::from_secs(7200)).to_rfc3339();
+    let mut payload = order(&["a.demo.test"]);
+    payload["notAfter"] = json!(late);
+    let refused = account.post("/acme/new-order", &payload.to_string()).await;
+    assert!(refused.is_problem(400, "malformed").body.contains("3600 seconds"), "{}", refused.body);
+
+    let created = account.order(&["a.demo.test"]).await.is(201).json();
+    let refused = account.finalize(&created, &csr(&["a.demo.test"], None)).await;
+    assert!(refused.is_problem(400, "badCSR").body.contains("kinds p384"), "{}", refused.body);
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    account.finalize(&created, &csr_by(&key, &["a.demo.test"], None)).await.is(200);
+}
+
+fn rules() -> AuthorityPolicy {
+    let text = format!(
+        r#"
+        version = 1
+        [[authority]]
+        name = "demo"
+        key_sha256 = "{}"
+        names = ["dns:*.demo.test", "ip:127.0.0.0/8"]
+        max_per_hour = 20
+        crl_validity = 86400
+        crl_interval = 3600
+        [authority.profile.client]
+        shape = "client"
+        lifetime = 3600
+        keys = ["p384"]
+        names = ["dns:*.demo.test"]
+        "#,
+        "0".repeat(64)
+    );
+    Policy::parse(&text).unwrap().authorities.remove(0)
+}
+
+#[tokio::test]
+async fn a14_the_policy_speaks_before_the_worker() {
+    let world = World::with(|config| config.authorities[0].rules = Some(rules()));
+    let account = world.account().await;
+    // Inside the grant: one that the authority's policy lacks, then one that only this profile lacks.
+    let refused = account.order(&["a.demo.test", "*.demo.test"]).await;
+    let body = refused.is_problem(403, "rejectedIdentifier").json();
+    assert_eq!(body["subproblems"].as_array().unwrap().len(), 1, "{body}");
+    assert_eq!(body["subproblems"][0]["identifier"]["value"], "*.demo.test");
+    let refused = account.order(&["127.0.0.1"]).await;
+    assert!(refused.is_problem(403, "rejectedIdentifier").body.contains("outside the profile's names"), "{}", refused.body);
+    assert!(world.state().orders.is_empty());
+
+    let created = account.order(&["a.demo.test"]).await.is(201).json();
+    let refused = account.finalize(&created, &csr(&["a.demo.test"], None)).await;
+    assert!(refused.is_problem(400, "badCSR").body.contains("no keys of the kind p256"), "{}", refused.body);
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    account.finalize(&created, &csr_by(&key, &["a.demo.test"], None)).await.is(200);
+}

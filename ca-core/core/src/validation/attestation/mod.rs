@@ -1,0 +1,160 @@
+//! device-attest-01 (draft-ietf-acme-device-attest §5): a WebAuthn attestation object, judged from values.
+//!
+//! - `cbor`: a bounded reader of the canonical form;
+//! - `chain`: the certificates of a statement, up to a root that the officers signed;
+//! - `apple`, `step`, `tpm`: one judge for each format, who says which key was attested, and of which device.
+//!
+//! The front end judges what a client sends, and the worker judges the same bytes again before it certifies.
+//! Deliberately absent: roots of our own, revocation of attestation certificates (their makers publish none that can be
+//! relied on offline), `authData`, which the draft leaves out.
+
+mod apple;
+mod cbor;
+mod chain;
+mod step;
+mod tpm;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value as Json;
+
+use crate::evidence::jws::ParsedJws;
+use crate::model::{Problem, ProblemType};
+use crate::pki::{Identifier, ParseError, PublicKey, Timestamp, VerifyError, sha256};
+use crate::policy::{AttestationFormat, AttestationRoots};
+
+use cbor::Cbor;
+pub(crate) use chain::check_root;
+
+/// Most octets of an attestation object.
+pub const MAX_OBJECT: usize = 24 * 1024;
+
+/// Why an attestation is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AttestationError {
+    /// Not CBOR as it has to be.
+    #[error("the attestation object is not canonical CBOR: {0}")]
+    Cbor(&'static str),
+    /// A member is missing or of another type.
+    #[error("the attestation has no `{0}` of the right form")]
+    Member(&'static str),
+    /// A format that nobody judges here.
+    #[error("attestations of the format `{0}` are not handled (hint: apple, step or tpm)")]
+    UnknownFormat(String),
+    /// A format that the officers gave no roots for.
+    #[error("attestations of the format `{0}` are not taken for this identifier")]
+    NotTaken(&'static str),
+    /// A certificate does not parse.
+    #[error("certificate {0} of the attestation cannot be read: {1}")]
+    Certificate(usize, ParseError),
+    /// A certificate breaks a rule.
+    #[error("certificate {0} of the attestation {1}")]
+    Rule(usize, &'static str),
+    /// A signature on the way to the root.
+    #[error("certificate {0} of the attestation is not by the next: {1}")]
+    NotByNext(usize, VerifyError),
+    /// The chain does not end at a root.
+    #[error("the attestation's certificates do not lead to a root that this CA knows")]
+    NoRoot,
+    /// The statement itself.
+    #[error("{0}")]
+    Statement(&'static str),
+    /// A signature over the challenge.
+    #[error("the attestation's signature does not hold: {0}")]
+    Signature(VerifyError),
+    /// It answers another challenge.
+    #[error("the attestation is not of this challenge and this account's key")]
+    OtherChallenge,
+    /// It is about another device.
+    #[error("the attestation is not about `{0}`")]
+    OtherDevice(String),
+}
+
+/// What a format's judge found: the key, and what the device is called.
+struct Attested {
+    key: PublicKey,
+    devices: Vec<Identifier>,
+}
+
+/// What an attestation has to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The device.
+    pub identifier: &'a Identifier,
+    /// The challenge's token and the thumbprint of the account's key.
+    pub key_authorization: &'a str,
+    /// The challenge's token.
+    pub token: &'a str,
+    /// The roots, by format.
+    pub roots: &'a AttestationRoots,
+    /// The time at which certificates have to be valid.
+    pub now: Timestamp,
+}
+
+impl Claim<'_> {
+    /// Judges an attestation object and gives the key that was attested.
+    ///
+    /// # Errors
+    /// Says what does not hold.
+    pub fn judge(&self, object: &[u8]) -> Result<PublicKey, AttestationError> {
+        let value = cbor::read(object).map_err(AttestationError::Cbor)?;
+        let name = value.get("fmt").and_then(Cbor::text).ok_or(AttestationError::Member("fmt"))?;
+        let format = AttestationFormat::ALL.into_iter().find(|format| format.name() == name);
+        let format = format.ok_or_else(|| AttestationError::UnknownFormat(name.chars().take(40).collect()))?;
+        let statement = value.get("attStmt").filter(|s| s.is_map()).ok_or(AttestationError::Member("attStmt"))?;
+        let roots = self.roots.of(format);
+        if roots.is_empty() {
+            return Err(AttestationError::NotTaken(format.name()));
+        }
+        let chain = chain::verify(&certificates(statement)?, roots, self.now)?;
+        let attested = match format {
+            AttestationFormat::Apple => apple::judge(&chain, self)?,
+            AttestationFormat::Step => step::judge(statement, &chain, self)?,
+            AttestationFormat::Tpm => tpm::judge(statement, &chain, self)?,
+        };
+        if !attested.devices.contains(self.identifier) {
+            return Err(AttestationError::OtherDevice(self.identifier.value()));
+        }
+        Ok(attested.key)
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        sha256(self.key_authorization.as_bytes()).0
+    }
+}
+
+/// The certificates of a statement, the attested key's or the attesting key's first.
+fn certificates<'a>(statement: &Cbor<'a>) -> Result<Vec<&'a [u8]>, AttestationError> {
+    const X5C: AttestationError = AttestationError::Member("x5c");
+    let list = statement.get("x5c").and_then(Cbor::array).ok_or(X5C)?;
+    list.iter().map(|entry| entry.bytes().ok_or(X5C)).collect()
+}
+
+/// The attestation object in a client's answer to the challenge: `attObj`, base64url.
+///
+/// # Errors
+/// `badAttestationStatement` when it is missing, empty, not base64url, or larger than [`MAX_OBJECT`].
+pub fn read_answer(answer: &ParsedJws) -> Result<Vec<u8>, Problem> {
+    let bad = |detail: String| Problem::new(ProblemType::BadAttestationStatement, detail);
+    let payload = answer.payload_object()?;
+    let text = payload.get("attObj").and_then(Json::as_str);
+    let text =
+        text.ok_or_else(|| bad("the answer has no `attObj` string (hint: the WebAuthn attestation object in base64url)".to_owned()))?;
+    if text.len() > MAX_OBJECT / 3 * 4 {
+        return Err(bad(format!("the attestation object has more than {MAX_OBJECT} octets")));
+    }
+    let object = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad("`attObj` is not unpadded base64url".to_owned()))?;
+    if object.is_empty() { Err(bad("`attObj` is empty".to_owned())) } else { Ok(object) }
+}
+
+impl From<AttestationError> for Problem {
+    fn from(error: AttestationError) -> Self {
+        Self::new(ProblemType::BadAttestationStatement, error.to_string())
+    }
+}
+
+/// Reads an object without judging it, for the fuzz target: what is read is a map with text.
+#[doc(hidden)]
+pub fn is_object(bytes: &[u8]) -> bool {
+    cbor::read(bytes).is_ok_and(|value| value.is_map())
+}
