@@ -67,7 +67,6 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
             section: &settings.acme,
             limits: &settings.limits,
             validation: &settings.validation,
-            status_url: &settings.status.url,
             policy: &policy,
             authorities: &authorities,
             default: default.clone(),

@@ -27,8 +27,6 @@ pub struct ServerSettings {
     pub store: StoreSection,
     /// The service.
     pub acme: AcmeSection,
-    /// The status service, for links.
-    pub status: StatusSection,
     /// The server's TLS key.
     pub key: KeySection,
     /// Other ACME servers over the same store; none: this is the only one.
@@ -104,14 +102,6 @@ impl AcmeSection {
         self.limits.check()?;
         self.pause.rule().map(|_| ())
     }
-}
-
-/// `[status]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StatusSection {
-    /// The URL under which relying parties reach OCSP, CRLs and issuer certificates, without a path.
-    pub url: String,
 }
 
 /// `[key]`
@@ -230,7 +220,6 @@ impl Settings for ServerSettings {
         check_listen("acme.listen", &self.acme.listen)?;
         self.acme.check()?;
         self.metrics.check()?;
-        check_url("status.url", &self.status.url, "http://")?;
         self.validation.check()?;
         if let Some(replicas) = &self.replicas {
             replicas.check()?;

@@ -12,6 +12,7 @@ mod attended;
 mod bad_input;
 mod challenges;
 mod clients;
+mod clients_page;
 #[cfg(feature = "yubihsm")]
 mod device_ceremony;
 #[cfg(feature = "pkcs11")]

@@ -234,7 +234,6 @@ fn assemble(options: &Options, policy: &Policy, authorities: &[Authority], store
         section: &section,
         limits: &AcmeLimits::default(),
         validation: &validation,
-        status_url: "http://127.0.0.1:4002",
         policy,
         authorities,
         default: authority(),

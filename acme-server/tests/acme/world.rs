@@ -116,7 +116,6 @@ impl World {
             open_enrolment: None,
         };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
-        config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);
         let server = Arc::new(AcmeServer::new(config.clone(), store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
         Self { router: Arc::clone(&server).router(), server, store, clock, config, leaf_key, address: Mutex::default() }

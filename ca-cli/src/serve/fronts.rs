@@ -171,7 +171,6 @@ fn serve_acme(
         section: &config.acme,
         limits: &limits,
         validation: &config.validation,
-        status_url: &config.status.url,
         policy: &worker.policy(),
         authorities,
         default: certificate.authority().clone(),
