@@ -230,14 +230,8 @@ fn assemble(options: &Options, policy: &Policy, authorities: &[Authority], store
         networks: vec!["127.0.0.0/8".parse()?, "::1/128".parse()?],
         ..ValidationSection::default()
     };
-    let assembly = Assembly {
-        section: &section,
-        limits: &AcmeLimits::default(),
-        validation: &validation,
-        policy,
-        authorities,
-        default: authority(),
-    };
+    let assembly =
+        Assembly { section: &section, limits: &AcmeLimits::default(), validation: &validation, policy, authorities, default: authority() };
     Ok(Arc::new(assembly.server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))?))
 }
 
