@@ -33,7 +33,7 @@ impl Assembly<'_> {
     ///
     /// # Errors
     /// When the URL is not one, or the default authority is not on offer.
-    pub fn server(self, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Arc<AcmeServer>, ConfigError> {
+    pub fn server(self, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<AcmeServer, ConfigError> {
         let Self { section, limits, validation, policy, authorities, default } = self;
         let offers = offers(policy, authorities, &section.hide_profiles);
         let config = AcmeConfig {
@@ -49,7 +49,7 @@ impl Assembly<'_> {
             pause: section.pause.rule().map_err(ConfigError::Limits)?,
             ..AcmeConfig::new(section.url.clone(), default, offers)
         };
-        AcmeServer::new(config, store, clock, rng).map(Arc::new)
+        AcmeServer::new(config, store, clock, rng)
     }
 }
 

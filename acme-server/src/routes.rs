@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, head, post};
+use ca_service::metrics;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::drain::lend;
@@ -88,6 +89,15 @@ impl AcmeServer {
     pub fn metrics_router(self: Arc<Self>) -> Router {
         Router::new().route("/metrics", get(access::scrape)).with_state(self)
     }
+}
+
+/// A router of `/metrics` alone, with what `text` tells at each scrape: for a process that serves more than ACME.
+pub fn metrics_page<F>(text: impl Fn() -> F + Clone + Send + Sync + 'static) -> Router
+where
+    F: Future<Output = String> + Send,
+{
+    let page = async move || ([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], text().await);
+    Router::new().route("/metrics", get(page))
 }
 
 /// RFC 8555 §7.2: HEAD is answered with 200, GET with 204; the nonce itself comes with every such answer.

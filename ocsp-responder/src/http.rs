@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -30,22 +30,42 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An authority's certificate never changes under its name; a day is for those who set one up anew.
 const ISSUER_MAX_AGE: u64 = 86_400;
 
+/// An entry of [`ROUTES`].
+pub struct Route {
+    /// The path, with its parameters in braces.
+    pub path: &'static str,
+    handler: fn() -> MethodRouter<Arc<Responder>>,
+}
+
+const fn route(path: &'static str, handler: fn() -> MethodRouter<Arc<Responder>>) -> Route {
+    Route { path, handler }
+}
+
+/// Every route there is: OCSP for the default authority and for each, with the request after a slash or in the body; CRLs,
+/// issuer certificates, health. docs/openapi.json describes each.
+pub static ROUTES: [Route; 10] = [
+    route("/ocsp", ocsp_methods),
+    route("/ocsp/", ocsp_methods),
+    route("/ocsp/{*request}", ocsp_methods),
+    route("/a/{authority}/ocsp", ocsp_methods),
+    route("/a/{authority}/ocsp/", ocsp_methods),
+    route("/a/{authority}/ocsp/{*request}", ocsp_methods),
+    route("/a/{authority}/crl/{file}", || get(crl)),
+    route("/a/{authority}/issuer.cer", || get(issuer)),
+    route("/healthz", || get(async || plain(StatusCode::OK, "ok\n".to_owned()))),
+    route("/readyz", || get(ready)),
+];
+
+fn ocsp_methods() -> MethodRouter<Arc<Responder>> {
+    get(ocsp_get).post(ocsp_post)
+}
+
 impl Responder {
-    /// The routes: OCSP at `/ocsp` for the default authority and `/a/{authority}/ocsp`, each with the request after
-    /// a slash or in the body; `/a/{authority}/crl/{partition}.crl`, `/a/{authority}/issuer.cer`, `/healthz`, `/readyz`.
+    /// The service's routes, those of [`ROUTES`].
     pub fn router(self: Arc<Self>) -> Router {
-        let ocsp = || get(ocsp_get).post(ocsp_post);
-        Router::new()
-            .route("/ocsp", ocsp())
-            .route("/ocsp/", ocsp())
-            .route("/ocsp/{*request}", ocsp())
-            .route("/a/{authority}/ocsp", ocsp())
-            .route("/a/{authority}/ocsp/", ocsp())
-            .route("/a/{authority}/ocsp/{*request}", ocsp())
-            .route("/a/{authority}/crl/{file}", get(crl))
-            .route("/a/{authority}/issuer.cer", get(issuer))
-            .route("/healthz", get(async || plain(StatusCode::OK, "ok\n".to_owned())))
-            .route("/readyz", get(ready))
+        ROUTES
+            .iter()
+            .fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
             .layer(from_fn_with_state(Arc::clone(&self), counted::observe))
             .with_state(self)
     }

@@ -61,7 +61,7 @@ fn revocation(certificate: &Certificate, reason: Value) -> String {
 }
 
 #[tokio::test]
-async fn a11_revocation_by_the_account() {
+async fn a19_an_account_revokes_its_own_certificate_and_a_pattern_that_covers_it_no_other() {
     let world = World::new();
     let (account, other) = (world.account().await, world.account().await);
     let certificate = leaf(&account.certificate(&["a.demo.test"]).await.body);

@@ -21,6 +21,7 @@ pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) store: Arc<FakeStore>,
     pub(crate) clock: Arc<FakeClock>,
+    pub(crate) config: AcmeConfig,
     /// The key of every certificate that the fake worker issues.
     pub(crate) leaf_key: Arc<KeyPair>,
     /// Where requests come from; none: from no socket.
@@ -125,8 +126,22 @@ impl World {
         };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
         configure(&mut config);
-        let server = Arc::new(AcmeServer::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
-        Self { router: Arc::clone(&server).router(), server, store, clock, leaf_key, address: Mutex::default() }
+        let server = Arc::new(AcmeServer::new(config.clone(), store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
+        Self { router: Arc::clone(&server).router(), server, store, clock, config, leaf_key, address: Mutex::default() }
+    }
+
+    /// Another server, which it shares everything with but what only that process knows.
+    pub(crate) fn beside(&self, server: AcmeServer) -> Self {
+        let server = Arc::new(server);
+        Self {
+            router: Arc::clone(&server).router(),
+            server,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            config: self.config.clone(),
+            leaf_key: self.leaf_key.clone(),
+            address: Mutex::default(),
+        }
     }
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -48,6 +48,7 @@ impl Config {
         }
         self.status.never_issued.parse::<ocsp_responder::NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
         self.validation.check()?;
+        self.metrics.check()?;
         let l = &self.limits;
         check_bounds(&[
             ("limits.connections", u64::from(l.connections), 1, 100_000),

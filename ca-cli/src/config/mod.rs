@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use acme_server::{AcmeSection, ValidationSection};
 use ca_core::model::AuthorityName;
 use ca_keystore::{KeyStoreSpec, UnsealSpec};
+use ca_service::metrics::MetricsSection;
 use serde::Deserialize;
 
 mod load;
@@ -58,6 +59,9 @@ pub(crate) struct Config {
     /// What is logged, and how.
     #[serde(default)]
     pub(crate) log: LogConfig,
+    /// Where operators read numbers.
+    #[serde(default)]
+    pub(crate) metrics: MetricsSection,
 }
 
 /// `[store]`
