@@ -89,6 +89,7 @@ impl Site {
             error: None,
             serial: None,
             replaces: None,
+            auto_renewal: None,
             created_at: now,
         };
         let store = &desk.store;
