@@ -320,8 +320,9 @@ mod tests {
         assert_eq!((from(&["10.0.0.0/8", "::1"]), from(&["any"]), from(&[])), (Ok(2), Ok(0), Ok(0)));
         assert!(from(&["any", "::1"]).is_err() && "10.0.0.1/8".parse::<Source>().is_err());
         assert_eq!("30d".parse(), Ok(Lifetime(30 * 86_400)));
+        assert_eq!("+30d".parse(), Ok(Lifetime(30 * 86_400)), "as the ends of a grant are written");
         assert_eq!("any".parse(), Ok(AnyOr::<Lifetime>(None)));
-        for bad in ["", "30", "+30d", "never", "2027-01-01T00:00:00Z"] {
+        for bad in ["", "30", "++30d", "never", "2027-01-01T00:00:00Z"] {
             assert!(bad.parse::<Lifetime>().is_err(), "{bad}");
         }
         assert_eq!(parse_dns("payments.*.bank.test").unwrap().to_string(), "dns:payments.*.bank.test");
