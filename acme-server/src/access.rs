@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::front::AcmeServer;
+use crate::limits;
 
 static REQUESTS: Metric = Metric {
     name: "countersign_acme_requests_total",
@@ -49,7 +50,19 @@ static INFO: Metric =
     Metric { name: "countersign_build_info", help: "1, with the version that runs.", kind: Kind::Gauge, labels: &["version"] };
 
 /// Every metric of this process; docs/monitoring.md describes each.
-pub static METRICS: [&Metric; 7] = [&REQUESTS, &SECONDS, &PROBLEMS, &STEPS, &STORE_UP, &QUEUE_AGE, &INFO];
+pub static METRICS: [&Metric; 11] = [
+    &REQUESTS,
+    &SECONDS,
+    &PROBLEMS,
+    &STEPS,
+    &STORE_UP,
+    &QUEUE_AGE,
+    &INFO,
+    &limits::LIMITED,
+    &limits::SUBJECTS_BUSY,
+    &limits::DISPLACED,
+    &limits::PAUSED,
+];
 
 /// Where a request comes from: the peer of its connection. A request that came over no socket has none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,6 +161,7 @@ pub(crate) async fn scrape(State(server): State<Arc<AcmeServer>>) -> Response {
 pub(crate) async fn text(server: &AcmeServer) -> String {
     let counted = server.metrics();
     counted.set(&INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+    server.limiter.show(counted, server.clock.now());
     match server.store.oldest_wait(server.clock.now()).await {
         Ok(wait) => {
             counted.set(&STORE_UP, &[], 1.0);

@@ -48,7 +48,9 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: SelfSi
         return Err(Refusal::new(ProblemType::UserActionRequired, format!("the terms of service must be agreed to: {terms}"))
             .with_header(header::LINK, format!("<{terms}>;rel=\"terms-of-service\"")));
     }
+    server.admit_account_from(signed.address)?;
     let grant = bound_grant(&server, &payload, &signed).await?;
+    server.admit_account_of(&grant)?;
     let id = AccountId::from_evidence(&signed.text);
     let account = Account {
         id: id.clone(),

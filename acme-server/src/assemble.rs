@@ -20,8 +20,6 @@ pub struct Assembly<'a> {
     pub limits: &'a AcmeLimits,
     /// How it validates.
     pub validation: &'a ValidationSection,
-    /// The URL of the status service.
-    pub status_url: &'a str,
     /// What is on offer. It is shown, not believed: the worker holds every order against the policy that it verified.
     pub policy: &'a Policy,
     /// The authorities on record.
@@ -36,10 +34,9 @@ impl Assembly<'_> {
     /// # Errors
     /// When the URL is not one, or the default authority is not on offer.
     pub fn server(self, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Arc<AcmeServer>, ConfigError> {
-        let Self { section, limits, validation, status_url, policy, authorities, default } = self;
+        let Self { section, limits, validation, policy, authorities, default } = self;
         let offers = offers(policy, authorities, &section.hide_profiles);
         let config = AcmeConfig {
-            status_base_url: Some(status_url.trim_end_matches('/').to_owned()),
             terms_of_service: section.terms_of_service.clone(),
             website: section.website.clone(),
             order_lifetime: Duration::from_secs(limits.order_seconds),
@@ -47,6 +44,8 @@ impl Assembly<'_> {
             backlog_limit: Duration::from_secs(limits.backlog_seconds),
             body_timeout: Duration::from_secs(limits.request_seconds),
             validation: validation.into(),
+            rates: (&section.limits).into(),
+            pause: section.pause.rule().map_err(ConfigError::Limits)?,
             ..AcmeConfig::new(section.url.clone(), default, offers)
         };
         AcmeServer::new(config, store, clock, rng).map(Arc::new)

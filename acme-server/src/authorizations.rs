@@ -102,6 +102,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: Signed
     if identifier.is_device() && new.status == AuthorizationStatus::Pending {
         return Err(Refusal::new(ProblemType::RejectedIdentifier, "a device is attested within an order only (hint: newOrder)"));
     }
+    server.admit_order(&signed, &grant, std::slice::from_ref(&identifier), false, now).await?;
     let mut audit = server.audit(signed.actor(), "authorization.create", new.id.as_str(), new.id.as_str());
     audit.authority = Some(grant.authority.clone());
     audit.detail = json!({ "identifier": identifier });
@@ -155,6 +156,7 @@ pub(crate) async fn challenge(
                 .clone()
                 .apply(AuthorizationCommand::Start(method), now)
                 .map_err(|rejected| Refusal::malformed(format!("this challenge cannot be taken up: {rejected}")))?;
+            server.admit_challenge(&signed.account.id, now).await?;
             let mut audit = server.audit(signed.actor(), "authorization.challenge", id.as_str(), id.as_str());
             audit.authority = Some(found.authority.clone());
             audit.detail = json!({ "method": method });

@@ -11,7 +11,6 @@ use http::{HeaderValue, header};
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
 use crate::request::{Ids, Signed};
-use crate::routes::with_header;
 
 /// POST /acme/cert/{authority}/{serial}
 pub(crate) async fn download(
@@ -41,9 +40,7 @@ pub(crate) async fn chain(server: &AcmeServer, record: &CertificateRecord) -> Re
     let mut chain = pem_encode("CERTIFICATE", &record.der);
     chain.push_str(&issuer.chain);
     let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/pem-certificate-chain"));
-    let response = ([content_type], chain).into_response();
-    Ok(match &server.config.status_base_url {
-        Some(base) => with_header(response, header::LINK, &format!("<{}/a/{authority}/issuer.cer>;rel=\"up\"", base.trim_end_matches('/'))),
-        None => response,
-    })
+    // No `up` link: it is for forms that hold a single certificate (RFC 8555 §7.4.2), and Caddy fetches what it names as
+    // further certificates of this chain.
+    Ok(([content_type], chain).into_response())
 }

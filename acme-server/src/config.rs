@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use ca_core::limits::PauseRule;
 use ca_core::model::{AuthorityName, GrantId};
 use ca_core::policy::{AuthorityPolicy, ChallengeZone, StarBounds};
 
+use crate::limits::Rates;
 use crate::validation::ValidationConfig;
 
 /// A profile on offer, as directories show it.
@@ -38,8 +40,6 @@ pub struct AuthorityOffer {
 pub struct AcmeConfig {
     /// The URL under which clients reach this server, `https://ca.bank.test:14000`, without a path.
     pub public_base_url: String,
-    /// The URL below which the responder serves issuer files; without it certificates have no `up` link.
-    pub status_base_url: Option<String>,
     /// The authorities on offer at first; [`crate::AcmeServer::offer`] changes them.
     pub authorities: Vec<AuthorityOffer>,
     /// Which of them `/acme/directory` shows.
@@ -58,6 +58,10 @@ pub struct AcmeConfig {
     pub body_timeout: Duration,
     /// How challenges are validated.
     pub validation: ValidationConfig,
+    /// Rate limits.
+    pub rates: Rates,
+    /// When an account that only fails is paused; none: never.
+    pub pause: Option<PauseRule>,
 }
 
 /// Why a configuration makes no service.
@@ -69,6 +73,9 @@ pub enum ConfigError {
     /// The default authority is not among those on offer.
     #[error("the default authority `{0}` is not among the authorities on offer")]
     DefaultAuthority(AuthorityName),
+    /// A limit is not one.
+    #[error("{0}")]
+    Limits(String),
     /// Challenges could not be validated.
     #[error("validation cannot be set up: {0}")]
     Validation(String),
@@ -79,7 +86,6 @@ impl AcmeConfig {
     pub fn new(public_base_url: impl Into<String>, default_authority: AuthorityName, authorities: Vec<AuthorityOffer>) -> Self {
         Self {
             public_base_url: public_base_url.into(),
-            status_base_url: None,
             authorities,
             default_authority,
             terms_of_service: None,
@@ -89,6 +95,8 @@ impl AcmeConfig {
             backlog_limit: Duration::from_secs(20),
             body_timeout: Duration::from_secs(10),
             validation: ValidationConfig::default(),
+            rates: Rates::default(),
+            pause: None,
         }
     }
 

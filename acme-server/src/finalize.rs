@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::evidence::csr_names::check_names;
 use ca_core::evidence::jwk::Jwk;
-use ca_core::model::{ChallengeMethod, Grant, Order, OrderCommand, OrderId, OrderRejected, ProblemType};
+use ca_core::model::{ChallengeMethod, Grant, Order, OrderCommand, OrderId, OrderRejected, OrderStatus, ProblemType};
 use ca_core::pki::{Csr, KeyError, PublicKey};
 use ca_core::ports::StoreError;
 use ca_core::profile::{check_key, is_same_key};
@@ -49,6 +49,9 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
         tracing::warn!(order = %id, %error, "could not wait for the worker");
     }
     let order = server.own_order(&id, &signed.account.id).await?;
+    if order.status == OrderStatus::Invalid {
+        server.limiter.failed(&order.account, server.clock.now());
+    }
     answer(&server, StatusCode::OK, order).await
 }
 

@@ -16,6 +16,7 @@ use crate::access::METRICS;
 use crate::config::{AcmeConfig, AuthorityOffer, ConfigError};
 use crate::directory::Directories;
 use crate::issuers::Issuers;
+use crate::limits::Limiter;
 use crate::nonce::Nonces;
 use crate::problem::Refusal;
 use crate::request::Signed;
@@ -30,6 +31,7 @@ pub struct AcmeServer {
     pub(crate) validators: Validators,
     pub(crate) nonces: Nonces,
     pub(crate) issuers: Issuers,
+    pub(crate) limiter: Limiter,
     metrics: Metrics,
     directories: RwLock<Arc<Directories>>,
     pub(crate) index_link: HeaderValue,
@@ -42,6 +44,7 @@ impl AcmeServer {
     /// When the base URL is not one, the default authority is not on offer, or validation cannot be set up.
     pub fn new(config: AcmeConfig, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self, ConfigError> {
         let config = config.check()?;
+        let metrics = Metrics::new(&METRICS);
         let index = format!("<{}/acme/directory>;rel=\"index\"", config.public_base_url);
         Ok(Self {
             directories: RwLock::new(Arc::new(Directories::new(&config, config.authorities.clone()))),
@@ -49,7 +52,8 @@ impl AcmeServer {
             nonces: Nonces::new(&*rng),
             validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
-            metrics: Metrics::new(&METRICS),
+            limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
+            metrics,
             config,
             store,
             clock,

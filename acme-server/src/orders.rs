@@ -62,6 +62,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
     let expires = now.plus(server.config.order_lifetime);
     let authorizations = plan_all(&server, grant, &signed.account.id, &request.identifiers, &id, now)?;
     server.judge_order(grant, &profile, &request, now).await?;
+    server.admit_order(&signed, grant, &request.identifiers, replaced.is_some(), now).await?;
     let pending = authorizations.iter().any(|a| a.status == AuthorizationStatus::Pending);
     let mut audit = server.audit(signed.actor(), "order.create", id.as_str(), id.as_str());
     audit.authority = Some(grant.authority.clone());

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::assemble::{Assembly, offers};
 use crate::front::AcmeServer;
 use crate::identity::ServerCertificate;
-use crate::server::{Limits, serve_loopback, serve_tls};
+use crate::server::{Limits, serve_loopback, serve_tls_behind};
 use crate::settings::ServerSettings;
 
 /// How often it is looked whether what the start waits for is there.
@@ -60,7 +60,6 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
             section: &settings.acme,
             limits: &settings.limits,
             validation: &settings.validation,
-            status_url: &settings.status.url,
             policy: &policy,
             authorities: &authorities,
             default: default.clone(),
@@ -75,11 +74,11 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
         let router = Arc::clone(&server).router();
         for held in held {
             let (listener, router, identity) = (held.listen()?, router.clone(), Arc::clone(&certificate.identity));
-            let (limits, mut stopped) = (settings.limits.of_listeners(), stopped.clone());
+            let (proxies, limits, mut stopped) = (settings.acme.proxies(), settings.limits.of_listeners(), stopped.clone());
             tasks.spawn(async move {
                 // An error means that the sender is gone, which is a stop as well.
                 let stopping = async { drop(stopped.wait_for(|stop| *stop).await) };
-                serve_tls(listener, router, identity, limits, stopping).await
+                serve_tls_behind(listener, router, identity, proxies, limits, stopping).await
             });
         }
         for held in held_metrics {

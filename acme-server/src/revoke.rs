@@ -60,6 +60,10 @@ pub(crate) async fn revoke(State(server): State<Arc<AcmeServer>>, signed: AnySig
         at: server.clock.now(),
         correlation: server.correlation(),
     };
+    // A key revokes its own certificate once: it needs no limit, and must not meet one.
+    if let AnySigned::Account(signed) = &signed {
+        server.admit_revocation(signed)?;
+    }
     match server.store.revoke_on_request(text, &request).await {
         Ok(Revoked::Now { .. }) => Ok(StatusCode::OK),
         Ok(Revoked::Already) => Err(Refusal::new(ProblemType::AlreadyRevoked, "this certificate is revoked already")),

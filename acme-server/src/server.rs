@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
-use http::Request;
+use ca_service::proxies::Proxies;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
@@ -66,8 +68,23 @@ pub async fn serve_tls(
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
+    serve_tls_behind(listener, router, identity, Arc::default(), limits, shutdown).await
+}
+
+/// As [`serve_tls`], behind these proxies: the address of each request's client is what they say it is.
+///
+/// # Errors
+/// As [`serve_tls`].
+pub async fn serve_tls_behind(
+    listener: TcpListener,
+    router: Router,
+    identity: Arc<TlsIdentity>,
+    proxies: Arc<Proxies>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
     let config = identity.server_config().map_err(io::Error::other)?;
-    accept(listener, router, Some(TlsAcceptor::from(Arc::new(config))), limits, shutdown).await;
+    accept(listener, router, Some(TlsAcceptor::from(Arc::new(config))), proxies, limits, shutdown).await;
     Ok(())
 }
 
@@ -86,7 +103,7 @@ pub async fn serve_loopback(
         let message = format!("plain HTTP is served on loopback addresses only, not on {address} (hint: configure TLS)");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    accept(listener, router, None, limits, shutdown).await;
+    accept(listener, router, None, Arc::default(), limits, shutdown).await;
     Ok(())
 }
 
@@ -94,6 +111,7 @@ async fn accept(
     listener: TcpListener,
     router: Router,
     tls: Option<TlsAcceptor>,
+    proxies: Arc<Proxies>,
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -113,10 +131,10 @@ async fn accept(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                let (router, tls, stopped) = (router.clone(), tls.clone(), stopped.clone());
+                let (tls, stopped) = (tls.clone(), stopped.clone());
+                let router = Addressed { router: router.clone(), peer: peer.ip(), proxies: Arc::clone(&proxies) };
                 connections.spawn(async move {
-                    serve_connection(stream, Addressed { router, address: ClientAddress(peer.ip().to_canonical()) }, tls, limits, stopped)
-                        .await;
+                    serve_connection(stream, router, tls, limits, stopped).await;
                     drop(slot);
                 });
             }
@@ -140,7 +158,8 @@ async fn accept(
 #[derive(Clone)]
 struct Addressed {
     router: Router,
-    address: ClientAddress,
+    peer: IpAddr,
+    proxies: Arc<Proxies>,
 }
 
 impl Service<Request<Incoming>> for Addressed {
@@ -149,14 +168,32 @@ impl Service<Request<Incoming>> for Addressed {
     type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.address);
+        let values = |name| request.headers().get_all(name).into_iter().map(HeaderValue::as_bytes);
+        let address = ClientAddress(self.proxies.client(self.peer, values));
+        request.extensions_mut().insert(address);
         TowerToHyperService::new(self.router.clone()).call(request)
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Addressed, tls: Option<TlsAcceptor>, limits: Limits, stopped: watch::Receiver<bool>) {
+async fn serve_connection(
+    stream: TcpStream,
+    mut router: Addressed,
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+    stopped: watch::Receiver<bool>,
+) {
     // Answers are small; waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
+    let stream = match router.proxies.open(stream, router.peer, limits.handshake_timeout).await {
+        Ok((stream, client)) => {
+            router.peer = client;
+            stream
+        }
+        Err(error) => {
+            tracing::warn!(proxy = %router.peer, %error, "a connection through a proxy is closed");
+            return;
+        }
+    };
     let Some(tls) = tls else {
         return serve_http1(stream, router, limits, stopped).await;
     };

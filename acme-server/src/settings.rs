@@ -2,14 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ca_core::validation::Network;
 use ca_keystore::UnsealSpec;
 use ca_service::config::{Settings, check_bounds, check_listen, check_url};
 use ca_service::logging::LogConfig;
 use ca_service::metrics::MetricsSection;
+use ca_service::proxies::{Proxies, ProxySays, check_proxies};
 use serde::Deserialize;
 
+use crate::limits::{PauseSection, RateSection};
 use crate::server::Limits;
 use crate::validation::ValidationSection;
 
@@ -21,8 +25,6 @@ pub struct ServerSettings {
     pub store: StoreSection,
     /// The service.
     pub acme: AcmeSection,
-    /// The status service, for links.
-    pub status: StatusSection,
     /// The server's TLS key.
     pub key: KeySection,
     /// How challenges are validated.
@@ -66,14 +68,35 @@ pub struct AcmeSection {
     /// Profiles to keep off the directories, though the policy has them: a site may narrow, never widen.
     #[serde(default)]
     pub hide_profiles: Vec<String>,
+    /// The networks of proxies whose word on the client's address counts.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
+    /// How they give it.
+    #[serde(default)]
+    pub proxies_say: ProxySays,
+    /// Rate limits.
+    #[serde(default)]
+    pub limits: RateSection,
+    /// When an account that only fails is paused.
+    #[serde(default)]
+    pub pause: PauseSection,
 }
 
-/// `[status]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StatusSection {
-    /// The URL under which relying parties reach OCSP, CRLs and issuer certificates, without a path.
-    pub url: String,
+impl AcmeSection {
+    /// The proxies in front of the listeners.
+    pub fn proxies(&self) -> Arc<Proxies> {
+        Arc::new(Proxies::new(self.trusted_proxies.clone(), self.proxies_say))
+    }
+
+    /// What is wrong with it, listeners and URLs aside, with the key's name.
+    ///
+    /// # Errors
+    /// The text for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        check_proxies("acme.trusted_proxies", &self.trusted_proxies)?;
+        self.limits.check()?;
+        self.pause.rule().map(|_| ())
+    }
 }
 
 /// `[key]`
@@ -133,8 +156,8 @@ impl Settings for ServerSettings {
     fn check(&self) -> Result<(), String> {
         check_url("acme.url", &self.acme.url, "https://")?;
         check_listen("acme.listen", &self.acme.listen)?;
+        self.acme.check()?;
         self.metrics.check()?;
-        check_url("status.url", &self.status.url, "http://")?;
         self.validation.check()?;
         let l = &self.limits;
         check_bounds(&[
@@ -157,6 +180,7 @@ impl Settings for ServerSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Rates;
 
     const SAMPLE: &str = include_str!("../../deploy/acme.toml");
 
@@ -164,6 +188,9 @@ mod tests {
     fn the_sample_parses_and_shows_the_defaults() {
         let settings = ServerSettings::parse(SAMPLE, Path::new("/etc/countersign")).unwrap();
         assert_eq!(settings.limits, AcmeLimits::default());
+        assert_eq!(Rates::from(&settings.acme.limits), Rates::default());
+        assert_eq!(settings.acme.pause, PauseSection::default());
+        assert_eq!((settings.acme.trusted_proxies.len(), settings.acme.proxies_say), (0, ProxySays::default()));
         assert_eq!(settings.validation, ValidationSection::default());
         assert_eq!(settings.log, LogConfig::default());
         assert_eq!(settings.metrics.listen, [SocketAddr::from(([127, 0, 0, 1], 14090))]);
@@ -184,6 +211,10 @@ mod tests {
         check("url = \"https://", "url = \"http://", "acme.url");
         check("connections = 1024", "connections = 0", "limits.connections is 0");
         check("listen = [\"[::]:14000\"]", "listen = []", "acme.listen");
+        check("trusted_proxies = []", "trusted_proxies = [\"10.0.0.1/8\"]", "is not a network");
+        check("\"proxy-protocol\"\n", "\"any\"\n", "proxies_say");
+        check("network = \"off\"", "name = \"1/1h\"", "acme.limits.revocations.name");
+        check("within = \"1d\"", "within = \"1y\"", "acme.pause.within");
         check("listen = [\"127.0.0.1:14090\"]", "listen = [\"10.0.0.1:14090\"]", "metrics.listen has 10.0.0.1:14090");
     }
 }

@@ -1,5 +1,6 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
+mod accounts;
 mod grants;
 mod keys;
 mod lint;
@@ -13,6 +14,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::values::{Reason, When};
+pub(crate) use accounts::AccountCommand;
 pub(crate) use grants::{GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantRotate, GrantUpdate};
 pub(crate) use keys::KeyCommand;
 pub(crate) use lint::LintArgs;
@@ -119,6 +121,9 @@ pub(crate) enum Command {
     /// Enrolment grants: what a service may get certificates for
     #[command(subcommand)]
     Grant(GrantCommand),
+    /// ACME accounts: who has one, and those that are paused
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Certificates on record
     #[command(subcommand)]
     Cert(CertCommand),

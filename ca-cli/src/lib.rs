@@ -64,6 +64,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => commands::keys(&config()?, command)?,
         Command::Key(command) => commands::key(config, command).await?,
         Command::Grant(command) => commands::grant(&config()?, command).await?,
+        Command::Account(command) => commands::account(&config()?, command).await?,
         Command::Cert(command) => commands::cert(&config()?, command).await?,
         Command::Crl(command) => commands::crl(&config()?, command).await?,
         Command::Lint(args) => return commands::lint(&args),

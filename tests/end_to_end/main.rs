@@ -12,6 +12,7 @@ mod attended;
 mod bad_input;
 mod challenges;
 mod clients;
+mod clients_page;
 #[cfg(feature = "yubihsm")]
 mod device_ceremony;
 #[cfg(feature = "pkcs11")]
@@ -20,12 +21,16 @@ mod harness;
 #[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
 mod key_site;
 mod operations;
+mod paused;
 mod post_quantum;
 mod production;
 #[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
 mod profiles;
+mod proxied;
+mod races;
 mod recovery;
 mod tampering;
 mod terminators;
+mod wire;
 #[cfg(feature = "yubihsm")]
 mod yubihsm;

@@ -7,9 +7,13 @@
 #[path = "../end_to_end/harness.rs"]
 #[allow(dead_code, reason = "the tests use more of the harness than the benchmark does")]
 mod harness;
+mod idle;
 #[path = "../separate/site.rs"]
 #[allow(dead_code, reason = "the tests use more of it than the benchmark does")]
 mod site;
+#[path = "../end_to_end/wire.rs"]
+#[allow(dead_code, reason = "the tests use more of it than the benchmark does")]
+mod wire;
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +39,7 @@ fn main() {
     ocsp(&demo);
     println!("memory after the load: {:.1} MB", resident_megabytes(demo.process_id()));
     key_checks(&demo);
+    let _demo = idle::idle(demo);
     separate_processes(together);
 }
 

@@ -271,9 +271,8 @@ impl Site {
 
     fn acme_toml(&self, key: &Path, secret: &Path) -> String {
         format!(
-            "[store]\nsocket = {:?}\n[acme]\nlisten = [\"127.0.0.1:{port}\"]\nurl = \"https://localhost:{port}\"\n[status]\nurl = \"http://127.0.0.1:{}\"\n[key]\nfile = {key:?}\nunseal = {{ key_file = {secret:?} }}\n",
+            "[store]\nsocket = {:?}\n[acme]\nlisten = [\"127.0.0.1:{port}\"]\nurl = \"https://localhost:{port}\"\n[key]\nfile = {key:?}\nunseal = {{ key_file = {secret:?} }}\n",
             self.store_socket(),
-            self.status_port,
             port = self.acme_port,
         )
     }

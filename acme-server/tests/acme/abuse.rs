@@ -132,3 +132,80 @@ async fn a23_a_request_in_flight_finishes_when_the_server_stops() {
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("malformed"), "{answer}");
     tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
 }
+
+/// Octets that this process has in memory.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// `make bench` does the same with ten thousand, over TLS.
+#[tokio::test]
+async fn a23_a_thousand_idle_connections_leave_the_server_ready_and_cost_little() {
+    const MANY: u64 = 1000;
+    let limits = Limits { max_connections: 2000, ..Limits::default() };
+    let server = Server::start(&World::new(), limits).await;
+    server.is_ready().await;
+    let before = resident();
+    let mut idle = Vec::new();
+    for i in 0..MANY {
+        let mut stream = server.connect().await;
+        match i % 3 {
+            // Nothing, a beginning, and a connection kept after an answer.
+            0 => {}
+            1 => stream.write_all(b"GET /acme/direct").await.unwrap(),
+            _ => {
+                stream.write_all(b"GET /acme/directory HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+                let mut answer = [0u8; 2048];
+                assert!(stream.read(&mut answer).await.unwrap() > 0);
+            }
+        }
+        idle.push(stream);
+    }
+    server.is_ready().await;
+    // Both ends are in this process, and other tests may be.
+    let each = resident().saturating_sub(before) / MANY;
+    assert!(each < 128 * 1024, "{each} octets for each connection");
+    drop(idle);
+    server.is_ready().await;
+}
+
+#[tokio::test]
+async fn a23_a_client_that_sends_ever_so_slowly_is_hung_up_on() {
+    let world = World::with(|config| config.body_timeout = Duration::from_millis(300));
+    let limits = Limits { max_connections: 4, header_timeout: Duration::from_millis(300), ..Limits::default() };
+    let server = Server::start(&world, limits).await;
+    // Each octet comes well within the limit; all of them together don't.
+    let head = "POST /acme/new-account HTTP/1.1\r\nhost: x\r\ncontent-type: application/jose+json\r\ncontent-length: 60000\r\n\r\n";
+    let whole_head = server.connect().await;
+    let slow = [(server.connect().await, ""), (server.connect().await, ""), (whole_head, head)];
+    let mut tasks = tokio::task::JoinSet::new();
+    for (mut stream, begin) in slow {
+        tasks.spawn(async move {
+            stream.write_all(begin.as_bytes()).await.unwrap();
+            let (mut read, mut write) = stream.into_split();
+            let trickle = async {
+                for octet in head.bytes().chain(std::iter::repeat(b'a')) {
+                    if write.write_all(&[octet]).await.is_err() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let hung_up = async {
+                let mut answer = Vec::new();
+                // It may be reset, as octets come that nobody reads.
+                let _ = read.read_to_end(&mut answer).await;
+            };
+            tokio::select! {
+                () = trickle => {}
+                () = hung_up => {}
+            }
+        });
+    }
+    server.is_ready().await;
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("a slow client still holds its connection");
+    server.is_ready().await;
+}

@@ -18,7 +18,7 @@ use crate::world::{KID, World};
 
 /// The log's lines, as JSON.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
@@ -39,16 +39,16 @@ impl<'a> MakeWriter<'a> for Log {
 
 impl Log {
     /// Logs what this thread does until the guard goes.
-    fn start(&self) -> tracing::subscriber::DefaultGuard {
+    pub(crate) fn start(&self) -> tracing::subscriber::DefaultGuard {
         let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(self.clone()).finish();
         tracing::subscriber::set_default(subscriber)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    fn requests(&self) -> Vec<Value> {
+    pub(crate) fn requests(&self) -> Vec<Value> {
         let lines = self.text();
         lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|line| line["message"] == "request").collect()
     }

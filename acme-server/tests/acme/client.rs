@@ -1,5 +1,6 @@
 //! A client that can also do everything wrong.
 
+use acme_server::ClientAddress;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -46,7 +47,10 @@ impl Answer {
 }
 
 impl World {
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
+        if let Some(address) = *self.address.lock().unwrap() {
+            request.extensions_mut().insert(ClientAddress(address));
+        }
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 1 << 20).await.unwrap();

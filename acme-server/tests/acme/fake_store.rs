@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ca_core::evidence::revocation::{RevocationRight, verify};
 use ca_core::model::*;
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp, sha256};
-use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StoreError, StoreResult, ValidationStore};
+use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StandingStore, StoreError, StoreResult, ValidationStore};
 
 /// What the worker does with a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +41,9 @@ pub(crate) struct State {
     pub(crate) blocked: BTreeMap<Sha256Digest, KeyBlock>,
     /// What the grant has issued.
     pub(crate) used: GrantUse,
+    /// Failures in a row.
+    pub(crate) failures: BTreeMap<AccountId, Vec<Timestamp>>,
+    pub(crate) paused: BTreeMap<AccountId, Timestamp>,
 }
 
 /// Makes a certificate's DER for identifiers and a serial number.
@@ -80,6 +83,7 @@ impl FakeStore {
         if let Some(terms) = &order.auto_renewal {
             order.expires = terms.end_date;
         }
+        state.failures.remove(&order.account);
         let parsed = ca_core::pki::Certificate::from_der(&der).unwrap();
         let record = CertificateRecord {
             authority: order.authority.clone(),
@@ -272,6 +276,8 @@ impl AcmeStore for FakeStore {
             (_, Worker::Refuses(problem)) => {
                 let order = state.orders.get_mut(&object.parse().unwrap()).unwrap();
                 (order.status, order.error) = (OrderStatus::Invalid, Some(problem));
+                let (account, at) = (order.account.clone(), order.created_at);
+                state.failures.entry(account).or_default().push(at);
             }
             (_, _) => self.release(&mut state, &object.parse().unwrap()),
         }
@@ -357,6 +363,11 @@ impl ValidationStore for FakeStore {
             state.started.push((found.id.clone(), record.method, record.at.plus(Duration::from_secs(60))));
         }
         state.authorizations.insert(found.id.clone(), found.clone());
+        match found.status {
+            AuthorizationStatus::Valid => drop(state.failures.remove(&record.account)),
+            AuthorizationStatus::Invalid => state.failures.entry(record.account.clone()).or_default().push(record.at),
+            _ => {}
+        }
         state.records.push(record.clone());
         state.audit.push(audit.clone());
         let valid: Vec<_> =
@@ -375,6 +386,28 @@ impl ValidationStore for FakeStore {
     }
     async fn await_validations(&self, _at_most: Duration) {
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[async_trait]
+impl StandingStore for FakeStore {
+    async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
+        let state = self.state()?;
+        let failures = state.failures.get(account).map_or(0, |at| at.iter().filter(|at| **at >= since).count());
+        Ok(Standing {
+            renews: state.orders.values().any(|o| o.account == *account && o.status == OrderStatus::Valid && o.identifiers == identifiers),
+            failures: failures as u32,
+            paused: state.paused.get(account).copied(),
+        })
+    }
+    async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
+        let mut state = self.state()?;
+        if let Some(since) = state.paused.get(id) {
+            return Ok(*since);
+        }
+        state.paused.insert(id.clone(), audit.at);
+        state.audit.push(audit.clone());
+        Ok(audit.at)
     }
 }
 

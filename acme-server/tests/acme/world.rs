@@ -1,5 +1,6 @@
 //! A server over a fake store, with a root, an issuing authority and a grant.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use acme_server::{AcmeConfig, AcmeServer, AuthorityOffer, ProfileOffer};
@@ -22,6 +23,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<FakeClock>,
     /// The key of every certificate that the fake worker issues.
     pub(crate) leaf_key: Arc<KeyPair>,
+    /// Where requests come from; none: from no socket.
+    pub(crate) address: Mutex<Option<IpAddr>>,
 }
 
 fn ca(name: &str) -> CertificateParams {
@@ -121,10 +124,9 @@ impl World {
             open_enrolment: None,
         };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
-        config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);
         let server = Arc::new(AcmeServer::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
-        Self { router: Arc::clone(&server).router(), server, store, clock, leaf_key }
+        Self { router: Arc::clone(&server).router(), server, store, clock, leaf_key, address: Mutex::default() }
     }
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -1,6 +1,7 @@
 //! One file for each group of commands. None of them writes to the database, except `import`, `rehearsal` and `anchor`,
 //! which need the instance stopped.
 
+mod account;
 mod anchor;
 mod approve;
 mod audit;
@@ -38,6 +39,7 @@ use crate::control::protocol::{ControlAnswer, ControlRequest};
 use crate::exit::{Exit, failure};
 use crate::system::{SystemClock, SystemRng};
 
+pub(crate) use account::account;
 pub(crate) use anchor::{anchor, create as create_anchor};
 pub(crate) use approve::approve as approvals;
 pub(crate) use audit::audit;

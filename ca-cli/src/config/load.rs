@@ -39,6 +39,7 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         check_url("acme.url", &self.acme.url, "https://")?;
         check_url("status.url", &self.status.url, "http://")?;
+        self.acme.check()?;
         // A worker by itself has none.
         for (key, addresses) in [("acme.listen", &self.acme.listen), ("status.listen", &self.status.listen)] {
             if !addresses.is_empty() {
@@ -80,6 +81,8 @@ mod tests {
         assert_eq!(config.keystore, KeyStoreSpec::Software(SoftwareSpec { dir: "/var/lib/countersign/authority-keys".into(), unseal }));
         assert_eq!(config.limits, LimitsConfig::default(), "the sample shows the defaults");
         assert_eq!(config.validation, acme_server::ValidationSection::default(), "the sample shows the defaults");
+        assert_eq!(acme_server::Rates::from(&config.acme.limits), acme_server::Rates::default(), "the sample shows the defaults");
+        assert_eq!(config.acme.pause, acme_server::PauseSection::default(), "the sample shows the defaults");
         assert_eq!(config.log, LogConfig::default(), "the sample shows the defaults");
     }
 

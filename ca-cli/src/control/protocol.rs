@@ -3,8 +3,8 @@
 use ca_core::ceremony::{PolicyBundle, Roster};
 use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest, ProposalView};
 use ca_core::model::{
-    AuditRow, Authority, AuthorityName, BlockedKey, CertificateFilter, CertificateRecord, CrlRecord, GrantId, GrantRecord, GrantUse,
-    JobRecord, ProposalId, RevokedAuthority, SignedStatement,
+    AccountId, AccountRecord, AuditRow, Authority, AuthorityName, BlockedKey, CertificateFilter, CertificateRecord, CrlRecord, GrantId,
+    GrantRecord, GrantUse, JobRecord, ProposalId, RevokedAuthority, SignedStatement,
 };
 use ca_core::pki::{KeyAlgorithm, SerialNumber, Sha256Digest, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,18 @@ pub(crate) enum ControlRequest {
         id: GrantId,
         /// After this time.
         since: Timestamp,
+    },
+    /// ACME accounts, newest first.
+    Accounts {
+        /// Paused ones only.
+        paused: bool,
+        /// At most so many.
+        limit: u32,
+    },
+    /// One ACME account.
+    Account {
+        /// Which one.
+        id: AccountId,
     },
     /// Certificates that match, newest first.
     Certificates {
@@ -138,6 +150,11 @@ pub(crate) enum ControlAnswer {
     GrantUse {
         /// How much.
         used: GrantUse,
+    },
+    /// ACME accounts.
+    Accounts {
+        /// They.
+        accounts: Vec<AccountRecord>,
     },
     /// Certificates.
     Certificates {

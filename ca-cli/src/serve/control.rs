@@ -9,8 +9,8 @@ use ca_core::lifecycle::{OperatorReply, ProposalView, Worker};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType, VolumeCap};
 use ca_core::pki::{Certificate, Timestamp, key_algorithm};
 use ca_core::ports::{
-    AcmeStore as _, AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _, JobStore as _,
-    RequestQueue as _, StatusStore as _, StoreResult,
+    AccountAdminStore as _, AcmeStore as _, AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _,
+    JobStore as _, RequestQueue as _, StatusStore as _, StoreResult,
 };
 use ca_store_socket::Refusals;
 use ca_store_sqlite::SqliteStore;
@@ -156,6 +156,12 @@ impl InstanceAnswers {
             ControlRequest::Grants { limit } => ControlAnswer::Grants { grants: self.store.grants(limit.min(MAX_ROWS)).await? },
             ControlRequest::GrantUse { id, since } => {
                 ControlAnswer::GrantUse { used: self.store.grant_use(&id, since, VolumeCap::MAX).await? }
+            }
+            ControlRequest::Accounts { paused, limit } => {
+                ControlAnswer::Accounts { accounts: self.store.accounts(paused, limit.min(MAX_ROWS)).await? }
+            }
+            ControlRequest::Account { id } => {
+                ControlAnswer::Accounts { accounts: self.store.account_record(&id).await?.into_iter().collect() }
             }
             ControlRequest::Certificates { filter, after, limit } => {
                 ControlAnswer::Certificates { certificates: self.store.certificates(&filter, after.as_ref(), limit.min(MAX_ROWS)).await? }

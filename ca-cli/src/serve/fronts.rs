@@ -163,7 +163,6 @@ fn serve_acme(
         section: &config.acme,
         limits: &limits,
         validation: &config.validation,
-        status_url: &config.status.url,
         policy: &worker.policy(),
         authorities,
         default: certificate.authority().clone(),
@@ -174,8 +173,8 @@ fn serve_acme(
     let (router, bounds) = (Arc::clone(&server).router(), limits.of_listeners());
     for held in held {
         let (listener, router, identity) = (held.listen()?, router.clone(), Arc::clone(&certificate.identity));
-        let stopping = wait(stopped.clone());
-        listeners.spawn(async move { Ok(acme_server::serve_tls(listener, router, identity, bounds, stopping).await?) });
+        let (proxies, stopping) = (config.acme.proxies(), wait(stopped.clone()));
+        listeners.spawn(async move { Ok(acme_server::serve_tls_behind(listener, router, identity, proxies, bounds, stopping).await?) });
     }
     let validating = Arc::clone(&server).validate();
     let following = follow_policy(Arc::clone(worker), server, config.acme.hide_profiles.clone(), authorities.to_vec());

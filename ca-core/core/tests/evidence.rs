@@ -188,6 +188,7 @@ fn a14_open_enrolment_binds_accounts_to_a_grant_that_authorizes_no_name() {
         names: vec!["dns:*.demo.test".parse().unwrap()],
         methods: vec![ca_core::model::ChallengeMethod::Http01],
         caa: Vec::new(),
+        attestation: ca_core::policy::AttestationRoots::default(),
     };
     open.authorities[0].challenge_zones = vec![zone];
     open.authorities[0].open_enrolment = Some(grant().id);

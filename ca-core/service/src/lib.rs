@@ -3,7 +3,7 @@
 //! - [`system`]: the one implementation of clock and randomness;
 //! - [`exit`]: exit codes and errors that carry one; [`logging`]: lines on standard error; [`metrics`]: numbers for a scrape;
 //! - [`config`]: a TOML file, bounded, from the text to a value;
-//! - [`listen`]: addresses; [`unix`]: sockets in the file system; [`signal`]: when to stop, and telling that it is ready;
+//! - [`listen`]: addresses; [`proxies`]: who is behind the proxies in front of them; [`unix`]: sockets in the file system; [`signal`]: when to stop, and telling that it is ready;
 //! - [`service_key`]: the sealed key of a service of this CA's own, and its public half for the worker.
 //!
 //! It deliberately lacks any store and any authority key.
@@ -13,6 +13,7 @@ pub mod exit;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
+pub mod proxies;
 pub mod service_key;
 pub mod signal;
 pub mod system;

@@ -183,6 +183,11 @@ impl Metrics {
         }
     }
 
+    /// Shows a series from now on, at 0 until something is counted: so that a scrape sees the first one come.
+    pub fn declare(&self, metric: &'static Metric, labels: &[&str]) {
+        let _ = self.series(metric, labels);
+    }
+
     /// Says what is so now.
     pub fn set(&self, metric: &'static Metric, labels: &[&str], value: f64) {
         if let Some(series) = self.series(metric, labels) {

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
     ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, GrantUse, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount,
-    NewOrder, Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, ValidationEnd,
-    ValidationRecord, WorkerId,
+    NewOrder, Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, Standing,
+    ValidationEnd, ValidationRecord, WorkerId,
 };
-use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
-use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StatusStore, StoreError, StoreResult, ValidationStore};
+use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
+use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StandingStore, StatusStore, StoreError, StoreResult, ValidationStore};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -246,6 +246,17 @@ impl ValidationStore for SocketStore {
 impl RequestBacklog for SocketStore {
     async fn oldest_wait(&self, now: Timestamp) -> StoreResult<Duration> {
         self.call(Command::OldestWait { now }).await.map(Duration::from_secs)
+    }
+}
+
+#[async_trait]
+impl StandingStore for SocketStore {
+    async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
+        self.call(Command::Standing { account: account.clone(), identifiers: identifiers.to_vec(), since }).await
+    }
+
+    async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
+        self.call(Command::PauseAccount { id: id.clone(), audit: audit.clone() }).await
     }
 }
 

@@ -6,7 +6,7 @@ use ca_core::model::{
     AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, CrlRecord, CrlScope, GrantId, LeaseToken,
     NewAccount, NewOrder, OrderId, Problem, RequestId, RevocationRequest, ValidationEnd, ValidationRecord, WorkerId,
 };
-use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
+use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +105,10 @@ pub enum Command {
     FinishValidation { lease: LeaseToken, record: ValidationRecord, end: ValidationEnd, audit: AuditEntry },
     /// `ValidationStore::await_validations`
     AwaitValidations { at_most_ms: u64 },
+    /// `StandingStore::standing`
+    Standing { account: AccountId, identifiers: Vec<Identifier>, since: Timestamp },
+    /// `StandingStore::pause_account`
+    PauseAccount { id: AccountId, audit: AuditEntry },
     /// `AcmeStore::queue_finalize`
     QueueFinalize { order: OrderId, jws: String, now: Timestamp, audit: AuditEntry },
     /// `AcmeStore::cancel_order`
@@ -161,6 +165,8 @@ impl Command {
             | Self::LeaseValidations { .. }
             | Self::FinishValidation { .. }
             | Self::AwaitValidations { .. }
+            | Self::Standing { .. }
+            | Self::PauseAccount { .. }
             | Self::QueueFinalize { .. }
             | Self::CancelOrder { .. }
             | Self::AwaitRequest { .. }
@@ -202,6 +208,8 @@ impl Command {
             | Self::AuthorizationsOf { .. }
             | Self::CreateAuthorization { .. }
             | Self::AwaitValidations { .. }
+            | Self::Standing { .. }
+            | Self::PauseAccount { .. }
             | Self::AwaitRequest { .. }
             | Self::OldestWait { .. }
             | Self::Policy
@@ -251,6 +259,8 @@ impl Command {
             Self::LeaseValidations { .. } => "lease-validations",
             Self::FinishValidation { .. } => "finish-validation",
             Self::AwaitValidations { .. } => "await-validations",
+            Self::Standing { .. } => "standing",
+            Self::PauseAccount { .. } => "pause-account",
             Self::QueueFinalize { .. } => "queue-finalize",
             Self::CancelOrder { .. } => "cancel-order",
             Self::AwaitRequest { .. } => "await-request",
@@ -285,10 +295,14 @@ impl Command {
             Self::DeactivateAuthorization { audit, .. } | Self::CreateAuthorization { audit, .. } | Self::StartChallenge { audit, .. } => {
                 forged(audit, "authorization.")
             }
-            // The one act of the front end's own: nobody asked for its outcome.
+            // The acts of the front end's own: nobody asked for their outcome.
             Self::FinishValidation { audit, .. } => {
                 let own = audit.actor == Actor::system("validation") && audit.action == "authorization.validate";
                 (!own).then(|| "an audit entry of this kind does not belong to a validation".to_owned())
+            }
+            Self::PauseAccount { audit, .. } => {
+                let own = audit.actor == Actor::system("limits") && audit.action == "account.pause";
+                (!own).then(|| "an audit entry of this kind does not belong to a pause".to_owned())
             }
             Self::RevokeOnRequest { request, .. } => {
                 is_foreign(&request.actor).then(|| format!("a revocation by {} is not the front end's", request.actor))

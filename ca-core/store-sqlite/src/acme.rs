@@ -21,7 +21,7 @@ impl AcmeStore for SqliteStore {
     }
 
     async fn account(&self, id: &AccountId) -> StoreResult<Option<Account>> {
-        self.standing.account(id, accounts::find(&self.readers, id)).await
+        self.remembered.account(id, accounts::find(&self.readers, id)).await
     }
 
     async fn account_by_key(&self, thumbprint: &str) -> StoreResult<Option<Account>> {
@@ -53,7 +53,7 @@ impl AcmeStore for SqliteStore {
     }
 
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
-        self.standing.grant(id, admin::find_grant(&self.readers, id)).await
+        self.remembered.grant(id, admin::find_grant(&self.readers, id)).await
     }
 
     async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse> {

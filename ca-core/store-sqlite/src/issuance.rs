@@ -368,16 +368,16 @@ impl Tx {
         if let (true, Origin::Order { order, .. }) = (renews, &completion.origin) {
             self.begin_renewals(order, &completion.authority).await?;
         }
-        self.insert_more_names(completion, serial, names).await?;
+        self.insert_more_names(authority, serial, names).await?;
         Ok(true)
     }
 
     /// Lets a certificate be found by the names that no order has.
-    async fn insert_more_names(&mut self, completion: &Completion, serial: &[u8], names: &[String]) -> StoreResult<()> {
+    async fn insert_more_names(&mut self, authority: &str, serial: &[u8], names: &[String]) -> StoreResult<()> {
         if names.is_empty() {
             return Ok(());
         }
-        let (names, authority) = (convert::json(&names), completion.authority.as_str());
+        let names = convert::json(&names);
         sqlx::query!(
             "INSERT OR IGNORE INTO certificate_names (name, certificate)
              SELECT n.value, c.seq FROM certificates c JOIN json_each($1) n WHERE c.authority = $2 AND c.serial = $3",

@@ -26,6 +26,7 @@ mod jobs;
 mod lock;
 mod orders;
 mod prune;
+mod remembered;
 mod requests;
 mod revocation;
 mod standing;
@@ -45,7 +46,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{Connection as _, SqliteConnection};
 
 use crate::error::{from_migrate, from_sqlx};
-use crate::standing::Standing;
+use crate::remembered::Remembered;
 use crate::wake::Wakers;
 use crate::writer::{Step, Tx, Writer};
 
@@ -62,7 +63,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
     wakers: Arc<Wakers>,
-    standing: Arc<Standing>,
+    remembered: Arc<Remembered>,
     instance: Arc<str>,
 }
 
@@ -97,10 +98,10 @@ impl SqliteStore {
             // A file does not hang up; asking first would double what a small read costs.
             .test_before_acquire(false)
             .connect_lazy_with(options.read_only(true));
-        let (wakers, standing) = (Arc::new(Wakers::default()), Arc::new(Standing::default()));
-        standing.listen(&mut connection).await?;
-        let writer = Writer::spawn(connection, lock, Arc::clone(&wakers), Arc::clone(&standing));
-        Ok(Self { writer, readers, wakers, standing, instance: instance.into() })
+        let (wakers, remembered) = (Arc::new(Wakers::default()), Arc::new(Remembered::default()));
+        remembered.listen(&mut connection).await?;
+        let writer = Writer::spawn(connection, lock, Arc::clone(&wakers), Arc::clone(&remembered));
+        Ok(Self { writer, readers, wakers, remembered, instance: instance.into() })
     }
 
     /// This database's own id, drawn when it was made: tells it from another one in the same place.

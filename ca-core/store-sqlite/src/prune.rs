@@ -22,12 +22,16 @@ const KEEP_PROPOSALS: Duration = Duration::from_secs(90 * 86_400);
 /// How long what validations saw can be looked up; the audit trail has it for good.
 const KEEP_VALIDATIONS: Duration = Duration::from_secs(400 * 86_400);
 
+/// How long failures of accounts are remembered: longer than any rule looks back.
+const KEEP_FAILURES: Duration = Duration::from_secs(32 * 86_400);
+
 impl Tx {
     pub(crate) async fn prune(&mut self, now: Timestamp, at_most: u32) -> StoreResult<u64> {
         let mut left = limit(at_most);
         let (requests_before, crls_before) = (now.minus(KEEP_REQUESTS).unix(), now.minus(KEEP_CRLS).unix());
         let proposals_before = now.minus(KEEP_PROPOSALS).unix();
         let validations_before = now.minus(KEEP_VALIDATIONS).unix();
+        let failures_before = now.minus(KEEP_FAILURES).unix();
         let now = now.unix();
         // An order without any attempt: authorizations and requests go with it.
         let orders = sqlx::query!(
@@ -103,7 +107,17 @@ impl Tx {
         .execute(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
-        let gone = [&orders, &requests, &nonces, &crls, &proposals, &authorizations, &validations]
+        left -= count(validations.rows_affected());
+        let failures = sqlx::query!(
+            "DELETE FROM account_failures WHERE (account_id, number) IN (
+               SELECT account_id, number FROM account_failures WHERE at <= $1 ORDER BY at LIMIT $2)",
+            failures_before,
+            left
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        let gone = [&orders, &requests, &nonces, &crls, &proposals, &authorizations, &validations, &failures]
             .map(sqlx::sqlite::SqliteQueryResult::rows_affected);
         Ok(gone.iter().sum())
     }

@@ -164,6 +164,7 @@ impl Tx {
                 if problem.kind == ProblemType::Unauthorized {
                     self.revoke_authorizations(&order).await?;
                 }
+                self.note_failure(&account, problem, audit.at).await?;
                 let problem = json(problem);
                 sqlx::query!("UPDATE orders SET status = 'invalid', error = $2 WHERE id = $1 AND status = 'processing'", order, problem)
                     .execute(&mut self.connection)

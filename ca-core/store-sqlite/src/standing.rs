@@ -1,154 +1,149 @@
-//! Accounts and grants as last read: each request of a client asks for both, and they seldom change.
-//!
-//! The writer's connection tells which tables it changes, and what is remembered is dropped once that is durable and
-//! before anyone hears of it. So nobody reads less than what was answered before the read began.
+//! How accounts stand: failures in a row, pauses, and what an account had certificates for.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use async_trait::async_trait;
+use ca_core::limits::MAX_FAILURES;
+use ca_core::model::{AccountId, AccountRecord, AuditEntry, Problem, ProblemType, Standing};
+use ca_core::pki::{Identifier, Timestamp};
+use ca_core::ports::{AccountAdminStore, StandingStore, StoreError, StoreResult};
 
-use ca_core::model::{Account, AccountId, GrantId, GrantRecord};
-use ca_core::ports::StoreResult;
-use sqlx::SqliteConnection;
-
+use crate::SqliteStore;
+use crate::accounts;
+use crate::convert::{json, limit, read, time, unsigned};
 use crate::error::from_sqlx;
+use crate::writer::Tx;
 
-/// The most accounts, and the most grants, that are remembered; then it begins anew.
-const MOST: usize = 4096;
-
-/// What is remembered.
-#[derive(Default)]
-pub(crate) struct Standing {
-    /// Whether the open transaction touched one of the tables.
-    changed: AtomicBool,
-    accounts: Memory<AccountId, Account>,
-    grants: Memory<GrantId, GrantRecord>,
-}
-
-impl Standing {
-    /// Listens to what `connection` changes.
-    pub(crate) async fn listen(self: &Arc<Self>, connection: &mut SqliteConnection) -> StoreResult<()> {
-        let standing = Arc::clone(self);
-        connection.lock_handle().await.map_err(from_sqlx)?.set_update_hook(move |change| {
-            if matches!(change.table, "accounts" | "grants") {
-                standing.changed.store(true, Ordering::Relaxed);
-            }
-        });
+impl Tx {
+    /// Counts a failure of an account, unless it is this CA's own.
+    pub(crate) async fn note_failure(&mut self, account: &str, problem: &Problem, at: Timestamp) -> StoreResult<()> {
+        if matches!(problem.kind, ProblemType::ServerInternal | ProblemType::RateLimited) {
+            return Ok(());
+        }
+        let (at, most) = (at.unix(), i64::from(MAX_FAILURES));
+        sqlx::query!(
+            "INSERT INTO account_failures (account_id, number, at, certificate)
+             SELECT $1, coalesce(max(number), 0) + 1, $2,
+                    coalesce((SELECT c.seq FROM certificates c WHERE c.account_id = $1 AND c.state = 'released' ORDER BY c.seq DESC LIMIT 1), 0)
+             FROM account_failures WHERE account_id = $1",
+            account,
+            at
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
+        sqlx::query!(
+            "DELETE FROM account_failures
+             WHERE account_id = $1 AND number <= (SELECT max(f.number) FROM account_failures f WHERE f.account_id = $1) - $2",
+            account,
+            most
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(from_sqlx)?;
         Ok(())
     }
 
-    /// After each commit, and before its commands are answered. A rollback may drop things in vain.
-    pub(crate) fn committed(&self) {
-        if self.changed.swap(false, Ordering::Relaxed) {
-            self.accounts.drop_all();
-            self.grants.drop_all();
+    /// Ends an account's failures: something succeeded that leaves no certificate.
+    pub(crate) async fn note_success(&mut self, account: &str) -> StoreResult<()> {
+        sqlx::query!("DELETE FROM account_failures WHERE account_id = $1", account)
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+        Ok(())
+    }
+
+    async fn pause_account(&mut self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
+        let (text, at) = (id.as_str(), audit.at.unix());
+        let paused = sqlx::query!("UPDATE accounts SET paused_at = $2 WHERE id = $1 AND paused_at IS NULL", text, at)
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+        if paused.rows_affected() == 1 {
+            self.audit(audit).await?;
+            return Ok(audit.at);
         }
+        let row = sqlx::query!("SELECT paused_at FROM accounts WHERE id = $1", text)
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+        row.and_then(|row| row.paused_at).map(time).ok_or_else(|| StoreError::NotFound(format!("account {id}")))
     }
 
-    pub(crate) async fn account(
-        &self,
-        id: &AccountId,
-        read: impl Future<Output = StoreResult<Option<Account>>>,
-    ) -> StoreResult<Option<Account>> {
-        self.accounts.get_or(id, read).await
-    }
-
-    pub(crate) async fn grant(
-        &self,
-        id: &GrantId,
-        read: impl Future<Output = StoreResult<Option<GrantRecord>>>,
-    ) -> StoreResult<Option<GrantRecord>> {
-        self.grants.get_or(id, read).await
-    }
-}
-
-struct Memory<K, V>(Mutex<Inner<K, V>>);
-
-struct Inner<K, V> {
-    /// How often everything was dropped: what was read before must not be remembered after.
-    age: u64,
-    known: HashMap<K, V>,
-}
-
-impl<K, V> Default for Memory<K, V> {
-    fn default() -> Self {
-        Self(Mutex::new(Inner { age: 0, known: HashMap::new() }))
-    }
-}
-
-impl<K: Eq + Hash + Clone, V: Clone> Memory<K, V> {
-    async fn get_or(&self, key: &K, read: impl Future<Output = StoreResult<Option<V>>>) -> StoreResult<Option<V>> {
-        let age = {
-            let inner = self.lock();
-            if let Some(value) = inner.known.get(key) {
-                return Ok(Some(value.clone()));
-            }
-            inner.age
-        };
-        let found = read.await?;
-        if let Some(value) = &found {
-            let mut inner = self.lock();
-            if inner.age == age {
-                if inner.known.len() >= MOST {
-                    inner.known.clear();
-                }
-                inner.known.insert(key.clone(), value.clone());
-            }
+    async fn resume_account(&mut self, id: &AccountId, audit: &AuditEntry) -> StoreResult<bool> {
+        let text = id.as_str();
+        if accounts::find(&mut self.connection, id).await?.is_none() {
+            return Err(StoreError::NotFound(format!("account {id}")));
         }
-        Ok(found)
-    }
-
-    fn drop_all(&self) {
-        let mut inner = self.lock();
-        inner.age += 1;
-        inner.known.clear();
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner<K, V>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let resumed = sqlx::query!("UPDATE accounts SET paused_at = NULL WHERE id = $1 AND paused_at IS NOT NULL", text)
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+        self.note_success(text).await?;
+        self.audit(audit).await?;
+        Ok(resumed.rows_affected() == 1)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::{MOST, Memory};
-
-    async fn read(reads: &Cell<u32>) -> ca_core::ports::StoreResult<Option<u32>> {
-        reads.set(reads.get() + 1);
-        Ok(Some(reads.get()))
+#[async_trait]
+impl StandingStore for SqliteStore {
+    async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
+        let (account, identifiers, since) = (account.as_str(), json(&identifiers), since.unix());
+        let row = sqlx::query!(
+            r#"SELECT
+                 EXISTS (SELECT 1 FROM orders o WHERE o.account_id = $1 AND o.status = 'valid'
+                           AND substr(o.identifiers, 1, 100) = substr($2, 1, 100) AND o.identifiers = $2) AS "renews!: bool",
+                 (SELECT count(*) FROM account_failures f WHERE f.account_id = $1 AND f.at >= $3 AND f.certificate = coalesce(
+                    (SELECT c.seq FROM certificates c WHERE c.account_id = $1 AND c.state = 'released' ORDER BY c.seq DESC LIMIT 1), 0))
+                   AS "failures!: i64",
+                 (SELECT a.paused_at FROM accounts a WHERE a.id = $1) AS "paused?: i64""#,
+            account,
+            identifiers,
+            since
+        )
+        .fetch_one(&self.readers)
+        .await
+        .map_err(from_sqlx)?;
+        Ok(Standing { renews: row.renews, failures: unsigned("failures", row.failures)?, paused: row.paused.map(time) })
     }
 
-    #[tokio::test]
-    async fn what_is_remembered_is_read_once_until_it_is_dropped() {
-        let (memory, reads) = (Memory::<u32, u32>::default(), Cell::new(0));
-        assert_eq!(memory.get_or(&7, read(&reads)).await.unwrap(), Some(1));
-        assert_eq!(memory.get_or(&7, read(&reads)).await.unwrap(), Some(1));
-        memory.drop_all();
-        assert_eq!(memory.get_or(&7, read(&reads)).await.unwrap(), Some(2));
+    async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
+        let (id, audit) = (id.clone(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.pause_account(&id, &audit).await })).await
     }
+}
 
-    #[tokio::test]
-    async fn what_was_read_before_a_change_is_not_remembered_after_it() {
-        let (memory, reads) = (Memory::<u32, u32>::default(), Cell::new(0));
-        let slow = async {
-            let value = read(&reads).await;
-            memory.drop_all();
-            value
-        };
-        assert_eq!(memory.get_or(&7, slow).await.unwrap(), Some(1));
-        assert_eq!(memory.get_or(&7, read(&reads)).await.unwrap(), Some(2));
+impl SqliteStore {
+    async fn record_of(&self, id: &AccountId) -> StoreResult<Option<AccountRecord>> {
+        let Some(account) = accounts::find(&self.readers, id).await? else { return Ok(None) };
+        let standing = self.standing(id, &[], Timestamp::from_unix(0)).await?;
+        Ok(Some(AccountRecord { account, failures: standing.failures, paused: standing.paused }))
     }
+}
 
-    #[tokio::test]
-    async fn nothing_is_remembered_of_what_is_missing_and_no_more_than_its_bound() {
-        let memory = Memory::<u32, u32>::default();
-        assert_eq!(memory.get_or(&0, async { Ok(None) }).await.unwrap(), None);
-        for key in 0..=MOST as u32 {
-            memory.get_or(&key, async { Ok(Some(key)) }).await.unwrap();
+#[async_trait]
+impl AccountAdminStore for SqliteStore {
+    async fn accounts(&self, paused: bool, at_most: u32) -> StoreResult<Vec<AccountRecord>> {
+        let at_most = limit(at_most);
+        let ids: Vec<String> = if paused {
+            sqlx::query_scalar!("SELECT id FROM accounts WHERE paused_at IS NOT NULL ORDER BY seq DESC LIMIT $1", at_most)
+                .fetch_all(&self.readers)
+                .await
+        } else {
+            sqlx::query_scalar!("SELECT id FROM accounts ORDER BY seq DESC LIMIT $1", at_most).fetch_all(&self.readers).await
         }
-        assert!(memory.lock().known.len() <= MOST);
+        .map_err(from_sqlx)?;
+        let mut records = Vec::with_capacity(ids.len());
+        for id in ids {
+            records.extend(self.record_of(&read("account id", id)?).await?);
+        }
+        Ok(records)
+    }
+
+    async fn account_record(&self, id: &AccountId) -> StoreResult<Option<AccountRecord>> {
+        self.record_of(id).await
+    }
+
+    async fn resume_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<bool> {
+        let (id, audit) = (id.clone(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.resume_account(&id, &audit).await })).await
     }
 }

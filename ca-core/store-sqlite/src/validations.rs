@@ -173,6 +173,11 @@ impl Tx {
             return Ok(before);
         };
         self.put_decision(&after, record).await?;
+        match (&after.status, &record.problem) {
+            (AuthorizationStatus::Valid, _) => self.note_success(record.account.as_str()).await?,
+            (AuthorizationStatus::Invalid, Some(problem)) => self.note_failure(record.account.as_str(), problem, record.at).await?,
+            _ => {}
+        }
         Ok(after)
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::from_sqlx;
 use crate::lock::FileLock;
-use crate::standing::Standing;
+use crate::remembered::Remembered;
 use crate::wake::{Touched, Wakers};
 
 /// The most commands in one transaction.
@@ -105,9 +105,9 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the writer's task on the only connection that writes. The task holds the lock until it ends.
-    pub(crate) fn spawn(connection: SqliteConnection, lock: FileLock, wakers: Arc<Wakers>, standing: Arc<Standing>) -> Self {
+    pub(crate) fn spawn(connection: SqliteConnection, lock: FileLock, wakers: Arc<Wakers>, remembered: Arc<Remembered>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(serve(Tx { connection, touched: Touched::default(), trail: None, row: None }, waiting, wakers, standing, lock));
+        tokio::spawn(serve(Tx { connection, touched: Touched::default(), trail: None, row: None }, waiting, wakers, remembered, lock));
         Self { queue }
     }
 
@@ -134,7 +134,7 @@ impl Writer {
     }
 }
 
-async fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: Arc<Wakers>, standing: Arc<Standing>, lock: FileLock) {
+async fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: Arc<Wakers>, remembered: Arc<Remembered>, lock: FileLock) {
     let mut closing = None;
     while closing.is_none() {
         let Some(mut message) = waiting.recv().await else { break };
@@ -156,7 +156,7 @@ async fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: Arc<Wak
             }
         }
         if !batch.is_empty() {
-            commit(&mut tx, batch, &wakers, &standing).await;
+            commit(&mut tx, batch, &wakers, &remembered).await;
         }
     }
     drop(waiting);
@@ -170,11 +170,11 @@ async fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: Arc<Wak
 }
 
 /// Runs a batch in one transaction and answers everyone in it.
-async fn commit(tx: &mut Tx, mut batch: Vec<Box<dyn Command>>, wakers: &Wakers, standing: &Standing) {
+async fn commit(tx: &mut Tx, mut batch: Vec<Box<dyn Command>>, wakers: &Wakers, remembered: &Remembered) {
     let mut durable = Touched::default();
     let failure = match transaction(tx, &mut batch, &mut durable).await {
         Ok(()) => {
-            standing.committed();
+            remembered.committed();
             wakers.tell(&durable);
             None
         }

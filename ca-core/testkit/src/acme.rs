@@ -41,9 +41,14 @@ impl ClientKey {
     }
 
     /// A JWS over `payload` with this header, to which `alg` is added.
-    pub fn jws(&self, mut header: Value, payload: &Value) -> String {
+    pub fn jws(&self, header: Value, payload: &Value) -> String {
+        self.jws_of_text(header, &payload.to_string())
+    }
+
+    /// The same over any text; an empty one is POST-as-GET.
+    pub fn jws_of_text(&self, mut header: Value, payload: &str) -> String {
         header["alg"] = json!("ES256");
-        let (protected, payload) = (b64(header.to_string()), b64(payload.to_string()));
+        let (protected, payload) = (b64(header.to_string()), b64(payload));
         let signature = self.signer.sign(&SystemRandom::new(), format!("{protected}.{payload}").as_bytes()).unwrap();
         json!({ "protected": protected, "payload": payload, "signature": b64(signature.as_ref()) }).to_string()
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::sshsig;
-use crate::model::{Actor, AuthorityName, Grant, GrantId, RevocationReason, SignedStatement};
+use crate::model::{AccountId, Actor, AuthorityName, Grant, GrantId, RevocationReason, SignedStatement};
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 use crate::policy::{OperatorPolicy, Permission, Policy};
 
@@ -61,6 +61,11 @@ pub enum Operation {
     GrantRevoke {
         /// Which one.
         id: GrantId,
+    },
+    /// Let a paused account go on.
+    AccountResume {
+        /// Which one.
+        id: AccountId,
     },
     /// Revoke a certificate.
     CertificateRevoke {
@@ -116,7 +121,8 @@ impl Operation {
             | Self::GrantUpdate { .. }
             | Self::GrantSuspend { .. }
             | Self::GrantResume { .. }
-            | Self::GrantRevoke { .. } => Permission::Grant,
+            | Self::GrantRevoke { .. }
+            | Self::AccountResume { .. } => Permission::Grant,
             Self::CertificateRevoke { .. } | Self::CertificateRevokeBulk { .. } | Self::KeyBlock { .. } => Permission::Revoke,
             Self::CertificateHold { .. } => Permission::Hold,
             Self::IssuanceStop { .. } => Permission::Stop,
@@ -132,6 +138,7 @@ impl Operation {
             Self::GrantSuspend { .. } => "grant.suspend",
             Self::GrantResume { .. } => "grant.resume",
             Self::GrantRevoke { .. } => "grant.revoke",
+            Self::AccountResume { .. } => "account.resume",
             Self::CertificateRevoke { .. } => "certificate.revoke",
             Self::CertificateRevokeBulk { .. } => "certificate.revoke-bulk",
             Self::CertificateHold { .. } => "certificate.hold",
@@ -148,6 +155,7 @@ impl Operation {
             Self::GrantSuspend { .. }
             | Self::GrantResume { .. }
             | Self::GrantRevoke { .. }
+            | Self::AccountResume { .. }
             | Self::KeyBlock { .. }
             | Self::IssuanceStop { .. } => None,
             Self::CertificateRevoke { authority, .. }
@@ -162,6 +170,7 @@ impl Operation {
         match self {
             Self::GrantCreate { grant } | Self::GrantUpdate { grant, .. } => grant.id.to_string(),
             Self::GrantSuspend { id } | Self::GrantResume { id } | Self::GrantRevoke { id } => id.to_string(),
+            Self::AccountResume { id } => id.to_string(),
             Self::CertificateRevoke { serial, .. } | Self::CertificateHold { serial, .. } => serial.to_string(),
             Self::CertificateRevokeBulk { serials, .. } => format!("{} certificates", serials.len()),
             Self::KeyBlock { spki_sha256, .. } => spki_sha256.to_string(),

@@ -68,6 +68,11 @@ pub enum OperatorReply {
         /// How many accounts went with it.
         accounts: u32,
     },
+    /// An account goes on.
+    AccountResumed {
+        /// Whether it was paused.
+        paused: bool,
+    },
     /// A certificate is revoked.
     CertificateRevoked {
         /// Its authority.
@@ -182,6 +187,11 @@ impl Worker {
             Operation::GrantRevoke { id } => match self.store.revoke_grant(id, &done).await {
                 Ok(accounts) => Ok(OperatorReply::GrantRevoked { accounts }),
                 Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no grant `{id}`"))),
+                Err(error) => Err(unavailable(&error)),
+            },
+            Operation::AccountResume { id } => match self.store.resume_account(id, &done).await {
+                Ok(paused) => Ok(OperatorReply::AccountResumed { paused }),
+                Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no account `{id}`"))),
                 Err(error) => Err(unavailable(&error)),
             },
             Operation::CertificateRevoke { authority, serial, reason, invalidity_date } => {

@@ -21,6 +21,7 @@ mod problem;
 mod proposal;
 mod request;
 mod revocation;
+mod standing;
 mod validation;
 
 pub use account::{Account, AccountStatus, NewAccount, OrderPage};
@@ -52,4 +53,5 @@ pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};
 pub use request::{Evidence, RenewingOrder, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
+pub use standing::{AccountRecord, Standing};
 pub use validation::{AttestationEvidence, LeasedValidation, ValidationEnd, ValidationRecord};

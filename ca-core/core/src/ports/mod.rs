@@ -12,6 +12,7 @@ mod key_store;
 mod publisher;
 mod rng;
 mod service_key;
+mod standing;
 mod store;
 mod validation;
 
@@ -25,5 +26,6 @@ pub use key_store::{GenerateKey, KeyInfo, KeyStore, KeyStoreError, SignInput};
 pub use publisher::{Publisher, PublisherError};
 pub use rng::Rng;
 pub use service_key::{ServiceKey, ServiceKeyError};
+pub use standing::{AccountAdminStore, StandingStore};
 pub use store::*;
 pub use validation::*;

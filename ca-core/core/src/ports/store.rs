@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::ValidationStore;
+use super::{AccountAdminStore, StandingStore, ValidationStore};
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
     CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, Grant, GrantId, GrantRecord, GrantUse, Intent, Job,
@@ -353,6 +353,8 @@ pub trait WorkerStore:
     + ApprovalStore
     + AcmeStore
     + ValidationStore
+    + StandingStore
+    + AccountAdminStore
 {
 }
 impl<T> WorkerStore for T where
@@ -368,12 +370,14 @@ impl<T> WorkerStore for T where
         + ApprovalStore
         + AcmeStore
         + ValidationStore
+        + StandingStore
+        + AccountAdminStore
 {
 }
 
 /// Everything the ACME front end uses.
-pub trait FrontStore: AcmeStore + ValidationStore + CertificateStore + RequestBacklog {}
-impl<T> FrontStore for T where T: AcmeStore + ValidationStore + CertificateStore + RequestBacklog {}
+pub trait FrontStore: AcmeStore + ValidationStore + StandingStore + CertificateStore + RequestBacklog {}
+impl<T> FrontStore for T where T: AcmeStore + ValidationStore + StandingStore + CertificateStore + RequestBacklog {}
 
 /// The queue's depth, which the front end may see.
 #[async_trait]

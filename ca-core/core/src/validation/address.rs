@@ -35,6 +35,11 @@ impl Network {
         }
     }
 
+    /// How many bits its addresses share.
+    pub const fn bits(&self) -> u8 {
+        self.bits
+    }
+
     const fn v4(a: u8, b: u8, c: u8, d: u8, bits: u8) -> Self {
         Self { address: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), bits }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ca_core::model::*;
-use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
+use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::*;
 use ca_store_socket::SocketStore;
 use ca_store_sqlite::SqliteStore;
@@ -84,6 +84,30 @@ impl AcmeStore for Joined {
     }
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {
         self.acme.await_request(id, at_most).await
+    }
+}
+
+#[async_trait]
+impl StandingStore for Joined {
+    async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
+        self.acme.standing(account, identifiers, since).await
+    }
+    async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
+        let own = AuditEntry { actor: Actor::system("limits"), action: "account.pause".to_owned(), ..audit.clone() };
+        self.acme.pause_account(id, &own).await
+    }
+}
+
+#[async_trait]
+impl AccountAdminStore for Joined {
+    async fn accounts(&self, paused: bool, limit: u32) -> StoreResult<Vec<AccountRecord>> {
+        self.owner.accounts(paused, limit).await
+    }
+    async fn account_record(&self, id: &AccountId) -> StoreResult<Option<AccountRecord>> {
+        self.owner.account_record(id).await
+    }
+    async fn resume_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<bool> {
+        self.owner.resume_account(id, audit).await
     }
 }
 

@@ -152,8 +152,16 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             ACME,
         ),
         (Command::AwaitValidations { at_most_ms: 0 }, ACME),
-        (Command::QueueFinalize { order, jws: text(), now: at(0), audit: entry("order.finalize") }, ACME),
-        (Command::CancelOrder { id: order.clone(), problem: None, audit: entry("order.cancel") }, ACME),
+        (Command::Standing { account: "a".parse().unwrap(), identifiers: Vec::new(), since: at(0) }, ACME),
+        (
+            Command::PauseAccount {
+                id: "a".parse().unwrap(),
+                audit: ca_core::model::AuditEntry { actor: Actor::system("limits"), ..entry("account.pause") },
+            },
+            ACME,
+        ),
+        (Command::QueueFinalize { order: order.clone(), jws: text(), now: at(0), audit: entry("order.finalize") }, ACME),
+        (Command::CancelOrder { id: order, problem: None, audit: entry("order.cancel") }, ACME),
         (Command::AwaitRequest { id: "r".parse().unwrap(), at_most_ms: 0 }, ACME),
         (Command::RevokeOnRequest { jws: text(), request: revocation }, ACME),
         (Command::OldestWait { now: at(0) }, ACME),

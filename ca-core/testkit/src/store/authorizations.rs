@@ -14,7 +14,7 @@ const HTTP: ChallengeMethod = ChallengeMethod::Http01;
 const DNS: ChallengeMethod = ChallengeMethod::Dns01;
 
 /// A pending authorization for `name` that ends at 1500.
-fn challenged(world: &World, account: &AccountId, name: &str, methods: &[ChallengeMethod]) -> Authorization {
+pub(super) fn challenged(world: &World, account: &AccountId, name: &str, methods: &[ChallengeMethod]) -> Authorization {
     let rng = SeededRng::new(world.next());
     Authorization {
         id: AuthorizationId::random(&rng),
@@ -61,15 +61,15 @@ fn problem() -> Problem {
 }
 
 impl World {
-    async fn start(&self, authorization: &AuthorizationId, method: ChallengeMethod) -> Authorization {
+    pub(super) async fn start(&self, authorization: &AuthorizationId, method: ChallengeMethod) -> Authorization {
         self.store.start_challenge(authorization, method, None, at(1), at(61), &audit("authorization.challenge")).await.unwrap()
     }
 
-    async fn lease_validations(&self, now: i64, until: i64) -> Vec<LeasedValidation> {
+    pub(super) async fn lease_validations(&self, now: i64, until: i64) -> Vec<LeasedValidation> {
         self.store.lease_validations(&Self::worker(), &self.lease(), at(now), at(until), 100).await.unwrap()
     }
 
-    async fn decide(&self, leased: &LeasedValidation, seconds: i64, problem: Option<Problem>) -> Authorization {
+    pub(super) async fn decide(&self, leased: &LeasedValidation, seconds: i64, problem: Option<Problem>) -> Authorization {
         let record = record(leased, seconds, problem);
         self.store.finish_validation(&leased.lease, &record, &ValidationEnd::Decided, &audit("authorization.validate")).await.unwrap()
     }

@@ -186,6 +186,7 @@ fn foreign(permitted: &[&str], good: &str, (tag, text): (u8, &str)) -> Case {
         Identifier::Dns(name) => encode::tlv(0x82, name.as_str().as_bytes()),
         Identifier::Ip(std::net::IpAddr::V4(address)) => encode::tlv(0x87, &address.octets()),
         Identifier::Ip(std::net::IpAddr::V6(address)) => encode::tlv(0x87, &address.octets()),
+        other => panic!("{other} is no case here"),
     };
     let mut pieces = Pieces::of(&build_leaf(&request, &hierarchy.issuing).unwrap());
     pieces.set(oid::SUBJECT_ALT_NAME, true, &encode::sequence(&[&good, &encode::tlv(tag, text.as_bytes())]));

@@ -1,0 +1,32 @@
+//! Storage of how accounts stand: failures in a row, pauses, and what an account had certificates for.
+
+use async_trait::async_trait;
+
+use super::StoreResult;
+use crate::model::{AccountId, AccountRecord, AuditEntry, Standing};
+use crate::pki::{Identifier, Timestamp};
+
+/// What the ACME front end asks and does. The contract is that of the [storage traits](super::AcmeStore).
+///
+/// What counts is written by the commands that it comes of: a validation that failed for good and an order that the
+/// worker refused are failures, a proven validation and a released certificate end them. At most
+/// [`crate::limits::MAX_FAILURES`] of an account are remembered.
+#[async_trait]
+pub trait StandingStore: Send + Sync {
+    /// How an account stands that would order these identifiers (sorted); failures count from `since` on.
+    async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing>;
+    /// Pauses an account from the audit entry's time on. One that is paused stays so, and nothing is written. Tells since
+    /// when it is.
+    async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp>;
+}
+
+/// What operators see and do.
+#[async_trait]
+pub trait AccountAdminStore: Send + Sync {
+    /// Accounts, newest first; paused ones only where asked for.
+    async fn accounts(&self, paused: bool, limit: u32) -> StoreResult<Vec<AccountRecord>>;
+    /// One account.
+    async fn account_record(&self, id: &AccountId) -> StoreResult<Option<AccountRecord>>;
+    /// Ends a pause and forgets the failures. Tells whether the account was paused; either way the entry is written.
+    async fn resume_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<bool>;
+}

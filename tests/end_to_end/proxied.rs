@@ -1,0 +1,106 @@
+//! A real HAProxy in front: whose address the log and the limits see.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+
+use ca_testkit::acme::order_payload;
+
+use crate::harness::{Demo, block_on, free_port, wait_for};
+use crate::wire::Wire;
+
+/// HAProxy, stopped with its handle.
+struct HaProxy {
+    port: u16,
+    process: Child,
+}
+
+impl HaProxy {
+    /// Passes TCP through to `server` from this address of the host, with this PROXY header.
+    fn start(demo: &Demo, server: u16, source: &str, how: &str) -> Self {
+        let port = free_port();
+        let file = demo.path(&format!("haproxy-{port}.cfg"));
+        let text = format!(
+            "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n\
+             listen acme\n  bind 127.0.0.1:{port}\n  server ca 127.0.0.1:{server} source {source} {how}\n"
+        );
+        fs::write(&file, text).unwrap();
+        let process = Command::new("haproxy")
+            .args(["-db", "-f"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("haproxy runs (package haproxy)");
+        wait_for("HAProxy to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { port, process }
+    }
+}
+
+impl Drop for HaProxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Adds to the demonstration's `[acme]` and starts it again.
+fn configure(demo: &mut Demo, acme: &str, more: &str) {
+    demo.stop();
+    let file = demo.var().join("ca.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("[acme]\n"), "{text}");
+    fs::write(&file, format!("{}{more}", text.replacen("[acme]\n", &format!("[acme]\n{acme}"), 1))).unwrap();
+    demo.launch(&[]);
+}
+
+/// Whether the log has an order from this address.
+fn logged(demo: &Demo, address: &str) -> bool {
+    let field = format!("address={address} ");
+    demo.log().lines().any(|line| line.contains("/acme/new-order") && line.contains(&field))
+}
+
+#[test]
+fn a23_the_address_behind_a_real_haproxy_reaches_the_log_and_the_limits() {
+    let mut demo = Demo::start();
+    configure(&mut demo, "trusted_proxies = [\"127.0.0.77/32\"]\n", "\n[acme.limits]\norders = { network = \"2/1h\" }\n");
+    let name = demo.fact("DEMO_NAME").to_owned();
+    block_on(async {
+        let direct = Wire::to(&demo);
+        let account = direct.account(&demo).await;
+        let order = async |wire: &Wire| wire.post(&account, "/acme/new-order", &order_payload(&[&name])).await.status;
+        let through = |proxy: &HaProxy, from: [u8; 4]| {
+            let mut wire = direct.clone();
+            (wire.port, wire.from) = (proxy.port, from.into());
+            wire
+        };
+
+        let (one, two) = (
+            HaProxy::start(&demo, direct.port, "127.0.0.77", "send-proxy"),
+            HaProxy::start(&demo, direct.port, "127.0.0.77", "send-proxy-v2"),
+        );
+        // One client through both versions: its network has spent what it may.
+        assert_eq!(order(&through(&one, [127, 0, 1, 5])).await, 201);
+        assert_eq!(order(&through(&two, [127, 0, 1, 6])).await, 201);
+        assert_eq!(order(&through(&one, [127, 0, 1, 5])).await, 429);
+        // What a client says of itself changes nothing.
+        let wire = through(&two, [127, 0, 1, 6]);
+        let body = wire.signed(&account, "/acme/new-order", &order_payload(&[&name])).await;
+        let forged = "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.1\r\n";
+        assert_eq!(wire.try_ask("POST", "/acme/new-order", forged, &body).await.unwrap().status, 429);
+        assert_eq!(order(&through(&two, [127, 0, 2, 5])).await, 201);
+        assert_eq!(order(&direct).await, 201, "and others are asked for no header");
+        for address in ["127.0.1.5", "127.0.1.6", "127.0.2.5", "127.0.0.1"] {
+            assert!(logged(&demo, address), "{address}");
+        }
+
+        // A proxy that is not trusted, and a trusted one that says nothing.
+        for (source, how) in [("127.0.0.78", "send-proxy"), ("127.0.0.78", "send-proxy-v2"), ("127.0.0.77", "")] {
+            let proxy = HaProxy::start(&demo, direct.port, source, how);
+            let asked = through(&proxy, [127, 0, 3, 5]).try_ask("GET", "/acme/directory", "", "").await;
+            assert!(asked.is_err(), "{source} {how}");
+        }
+        assert!(demo.log().contains("a trusted proxy sent no PROXY header"), "the log says what is missing");
+        assert_eq!(order(&through(&one, [127, 0, 4, 5])).await, 201);
+    });
+}
