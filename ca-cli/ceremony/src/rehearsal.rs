@@ -360,10 +360,15 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
         ("max_per_hour", Value::Integer(options.max_per_hour.into())),
         ("crl_validity", number(options.crl_validity)?),
         ("crl_interval", number(options.crl_interval)?),
-        ("challenge", value(Value::try_from(&options.challenge_zones))?),
     ]);
-    if let (Some(grant), Value::Table(rules)) = (&options.open_enrolment, &mut policy_authority) {
-        rules.insert("open_enrolment".to_owned(), text(grant.as_str()));
+    if let Value::Table(rules) = &mut policy_authority {
+        // Where there is none the text has no place for it: `challenge = []` would be in the way of who adds one below.
+        if !options.challenge_zones.is_empty() {
+            rules.insert("challenge".to_owned(), value(Value::try_from(&options.challenge_zones))?);
+        }
+        if let Some(grant) = &options.open_enrolment {
+            rules.insert("open_enrolment".to_owned(), text(grant.as_str()));
+        }
     }
     let plan = table(vec![
         ("format", text(Plan::FORMAT)),
