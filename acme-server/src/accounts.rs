@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contacts_are_mailto_urls_of_one_address() {
+    fn a06_contacts_are_mailto_urls_of_one_address() {
         let check = |contact: Value, expected: Option<ProblemType>| {
             let Value::Object(payload) = json!({ "contact": contact }) else { unreachable!() };
             assert_eq!(contacts(&payload).err().map(|p| p.kind), expected, "{payload:?}");

@@ -20,8 +20,6 @@ pub struct Assembly<'a> {
     pub limits: &'a AcmeLimits,
     /// How it validates.
     pub validation: &'a ValidationSection,
-    /// The URL of the status service.
-    pub status_url: &'a str,
     /// What is on offer. It is shown, not believed: the worker holds every order against the policy that it verified.
     pub policy: &'a Policy,
     /// The authorities on record.
@@ -35,11 +33,10 @@ impl Assembly<'_> {
     ///
     /// # Errors
     /// When the URL is not one, or the default authority is not on offer.
-    pub fn server(self, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Arc<AcmeServer>, ConfigError> {
-        let Self { section, limits, validation, status_url, policy, authorities, default } = self;
+    pub fn server(self, store: Arc<dyn FrontStore>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<AcmeServer, ConfigError> {
+        let Self { section, limits, validation, policy, authorities, default } = self;
         let offers = offers(policy, authorities, &section.hide_profiles);
         let config = AcmeConfig {
-            status_base_url: Some(status_url.trim_end_matches('/').to_owned()),
             terms_of_service: section.terms_of_service.clone(),
             website: section.website.clone(),
             explanation_url: section.explanation_url.clone(),
@@ -52,7 +49,7 @@ impl Assembly<'_> {
             pause: section.pause.rule().map_err(ConfigError::Limits)?,
             ..AcmeConfig::new(section.url.clone(), default, offers)
         };
-        AcmeServer::new(config, store, clock, rng).map(Arc::new)
+        AcmeServer::new(config, store, clock, rng)
     }
 }
 
@@ -64,7 +61,8 @@ pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> 
         .filter_map(|authority| {
             let rules = policy.authority(&authority.name)?;
             let shown = rules.profiles.iter().filter(|(name, _)| !hidden.contains(name));
-            let profiles = shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p) }).collect();
+            let profiles =
+                shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p), star: p.star_bounds() }).collect();
             Some(AuthorityOffer {
                 name: authority.name.clone(),
                 profiles,

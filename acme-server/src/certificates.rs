@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use ca_core::model::{AuthorityName, CertificateState};
+use ca_core::model::{AuthorityName, CertificateRecord, CertificateState};
 use ca_core::pki::{SerialNumber, pem_encode};
 use http::{HeaderValue, header};
 
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
 use crate::request::{Ids, Signed};
-use crate::routes::with_header;
 
 /// POST /acme/cert/{authority}/{serial}
 pub(crate) async fn download(
@@ -27,7 +26,13 @@ pub(crate) async fn download(
     if record.state != CertificateState::Released {
         return Err(Refusal::not_found());
     }
-    let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.name == authority).await?;
+    chain(&server, &record).await
+}
+
+/// A certificate with those above it, PEM (§9.1).
+pub(crate) async fn chain(server: &AcmeServer, record: &CertificateRecord) -> Result<Response, Refusal> {
+    let authority = &record.authority;
+    let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.name == *authority).await?;
     let issuer = issuer.ok_or_else(|| {
         tracing::error!(%authority, "a certificate's authority is not known");
         Refusal::unavailable()
@@ -35,9 +40,7 @@ pub(crate) async fn download(
     let mut chain = pem_encode("CERTIFICATE", &record.der);
     chain.push_str(&issuer.chain);
     let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/pem-certificate-chain"));
-    let response = ([content_type], chain).into_response();
-    Ok(match &server.config.status_base_url {
-        Some(base) => with_header(response, header::LINK, &format!("<{}/a/{authority}/issuer.cer>;rel=\"up\"", base.trim_end_matches('/'))),
-        None => response,
-    })
+    // No `up` link: it is for forms that hold a single certificate (RFC 8555 §7.4.2), and Caddy fetches what it names as
+    // further certificates of this chain.
+    Ok(([content_type], chain).into_response())
 }

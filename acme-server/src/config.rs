@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ca_core::limits::PauseRule;
 use ca_core::model::{AuthorityName, GrantId};
-use ca_core::policy::{AuthorityPolicy, ChallengeZone};
+use ca_core::policy::{AuthorityPolicy, ChallengeZone, StarBounds};
 
 use crate::limits::Rates;
 use crate::validation::ValidationConfig;
@@ -16,6 +16,8 @@ pub struct ProfileOffer {
     pub name: String,
     /// What a person reads about it.
     pub description: String,
+    /// The bounds of orders that renew themselves; none: there are none.
+    pub star: Option<StarBounds>,
 }
 
 /// An authority on offer.
@@ -38,8 +40,6 @@ pub struct AuthorityOffer {
 pub struct AcmeConfig {
     /// The URL under which clients reach this server, `https://ca.bank.test:14000`, without a path.
     pub public_base_url: String,
-    /// The URL below which the responder serves issuer files; without it certificates have no `up` link.
-    pub status_base_url: Option<String>,
     /// The authorities on offer at first; [`crate::AcmeServer::offer`] changes them.
     pub authorities: Vec<AuthorityOffer>,
     /// Which of them `/acme/directory` shows.
@@ -88,7 +88,6 @@ impl AcmeConfig {
     pub fn new(public_base_url: impl Into<String>, default_authority: AuthorityName, authorities: Vec<AuthorityOffer>) -> Self {
         Self {
             public_base_url: public_base_url.into(),
-            status_base_url: None,
             authorities,
             default_authority,
             terms_of_service: None,

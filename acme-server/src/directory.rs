@@ -64,9 +64,9 @@ impl Directories {
         self.authorities.iter().any(|a| !a.zones.is_empty())
     }
 
-    /// Whether an authority has this profile on offer.
-    pub(crate) fn offers(&self, authority: &AuthorityName, profile: &str) -> bool {
-        self.authorities.iter().any(|a| a.name == *authority && a.profiles.iter().any(|p| p.name == profile))
+    /// The profile, if the authority has it on offer.
+    pub(crate) fn offered(&self, authority: &AuthorityName, profile: &str) -> Option<&ProfileOffer> {
+        self.authorities.iter().find(|a| a.name == *authority)?.profiles.iter().find(|p| p.name == profile)
     }
 }
 
@@ -84,6 +84,9 @@ fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer], zones
         meta.insert("caaIdentities".to_owned(), json!(identities));
     }
     meta.insert("externalAccountRequired".to_owned(), json!(bound));
+    if let Some(auto_renewal) = auto_renewal(profiles) {
+        meta.insert("auto-renewal".to_owned(), auto_renewal);
+    }
     let profiles: Map<String, Value> = profiles.iter().map(|p| (p.name.clone(), json!(p.description))).collect();
     meta.insert("profiles".to_owned(), Value::Object(profiles));
     let mut directory = json!({
@@ -100,6 +103,15 @@ fn render(config: &AcmeConfig, new_order: &str, profiles: &[ProfileOffer], zones
         directory["newAuthz"] = json!(url("/acme/new-authz"));
     }
     directory.to_string().into()
+}
+
+/// RFC 8739 §3.2: the widest bounds of the profiles; one that has narrower ones says so when it is ordered.
+fn auto_renewal(profiles: &[ProfileOffer]) -> Option<Value> {
+    let stars = || profiles.iter().filter_map(|profile| profile.star.as_ref());
+    let min_lifetime = stars().map(|star| star.min_lifetime.as_secs()).min()?;
+    let max_duration = stars().map(|star| star.max_duration.as_secs()).max()?;
+    let allow = stars().any(|star| star.certificate_get);
+    Some(json!({ "min-lifetime": min_lifetime, "max-duration": max_duration, "allow-certificate-get": allow }))
 }
 
 fn answer(directory: &Bytes) -> Response {

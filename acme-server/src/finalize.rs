@@ -50,7 +50,7 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
     }
     let order = server.own_order(&id, &signed.account.id).await?;
     if order.status == OrderStatus::Invalid {
-        server.limiter.failed(&order.account, server.clock.now());
+        server.limiter.failed(server.metrics(), &order.account, server.clock.now());
     }
     answer(&server, StatusCode::OK, order).await
 }

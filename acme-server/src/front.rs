@@ -19,6 +19,7 @@ use crate::issuers::Issuers;
 use crate::limits::Limiter;
 use crate::nonce::Nonces;
 use crate::problem::Refusal;
+use crate::replicas::Replicas;
 use crate::request::Signed;
 use crate::validation::Validators;
 
@@ -30,6 +31,7 @@ pub struct AcmeServer {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) validators: Validators,
     pub(crate) nonces: Nonces,
+    pub(crate) replicas: Option<Replicas>,
     pub(crate) issuers: Issuers,
     pub(crate) limiter: Limiter,
     metrics: Metrics,
@@ -49,7 +51,8 @@ impl AcmeServer {
         Ok(Self {
             directories: RwLock::new(Arc::new(Directories::new(&config, config.authorities.clone()))),
             index_link: HeaderValue::try_from(index).expect("the base URL was checked to be printable ASCII"),
-            nonces: Nonces::new(&*rng),
+            nonces: Nonces::new(0, &*rng),
+            replicas: None,
             validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
             limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
@@ -59,6 +62,21 @@ impl AcmeServer {
             clock,
             rng,
         })
+    }
+
+    /// The same as replica `number`, with others beside it whose nonces it accepts and which accept its own.
+    #[must_use]
+    pub fn with_replicas(self, number: u16, replicas: Replicas) -> Self {
+        Self { nonces: Nonces::new(number, &*self.rng), replicas: Some(replicas), ..self }
+    }
+
+    /// Whether a request's nonce is accepted, which it is once, by whichever replica issued it.
+    pub(crate) async fn redeem(&self, nonce: &str) -> bool {
+        match (self.nonces.redeem(nonce), &self.replicas) {
+            (Ok(accepted), _) => accepted,
+            (Err((issuer, octets)), Some(replicas)) => replicas.ask(issuer, &octets, self.rng()).await,
+            (Err(_), None) => false,
+        }
     }
 
     /// Offers other authorities and profiles from now on, as a new policy has them. What the worker issues is decided
@@ -92,6 +110,9 @@ impl AcmeServer {
     }
     pub(crate) fn order_url(&self, id: &OrderId) -> String {
         [&self.config.public_base_url, "/acme/order/", id.as_str()].concat()
+    }
+    pub(crate) fn star_url(&self, id: &OrderId) -> String {
+        [&self.config.public_base_url, "/acme/star/", id.as_str()].concat()
     }
     pub(crate) fn authorization_url(&self, id: &AuthorizationId) -> String {
         [&self.config.public_base_url, "/acme/authz/", id.as_str()].concat()

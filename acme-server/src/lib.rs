@@ -11,11 +11,12 @@
 //! - `settings`: the site's file; `assemble`: from it to a server; `identity`: the server's own certificate;
 //! - `server`: sockets, TLS, timeouts and limits of connections;
 //! - `routes`: paths, and what every answer carries; `request`: from bytes to a verified JWS;
+//! - `nonce`: nonces of this process; `replicas`: those of others beside it;
 //! - `access`: what operators see of each request; `limits`: who asks too much or fails too often;
 //! - `problem`: every error that a client may see;
 //! - `validation`: what is connected to and asked while a challenge is validated;
 //! - one file for each resource: `directory`, `accounts`, `key_change`, `orders`, `authorizations`, `finalize`, `certificates`,
-//!   `revoke`, `renewal_info`.
+//!   `star`, `revoke`, `renewal_info`.
 
 pub mod process;
 
@@ -39,11 +40,14 @@ mod orders;
 mod problem;
 mod renewal_info;
 mod replaces;
+mod replicas;
 mod request;
 mod revoke;
 mod routes;
 mod server;
 mod settings;
+mod shares;
+mod star;
 mod tls;
 mod validation;
 
@@ -54,8 +58,9 @@ pub use front::AcmeServer;
 pub use identity::ServerCertificate;
 pub use limits::{Override, PauseSection, PerSubject, Rate, RateSection, Rates};
 pub use renewal_info::{CertId, CertIdError, suggested_window};
-pub use routes::{Access, ROUTES, Route};
+pub use replicas::Replicas;
+pub use routes::{Access, ROUTES, Route, metrics_page};
 pub use server::{Limits, serve_loopback, serve_tls, serve_tls_behind};
-pub use settings::{AcmeLimits, AcmeSection, KeySection, ServerSettings, StatusSection, StoreSection};
+pub use settings::{AcmeLimits, AcmeSection, KeySection, PeerSection, ReplicasSection, ServerSettings, StoreSection};
 pub use tls::{TlsError, TlsIdentity};
 pub use validation::{ValidationConfig, ValidationSection};

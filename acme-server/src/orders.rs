@@ -22,6 +22,7 @@ use crate::problem::{Refusal, problem_json};
 use crate::replaces;
 use crate::request::{Id, Signed};
 use crate::routes::{json, with_header};
+use crate::star;
 
 /// How many orders a page of the list has.
 const PAGE: u32 = 100;
@@ -41,9 +42,14 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
         return Err(Refusal::unauthorized(format!("this account's enrolment grant is for the authority `{}`", grant.authority)));
     }
     let profile = request.profile(&scope, grant)?.to_owned();
-    if !server.directories().offers(&grant.authority, &profile) {
-        return Err(Refusal::new(ProblemType::InvalidProfile, "this profile is not on offer (hint: see `meta.profiles` in the directory)"));
-    }
+    let star = match server.directories().offered(&grant.authority, &profile) {
+        Some(offer) => offer.star,
+        None => {
+            let detail = "this profile is not on offer (hint: see `meta.profiles` in the directory)";
+            return Err(Refusal::new(ProblemType::InvalidProfile, detail));
+        }
+    };
+    let auto_renewal = request.auto_renewal.clone().map(|terms| star::accept(terms, star, grant, &request.identifiers, now)).transpose()?;
     if request.not_after.is_some_and(|end| end <= request.not_before.unwrap_or(now).max(now)) {
         return Err(Refusal::malformed("`notAfter` lies in the past or before `notBefore`"));
     }
@@ -73,6 +79,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
         not_after: request.not_after,
         error: None,
         serial: None,
+        auto_renewal,
         replaces: replaced,
         created_at: now,
     };
@@ -116,10 +123,12 @@ fn plan_all(
     Err(Refusal::new(ProblemType::RejectedIdentifier, detail).with_subproblems(refused))
 }
 
-/// POST /acme/order/{id}
+/// POST /acme/order/{id}: read, or with a payload canceled.
 pub(crate) async fn read(State(server): State<Arc<AcmeServer>>, Id(id): Id<OrderId>, signed: Signed) -> Result<Response, Refusal> {
-    signed.require_post_as_get()?;
     let order = server.own_order(&id, &signed.account.id).await?;
+    if !signed.jws.payload.is_empty() {
+        return star::cancel(&server, order, &signed).await;
+    }
     answer(&server, StatusCode::OK, order).await
 }
 
@@ -169,6 +178,10 @@ struct OrderBody<'a> {
     finalize: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<String>,
+    #[serde(rename = "star-certificate", skip_serializing_if = "Option::is_none")]
+    star_certificate: Option<String>,
+    #[serde(rename = "auto-renewal", skip_serializing_if = "Option::is_none")]
+    auto_renewal: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replaces: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,6 +209,9 @@ pub(crate) async fn answer(server: &AcmeServer, status: StatusCode, order: Order
         None => None,
     };
     let issued = issued(server, &order).await?;
+    // RFC 8739 §3.1.1: "star-certificate" instead of "certificate".
+    let plain = order.serial.filter(|_| order.auto_renewal.is_none());
+    let star = order.serial.filter(|_| order.auto_renewal.is_some());
     let body = OrderBody {
         status: order.status,
         expires: order.expires.to_rfc3339(),
@@ -206,13 +222,15 @@ pub(crate) async fn answer(server: &AcmeServer, status: StatusCode, order: Order
         error: order.error.as_ref().map(problem_json),
         authorizations: order.authorizations.iter().map(|id| server.authorization_url(id)).collect(),
         finalize: format!("{url}/finalize"),
-        certificate: order.serial.map(|serial| server.certificate_url(&order.authority, serial)),
+        certificate: plain.map(|serial| server.certificate_url(&order.authority, serial)),
+        star_certificate: star.map(|_| server.star_url(&order.id)),
+        auto_renewal: order.auto_renewal.as_ref().map(star::shown),
         replaces,
         issued,
     };
     let response = with_header(json(status, &body), header::LOCATION, &url);
     Ok(match order.status {
         OrderStatus::Pending | OrderStatus::Processing => with_header(response, header::RETRY_AFTER, RETRY_AFTER),
-        OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Invalid => response,
+        OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Invalid | OrderStatus::Canceled => response,
     })
 }

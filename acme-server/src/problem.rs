@@ -43,6 +43,12 @@ impl Refusal {
         Self::malformed("there is nothing at this URL").with_status(StatusCode::NOT_FOUND)
     }
 
+    /// The resource does not take this method.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::malformed("this resource does not take that method (hint: RFC 8555 §6.3, POST-as-GET)")
+            .with_status(StatusCode::METHOD_NOT_ALLOWED)
+    }
+
     /// The worker or the store is away for now.
     pub(crate) fn unavailable() -> Self {
         Self::new(ProblemType::ServerInternal, "the CA cannot do this right now; please try again")
@@ -144,6 +150,8 @@ const fn status_of(kind: ProblemType) -> StatusCode {
     match kind {
         ProblemType::AccountDoesNotExist
         | ProblemType::AlreadyRevoked
+        // RFC 8739 §3.1.2.
+        | ProblemType::AutoRenewalCancellationInvalid
         | ProblemType::BadAttestationStatement
         | ProblemType::BadCsr
         | ProblemType::BadNonce
@@ -160,8 +168,11 @@ const fn status_of(kind: ProblemType) -> StatusCode {
         | ProblemType::Tls
         | ProblemType::UnsupportedContact
         | ProblemType::UnsupportedIdentifier => StatusCode::BAD_REQUEST,
-        // RFC 8555 §7.4: 403 (Forbidden) for orderNotReady.
-        ProblemType::Caa
+        // RFC 8555 §7.4: 403 (Forbidden) for orderNotReady; RFC 8739 §3.1.2 and §3.3 for these.
+        ProblemType::AutoRenewalCanceled
+        | ProblemType::AutoRenewalExpired
+        | ProblemType::AutoRenewalRevocationNotSupported
+        | ProblemType::Caa
         | ProblemType::ExternalAccountRequired
         | ProblemType::OrderNotReady
         | ProblemType::RejectedIdentifier

@@ -7,6 +7,7 @@ use ca_core::ceremony::PolicyBundle;
 use ca_core::model::{Authority, AuthorityName};
 use ca_core::policy::Policy;
 use ca_core::ports::{CertificateStore as _, ServiceKey as _, StoreError, StoreResult};
+use ca_keystore::Unsealer;
 use ca_service::exit::{Exit, configuration, failure};
 use ca_service::listen::hold;
 use ca_service::metrics::SCRAPERS;
@@ -21,7 +22,7 @@ use crate::assemble::{Assembly, offers};
 use crate::front::AcmeServer;
 use crate::identity::ServerCertificate;
 use crate::server::{Limits, serve_loopback, serve_tls_behind};
-use crate::settings::ServerSettings;
+use crate::settings::{ReplicasSection, ServerSettings};
 
 /// How often it is looked whether what the start waits for is there.
 const STEP: Duration = Duration::from_millis(250);
@@ -30,12 +31,16 @@ const POLICY_POLL: Duration = Duration::from_secs(2);
 /// After how many looks without success the log says again what is awaited.
 const REMIND: u32 = 40;
 
-/// Makes the TLS key where it is missing and gives its digest, for the policy's `[[policy.authority.own]]`.
+/// Makes the TLS key, and the replicas' shared key where the file has some, where they are missing; gives the TLS key's
+/// digest, for the policy's `[[policy.authority.own]]`.
 ///
 /// # Errors
 /// When it can be neither made nor opened.
 pub fn keys(settings: &ServerSettings) -> anyhow::Result<String> {
     let key = open_or_new(&settings.key.file, None, &unsealer_or_new(&settings.key.unseal)?)?;
+    if let Some(replicas) = settings.replicas.as_ref().filter(|r| !r.key.exists()) {
+        Unsealer::create_file_key(&replicas.key, &SystemRng)?;
+    }
     let public = public_path(&settings.key.file);
     write_public(&public, key.public_key())?;
     Ok(format!("key_sha256 = \"{}\"  # shape = \"server\"; public half: {}\n", key.public_key().spki_sha256(), public.display()))
@@ -51,6 +56,8 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
     let key = open(&settings.key.file, &unsealer(&settings.key.unseal)?)?;
     let held = hold(&settings.acme.listen, "acme.listen")?;
     let held_metrics = hold(&settings.metrics.listen, "metrics.listen")?;
+    let replicas = settings.replicas.as_ref().map(ReplicasSection::open).transpose()?;
+    let held_replicas = hold(settings.replicas.as_ref().map_or(&[][..], |r| &r.listen), "replicas.listen")?;
     let store = SocketStore::connect(&settings.store.socket, Role::Acme);
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -60,7 +67,6 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
             section: &settings.acme,
             limits: &settings.limits,
             validation: &settings.validation,
-            status_url: &settings.status.url,
             policy: &policy,
             authorities: &authorities,
             default: default.clone(),
@@ -68,6 +74,17 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
         let server = assembly
             .server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))
             .map_err(|e| configuration(format!("[acme]: {e}")))?;
+        let server = Arc::new(match replicas {
+            Some((number, replicas)) => server.with_replicas(number, replicas),
+            None => server,
+        });
+        for held in held_replicas {
+            let (listener, server, mut stopped) = (held.listen()?, Arc::clone(&server), stopped.clone());
+            tasks.spawn(async move {
+                server.serve_replicas(listener, async { drop(stopped.wait_for(|stop| *stop).await) }).await;
+                Ok(())
+            });
+        }
         let digest = key.public_key().spki_sha256();
         let mut certificate = ServerCertificate::new(key, default, Arc::new(store.clone()));
         let what = format!("a certificate for the key {digest} (the policy must pin it, and the worker have its public half)");

@@ -50,7 +50,8 @@ pub(crate) async fn identical_or_conflict(server: &AcmeServer, wanted: &Order) -
         && earlier.identifiers == wanted.identifiers
         && earlier.profile == wanted.profile
         && earlier.not_before == wanted.not_before
-        && earlier.not_after == wanted.not_after;
+        && earlier.not_after == wanted.not_after
+        && earlier.auto_renewal == wanted.auto_renewal;
     if same && matches!(earlier.status, OrderStatus::Pending | OrderStatus::Ready) { Ok(earlier) } else { Err(replaced()) }
 }
 

@@ -120,7 +120,11 @@ async fn read(server: &AcmeServer, request: Request) -> Result<(String, ParsedJw
         return Err(Refusal::unauthorized("the JWS was made for another URL (hint: use the URLs that the directory gives)"));
     }
     // RFC 8555 §6.5.
-    if !jws.protected.nonce.as_deref().is_some_and(|nonce| server.nonces.redeem(nonce)) {
+    let accepted = match jws.protected.nonce.as_deref() {
+        Some(nonce) => server.redeem(nonce).await,
+        None => false,
+    };
+    if !accepted {
         return Err(Refusal::new(ProblemType::BadNonce, "the nonce is missing, used or too old; a fresh one is in this answer"));
     }
     Ok((text, jws))

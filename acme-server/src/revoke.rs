@@ -1,63 +1,62 @@
 //! Revocation by subscribers (RFC 8555 §7.6).
 //!
-//! What is authorized is the very certificate: by the account that it was issued to, or by its own key. That an account
-//! might order the same names is not enough (ACME requirement A19).
+//! What is authorized is the very certificate: by the account that it was issued to, by its own key, or by an account that
+//! has proven each of its identifiers by a challenge. That an account might order the same names is not enough (ACME
+//! requirement A19). The store verifies the request again.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ca_core::model::{Actor, CertificateState, ProblemType, RevocationReason, RevocationRequest, Revoked};
+use ca_core::evidence::revocation::{RevocationRight, RevokeCertRequest, verify};
+use ca_core::model::{CertificateState, ProblemType, RevocationRequest, Revoked};
 use ca_core::pki::Certificate;
+use ca_core::policy::zone_of;
+use ca_core::ports::StoreError;
 use http::StatusCode;
-use serde_json::{Map, Value};
 
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
 use crate::request::AnySigned;
 
-/// The reasons that subscribers may give.
-const ALLOWED: [RevocationReason; 5] = [
-    RevocationReason::Unspecified,
-    RevocationReason::KeyCompromise,
-    RevocationReason::AffiliationChanged,
-    RevocationReason::Superseded,
-    RevocationReason::CessationOfOperation,
-];
-
 /// POST /acme/revoke-cert
 pub(crate) async fn revoke(State(server): State<Arc<AcmeServer>>, signed: AnySigned) -> Result<StatusCode, Refusal> {
-    let payload = match &signed {
-        AnySigned::Account(signed) => signed.jws.payload_object()?,
-        AnySigned::Key(signed) => signed.jws.payload_object()?,
+    let (jws, text, account) = match &signed {
+        AnySigned::Account(signed) => (&signed.jws, &signed.text, Some(&signed.account)),
+        AnySigned::Key(signed) => (&signed.jws, &signed.text, None),
     };
-    let der = payload.get("certificate").and_then(Value::as_str).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-    let der = der.ok_or_else(|| Refusal::malformed("the payload has no `certificate` in unpadded base64url"))?;
-    let certificate = Certificate::from_der(&der).map_err(|e| Refusal::malformed(format!("`certificate`: {e}")))?;
+    let asked = RevokeCertRequest::parse(jws)?;
+    let certificate = Certificate::from_der(&asked.certificate).map_err(|e| Refusal::malformed(format!("`certificate`: {e}")))?;
     let unknown = || Refusal::malformed("this certificate was not issued here").with_status(StatusCode::NOT_FOUND);
     let key_identifier = certificate.authority_key_identifier().ok_or_else(unknown)?;
     let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.key_identifier == key_identifier).await?;
     let issuer = issuer.ok_or_else(unknown)?;
     let serial = certificate.serial();
     let record = server.store.certificate(&issuer.name, &serial).await?.ok_or_else(unknown)?;
-    if record.state != CertificateState::Released || record.der != der {
+    if record.state != CertificateState::Released || record.der != asked.certificate {
         return Err(unknown());
     }
-    let actor = match &signed {
-        AnySigned::Account(signed) if record.account.as_ref() == Some(&signed.account.id) => signed.actor(),
-        AnySigned::Account(_) => return Err(Refusal::unauthorized("this certificate belongs to another account")),
-        AnySigned::Key(signed) if signed.key.public_key()? == *certificate.public_key() => {
-            Actor::CertificateKey { spki_sha256: certificate.public_key().spki_sha256() }
+    let anothers = || Refusal::unauthorized("this certificate belongs to another account");
+    let claim = verify(text, &record, account)?;
+    if claim.right == RevocationRight::Proofs {
+        let directories = server.directories();
+        let zones = directories.zones(&issuer.name);
+        if !record.identifiers.iter().all(|identifier| zone_of(zones, identifier).is_some()) {
+            return Err(anothers());
         }
-        AnySigned::Key(_) => return Err(Refusal::unauthorized("the request is not signed by the certificate's key")),
-    };
+    }
+    if let Some(id) = &record.order
+        && server.store.order(id).await?.is_some_and(|order| order.auto_renewal.is_some())
+    {
+        // RFC 8739 §3.1.2: 403 (Forbidden).
+        let detail = "the order of this certificate renews itself (hint: cancel the order; operators can revoke the certificate)";
+        return Err(Refusal::new(ProblemType::AutoRenewalRevocationNotSupported, detail));
+    }
     let request = RevocationRequest {
         authority: issuer.name.clone(),
         serial,
-        reason: reason(&payload)?,
+        reason: claim.reason,
         invalidity_date: None,
-        actor,
+        actor: claim.actor,
         at: server.clock.now(),
         correlation: server.correlation(),
     };
@@ -65,20 +64,14 @@ pub(crate) async fn revoke(State(server): State<Arc<AcmeServer>>, signed: AnySig
     if let AnySigned::Account(signed) = &signed {
         server.admit_revocation(signed)?;
     }
-    match server.store.revoke(&request).await? {
-        Revoked::Now { .. } => Ok(StatusCode::OK),
-        Revoked::Already => Err(Refusal::new(ProblemType::AlreadyRevoked, "this certificate is revoked already")),
-        Revoked::NotFound => Err(unknown()),
-    }
-}
-
-fn reason(payload: &Map<String, Value>) -> Result<RevocationReason, Refusal> {
-    let refused = || Refusal::new(ProblemType::BadRevocationReason, "`reason` is one of 0, 1, 3, 4 and 5");
-    match payload.get("reason") {
-        None | Some(Value::Null) => Ok(RevocationReason::Unspecified),
-        Some(value) => {
-            let code = value.as_u64().and_then(|code| u8::try_from(code).ok()).ok_or_else(refused)?;
-            RevocationReason::from_code(code).filter(|reason| ALLOWED.contains(reason)).ok_or_else(refused)
+    match server.store.revoke_on_request(text, &request).await {
+        Ok(Revoked::Now { .. }) => Ok(StatusCode::OK),
+        Ok(Revoked::Already) => Err(Refusal::new(ProblemType::AlreadyRevoked, "this certificate is revoked already")),
+        Ok(Revoked::NotFound) => Err(unknown()),
+        Err(StoreError::Conflict(reason)) => {
+            tracing::info!(%serial, reason, "a revocation was refused");
+            Err(anothers())
         }
+        Err(error) => Err(error.into()),
     }
 }

@@ -7,12 +7,13 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, head, post};
+use ca_service::metrics;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::drain::lend;
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
-use crate::{access, accounts, authorizations, certificates, directory, finalize, key_change, orders, renewal_info, revoke};
+use crate::{access, accounts, authorizations, certificates, directory, finalize, key_change, orders, renewal_info, revoke, star};
 
 /// RFC 8555 §6.5.1.
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
@@ -44,7 +45,7 @@ const fn route(path: &'static str, access: Access, handler: fn() -> MethodRouter
 }
 
 /// Every route there is: [`AcmeServer::router`] has no other, so what a test sweeps is what is served.
-pub static ROUTES: [Route; 17] = [
+pub static ROUTES: [Route; 18] = [
     route("/acme/directory", Access::Anyone, || get(directory::default)),
     route("/a/{authority}/acme/p/{profile}/directory", Access::Anyone, || get(directory::scoped)),
     route("/acme/new-nonce", Access::Anyone, || head(new_nonce).get(new_nonce)),
@@ -60,6 +61,8 @@ pub static ROUTES: [Route; 17] = [
     route("/acme/authz/{id}", Access::Account, || post(authorizations::read_or_deactivate)),
     route("/acme/chall/{authorization}/{method}", Access::Account, || post(authorizations::challenge)),
     route("/acme/cert/{authority}/{serial}", Access::Account, || post(certificates::download)),
+    // Anyone may GET it where the order says so; of the others nobody.
+    route("/acme/star/{id}", Access::Account, || get(star::fetch_openly).post(star::fetch)),
     route("/acme/revoke-cert", Access::AccountOrKey, || post(revoke::revoke)),
     route("/acme/renewal-info/{id}", Access::Anyone, || get(renewal_info::read)),
 ];
@@ -71,10 +74,7 @@ impl AcmeServer {
             .iter()
             .fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
             .fallback(async || Refusal::not_found())
-            .method_not_allowed_fallback(async || {
-                Refusal::malformed("this resource does not take that method (hint: RFC 8555 §6.3, POST-as-GET)")
-                    .with_status(StatusCode::METHOD_NOT_ALLOWED)
-            })
+            .method_not_allowed_fallback(async || Refusal::method_not_allowed())
             .layer(from_fn_with_state(Arc::clone(&self), on_every_answer))
             .layer(from_fn_with_state(Arc::clone(&self), access::observe))
             .with_state(self)
@@ -89,6 +89,15 @@ impl AcmeServer {
     pub fn metrics_router(self: Arc<Self>) -> Router {
         Router::new().route("/metrics", get(access::scrape)).with_state(self)
     }
+}
+
+/// A router of `/metrics` alone, with what `text` tells at each scrape: for a process that serves more than ACME.
+pub fn metrics_page<F>(text: impl Fn() -> F + Clone + Send + Sync + 'static) -> Router
+where
+    F: Future<Output = String> + Send,
+{
+    let page = async move || ([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], text().await);
+    Router::new().route("/metrics", get(page))
 }
 
 /// RFC 8555 §7.2: HEAD is answered with 200, GET with 204; the nonce itself comes with every such answer.

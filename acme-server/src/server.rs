@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::ClientAddress;
+use crate::shares::Shares;
 use crate::tls::TlsIdentity;
 
 /// Limits of a listener.
@@ -31,6 +32,8 @@ use crate::tls::TlsIdentity;
 pub struct Limits {
     /// How many connections are open at a time; more wait in the kernel's queue.
     pub max_connections: u32,
+    /// How many of them one IPv4 /24 or IPv6 /64 may have, unless it is a trusted proxy; one more is closed at once.
+    pub max_per_network: u32,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// How long a request's header may take, the wait for the next request on an open connection included.
@@ -45,6 +48,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 1024,
+            max_per_network: u32::MAX,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(15),
             max_age: Duration::from_secs(600),
@@ -116,6 +120,7 @@ async fn accept(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let slots = Arc::new(Semaphore::new(limits.max_connections.max(1) as usize));
+    let shares = Arc::<Shares>::default();
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -131,11 +136,16 @@ async fn accept(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
+                let most = if proxies.is_trusted(peer.ip()) { u32::MAX } else { limits.max_per_network };
+                let Some(share) = shares.enter(peer.ip(), most) else {
+                    tracing::debug!(address = %peer.ip(), "a network has as many connections as it may");
+                    continue;
+                };
                 let (tls, stopped) = (tls.clone(), stopped.clone());
                 let router = Addressed { router: router.clone(), peer: peer.ip(), proxies: Arc::clone(&proxies) };
                 connections.spawn(async move {
                     serve_connection(stream, router, tls, limits, stopped).await;
-                    drop(slot);
+                    drop((slot, share));
                 });
             }
             Err(error) => {

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::validation::Network;
-use ca_keystore::UnsealSpec;
+use ca_keystore::{UnsealSpec, Unsealer};
 use ca_service::config::{Settings, check_bounds, check_listen, check_url};
+use ca_service::exit::configuration;
 use ca_service::logging::LogConfig;
 use ca_service::metrics::MetricsSection;
 use ca_service::proxies::{Proxies, ProxySays, check_proxies};
 use serde::Deserialize;
 
 use crate::limits::{PauseSection, RateSection};
+use crate::replicas::Replicas;
 use crate::server::Limits;
 use crate::validation::ValidationSection;
 
@@ -25,10 +27,11 @@ pub struct ServerSettings {
     pub store: StoreSection,
     /// The service.
     pub acme: AcmeSection,
-    /// The status service, for links.
-    pub status: StatusSection,
     /// The server's TLS key.
     pub key: KeySection,
+    /// Other ACME servers over the same store; none: this is the only one.
+    #[serde(default)]
+    pub replicas: Option<ReplicasSection>,
     /// How challenges are validated.
     #[serde(default)]
     pub validation: ValidationSection,
@@ -105,14 +108,6 @@ impl AcmeSection {
     }
 }
 
-/// `[status]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StatusSection {
-    /// The URL under which relying parties reach OCSP, CRLs and issuer certificates, without a path.
-    pub url: String,
-}
-
 /// `[key]`
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,12 +118,71 @@ pub struct KeySection {
     pub unseal: UnsealSpec,
 }
 
+/// The most replicas beside this one.
+const MAX_PEERS: usize = 64;
+
+/// `[replicas]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicasSection {
+    /// This one's number, from 1 on; no two have the same.
+    pub number: u16,
+    /// The addresses on which it answers the others: on the operators' network, where clients do not come.
+    pub listen: Vec<SocketAddr>,
+    /// The key that all replicas share, a file key (0600); `acme-server keys` makes the first one's, which is copied.
+    pub key: PathBuf,
+    /// The others.
+    #[serde(default, rename = "peer")]
+    pub peers: Vec<PeerSection>,
+}
+
+/// `[[replicas.peer]]`
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerSection {
+    /// Its number.
+    pub number: u16,
+    /// Where it answers.
+    pub address: SocketAddr,
+}
+
+impl ReplicasSection {
+    fn check(&self) -> Result<(), String> {
+        check_listen("replicas.listen", &self.listen)?;
+        if self.peers.len() > MAX_PEERS {
+            return Err(format!("replicas.peer has {} entries; the most is {MAX_PEERS}", self.peers.len()));
+        }
+        let mut numbers: Vec<u16> = self.peers.iter().map(|peer| peer.number).chain([self.number]).collect();
+        numbers.sort_unstable();
+        let twice = numbers.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+        match (numbers.first(), twice) {
+            (Some(0), _) => Err("replicas.number is 0, which is a server's that has no replicas (hint: number them from 1 on)".to_owned()),
+            (_, Some(number)) => Err(format!("replicas.number: {number} stands twice (hint: a nonce names its issuer by its number)")),
+            _ => Ok(()),
+        }
+    }
+
+    /// This one's number, and the others.
+    ///
+    /// # Errors
+    /// When the key's file is missing, open to others, or not a file key.
+    pub fn open(&self) -> anyhow::Result<(u16, Replicas)> {
+        let hint = "hint: make it with `acme-server keys` on one host, and copy it to the others";
+        let key = Unsealer::file_key_from(&self.key).map_err(|e| configuration(format!("replicas.key: {e} ({hint})")))?;
+        let peers = self.peers.iter().map(|peer| (peer.number, peer.address));
+        let replicas = Replicas::new(&key, peers).ok_or_else(|| configuration(format!("replicas.key is not a file key ({hint})")))?;
+        Ok((self.number, replicas))
+    }
+}
+
 /// `[limits]`
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AcmeLimits {
     /// Open connections of each listener; more wait in the kernel's queue.
     pub connections: u32,
+    /// How many of them one IPv4 /24 or IPv6 /64 may have, trusted proxies aside.
+    pub connections_per_network: u32,
     /// How many seconds a request's header, or its body, may take.
     pub request_seconds: u64,
     /// How many seconds newAccount and finalize wait for the worker before the client is told to come back.
@@ -145,6 +199,7 @@ impl Default for AcmeLimits {
     fn default() -> Self {
         Self {
             connections: 1024,
+            connections_per_network: 512,
             request_seconds: 15,
             worker_wait_seconds: 10,
             backlog_seconds: 20,
@@ -159,6 +214,7 @@ impl AcmeLimits {
     pub fn of_listeners(&self) -> Limits {
         Limits {
             max_connections: self.connections,
+            max_per_network: self.connections_per_network,
             header_timeout: Duration::from_secs(self.request_seconds),
             drain: Duration::from_secs(self.drain_seconds),
             ..Limits::default()
@@ -172,11 +228,14 @@ impl Settings for ServerSettings {
         check_listen("acme.listen", &self.acme.listen)?;
         self.acme.check()?;
         self.metrics.check()?;
-        check_url("status.url", &self.status.url, "http://")?;
         self.validation.check()?;
+        if let Some(replicas) = &self.replicas {
+            replicas.check()?;
+        }
         let l = &self.limits;
         check_bounds(&[
             ("limits.connections", u64::from(l.connections), 1, 100_000),
+            ("limits.connections_per_network", u64::from(l.connections_per_network), 1, 100_000),
             ("limits.request_seconds", l.request_seconds, 1, 300),
             ("limits.worker_wait_seconds", l.worker_wait_seconds, 1, 60),
             ("limits.backlog_seconds", l.backlog_seconds, 1, 3600),
@@ -189,6 +248,7 @@ impl Settings for ServerSettings {
         self.store.socket = folder.join(&self.store.socket);
         self.key.file = folder.join(&self.key.file);
         self.key.unseal.resolve(folder);
+        self.replicas.iter_mut().for_each(|r| r.key = folder.join(&r.key));
     }
 }
 
@@ -217,6 +277,23 @@ mod tests {
         assert!(SAMPLE.contains(from), "{from}");
         let error = ServerSettings::parse(&SAMPLE.replacen(from, to, 1), Path::new("/")).unwrap_err();
         assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn the_samples_replicas_parse() {
+        let (_, section) = SAMPLE.split_once("# [replicas]").unwrap();
+        let (lines, _) = section.split_once("\n\n").unwrap();
+        let lines: Vec<&str> =
+            lines.lines().filter_map(|l| l.strip_prefix("# ")).filter(|l| l.starts_with('[') || l.contains(" = ")).collect();
+        let parse = |lines: &str| ServerSettings::parse(&format!("{SAMPLE}\n[replicas]\n{lines}\n"), Path::new("/etc/countersign"));
+        let text = lines.join("\n");
+        let replicas = parse(&text).unwrap().replicas.unwrap();
+        assert_eq!((replicas.number, replicas.peers.len(), replicas.peers[0].number), (1, 1, 2));
+        assert_eq!(replicas.key, Path::new("/etc/countersign/replicas.key"));
+        for (from, to, expected) in [("number = 1", "number = 2", "2 stands twice"), ("number = 1", "number = 0", "number is 0")] {
+            let error = parse(&text.replacen(from, to, 1)).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -432,7 +432,7 @@ pub(crate) enum AnchorCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// Walk the whole audit trail, which must pass through the place that the anchor remembers
+    /// Walk the whole audit trail, which must pass through the place that the anchor remembers, and look at every grant
     Verify {
         #[command(flatten)]
         output: Output,

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -23,7 +23,6 @@ use crate::answer::Reply;
 use crate::authority::AuthorityState;
 use crate::counted;
 use crate::follow::Responder;
-use crate::http_date;
 
 const OCSP_RESPONSE: &str = "application/ocsp-response";
 /// How long a client may take to send a body.
@@ -31,22 +30,42 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An authority's certificate never changes under its name; a day is for those who set one up anew.
 const ISSUER_MAX_AGE: u64 = 86_400;
 
+/// An entry of [`ROUTES`].
+pub struct Route {
+    /// The path, with its parameters in braces.
+    pub path: &'static str,
+    handler: fn() -> MethodRouter<Arc<Responder>>,
+}
+
+const fn route(path: &'static str, handler: fn() -> MethodRouter<Arc<Responder>>) -> Route {
+    Route { path, handler }
+}
+
+/// Every route there is: OCSP for the default authority and for each, with the request after a slash or in the body; CRLs,
+/// issuer certificates, health. docs/openapi.json describes each.
+pub static ROUTES: [Route; 10] = [
+    route("/ocsp", ocsp_methods),
+    route("/ocsp/", ocsp_methods),
+    route("/ocsp/{*request}", ocsp_methods),
+    route("/a/{authority}/ocsp", ocsp_methods),
+    route("/a/{authority}/ocsp/", ocsp_methods),
+    route("/a/{authority}/ocsp/{*request}", ocsp_methods),
+    route("/a/{authority}/crl/{file}", || get(crl)),
+    route("/a/{authority}/issuer.cer", || get(issuer)),
+    route("/healthz", || get(async || plain(StatusCode::OK, "ok\n".to_owned()))),
+    route("/readyz", || get(ready)),
+];
+
+fn ocsp_methods() -> MethodRouter<Arc<Responder>> {
+    get(ocsp_get).post(ocsp_post)
+}
+
 impl Responder {
-    /// The routes: OCSP at `/ocsp` for the default authority and `/a/{authority}/ocsp`, each with the request after
-    /// a slash or in the body; `/a/{authority}/crl/{partition}.crl`, `/a/{authority}/issuer.cer`, `/healthz`, `/readyz`.
+    /// The service's routes, those of [`ROUTES`].
     pub fn router(self: Arc<Self>) -> Router {
-        let ocsp = || get(ocsp_get).post(ocsp_post);
-        Router::new()
-            .route("/ocsp", ocsp())
-            .route("/ocsp/", ocsp())
-            .route("/ocsp/{*request}", ocsp())
-            .route("/a/{authority}/ocsp", ocsp())
-            .route("/a/{authority}/ocsp/", ocsp())
-            .route("/a/{authority}/ocsp/{*request}", ocsp())
-            .route("/a/{authority}/crl/{file}", get(crl))
-            .route("/a/{authority}/issuer.cer", get(issuer))
-            .route("/healthz", get(async || plain(StatusCode::OK, "ok\n".to_owned())))
-            .route("/readyz", get(ready))
+        ROUTES
+            .iter()
+            .fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
             .layer(from_fn_with_state(Arc::clone(&self), counted::observe))
             .with_state(self)
     }
@@ -209,7 +228,7 @@ fn conditional(request: &HeaderMap, caching: &Caching<'_>, content_type: &'stati
         let mut tags = text(header::IF_NONE_MATCH).flat_map(|v| v.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
         tags.any(|tag| tag == "*" || tag == caching.etag)
     } else {
-        text(header::IF_MODIFIED_SINCE).next().and_then(http_date::parse).is_some_and(|since| caching.last_modified <= since)
+        text(header::IF_MODIFIED_SINCE).next().and_then(Timestamp::parse_http_date).is_some_and(|since| caching.last_modified <= since)
     };
     let mut response = if has_it {
         let mut response = Response::new(Body::empty());
@@ -222,8 +241,8 @@ fn conditional(request: &HeaderMap, caching: &Caching<'_>, content_type: &'stati
         // No transformation: some clients take a compressed body for the file.
         (header::CACHE_CONTROL, format!("max-age={}, public, no-transform, must-revalidate", caching.max_age)),
         (header::ETAG, caching.etag.to_owned()),
-        (header::LAST_MODIFIED, http_date::format(caching.last_modified)),
-        (header::EXPIRES, http_date::format(caching.expires)),
+        (header::LAST_MODIFIED, caching.last_modified.to_http_date()),
+        (header::EXPIRES, caching.expires.to_http_date()),
     ];
     for (name, value) in set {
         // Digits, hexadecimal and dates: always a header value.

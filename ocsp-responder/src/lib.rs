@@ -24,7 +24,6 @@ mod counted;
 mod files;
 mod follow;
 mod http;
-mod http_date;
 mod serve;
 mod settings;
 
@@ -33,5 +32,6 @@ pub use authority::CertificateError;
 pub use config::{NeverIssued, ResponderConfig, ResponderKeys};
 pub use counted::METRICS;
 pub use follow::Responder;
+pub use http::{ROUTES, Route};
 pub use serve::{Limits, serve, serve_with_limits};
 pub use settings::{KeysSection, ResponderLimits, ResponderSettings, StatusSection, StoreSection};

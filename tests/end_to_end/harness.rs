@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use instant_acme::{Account, ExternalAccountKey, Identifier, NewAccount, NewOrder, RetryPolicy};
+use instant_acme::{Account, AccountBuilder, ExternalAccountKey, Identifier, NewAccount, NewOrder, RetryPolicy};
 use tempfile::TempDir;
 
 /// How long a state may take to be reached; the benchmarks judge speed, not the tests.
@@ -191,15 +191,23 @@ impl Demo {
 
     /// The same, which may fail while the server is away.
     pub(crate) async fn try_account(&self) -> Result<Account, instant_acme::Error> {
-        self.account_of(self.fact("EAB_KID"), self.fact("EAB_HMAC")).await
+        self.account_by(Account::builder_with_root(self.fact("CA_BUNDLE"))?).await
     }
 
-    /// An ACME account bound to a grant.
-    pub(crate) async fn account_of(&self, kid: &str, secret: &str) -> Result<Account, instant_acme::Error> {
-        let secret = URL_SAFE_NO_PAD.decode(secret).expect("base64url");
+    /// The same with a client of the caller's.
+    pub(crate) async fn account_by(&self, builder: AccountBuilder) -> Result<Account, instant_acme::Error> {
+        self.bind(builder, self.fact("EAB_KID"), self.fact("EAB_HMAC")).await
+    }
+
+    /// An ACME account bound to this grant by this secret.
+    pub(crate) async fn account_of(&self, kid: &str, hmac_key: &str) -> Result<Account, instant_acme::Error> {
+        self.bind(Account::builder_with_root(self.fact("CA_BUNDLE"))?, kid, hmac_key).await
+    }
+
+    async fn bind(&self, builder: AccountBuilder, kid: &str, hmac_key: &str) -> Result<Account, instant_acme::Error> {
+        let secret = URL_SAFE_NO_PAD.decode(hmac_key).expect("base64url");
         let binding = ExternalAccountKey::new(kid.to_owned(), &secret);
         let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
-        let builder = Account::builder_with_root(self.fact("CA_BUNDLE"))?;
         Ok(builder.create(&new, self.fact("ACME_DIRECTORY").to_owned(), Some(&binding)).await?.0)
     }
 

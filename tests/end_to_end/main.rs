@@ -13,8 +13,10 @@ mod attestation;
 mod bad_input;
 mod challenges;
 mod clients;
+mod clients_page;
 #[cfg(feature = "yubihsm")]
 mod device_ceremony;
+mod grants;
 #[cfg(feature = "pkcs11")]
 mod hardware;
 mod harness;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::harness::{Demo, expect_success};
+use crate::harness::{Demo, block_on, expect_success, free_port};
 
 fn ca(config: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ca"))
@@ -140,4 +140,47 @@ fn the_officers_of_a_rehearsal_approve_an_edited_policy() {
     check_refused("the same version again", &ca(&config, &approve), 4, "version");
     demo.launch(&[]);
     assert_eq!(demo.ca_json(&["status"])["policy"]["version"], 2);
+}
+
+#[test]
+fn one_page_tells_the_numbers_of_worker_acme_server_and_responder() {
+    let mut demo = Demo::start();
+    demo.stop();
+    let port = free_port();
+    let config = demo.var().join("ca.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[metrics]\nlisten = [\"127.0.0.1:{port}\"]\n")).unwrap();
+    demo.launch(&[]);
+    block_on(async {
+        let account = demo.account().await;
+        demo.issue(&account, demo.fact("DEMO_NAME")).await.expect("a certificate");
+    });
+    let page = Command::new("curl").args(["-sf", &format!("http://127.0.0.1:{port}/metrics")]).output().expect("curl runs");
+    let page = expect_success("curl", &page);
+    for expected in [
+        "countersign_certificates{authority=\"demo\",state=\"released\"} 3",
+        "countersign_keys_usable 1",
+        "countersign_record_sound 1",
+        "countersign_issuance_stopped 0",
+        "countersign_worker_queue_requests 0",
+        "countersign_jobs_failing 0",
+        "countersign_acme_steps_total{step=\"download\"} 1",
+        "countersign_store_up 1",
+        "countersign_status_ready 1",
+    ] {
+        assert!(page.lines().any(|line| line == expected), "{expected}\n{page}");
+    }
+    for begun in [
+        "countersign_signature_seconds_count{key=",
+        "countersign_crl_published_validity_seconds{authority=\"demo\"}",
+        "countersign_authority_validity_seconds{authority=\"demo-root\"}",
+        "countersign_own_certificate_validity_seconds{authority=\"demo\",name=\"ocsp\"}",
+    ] {
+        assert!(page.contains(begun), "{begun}\n{page}");
+    }
+    let names: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let mut distinct = names.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), names.len(), "no metric stands twice: {names:?}");
 }

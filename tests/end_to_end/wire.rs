@@ -74,6 +74,11 @@ impl Wire {
         Self { tls: TlsConnector::from(Arc::new(config)), base, authority, port, from: Ipv4Addr::LOCALHOST }
     }
 
+    /// The same through another port of this host, from another of its addresses.
+    pub(crate) fn through(&self, port: u16, from: [u8; 4]) -> Self {
+        Self { port, from: from.into(), ..self.clone() }
+    }
+
     pub(crate) async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let host = self.authority.rsplit_once(':').expect("a port").0.to_owned();
         let socket = TcpSocket::new_v4()?;

@@ -46,6 +46,26 @@ if [ -z "${CHALLTESTSRV:-}" ]; then
     fi
 fi
 
+# Debian 12's is older than the suite: one argument has another name there, and DNS over HTTPS, which the suite turns off,
+# is not there yet.
+if ! "$CHALLTESTSRV" -help 2>&1 | grep -q -- -dnsserver; then
+    cat > "$scratch/challtestsrv" <<WRAPPER
+#!/bin/bash
+arguments=()
+while [ \$# -gt 0 ]; do
+    case \$1 in
+        -dnsserver) arguments+=(-dns01) ;;
+        -doh) shift ;;
+        *) arguments+=("\$1") ;;
+    esac
+    shift
+done
+exec "$CHALLTESTSRV" "\${arguments[@]}"
+WRAPPER
+    chmod +x "$scratch/challtestsrv"
+    CHALLTESTSRV=$scratch/challtestsrv
+fi
+
 (cd "$top" && cargo build -q --locked -p ca-cli --features test-halt --bin ca --example pebble_front)
 PEBBLE=${CARGO_TARGET_DIR:-$top/target}/debug/examples/pebble_front
 

@@ -5,5 +5,5 @@ cd "$(dirname "$0")/../.."
 export LINT_ORACLES_USERLAND="$PWD/target/oracles/userland"
 mkdir -p target/oracles
 command -v java >/dev/null || { apt-get update -qq; apt-get install -y -qq --no-install-recommends default-jdk-headless >/dev/null; }
-tests/lint_oracles/userland.sh "$LINT_ORACLES_USERLAND"
+tests/tools/userland.sh "$LINT_ORACLES_USERLAND" ca-certificates gnutls-bin golang-go golang-golang-x-crypto-dev openssl zlint
 exec "${CARGO:-cargo}" test --locked -p ca-testkit --features all-oracles --test lint_oracles -- --nocapture

@@ -35,7 +35,8 @@ pub(crate) fn idle(mut demo: Demo) -> Demo {
     let text = std::fs::read_to_string(&file).expect("the configuration");
     assert!(!text.contains("[limits]"), "the demonstration has no limits of its own");
     // Longer than opening takes.
-    std::fs::write(&file, format!("{text}\n[limits]\nconnections = 20000\nrequest_seconds = 60\n")).expect("the folder is writable");
+    std::fs::write(&file, format!("{text}\n[limits]\nconnections = 20000\nconnections_per_network = 20000\nrequest_seconds = 60\n"))
+        .expect("the folder is writable");
     demo.launch(&[]);
     let pid = demo.process_id();
     let (server, client) = (open_files(&pid.to_string()), open_files("self"));

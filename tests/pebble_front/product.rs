@@ -17,7 +17,7 @@ use ca_cli::system::{SystemClock, SystemRng};
 use ca_core::ceremony::PolicyBundle;
 use ca_core::evidence::sshsig;
 use ca_core::evidence::statement::{NAMESPACE, Operation, OperatorStatement};
-use ca_core::model::{Authority, AuthorityKind, AuthorityName, ChallengeMethod, Grant, GrantId, SignedStatement};
+use ca_core::model::{Authority, AuthorityKind, AuthorityName, ChallengeMethod, Grant, GrantId, GrantLimits, SignedStatement};
 use ca_core::pki::KeyAlgorithm;
 use ca_core::policy::{AttestationRoots, ChallengeZone, NamePattern, Policy, ProfilePolicy, SubjectParts};
 use ca_core::ports::{CertificateStore as _, Clock as _, KeyDevice, Rng as _};
@@ -222,13 +222,7 @@ async fn offered(store: &SocketStore) -> anyhow::Result<(Policy, Vec<Authority>)
 }
 
 fn assemble(options: &Options, policy: &Policy, authorities: &[Authority], store: &SocketStore) -> anyhow::Result<Arc<AcmeServer>> {
-    let section = AcmeSection {
-        listen: Vec::new(),
-        url: options.url(),
-        terms_of_service: Some("https://localhost/terms".to_owned()),
-        website: None,
-        hide_profiles: Vec::new(),
-    };
+    let section: AcmeSection = toml::from_str(&format!("url = \"{}\"\nterms_of_service = \"https://localhost/terms\"", options.url()))?;
     let validation = ValidationSection {
         resolvers: options.resolver.into_iter().collect(),
         http_port: options.http_port,
@@ -236,16 +230,9 @@ fn assemble(options: &Options, policy: &Policy, authorities: &[Authority], store
         networks: vec!["127.0.0.0/8".parse()?, "::1/128".parse()?],
         ..ValidationSection::default()
     };
-    let assembly = Assembly {
-        section: &section,
-        limits: &AcmeLimits::default(),
-        validation: &validation,
-        status_url: "http://127.0.0.1:4002",
-        policy,
-        authorities,
-        default: authority(),
-    };
-    Ok(assembly.server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))?)
+    let assembly =
+        Assembly { section: &section, limits: &AcmeLimits::default(), validation: &validation, policy, authorities, default: authority() };
+    Ok(Arc::new(assembly.server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))?))
 }
 
 fn grant(id: GrantId, names: Vec<NamePattern>, profiles: &[String]) -> Grant {
@@ -262,6 +249,7 @@ fn grant(id: GrantId, names: Vec<NamePattern>, profiles: &[String]) -> Grant {
         uri: None,
         emails: Vec::new(),
         subject: SubjectParts::default(),
+        limits: GrantLimits::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use instant_acme::{Account, ExternalAccountKey, Identifier, NewAccount, NewOrder, RetryPolicy};
+use instant_acme::{Account, AccountBuilder, ExternalAccountKey, Identifier, NewAccount, NewOrder, RetryPolicy};
 use tempfile::TempDir;
 
 use crate::harness::{expect_success, free_port, succeeds, wait_for};
@@ -271,9 +271,8 @@ impl Site {
 
     fn acme_toml(&self, key: &Path, secret: &Path) -> String {
         format!(
-            "[store]\nsocket = {:?}\n[acme]\nlisten = [\"127.0.0.1:{port}\"]\nurl = \"https://localhost:{port}\"\n[status]\nurl = \"http://127.0.0.1:{}\"\n[key]\nfile = {key:?}\nunseal = {{ key_file = {secret:?} }}\n",
+            "[store]\nsocket = {:?}\n[acme]\nlisten = [\"127.0.0.1:{port}\"]\nurl = \"https://localhost:{port}\"\n[key]\nfile = {key:?}\nunseal = {{ key_file = {secret:?} }}\n",
             self.store_socket(),
-            self.status_port,
             port = self.acme_port,
         )
     }
@@ -422,11 +421,16 @@ impl Site {
     }
 
     pub(crate) async fn account(&self) -> Account {
+        let builder = Account::builder_with_root(self.fact("CA_BUNDLE")).unwrap();
+        self.account_by(builder).await.expect("the account is accepted")
+    }
+
+    /// The same with a client of the caller's.
+    pub(crate) async fn account_by(&self, builder: AccountBuilder) -> Result<Account, instant_acme::Error> {
         let secret = URL_SAFE_NO_PAD.decode(self.fact("EAB_HMAC")).unwrap();
         let binding = ExternalAccountKey::new(self.fact("EAB_KID").to_owned(), &secret);
         let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
-        let builder = Account::builder_with_root(self.fact("CA_BUNDLE")).unwrap();
-        builder.create(&new, self.fact("ACME_DIRECTORY").to_owned(), Some(&binding)).await.expect("the account is accepted").0
+        Ok(builder.create(&new, self.fact("ACME_DIRECTORY").to_owned(), Some(&binding)).await?.0)
     }
 
     /// Orders a certificate and gives its chain.

@@ -106,6 +106,7 @@ impl Limiter {
                 metrics.declare(&LIMITED, &[kind.name(), subject.name()]);
             }
         }
+        metrics.declare(&DISPLACED, &[]);
         for what in ["account", "request"] {
             metrics.declare(&PAUSED, &[what]);
         }
@@ -131,7 +132,9 @@ impl Limiter {
         let mut table = self.table();
         let wanted = self.wanted(&table, kind, whom);
         let pairs: Vec<(Key, Quota)> = wanted.iter().map(|(key, quota, _)| (*key, *quota)).collect();
-        table.take(&pairs, now).map_err(|exceeded| {
+        let taken = table.take(&pairs, now);
+        count_displaced(metrics, &mut table);
+        taken.map_err(|exceeded| {
             let (_, quota, subject) = wanted[exceeded.index];
             refusal(metrics, kind, subject, &quota, exceeded.wait)
         })
@@ -147,18 +150,23 @@ impl Limiter {
     }
 
     /// Counts a failed validation or order of an account.
-    pub(crate) fn failed(&self, account: &AccountId, now: Timestamp) {
+    pub(crate) fn failed(&self, metrics: &Metrics, account: &AccountId, now: Timestamp) {
         let mut table = self.table();
         for (key, quota, _) in self.wanted(&table, Kind::Failures, &[Who::Account(account)]) {
             table.charge(key, &quota, now);
         }
+        count_displaced(metrics, &mut table);
     }
 
     /// Shows at a scrape how full the table is.
     pub(crate) fn show(&self, metrics: &Metrics, now: Timestamp) {
-        let table = self.table();
-        metrics.set(&SUBJECTS_BUSY, &[], table.busy(now) as f64);
-        metrics.set(&DISPLACED, &[], table.displaced() as f64);
+        metrics.set(&SUBJECTS_BUSY, &[], self.table().busy(now) as f64);
+    }
+}
+
+fn count_displaced(metrics: &Metrics, table: &mut Table) {
+    for _ in 0..table.take_displaced() {
+        metrics.count(&DISPLACED, &[]);
     }
 }
 

@@ -79,7 +79,7 @@ impl AcmeServer {
         let record = record(&self.config.validation, job, now, trace, result.err());
         let end = ending(&self.config.validation, job, &record);
         match self.report(job, &record, &end).await {
-            Ok(()) if end == ValidationEnd::Decided && record.problem.is_some() => self.limiter.failed(&job.account, now),
+            Ok(()) if end == ValidationEnd::Decided && record.problem.is_some() => self.limiter.failed(self.metrics(), &job.account, now),
             Ok(()) => {}
             Err(StoreError::Fenced) => tracing::info!(authorization = %job.authorization, "the validation's lease passed to another"),
             Err(error) => tracing::error!(authorization = %job.authorization, %error, "the validation comes back when its lease ends"),

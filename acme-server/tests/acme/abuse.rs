@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use acme_server::{Limits, serve_loopback};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -131,6 +131,32 @@ async fn a23_a_request_in_flight_finishes_when_the_server_stops() {
     let answer = read(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("malformed"), "{answer}");
     tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a23_one_network_that_holds_its_connections_leaves_the_others_theirs() {
+    // They are held for longer than this test takes.
+    let limits = Limits { max_connections: 16, max_per_network: 8, header_timeout: PATIENCE * 2, ..Limits::default() };
+    let server = Server::start(&World::new(), limits).await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(server.connect().await);
+    }
+    // Those past the share are closed at once: the last of them is, so the ones before it are decided.
+    assert_eq!(read(idle.last_mut().unwrap()).await, "");
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.5.1:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(([127, 0, 0, 1], server.port).into()).await.unwrap();
+    other.write_all(GET.as_bytes()).await.unwrap();
+    assert!(read(&mut other).await.starts_with("HTTP/1.1 200"));
+    // A place that is given back is there for the next.
+    drop(idle);
+    let back = async {
+        while !server.send(GET.as_bytes()).await.starts_with("HTTP/1.1 200") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.unwrap();
 }
 
 /// Octets that this process has in memory.

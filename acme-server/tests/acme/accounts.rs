@@ -9,7 +9,7 @@ use crate::fake_store::Worker;
 use crate::world::{BASE, KID, World};
 
 #[tokio::test]
-async fn an_account_is_made_once_for_a_key() {
+async fn a06_an_account_is_made_once_for_a_key_and_only_existing_ones_are_returned() {
     let world = World::new();
     let account = world.account().await;
     assert!(account.kid.starts_with(&format!("{BASE}/acme/acct/")));
@@ -19,13 +19,16 @@ async fn an_account_is_made_once_for_a_key() {
         assert_eq!(again.is(200).header("location"), account.kid);
         assert_eq!(again.json()["contact"], json!(["mailto:ops@demo.test"]));
     }
+    // §7.3.1: none is made where only an existing one is asked for.
+    let unknown = world.post(&Key::new(), None, "/acme/new-account", r#"{"onlyReturnExisting":true}"#).await;
+    unknown.is_problem(400, "accountDoesNotExist");
     let state = world.state();
     assert_eq!(state.accounts.len(), 1);
     assert_eq!(state.audit[0].action, "account.request");
 }
 
 #[tokio::test]
-async fn bindings_that_are_refused() {
+async fn a06_bindings_that_are_refused() {
     let world = World::new();
     let key = Key::new();
     let check = async |binding: Value, status: u16, kind: &str| {
@@ -87,7 +90,7 @@ async fn the_worker_has_the_last_word() {
 }
 
 #[tokio::test]
-async fn terms_must_be_agreed_to_where_there_are_any() {
+async fn a06_terms_must_be_agreed_to_where_there_are_any() {
     let world = World::with(|c| c.terms_of_service = Some("https://ca.test/terms".into()));
     let key = Key::new();
     let payload = json!({ "externalAccountBinding": key.binding(KID) }).to_string();
@@ -98,7 +101,7 @@ async fn terms_must_be_agreed_to_where_there_are_any() {
 }
 
 #[tokio::test]
-async fn update_and_deactivation() {
+async fn a06_update_and_deactivation() {
     let world = World::new();
     let (account, other) = (world.account().await, world.account().await);
     let updated = account.post(&account.kid, r#"{"contact":["mailto:new@demo.test"]}"#).await;
@@ -130,7 +133,7 @@ async fn an_unknown_account_or_another_key_is_refused() {
 }
 
 #[tokio::test]
-async fn key_rollover() {
+async fn a06_key_rollover_and_its_conflict_with_the_other_account_s_location() {
     let world = World::new();
     let (mut account, other) = (world.account().await, world.account().await);
     let url = format!("{BASE}/acme/key-change");

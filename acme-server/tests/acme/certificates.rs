@@ -1,8 +1,8 @@
 //! Certificates: download, revocation, renewal information, replacement.
 
 use acme_server::CertId;
-use ca_core::model::{Actor, RevocationReason};
-use ca_core::pki::{Certificate, SerialNumber, pem_decode_all, x5t_s256};
+use ca_core::model::{Actor, AuthorizationCommand, AuthorizationId, ChallengeMethod, RevocationReason};
+use ca_core::pki::{Certificate, SerialNumber, Timestamp, pem_decode_all, x5t_s256};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
@@ -20,12 +20,13 @@ pub(crate) fn cert_id(certificate: &Certificate) -> String {
 }
 
 #[tokio::test]
-async fn the_chain_is_leaf_and_intermediate_without_the_root() {
+async fn a04_the_chain_is_leaf_and_intermediate_without_the_root_and_links_to_no_more() {
     let world = World::new();
     let (account, other) = (world.account().await, world.account().await);
     let downloaded = account.certificate(&["a.demo.test", "127.0.0.1"]).await;
     assert_eq!(downloaded.is(200).header("content-type"), "application/pem-certificate-chain");
-    assert!(downloaded.headers.get_all("link").iter().any(|l| l == "<http://status.test/a/demo/issuer.cer>;rel=\"up\""));
+    let up = downloaded.headers.get_all("link").iter().any(|l| l.to_str().unwrap().contains("rel=\"up\""));
+    assert!(!up, "the chain is whole: a client that follows `up` would add to it, or fail (RFC 8555 §7.4.2)");
     let chain = pem_decode_all(&downloaded.body, "CERTIFICATE").unwrap();
     let authorities = world.state().authorities.clone();
     assert_eq!(chain.len(), 2);
@@ -60,7 +61,7 @@ fn revocation(certificate: &Certificate, reason: Value) -> String {
 }
 
 #[tokio::test]
-async fn a19_a_pattern_that_covers_the_name_revokes_no_other_accounts_certificate() {
+async fn a19_an_account_revokes_its_own_certificate_and_a_pattern_that_covers_it_no_other() {
     let world = World::new();
     let (account, other) = (world.account().await, world.account().await);
     let certificate = leaf(&account.certificate(&["a.demo.test"]).await.body);
@@ -84,7 +85,7 @@ async fn a19_a_pattern_that_covers_the_name_revokes_no_other_accounts_certificat
 }
 
 #[tokio::test]
-async fn revocation_by_the_certificates_own_key() {
+async fn a11_revocation_by_the_certificates_own_key() {
     let world = World::new();
     let account = world.account().await;
     let certificate = leaf(&account.certificate(&["a.demo.test"]).await.body);
@@ -96,8 +97,39 @@ async fn revocation_by_the_certificates_own_key() {
     assert_eq!((&revoked[0].actor, revoked[0].reason), (&expected, RevocationReason::KeyCompromise));
 }
 
+/// RFC 8555 §7.6: "an account that holds authorizations for all of the identifiers in the certificate", by challenges.
 #[tokio::test]
-async fn a_certificate_that_was_not_issued_here_is_not_revoked() {
+async fn a11_revocation_by_an_account_that_has_proven_each_identifier() {
+    let world = World::with(|c| c.authorities[0].zones = vec![crate::challenges::zone(&[ChallengeMethod::Http01], &[])]);
+    let granted = |names: &[&str]| world.grant(|g| g.grant.names = names.iter().map(|n| n.parse().unwrap()).collect());
+    granted(&["dns:*.demo.test", "dns:*.dmz.test"]);
+    let (owner, other) = (world.account().await, world.account().await);
+    let certificate = leaf(&owner.certificate(&["x.dmz.test"]).await.body);
+    let wider = leaf(&owner.certificate(&["x.dmz.test", "y.dmz.test"]).await.body);
+    let url = "/acme/revoke-cert";
+    // A19: the same grant, and an authorization that rests on nothing but its pattern.
+    other.post("/acme/new-authz", &json!({ "identifier": { "type": "dns", "value": "x.dmz.test" } }).to_string()).await.is(201);
+    other.post(url, &revocation(&certificate, json!(1))).await.is_problem(403, "unauthorized");
+
+    granted(&["dns:*.demo.test"]);
+    let open = other.open("x.dmz.test", ChallengeMethod::Http01).await;
+    other.post(url, &revocation(&certificate, json!(1))).await.is_problem(403, "unauthorized");
+    let id: AuthorizationId = open.authorization.rsplit('/').next().unwrap().parse().unwrap();
+    {
+        let (now, mut state) = (Timestamp::from_unix(world.now()), world.state());
+        let started = state.authorizations[&id].clone().apply(AuthorizationCommand::Start(ChallengeMethod::Http01), now).unwrap();
+        let until = now.plus(std::time::Duration::from_secs(600));
+        let proven = started.apply(AuthorizationCommand::Prove(ChallengeMethod::Http01, until), now).unwrap();
+        state.authorizations.insert(id, proven);
+    }
+    other.post(url, &revocation(&wider, json!(1))).await.is_problem(403, "unauthorized");
+    assert!(world.state().revocations.is_empty());
+    other.post(url, &revocation(&certificate, json!(1))).await.is(200);
+    assert!(matches!(&world.state().revocations[0].actor, Actor::Account { id } if other.kid.ends_with(id.as_str())));
+}
+
+#[tokio::test]
+async fn lesson_14_a_certificate_that_was_not_issued_here_is_not_revoked() {
     let (world, elsewhere) = (World::new(), World::new());
     let account = world.account().await;
     account.certificate(&["a.demo.test"]).await;

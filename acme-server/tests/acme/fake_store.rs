@@ -5,11 +5,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ca_core::evidence::revocation::{RevocationRight, verify};
 use ca_core::model::*;
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp, sha256};
-use ca_core::ports::{
-    AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StandingStore, StoreError, StoreResult, ValidationStore,
-};
+use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StandingStore, StoreError, StoreResult, ValidationStore};
 
 /// What the worker does with a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,6 +67,13 @@ impl FakeStore {
         if state.down { Err(StoreError::Unavailable("secret internal detail".to_owned())) } else { Ok(state) }
     }
 
+    /// The next certificate of an order that renews itself.
+    pub(crate) fn renew(&self, id: &OrderId) -> SerialNumber {
+        let mut state = self.state.lock().unwrap();
+        self.release(&mut state, id);
+        state.orders[id].serial.unwrap()
+    }
+
     fn release(&self, state: &mut State, id: &OrderId) {
         let serial = SerialNumber::from_der_integer(&[1, state.certificates.len() as u8 + 1]).unwrap();
         let order = state.orders.get_mut(id).unwrap();
@@ -75,6 +81,9 @@ impl FakeStore {
         order.status = OrderStatus::Valid;
         order.serial = Some(serial);
         state.failures.remove(&order.account);
+        if let Some(terms) = &order.auto_renewal {
+            order.expires = terms.end_date;
+        }
         let parsed = ca_core::pki::Certificate::from_der(&der).unwrap();
         let record = CertificateRecord {
             authority: order.authority.clone(),
@@ -221,6 +230,40 @@ impl AcmeStore for FakeStore {
         state.evidence.push(jws.to_owned());
         state.audit.push(audit.clone());
         Ok(RequestId::for_order(order))
+    }
+    async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
+        let mut state = self.state()?;
+        let Some(found) = state.orders.get(id).cloned() else { return missing("order") };
+        let mut canceled = found.apply(OrderCommand::Cancel, audit.at).map_err(|e| StoreError::Conflict(e.to_string()))?;
+        (canceled.expires, canceled.error) = (audit.at, problem.cloned());
+        state.orders.insert(id.clone(), canceled.clone());
+        state.audit.push(audit.clone());
+        Ok(canceled)
+    }
+    async fn revoke_on_request(&self, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked> {
+        let mut state = self.state()?;
+        let Some(record) = state.certificates.get(&request.serial).cloned() else { return Ok(Revoked::NotFound) };
+        let account = match &request.actor {
+            Actor::Account { id } => state.accounts.get(id),
+            _ => None,
+        };
+        let claim = verify(jws, &record, account).map_err(|problem| StoreError::Conflict(problem.detail))?;
+        assert_eq!((&claim.actor, claim.reason), (&request.actor, request.reason));
+        let proves = |identifier: &Identifier| {
+            let mut own = state.authorizations.values().filter(|a| Some(&a.account) == account.map(|account| &account.id));
+            own.any(|a| {
+                a.identifier == *identifier && a.status == AuthorizationStatus::Valid && a.expires > request.at && a.proven_by().is_some()
+            })
+        };
+        if claim.right == RevocationRight::Proofs && !record.identifiers.iter().all(proves) {
+            return conflict("not proven");
+        }
+        if record.revoked.is_some() {
+            return Ok(Revoked::Already);
+        }
+        state.certificates.get_mut(&request.serial).unwrap().revoked = Some((request.at, request.reason));
+        state.revocations.push(request.clone());
+        Ok(Revoked::Now { number: 1 })
     }
     async fn await_request(&self, id: &RequestId, _at_most: Duration) -> StoreResult<RequestState> {
         let mut state = self.state()?;
@@ -390,20 +433,6 @@ impl CertificateStore for FakeStore {
     }
     async fn key_block(&self, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
         Ok(self.state()?.blocked.get(spki_sha256).cloned())
-    }
-}
-
-#[async_trait]
-impl RevocationStore for FakeStore {
-    async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
-        let mut state = self.state()?;
-        let Some(record) = state.certificates.get_mut(&request.serial) else { return Ok(Revoked::NotFound) };
-        if record.revoked.is_some() {
-            return Ok(Revoked::Already);
-        }
-        record.revoked = Some((request.at, request.reason));
-        state.revocations.push(request.clone());
-        Ok(Revoked::Now { number: 1 })
     }
 }
 

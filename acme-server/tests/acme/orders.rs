@@ -197,7 +197,7 @@ async fn what_belongs_to_another_is_refused() {
 }
 
 #[tokio::test]
-async fn the_list_of_orders_has_pages() {
+async fn a06_the_list_of_orders_has_pages() {
     let world = World::new();
     let account = world.account().await;
     for name in ["a.demo.test", "b.demo.test", "c.demo.test"] {

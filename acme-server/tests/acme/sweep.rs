@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::certificates::cert_id;
 use crate::challenges::zone;
 use crate::client::{Account, Answer, Key, b64, csr, order};
+use crate::star;
 use crate::world::{BASE, World};
 
 const JOSE: &str = "application/jose+json";
@@ -29,6 +30,7 @@ struct Objects {
     authorization: String,
     challenge: String,
     certificate: String,
+    star: String,
     der: String,
 }
 
@@ -38,11 +40,14 @@ async fn objects(owner: &Account<'_>) -> Objects {
     let valid = owner.order(&["c.demo.test"]).await.is(201).json();
     let valid = owner.finalize(&valid, &csr(&["c.demo.test"], None)).await.is(200).json();
     let der = b64(&owner.world.state().certificates.values().next().unwrap().der);
+    let renewing = owner.post("/acme/new-order", &star::order(owner.world, &["f.demo.test"], json!({})).to_string()).await.is(201).json();
+    let renewing = owner.finalize(&renewing, &csr(&["f.demo.test"], None)).await.is(200).json();
     Objects {
         ready,
         authorization: open.authorization,
         challenge: open.url,
         certificate: valid["certificate"].as_str().unwrap().to_owned(),
+        star: renewing["star-certificate"].as_str().unwrap().to_owned(),
         der,
     }
 }
@@ -77,6 +82,7 @@ fn good(route: &Route, objects: &Objects, owner: &Account<'_>, key: &Key) -> (St
         "/acme/authz/{id}" => (objects.authorization.clone(), json!({ "status": "deactivated" }).to_string()),
         "/acme/chall/{authorization}/{method}" => (objects.challenge.clone(), "{}".to_owned()),
         "/acme/cert/{authority}/{serial}" => (objects.certificate.clone(), String::new()),
+        "/acme/star/{id}" => (objects.star.clone(), String::new()),
         "/acme/revoke-cert" => (whole(route.path), json!({ "certificate": objects.der }).to_string()),
         other => panic!("the route {other} is not in this table: add a good request to it"),
     }
@@ -331,7 +337,7 @@ async fn a06_every_route_refuses_another_accounts_objects() {
         aim.refused("another account", 403, "unauthorized", thief.post(&aim.url, &aim.payload)).await;
         with_objects += 1;
     }
-    assert_eq!(with_objects, 8);
+    assert_eq!(with_objects, 9);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use acme_server::{AcmeConfig, AcmeServer, AuthorityOffer, ProfileOffer};
 use axum::Router;
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, Grant, GrantId, GrantRecord, GrantStatus, SignedStatement};
 use ca_core::pki::{Identifier, SerialNumber, Timestamp};
+use ca_core::policy::StarBounds;
 use ca_testkit::{FakeClock, SeededRng};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _, SanType};
 
@@ -20,6 +21,7 @@ pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) store: Arc<FakeStore>,
     pub(crate) clock: Arc<FakeClock>,
+    pub(crate) config: AcmeConfig,
     /// The key of every certificate that the fake worker issues.
     pub(crate) leaf_key: Arc<KeyPair>,
     /// Where requests come from; none: from no socket.
@@ -106,19 +108,40 @@ impl World {
             ..State::default()
         };
         let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue) });
-        let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate") };
+        let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate"), star: None };
+        let seconds = std::time::Duration::from_secs;
+        let star = StarBounds {
+            min_lifetime: seconds(600),
+            longest: seconds(30 * 86_400),
+            max_duration: seconds(365 * 86_400),
+            certificate_get: true,
+        };
+        let client = ProfileOffer { star: Some(star), ..offer("client") };
         let offers = AuthorityOffer {
             name: name.clone(),
-            profiles: vec![offer("client"), offer("short")],
+            profiles: vec![client, offer("short")],
             zones: Vec::new(),
             rules: None,
             open_enrolment: None,
         };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
-        config.status_base_url = Some("http://status.test".to_owned());
         configure(&mut config);
-        let server = Arc::new(AcmeServer::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
-        Self { router: Arc::clone(&server).router(), server, store, clock, leaf_key, address: Mutex::default() }
+        let server = Arc::new(AcmeServer::new(config.clone(), store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
+        Self { router: Arc::clone(&server).router(), server, store, clock, config, leaf_key, address: Mutex::default() }
+    }
+
+    /// Another server, which it shares everything with but what only that process knows.
+    pub(crate) fn beside(&self, server: AcmeServer) -> Self {
+        let server = Arc::new(server);
+        Self {
+            router: Arc::clone(&server).router(),
+            server,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            config: self.config.clone(),
+            leaf_key: self.leaf_key.clone(),
+            address: Mutex::default(),
+        }
     }
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -362,7 +362,7 @@ fn plan_text(options: &RehearsalOptions) -> Result<String, Error> {
         ("crl_interval", number(options.crl_interval)?),
     ]);
     if let Value::Table(rules) = &mut policy_authority {
-        // Where there is none the text has no place for it: `challenge = []` would be in the way of who adds one below.
+        // An empty list would be in the way of zones that are written as tables below what `ca policy show` prints.
         if !options.challenge_zones.is_empty() {
             rules.insert("challenge".to_owned(), value(Value::try_from(&options.challenge_zones))?);
         }

@@ -9,8 +9,8 @@ use ca_core::anchor::{AnchorOperation, AnchorState, ApprovedAnchor, LogHead};
 use ca_core::ceremony::{Roster, RosterChain};
 use ca_core::evidence::sshsig;
 use ca_core::lifecycle::walk;
-use ca_core::model::{Actor, AuditEntry, AuditRow, Outcome};
-use ca_core::ports::{Anchor as _, AuditStore, Clock as _, StoreError, StoreResult};
+use ca_core::model::{Actor, AuditEntry, AuditRow, GrantRecord, Outcome};
+use ca_core::ports::{AdminStore as _, Anchor as _, AuditStore, Clock as _, StoreError, StoreResult};
 use ca_store_sqlite::SqliteStore;
 use serde_json::{Value, json};
 
@@ -24,6 +24,9 @@ use crate::render::{print, print_json, relative, table};
 use crate::serve::compose::{read_bounded, read_roster};
 use crate::serve::{TrustedPolicy, trusted_policy};
 use crate::system::{SystemClock, SystemRng};
+
+/// As many as an anchor remembers.
+const MAX_GRANTS: u32 = AnchorState::MAX_GRANTS as u32;
 
 /// The most signatures that one command takes.
 const MAX_SIGNATURES: usize = 512;
@@ -237,7 +240,7 @@ fn to_json(state: &AnchorState) -> Value {
     json!({
         "genesis_roster": state.genesis_roster(), "roster_number": roster_number, "roster": roster,
         "policy_version": policy_version, "policy_sha256": policy, "stopped": state.is_stopped(),
-        "log": state.log(), "latest": state.latest().to_rfc3339(), "spent_approvals": state.spent(),
+        "grants": state.grants(), "log": state.log(), "latest": state.latest().to_rfc3339(), "spent_approvals": state.spent(),
         "crls": state.crl_numbers().map(|(a, scope, number)| json!({ "authority": a, "scope": scope, "number": number })).collect::<Vec<_>>(),
         "issued_within_the_hour": state.issued().map(|(a, count)| json!({ "authority": a, "certificates": count })).collect::<Vec<_>>(),
     })
@@ -253,6 +256,7 @@ fn to_text(state: &AnchorState) -> String {
         ["audit trail".to_owned(), format!("row {}, {}", state.log().number, state.log().head)],
         ["latest time".to_owned(), format!("{} ({})", state.latest(), relative(state.latest(), SystemClock.now()))],
         ["spent approvals".to_owned(), state.spent().to_string()],
+        ["grants".to_owned(), format!("the newest statement of {}", state.grants())],
     ];
     rows.extend(
         state.crl_numbers().map(|(authority, scope, number)| [format!("CRL of {authority}, scope {scope}"), format!("number {number}")]),
@@ -286,24 +290,60 @@ async fn verify(config: &Config, path: &Path, output: Output) -> anyhow::Result<
         return Err(failure(Exit::Refused, format!("the anchor began with another roster than {}", config.trust.roster.display())));
     }
     let socket = &config.control.socket;
-    let end = match ask(socket, &ControlRequest::Audit { after: Some(0), limit: 1 }).await {
-        Ok(_) => through(&Asked(socket), state.log()).await?,
+    let (end, grants) = match ask(socket, &ControlRequest::Audit { after: Some(0), limit: 1 }).await {
+        Ok(_) => {
+            let end = through(&Asked(socket), state.log()).await?;
+            (end, faults(path, async || grants(socket).await).await?)
+        }
         Err(error) if code_of(&error) == Exit::Temporary => {
             let store = SqliteStore::open(&config.store.path, Arc::new(SystemRng)).await.map_err(store_failure)?;
             let walked = through(&store, state.log()).await;
+            let grants = faults(path, async || store.grants(MAX_GRANTS).await.map_err(store_failure)).await;
             store.close().await;
-            walked?
+            (walked?, grants?)
         }
         Err(error) => return Err(error),
     };
+    if !grants.is_empty() {
+        return Err(failure(
+            Exit::Refused,
+            format!(
+                "{} (hint: the database is an older copy, or was edited; nothing is issued under such a grant: docs/officer.md, \"After a restore\")",
+                grants.join("; ")
+            ),
+        ));
+    }
     if output.json {
-        return print_json(&json!({ "ok": true, "rows": end.number, "head": end.head, "anchor_row": state.log().number }));
+        return print_json(
+            &json!({ "ok": true, "rows": end.number, "head": end.head, "anchor_row": state.log().number, "grants": state.grants() }),
+        );
     }
     print(&format!(
-        "The audit trail has {} rows, each follows from the one before, and it passes through row {} that the anchor remembers.\n",
+        "The audit trail has {} rows, each follows from the one before, and it passes through row {} that the anchor remembers. Each of {} grants stands on its newest statement.\n",
         end.number,
-        state.log().number
+        state.log().number,
+        state.grants()
     ))
+}
+
+/// What is wrong with grants. An instance that runs may change one meanwhile: what a second look does not find again is
+/// nothing.
+async fn faults(path: &Path, list: impl AsyncFn() -> anyhow::Result<Vec<GrantRecord>>) -> anyhow::Result<Vec<String>> {
+    let look = async || {
+        let listed = list().await?;
+        let state = read(path)?.state;
+        anyhow::Ok(listed.iter().filter_map(|record| state.grant_fault(record)).collect::<Vec<_>>())
+    };
+    let first = look().await?;
+    Ok(if first.is_empty() { first } else { look().await? })
+}
+
+/// The grants of a running instance.
+async fn grants(socket: &Path) -> anyhow::Result<Vec<GrantRecord>> {
+    match ask(socket, &ControlRequest::Grants { limit: MAX_GRANTS }).await? {
+        ControlAnswer::Grants { grants } => Ok(grants),
+        _ => Err(unexpected()),
+    }
 }
 
 /// Walks the whole chain, which must pass through `place`.

@@ -7,7 +7,7 @@ use crate::cli::Output;
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest, StatusReport};
-use crate::render::{print, print_json, relative, span, table};
+use crate::render::{plain, print, print_json, relative, span, table};
 
 pub(crate) async fn status(config: &Config, output: Output) -> anyhow::Result<()> {
     let ControlAnswer::Status(report) = ask(&config.control.socket, &ControlRequest::Status).await? else { return Err(unexpected()) };
@@ -31,6 +31,9 @@ fn to_json(report: &StatusReport) -> Value {
         })).collect::<Vec<_>>(),
         "own": report.own.iter().map(|o| json!({
             "authority": o.authority, "name": o.name, "serial": o.serial, "not_after": time(o.not_after),
+        })).collect::<Vec<_>>(),
+        "ending_grants": report.ending_grants.iter().map(|g| json!({
+            "id": g.id, "service": g.service, "valid_until": g.valid_until.to_rfc3339(), "ended": g.valid_until <= report.now,
         })).collect::<Vec<_>>(),
         "jobs": report.jobs.iter().map(|j| json!({
             "id": j.id, "due": j.due.to_rfc3339(), "failures": j.failures, "last_error": j.last_error, "last_done": time(j.last_done),
@@ -89,6 +92,18 @@ fn to_text(report: &StatusReport) -> String {
         })
         .collect();
     out.push_str(&format!("\n{}", table(["OWN CERTIFICATE", "AUTHORITY", "ENDS", "SERIAL"], &rows)));
+    if !report.ending_grants.is_empty() {
+        let rows: Vec<[String; 3]> = report
+            .ending_grants
+            .iter()
+            .map(|g| {
+                let end = relative(g.valid_until, now);
+                [g.id.to_string(), plain(&g.service), if g.valid_until <= now { format!("ENDED {end}") } else { end }]
+            })
+            .collect();
+        let hint = "Their services get no certificates after that: ca grant extend ID --valid-until 365d\n";
+        out.push_str(&format!("\n{}{hint}", table(["GRANT", "SERVICE", "ENDS"], &rows)));
+    }
     let rows: Vec<[String; 4]> = report
         .jobs
         .iter()

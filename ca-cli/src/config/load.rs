@@ -48,9 +48,11 @@ impl Config {
         }
         self.status.never_issued.parse::<ocsp_responder::NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
         self.validation.check()?;
+        self.metrics.check()?;
         let l = &self.limits;
         check_bounds(&[
             ("limits.connections", u64::from(l.connections), 1, 100_000),
+            ("limits.connections_per_network", u64::from(l.connections_per_network), 1, 100_000),
             ("limits.request_seconds", l.request_seconds, 1, 300),
             ("limits.worker_wait_seconds", l.worker_wait_seconds, 1, 60),
             ("limits.backlog_seconds", l.backlog_seconds, 1, 3600),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use acme_server::{AcmeSection, ValidationSection};
 use ca_core::model::AuthorityName;
 use ca_keystore::{KeyStoreSpec, UnsealSpec};
+use ca_service::metrics::MetricsSection;
 use serde::Deserialize;
 
 mod load;
@@ -58,6 +59,9 @@ pub(crate) struct Config {
     /// What is logged, and how.
     #[serde(default)]
     pub(crate) log: LogConfig,
+    /// Where operators read numbers.
+    #[serde(default)]
+    pub(crate) metrics: MetricsSection,
 }
 
 /// `[store]`
@@ -208,6 +212,8 @@ pub(crate) struct OperatorConfig {
 pub(crate) struct LimitsConfig {
     /// Open connections of each listener; more wait in the kernel's queue.
     pub(crate) connections: u32,
+    /// How many of the ACME listeners' one IPv4 /24 or IPv6 /64 may have, trusted proxies aside.
+    pub(crate) connections_per_network: u32,
     /// How many seconds a request's header, or its body, may take.
     pub(crate) request_seconds: u64,
     /// How many seconds newAccount and finalize wait for the worker before the client is told to come back.
@@ -228,6 +234,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             connections: 1024,
+            connections_per_network: 512,
             request_seconds: 15,
             worker_wait_seconds: 10,
             backlog_seconds: 20,

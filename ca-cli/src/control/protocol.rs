@@ -266,8 +266,22 @@ pub(crate) struct StatusReport {
     pub(crate) authorities: Vec<AuthorityStatus>,
     /// The CA's own certificates.
     pub(crate) own: Vec<OwnStatus>,
+    /// Grants in use whose end is near, or past.
+    #[serde(default)]
+    pub(crate) ending_grants: Vec<GrantEnd>,
     /// The next jobs.
     pub(crate) jobs: Vec<JobRecord>,
+}
+
+/// When a grant ends.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct GrantEnd {
+    /// Its id.
+    pub(crate) id: GrantId,
+    /// The service that it stands for.
+    pub(crate) service: String,
+    /// Its end.
+    pub(crate) valid_until: Timestamp,
 }
 
 /// How an authority is.

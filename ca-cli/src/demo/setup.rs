@@ -13,7 +13,7 @@ use ca_ceremony::{RehearsalOptions, SystemMachine, rehearse};
 use ca_core::anchor::{AnchorOperation, ApprovedAnchor};
 use ca_core::model::{AuthorityKind, AuthorityName};
 use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, key_algorithm, pem_decode_all, pem_encode};
-use ca_core::policy::{NamePattern, OwnCertificate, ProfilePolicy};
+use ca_core::policy::{NamePattern, OwnCertificate, ProfilePolicy, StarPolicy};
 use ca_core::ports::{Clock as _, KeyDevice, ServiceKey as _};
 use ca_core::profile::LeafShape;
 use ca_keystore::{MasterKey, SoftwareKeyStore, Unsealer};
@@ -76,7 +76,9 @@ pub(super) fn profiles() -> BTreeMap<String, ProfilePolicy> {
         .into_iter()
         .map(|(name, shape, lifetime)| {
             // Post-quantum kinds are certified where a policy names them.
-            let profile = ProfilePolicy { keys: KeyAlgorithm::ALL.to_vec(), ..ProfilePolicy::new(shape, lifetime) };
+            let mut profile = ProfilePolicy { keys: KeyAlgorithm::ALL.to_vec(), ..ProfilePolicy::new(shape, lifetime) };
+            // Orders of clients may renew themselves, each certificate from a minute on, for a year.
+            profile.star = (name == "client").then_some(StarPolicy { min_lifetime: 60, max_duration: 365 * DAY, certificate_get: true });
             (name.to_owned(), profile)
         })
         .collect()

@@ -8,6 +8,7 @@ use ca_core::ceremony::{PolicyBundle, RosterChain};
 use ca_core::lifecycle::{OperatorReply, ProposalView, Worker};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType, VolumeCap};
 use ca_core::pki::{Certificate, Timestamp, key_algorithm};
+use ca_core::plan::ending_grants;
 use ca_core::ports::{
     AccountAdminStore as _, AcmeStore as _, AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _,
     JobStore as _, RequestQueue as _, StatusStore as _, StoreResult,
@@ -18,7 +19,9 @@ use ocsp_responder::Responder;
 
 use super::key_watch::KeyWatch;
 use crate::anchor::audit_head;
-use crate::control::protocol::{AuthorityStatus, ControlAnswer, ControlRequest, OfficersReport, OwnStatus, PolicyReport, StatusReport};
+use crate::control::protocol::{
+    AuthorityStatus, ControlAnswer, ControlRequest, GrantEnd, OfficersReport, OwnStatus, PolicyReport, StatusReport,
+};
 use crate::control::server::Answers;
 use crate::exit::{Exit, code_of, store as store_failure};
 use crate::system::SystemClock;
@@ -30,6 +33,8 @@ const CRL_PATIENCE: Duration = Duration::from_secs(10);
 const CRL_STEP: Duration = Duration::from_millis(20);
 /// The most proposals in one answer.
 const MAX_PROPOSALS: u32 = 1000;
+/// The most grants that end in a status report.
+const MAX_ENDING: usize = 100;
 /// The most jobs in a status report.
 const MAX_JOBS: u32 = 50;
 
@@ -250,10 +255,13 @@ impl InstanceAnswers {
             }
         }
         let jobs = self.store.jobs(MAX_JOBS).await?;
+        let now = SystemClock.now();
+        let ending = ending_grants(&self.store.grants(MAX_ROWS).await?, now).into_iter().take(MAX_ENDING);
+        let ending_grants = ending.map(|g| GrantEnd { id: g.id, service: g.service, valid_until: g.valid_until }).collect();
         Ok(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
-            now: SystemClock.now(),
+            now,
             policy_version: policy.version,
             policy_officers: self.worker.officers().policy_approved_by.clone(),
             rehearsal: self.rehearsal,
@@ -267,6 +275,7 @@ impl InstanceAnswers {
             backlog_oldest,
             authorities,
             own,
+            ending_grants,
             jobs,
         })
     }

@@ -1,6 +1,6 @@
 //! The ACME server and the responder within `ca serve`: the same code that runs as processes of their own elsewhere.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use acme_server::{AcmeLimits, AcmeServer, Assembly, ServerCertificate, offers};
@@ -46,7 +46,7 @@ pub(super) async fn serve(
     let responder = Arc::new(responder(config, store, ocsp));
     let Some(trouble) = keys.trouble() else {
         first_certificates(worker, &mut certificate, &responder).await?;
-        serve_acme(config, store, worker, authorities, &certificate, acme_held, stopped, &mut ready.listeners)?;
+        serve_acme(config, store, worker, authorities, &certificate, acme_held, stopped, &ready.acme, &mut ready.listeners)?;
         serve_status(config, &responder, status_held, stopped, ready)?;
         ready.background.spawn(certificate.follow());
         return Ok(responder);
@@ -56,9 +56,15 @@ pub(super) async fn serve(
     let mut waiting = acme_held;
     if certificate.refresh().await? {
         let held = std::mem::take(&mut waiting);
-        serve_acme(config, store, worker, authorities, &certificate, held, stopped, &mut ready.listeners)?;
+        serve_acme(config, store, worker, authorities, &certificate, held, stopped, &ready.acme, &mut ready.listeners)?;
     }
-    let later = Later { config: config.clone(), store: store.clone(), worker: Arc::clone(worker), authorities: authorities.to_vec() };
+    let later = Later {
+        config: config.clone(),
+        store: store.clone(),
+        worker: Arc::clone(worker),
+        authorities: authorities.to_vec(),
+        acme: Arc::clone(&ready.acme),
+    };
     ready.listeners.spawn(later.serve(keys.clone(), certificate, Arc::clone(&responder), waiting, stopped.clone()));
     Ok(responder)
 }
@@ -69,6 +75,7 @@ struct Later {
     store: SqliteStore,
     worker: Arc<Worker>,
     authorities: Vec<Authority>,
+    acme: Arc<OnceLock<Arc<AcmeServer>>>,
 }
 
 impl Later {
@@ -87,7 +94,7 @@ impl Later {
         }
         first_certificates(&self.worker, &mut certificate, &responder).await?;
         let mut listeners = JoinSet::new();
-        serve_acme(&self.config, &self.store, &self.worker, &self.authorities, &certificate, held, &stopped, &mut listeners)?;
+        serve_acme(&self.config, &self.store, &self.worker, &self.authorities, &certificate, held, &stopped, &self.acme, &mut listeners)?;
         tokio::select! {
             () = certificate.follow() => {}
             Some(ended) = listeners.join_next() => ended??,
@@ -148,11 +155,13 @@ fn serve_acme(
     certificate: &ServerCertificate,
     held: Vec<Held>,
     stopped: &watch::Receiver<bool>,
+    shown: &OnceLock<Arc<AcmeServer>>,
     listeners: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let l = &config.limits;
     let limits = AcmeLimits {
         connections: l.connections,
+        connections_per_network: l.connections_per_network,
         request_seconds: l.request_seconds,
         worker_wait_seconds: l.worker_wait_seconds,
         backlog_seconds: l.backlog_seconds,
@@ -163,7 +172,6 @@ fn serve_acme(
         section: &config.acme,
         limits: &limits,
         validation: &config.validation,
-        status_url: &config.status.url,
         policy: &worker.policy(),
         authorities,
         default: certificate.authority().clone(),
@@ -171,6 +179,9 @@ fn serve_acme(
     let server = assembly
         .server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))
         .map_err(|e| configuration(format!("[acme]: {e}")))?;
+    let server = Arc::new(server);
+    // The first one counts: there is no second.
+    let _ = shown.set(Arc::clone(&server));
     let (router, bounds) = (Arc::clone(&server).router(), limits.of_listeners());
     for held in held {
         let (listener, router, identity) = (held.listen()?, router.clone(), Arc::clone(&certificate.identity));

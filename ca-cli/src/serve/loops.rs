@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::lifecycle::{Worker, WorkerError};
-use ca_core::ports::{Anchor, JobStore as _, KeyDevice, RequestQueue as _};
+use ca_core::plan::ending_grants;
+use ca_core::ports::{AdminStore as _, Anchor, Clock as _, JobStore as _, KeyDevice, RequestQueue as _};
 use ca_store_socket::Gate;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
 use tokio::task::JoinSet;
 
 use super::key_watch::KeyWatch;
+use crate::system::SystemClock;
 
 /// How long a loop waits at most without being woken.
 const REQUEST_POLL: Duration = Duration::from_millis(500);
@@ -22,6 +24,10 @@ const ACTS: Duration = Duration::from_secs(1);
 const FOLLOW: Duration = Duration::from_secs(1);
 /// How often the whole audit trail is reconciled with the device's log that is in it.
 const RECONCILE_TRAIL: Duration = Duration::from_secs(6 * 3600);
+/// How often grants whose end is near are told.
+const GRANT_ENDS: Duration = Duration::from_secs(6 * 3600);
+/// The most of them in one round.
+const MAX_ENDING: usize = 100;
 /// The pause after a round that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many batches of requests are worked on at once: one signs while another commits.
@@ -42,6 +48,7 @@ pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, keys: &KeyWatch, 
             }
         });
     }
+    tasks.spawn(tell_grant_ends(store.clone()));
     let (jobs, store, mut keys) = (Arc::clone(worker), store.clone(), keys.clone());
     tasks.spawn(async move {
         loop {
@@ -125,6 +132,27 @@ pub(super) async fn reconcile_device_logs(worker: Arc<Worker>, device: Arc<dyn K
             Err(error) => tracing::warn!(%error, "the device's log could not be read; it is tried again"),
         }
         tokio::time::sleep(RECONCILE_TRAIL).await;
+    }
+}
+
+/// Says which grants end soon, as long as nobody extends them: at the start, and now and then.
+async fn tell_grant_ends(store: SqliteStore) {
+    loop {
+        match store.grants(u32::MAX).await {
+            Ok(grants) => {
+                let now = SystemClock.now();
+                for grant in ending_grants(&grants, now).into_iter().take(MAX_ENDING) {
+                    let (id, service, valid_until) = (grant.id, grant.service, grant.valid_until);
+                    if valid_until <= now {
+                        tracing::error!(%id, service, %valid_until, "a grant has ended: its service gets no certificates (hint: ca grant extend, or revoke it)");
+                    } else {
+                        tracing::warn!(%id, service, %valid_until, "a grant ends soon: its service gets no certificates after that (hint: ca grant extend)");
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the grants could not be read; their ends are told later"),
+        }
+        tokio::time::sleep(GRANT_ENDS).await;
     }
 }
 

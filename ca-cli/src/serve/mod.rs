@@ -13,6 +13,7 @@ mod given_secrets;
 mod halt;
 mod key_watch;
 mod loops;
+mod numbers;
 mod run;
 mod store_socket;
 mod supervise;

@@ -5,9 +5,9 @@
 //! must unseal them or a device is away, what can be served without them is, and the rest follows by itself. Stop: listeners drain, loops end, the store
 //! writes what it was given and frees its file.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use acme_server::ServerCertificate;
+use acme_server::{AcmeServer, ServerCertificate, metrics_page, serve_loopback};
 use anyhow::Context as _;
 use ca_core::ceremony::{CeremonyKind, Roster};
 use ca_core::lifecycle::{Officers, TrustError, Trusted, Worker, WorkerParts, WorkerSettings};
@@ -16,6 +16,7 @@ use ca_core::policy::Policy;
 use ca_core::ports::{Anchor, CertificateStore as _, Clock as _, KeyStore};
 use ca_service::config::check_listen;
 use ca_service::listen::hold;
+use ca_service::metrics::SCRAPERS;
 use ca_service::signal::{notify_ready, until_signal};
 use ca_store_sqlite::SqliteStore;
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 use super::compose::{ServiceKeys, open_key_store, open_service_keys, read_roster};
 use super::control::InstanceAnswers;
 use super::key_watch::KeyWatcher;
+use super::numbers::{Numbers, WorkerMetrics};
 use super::store_socket::StoreSocket;
 use super::{fronts, given_secrets, halt, loops};
 use crate::anchor::{self, Verified, round_failed};
@@ -49,6 +51,8 @@ pub(crate) struct Ready {
     anchor: Arc<dyn Anchor>,
     pub(super) listeners: JoinSet<anyhow::Result<()>>,
     pub(super) background: JoinSet<()>,
+    /// The ACME server, once it serves.
+    pub(super) acme: Arc<OnceLock<Arc<AcmeServer>>>,
     stop: watch::Sender<bool>,
 }
 
@@ -115,6 +119,8 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         }
         Role::Worker => (Vec::new(), Vec::new()),
     };
+    let metrics_held = hold(&config.metrics.listen, "metrics.listen")?;
+    let metrics = WorkerMetrics::new();
     let store = SqliteStore::open(&config.store.path, Arc::new(SystemRng)).await.map_err(store_failure)?;
     let roster = read_roster(config)?;
     let rehearsal = roster.kind == CeremonyKind::Rehearsal;
@@ -131,7 +137,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     let worker = Arc::new(Worker::new(WorkerParts {
         store: Arc::new(store.clone()),
         anchor: Arc::clone(&anchor),
-        keys: Arc::clone(&keys) as Arc<dyn KeyStore>,
+        keys: metrics.timed(Arc::clone(&keys) as Arc<dyn KeyStore>),
         publisher: None,
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
@@ -162,6 +168,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         anchor: Arc::clone(&anchor),
         listeners: JoinSet::new(),
         background: JoinSet::new(),
+        acme: Arc::default(),
         stop,
     };
     let responder = match role {
@@ -191,6 +198,20 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     let served = store_socket.map(|socket| socket.serve(&store, &stopped, &mut ready.listeners));
     let (refusals, gate) = served.unzip();
     ready.background.spawn(loops::follow(Arc::clone(&worker), anchor, watched.clone(), responder.clone(), gate));
+    let numbers = Numbers {
+        metrics,
+        store: store.clone(),
+        worker: Arc::clone(&worker),
+        keys: watched.clone(),
+        acme: Arc::clone(&ready.acme),
+        responder: responder.clone(),
+    };
+    for held in metrics_held {
+        let (listener, page, stopping) = (held.listen()?, numbers.clone(), wait(stopped.clone()));
+        let limits = acme_server::Limits { max_connections: SCRAPERS, ..acme_server::Limits::default() };
+        let router = metrics_page(move || page.clone().text());
+        ready.listeners.spawn(async move { Ok(serve_loopback(listener, router, limits, stopping).await?) });
+    }
     let answers = InstanceAnswers { store, worker, keys: watched, responder, refusals, started_at, rehearsal };
     let stopping = wait(stopped);
     ready.listeners.spawn(async move {

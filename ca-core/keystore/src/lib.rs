@@ -11,6 +11,7 @@
 //! - [`yubihsm`] (feature `yubihsm`): authority keys on a YubiHSM 2.
 //! - [`reseal_folder`] (feature `shares`): every sealed key of a folder under another secret, all of them or none.
 //! - [`Lock`] (features `authority` and `shares`): what credentials open, and how others take their place.
+//! - [`MeteredKeyStore`] (feature `authority`): tells how long signatures took.
 //! - [`KeyStoreSpec`] (feature `authority`): which key store a configuration names.
 //!
 //! Private keys are made by aws-lc-rs, live in its memory (which it clears), and are on disk only sealed. Files
@@ -33,6 +34,8 @@ mod files;
 #[cfg(all(feature = "authority", feature = "shares"))]
 mod lock;
 mod master;
+#[cfg(feature = "authority")]
+mod metered;
 mod pair;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
@@ -56,6 +59,8 @@ pub use error::SealError;
 #[cfg(all(feature = "authority", feature = "shares"))]
 pub use lock::{Given, Lock, LockError};
 pub use master::MasterKey;
+#[cfg(feature = "authority")]
+pub use metered::{MeteredKeyStore, Stopwatch};
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::Pkcs11KeyStore;
 #[cfg(feature = "shares")]

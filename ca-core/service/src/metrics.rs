@@ -188,10 +188,11 @@ impl Metrics {
         let _ = self.series(metric, labels);
     }
 
-    /// Says what is so now.
+    /// Says what is so now; of a counter, how far another one has counted.
     pub fn set(&self, metric: &'static Metric, labels: &[&str], value: f64) {
         if let Some(series) = self.series(metric, labels) {
-            series.value.store(value.to_bits(), Ordering::Relaxed);
+            let stored = if metric.kind == Kind::Counter { value as u64 } else { value.to_bits() };
+            series.value.store(stored, Ordering::Relaxed);
         }
     }
 

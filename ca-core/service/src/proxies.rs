@@ -49,7 +49,8 @@ impl Proxies {
         Self { networks, says }
     }
 
-    fn is_trusted(&self, address: IpAddr) -> bool {
+    /// Whether this is one of them.
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(address))
     }

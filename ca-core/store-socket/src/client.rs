@@ -9,13 +9,11 @@ use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
     ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, GrantUse, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount,
-    NewOrder, Order, OrderId, OrderPage, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, Standing, ValidationEnd,
-    ValidationRecord, WorkerId,
+    NewOrder, Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, Standing,
+    ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
-use ca_core::ports::{
-    AcmeStore, CertificateStore, RequestBacklog, RevocationStore, StandingStore, StatusStore, StoreError, StoreResult, ValidationStore,
-};
+use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StandingStore, StatusStore, StoreError, StoreResult, ValidationStore};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -168,6 +166,14 @@ impl AcmeStore for SocketStore {
         self.call(Command::QueueFinalize { order: order.clone(), jws: jws.to_owned(), now, audit: audit.clone() }).await
     }
 
+    async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
+        self.call(Command::CancelOrder { id: id.clone(), problem: problem.cloned(), audit: audit.clone() }).await
+    }
+
+    async fn revoke_on_request(&self, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked> {
+        self.call(Command::RevokeOnRequest { jws: jws.to_owned(), request: request.clone() }).await
+    }
+
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {
         let command = Command::AwaitRequest { id: id.clone(), at_most_ms: milliseconds(at_most) };
         self.call_within(command, at_most.saturating_add(PATIENCE)).await
@@ -240,13 +246,6 @@ impl ValidationStore for SocketStore {
 impl RequestBacklog for SocketStore {
     async fn oldest_wait(&self, now: Timestamp) -> StoreResult<Duration> {
         self.call(Command::OldestWait { now }).await.map(Duration::from_secs)
-    }
-}
-
-#[async_trait]
-impl RevocationStore for SocketStore {
-    async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
-        self.call(Command::Revoke { request: request.clone() }).await
     }
 }
 

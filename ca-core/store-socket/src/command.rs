@@ -4,14 +4,14 @@ use std::fmt;
 
 use ca_core::model::{
     AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, CrlRecord, CrlScope, GrantId, LeaseToken,
-    NewAccount, NewOrder, OrderId, RequestId, RevocationRequest, ValidationEnd, ValidationRecord, WorkerId,
+    NewAccount, NewOrder, OrderId, Problem, RequestId, RevocationRequest, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said on the socket; both sides must have the same.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// What a process is to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -111,10 +111,12 @@ pub enum Command {
     PauseAccount { id: AccountId, audit: AuditEntry },
     /// `AcmeStore::queue_finalize`
     QueueFinalize { order: OrderId, jws: String, now: Timestamp, audit: AuditEntry },
+    /// `AcmeStore::cancel_order`
+    CancelOrder { id: OrderId, problem: Option<Problem>, audit: AuditEntry },
     /// `AcmeStore::await_request`
     AwaitRequest { id: RequestId, at_most_ms: u64 },
-    /// `RevocationStore::revoke`
-    Revoke { request: RevocationRequest },
+    /// `AcmeStore::revoke_on_request`
+    RevokeOnRequest { jws: String, request: RevocationRequest },
     /// `RequestBacklog::oldest_wait`
     OldestWait { now: Timestamp },
     /// `AdminStore::policy`: the profiles on offer are in it
@@ -166,8 +168,9 @@ impl Command {
             | Self::Standing { .. }
             | Self::PauseAccount { .. }
             | Self::QueueFinalize { .. }
+            | Self::CancelOrder { .. }
             | Self::AwaitRequest { .. }
-            | Self::Revoke { .. }
+            | Self::RevokeOnRequest { .. }
             | Self::OldestWait { .. }
             | Self::Policy
             | Self::Certificate { .. }
@@ -229,7 +232,8 @@ impl Command {
             | Self::LeaseValidations { .. }
             | Self::FinishValidation { .. }
             | Self::QueueFinalize { .. }
-            | Self::Revoke { .. } => false,
+            | Self::CancelOrder { .. }
+            | Self::RevokeOnRequest { .. } => false,
         }
     }
 
@@ -258,8 +262,9 @@ impl Command {
             Self::Standing { .. } => "standing",
             Self::PauseAccount { .. } => "pause-account",
             Self::QueueFinalize { .. } => "queue-finalize",
+            Self::CancelOrder { .. } => "cancel-order",
             Self::AwaitRequest { .. } => "await-request",
-            Self::Revoke { .. } => "revoke",
+            Self::RevokeOnRequest { .. } => "revoke-on-request",
             Self::OldestWait { .. } => "oldest-wait",
             Self::Policy => "policy",
             Self::Certificate { .. } => "certificate",
@@ -284,7 +289,9 @@ impl Command {
             Self::UpdateContact { audit, .. } | Self::DeactivateAccount { audit, .. } | Self::ChangeKey { audit, .. } => {
                 forged(audit, "account.")
             }
-            Self::CreateOrder { audit, .. } | Self::QueueFinalize { audit, .. } => forged(audit, "order."),
+            Self::CreateOrder { audit, .. } | Self::QueueFinalize { audit, .. } | Self::CancelOrder { audit, .. } => {
+                forged(audit, "order.")
+            }
             Self::DeactivateAuthorization { audit, .. } | Self::CreateAuthorization { audit, .. } | Self::StartChallenge { audit, .. } => {
                 forged(audit, "authorization.")
             }
@@ -297,7 +304,7 @@ impl Command {
                 let own = audit.actor == Actor::system("limits") && audit.action == "account.pause";
                 (!own).then(|| "an audit entry of this kind does not belong to a pause".to_owned())
             }
-            Self::Revoke { request } => {
+            Self::RevokeOnRequest { request, .. } => {
                 is_foreign(&request.actor).then(|| format!("a revocation by {} is not the front end's", request.actor))
             }
             _ => None,

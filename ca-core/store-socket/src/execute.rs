@@ -48,8 +48,9 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
         Command::Standing { account, identifiers, since } => encode(store.standing(&account, &identifiers, since).await),
         Command::PauseAccount { id, audit } => encode(store.pause_account(&id, &audit).await),
         Command::QueueFinalize { order, jws, now, audit } => encode(store.queue_finalize(&order, &jws, now, &audit).await),
+        Command::CancelOrder { id, problem, audit } => encode(store.cancel_order(&id, problem.as_ref(), &audit).await),
         Command::AwaitRequest { id, at_most_ms } => encode(store.await_request(&id, bounded(at_most_ms)).await),
-        Command::Revoke { request } => encode(store.revoke(&request).await),
+        Command::RevokeOnRequest { jws, request } => encode(store.revoke_on_request(&jws, &request).await),
         Command::OldestWait { now } => {
             let backlog = store.backlog().await;
             encode(backlog.map(|(_, oldest)| oldest.map_or(0, |oldest| now.since(oldest).as_secs())))

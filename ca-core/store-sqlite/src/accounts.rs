@@ -126,6 +126,10 @@ impl Tx {
             .execute(&mut self.connection)
             .await
             .map_err(from_sqlx)?;
+        // RFC 8739 §3.1.2: those that renew themselves stand as canceled.
+        if changed.rows_affected() > 0 {
+            self.cancel_orders_of_account(text, audit.at).await?;
+        }
         self.changed_account(id, changed.rows_affected(), audit).await
     }
 

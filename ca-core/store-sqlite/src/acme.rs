@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authorization, AuthorizationId, GrantId, GrantRecord, GrantUse, NewAccount, NewOrder, Order, OrderId,
-    OrderPage, RequestId, RequestState,
+    OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked,
 };
 use ca_core::pki::Timestamp;
 use ca_core::ports::{AcmeStore, StoreResult};
 
-use crate::{SqliteStore, accounts, admin, authorizations, grant_use, orders, requests};
+use crate::{SqliteStore, accounts, admin, authorizations, grant_use, orders, requests, revocation};
 
 #[async_trait]
 impl AcmeStore for SqliteStore {
@@ -92,6 +92,15 @@ impl AcmeStore for SqliteStore {
     async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
         let (order, jws, audit) = (order.clone(), jws.to_owned(), audit.clone());
         self.write(move |tx| Box::pin(async move { tx.queue_finalize(&order, &jws, now, &audit).await })).await
+    }
+
+    async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
+        let (id, problem, audit) = (id.clone(), problem.cloned(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.cancel_order(&id, problem.as_ref(), &audit).await })).await
+    }
+
+    async fn revoke_on_request(&self, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked> {
+        revocation::on_request(self, jws, request).await
     }
 
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {

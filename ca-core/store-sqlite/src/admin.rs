@@ -145,6 +145,9 @@ impl Tx {
                     .execute(&mut self.connection)
                     .await
                     .map_err(from_sqlx)?;
+                if suspended {
+                    self.cancel_orders_of_grant(id, audit.at).await?;
+                }
             }
         }
         self.audit(audit).await?;
@@ -169,6 +172,7 @@ impl Tx {
         .execute(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
+        self.cancel_orders_of_grant(id, audit.at).await?;
         self.refuse_waiting_accounts(text, audit.at).await?;
         let accounts = sqlx::query!("UPDATE accounts SET status = 'revoked' WHERE grant_id = $1 AND status IN ('pending', 'valid')", text)
             .execute(&mut self.connection)

@@ -30,7 +30,9 @@ pub(crate) async fn count(executor: impl SqliteExecutor<'_>, id: &GrantId, since
 impl Tx {
     /// Holds an intent against its grant's cap, in the transaction that records it: nobody comes in between.
     pub(crate) async fn has_volume(&mut self, intent: &Intent) -> StoreResult<()> {
-        let Origin::Order { grant, cap: Some(cap), .. } = &intent.origin else { return Ok(()) };
+        let (Origin::Order { grant, cap: Some(cap), .. } | Origin::Renewal { grant, cap: Some(cap), .. }) = &intent.origin else {
+            return Ok(());
+        };
         let used = count(&mut self.connection, grant, intent.at.minus(cap.window()), cap.certificates()).await?;
         if cap.judge(used, intent.at).is_err() {
             return conflict(GRANT_CAP_REACHED);

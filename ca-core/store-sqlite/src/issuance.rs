@@ -33,7 +33,10 @@ impl OriginColumns {
                 lease: Some(lease.to_string()),
                 ..Self::default()
             },
-            Origin::Job { job, lease } => Self { job: Some(job.to_string()), lease: Some(lease.to_string()), ..Self::default() },
+            // Its order has had an attempt that was released: the first one.
+            Origin::Renewal { job, lease, .. } | Origin::Job { job, lease } => {
+                Self { job: Some(job.to_string()), lease: Some(lease.to_string()), ..Self::default() }
+            }
             Origin::Ceremony => Self::default(),
         }
     }
@@ -45,6 +48,8 @@ struct Attempt {
     serial: Option<SerialNumber>,
     crl: Option<(CrlScope, i64)>,
     origin: OriginColumns,
+    /// Whether it is the first certificate of an order that renews itself.
+    renews: bool,
 }
 
 impl Attempt {
@@ -121,9 +126,11 @@ impl Tx {
         .await
         .map_err(or_taken("the order has another attempt that is open or released"))?;
 
-        let (account, grant) = match &intent.origin {
-            Origin::Order { account, grant, .. } => (Some(account.as_str()), Some(grant.as_str())),
-            Origin::Job { .. } | Origin::Ceremony => (None, None),
+        let (account, grant, order) = match &intent.origin {
+            Origin::Order { account, grant, order, .. } | Origin::Renewal { account, grant, order, .. } => {
+                (Some(account.as_str()), Some(grant.as_str()), Some(order.as_str()))
+            }
+            Origin::Job { .. } | Origin::Ceremony => (None, None, None),
         };
         let (identifiers, spki) = (convert::json(&certificate.identifiers), certificate.spki_sha256.0.as_slice());
         let (not_before, not_after) = (certificate.not_before.unix(), certificate.not_after.unix());
@@ -145,7 +152,7 @@ impl Tx {
             certificate.partition,
             account,
             grant,
-            origin.order,
+            order,
             at,
             names
         )
@@ -225,6 +232,9 @@ impl Tx {
                 .map_err(from_sqlx)?
                 .is_some()
             }
+            Origin::Renewal { order, job, lease, account, grant: _, cap: _ } => {
+                self.may_renew(order, job, lease, account, authority, at).await?
+            }
             Origin::Job { job, lease } => {
                 let (job, lease) = (job.as_str(), lease.as_str());
                 sqlx::query_scalar!("SELECT id FROM jobs WHERE id = $1 AND lease = $2 AND lease_until > $3", job, lease, at)
@@ -240,7 +250,9 @@ impl Tx {
 
     async fn attempt(&mut self, id: &str, authority: &str) -> StoreResult<Attempt> {
         let row = sqlx::query!(
-            "SELECT state, serial, crl_scope, crl_number, request_id, order_id, job_id, lease FROM attempts WHERE id = $1 AND authority = $2",
+            r#"SELECT state, serial, crl_scope, crl_number, request_id, order_id, job_id, lease,
+                      EXISTS (SELECT 1 FROM star_orders s WHERE s.order_id = attempts.order_id) AS "renews!: bool"
+               FROM attempts WHERE id = $1 AND authority = $2"#,
             id,
             authority
         )
@@ -254,6 +266,7 @@ impl Tx {
             serial: row.serial.map(|bytes| convert::serial(&bytes)).transpose()?,
             crl: scope.zip(row.crl_number),
             origin: OriginColumns { request: row.request_id, order: row.order_id, job: row.job_id, lease: row.lease },
+            renews: row.renews,
         })
     }
 
@@ -266,7 +279,7 @@ impl Tx {
         let released = ours
             && self.holds_lease(&completion.origin, &completion.authority, None).await?
             && match &attempt.serial {
-                Some(serial) => self.release_certificate(completion, serial, names).await?,
+                Some(serial) => self.release_certificate(completion, serial, names, attempt.renews).await?,
                 None => self.release_crl(completion).await?,
             };
         let (noun, object) = attempt.noun_and_object();
@@ -314,12 +327,19 @@ impl Tx {
         Ok(ended.rows_affected() == 1)
     }
 
-    async fn release_certificate(&mut self, completion: &Completion, serial: &SerialNumber, names: &[String]) -> StoreResult<bool> {
+    /// `renews`: whether the order renews itself from now on.
+    async fn release_certificate(
+        &mut self,
+        completion: &Completion,
+        serial: &SerialNumber,
+        names: &[String],
+        renews: bool,
+    ) -> StoreResult<bool> {
         let (attempt, at) = (completion.attempt.as_str(), completion.at.unix());
         let (authority, serial) = (completion.authority.as_str(), serial.as_bytes().as_slice());
         let order = match &completion.origin {
             Origin::Order { order, .. } => Some(order.as_str()),
-            Origin::Job { .. } | Origin::Ceremony => None,
+            Origin::Renewal { .. } | Origin::Job { .. } | Origin::Ceremony => None,
         };
         // Each only where the one before found its row: `changes()` is of the statement before.
         let changed = sqlx::query!(
@@ -341,8 +361,12 @@ impl Tx {
         match (changed.rows_affected(), &completion.origin) {
             (0, _) => return Ok(false),
             (3, Origin::Order { request, lease, .. }) => drop(self.end_request(request, lease, None, completion.at).await?),
+            (2, Origin::Renewal { order, .. }) => self.replace_standing(order, serial).await?,
             (2, Origin::Job { .. } | Origin::Ceremony) => {}
             _ => return conflict("the certificate of this attempt, or its order, is not in the state that its intent left"),
+        }
+        if let (true, Origin::Order { order, .. }) = (renews, &completion.origin) {
+            self.begin_renewals(order, &completion.authority).await?;
         }
         self.insert_more_names(authority, serial, names).await?;
         Ok(true)

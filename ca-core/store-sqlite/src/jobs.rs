@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ca_core::model::{AuditEntry, Job, JobId, JobKind, JobRecord, LeaseToken, LeasedJob, WorkerId};
+use ca_core::model::{AuditEntry, Job, JobId, JobKind, JobRecord, LeaseToken, LeasedJob, OrderId, RenewingOrder, WorkerId};
 use ca_core::pki::Timestamp;
 use ca_core::ports::{JobStore, StoreError, StoreResult};
 
-use crate::SqliteStore;
 use crate::convert::{from_json, json, limit, read, time, unsigned};
 use crate::error::from_sqlx;
 use crate::requests::wait;
 use crate::writer::Tx;
+use crate::{SqliteStore, star};
 
 /// The most characters of a failure that are kept with its job; the audit entry has it all.
 const MAX_ERROR: usize = 1000;
@@ -47,8 +47,10 @@ impl Tx {
         at_most: u32,
     ) -> StoreResult<Vec<LeasedJob>> {
         let (now, until, at_most) = (now.unix(), until.unix(), limit(at_most));
+        // Those of orders come last: they may be many, and revocation is what others wait for.
         let rows = sqlx::query!(
-            "SELECT id, kind, failures FROM jobs WHERE due <= $1 AND (lease_until IS NULL OR lease_until <= $1) ORDER BY due LIMIT $2",
+            "SELECT id, kind, failures FROM jobs WHERE due <= $1 AND (lease_until IS NULL OR lease_until <= $1)
+             ORDER BY id >= 'star.' AND id < 'star/', due LIMIT $2",
             now,
             at_most
         )
@@ -92,6 +94,15 @@ impl Tx {
         .execute(&mut self.connection)
         .await
         .map_err(from_sqlx)?;
+        self.ended_job(changed.rows_affected())
+    }
+
+    async fn end_job(&mut self, id: &JobId, lease: &LeaseToken) -> StoreResult<()> {
+        let (id, token) = (id.as_str(), lease.as_str());
+        let changed = sqlx::query!("DELETE FROM jobs WHERE id = $1 AND lease = $2", id, token)
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
         self.ended_job(changed.rows_affected())
     }
 
@@ -145,6 +156,15 @@ impl JobStore for SqliteStore {
         self.write(move |tx| Box::pin(async move { tx.finish_job(&id, &lease, now, next).await })).await
     }
 
+    async fn end_job(&self, id: &JobId, lease: &LeaseToken) -> StoreResult<()> {
+        let (id, lease) = (id.clone(), lease.clone());
+        self.write(move |tx| Box::pin(async move { tx.end_job(&id, &lease).await })).await
+    }
+
+    async fn renewing_order(&self, id: &OrderId) -> StoreResult<Option<RenewingOrder>> {
+        star::find(self, id).await
+    }
+
     async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
         let (id, lease, error, audit) = (id.clone(), lease.clone(), error.to_owned(), audit.clone());
         self.write(move |tx| Box::pin(async move { tx.fail_job(&id, &lease, &error, retry_at, &audit).await })).await
@@ -152,10 +172,13 @@ impl JobStore for SqliteStore {
 
     async fn jobs(&self, at_most: u32) -> StoreResult<Vec<JobRecord>> {
         let at_most = limit(at_most);
-        let rows = sqlx::query!("SELECT id, kind, due, failures, last_error, last_done FROM jobs ORDER BY due, id LIMIT $1", at_most)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(from_sqlx)?;
+        let rows = sqlx::query!(
+            "SELECT id, kind, due, failures, last_error, last_done FROM jobs WHERE id < 'star.' OR id >= 'star/' ORDER BY due, id LIMIT $1",
+            at_most
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(from_sqlx)?;
         rows.into_iter()
             .map(|row| {
                 Ok(JobRecord {

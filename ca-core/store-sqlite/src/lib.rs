@@ -24,15 +24,19 @@ mod grant_use;
 mod issuance;
 mod jobs;
 mod lock;
+mod numbers;
 mod orders;
 mod prune;
 mod remembered;
 mod requests;
 mod revocation;
 mod standing;
+mod star;
 mod validations;
 mod wake;
 mod writer;
+
+pub use numbers::{MOST_COUNTED, StoreNumbers};
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;

@@ -17,8 +17,9 @@ const MAX_PAGE: u32 = 1000;
 pub(crate) async fn find(executor: impl SqliteExecutor<'_>, id: &OrderId) -> StoreResult<Option<Order>> {
     let id = id.as_str();
     let row = sqlx::query!(
-        "SELECT id, account_id, authority, profile, identifiers, authorizations, status, expires, not_before, not_after, error, serial, replaces, created_at
-         FROM orders WHERE id = $1",
+        r#"SELECT o.id, o.account_id, o.authority, o.profile, o.identifiers, o.authorizations, o.status, o.expires, o.not_before,
+                  o.not_after, o.error, o.serial, o.replaces, o.created_at, s.terms AS "terms?", s.canceled_at
+           FROM orders o LEFT JOIN star_orders s ON s.order_id = o.id WHERE o.id = $1"#,
         id
     )
     .fetch_optional(executor)
@@ -34,12 +35,13 @@ pub(crate) async fn find(executor: impl SqliteExecutor<'_>, id: &OrderId) -> Sto
             authority: read("authority", row.authority)?,
             profile: row.profile,
             identifiers,
-            status: read("order status", row.status)?,
+            status: if row.canceled_at.is_some() { OrderStatus::Canceled } else { read("order status", row.status)? },
             expires: time(row.expires),
             not_before: row.not_before.map(time),
             not_after: row.not_after.map(time),
             error: row.error.map(|text| from_json("problem", &text)).transpose()?,
             serial: row.serial.map(|bytes| serial(&bytes)).transpose()?,
+            auto_renewal: row.terms.map(|text| from_json("terms of auto-renewal", &text)).transpose()?,
             replaces: row.replaces.map(|bytes| serial(&bytes)).transpose()?,
             created_at: time(row.created_at),
         })
@@ -138,6 +140,9 @@ impl Tx {
         .execute(&mut self.connection)
         .await
         .map_err(or_taken("another order replaces this certificate already"))?;
+        if let Some(terms) = &order.auto_renewal {
+            self.put_star_order(id, terms).await?;
+        }
         for (position, authorization) in (0_i64..).zip(&authorizations) {
             self.attach_authorization(&order, position, authorization).await?;
         }

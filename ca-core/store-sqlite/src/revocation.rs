@@ -3,22 +3,73 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ca_core::evidence::revocation::{RevocationRight, verify};
 use ca_core::model::{
-    AuditEntry, AuthorityName, CrlRecord, CrlScope, JobKind, LedgerEntry, Outcome, RevocationReason, RevocationRequest, Revoked,
-    SerialStatus,
+    Account, Actor, AuditEntry, AuthorityName, CertificateRecord, CrlRecord, CrlScope, JobKind, LedgerEntry, Outcome, RevocationReason,
+    RevocationRequest, Revoked, SerialStatus,
 };
 use ca_core::pki::{SerialNumber, Timestamp};
-use ca_core::ports::{RevocationStore, StatusStore, StoreError, StoreResult};
+use ca_core::ports::{CertificateStore as _, RevocationStore, StatusStore, StoreError, StoreResult};
 use serde_json::json;
 
-use crate::convert::{limit, read, reason, serial, signed, time, unsigned};
-use crate::error::from_sqlx;
+use crate::convert::{self, limit, read, reason, serial, signed, time, unsigned};
+use crate::error::{conflict, from_sqlx};
 use crate::requests::wait;
 use crate::writer::Tx;
-use crate::{SqliteStore, crls};
+use crate::{SqliteStore, accounts, crls};
+
+/// Revokes for a subscriber, whose request is verified here: the front end's word is not enough to revoke.
+pub(crate) async fn on_request(store: &SqliteStore, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked> {
+    let Some(record) = store.certificate(&request.authority, &request.serial).await? else { return Ok(Revoked::NotFound) };
+    let account = match &request.actor {
+        Actor::Account { id } => accounts::find(&store.readers, id).await?,
+        Actor::CertificateKey { .. } | Actor::Anonymous | Actor::Officers { .. } | Actor::Operator { .. } | Actor::System { .. } => None,
+    };
+    let claim = match verify(jws, &record, account.as_ref()) {
+        Ok(claim) if claim.actor == request.actor && claim.reason == request.reason && request.invalidity_date.is_none() => claim,
+        Ok(_) => return conflict("the revocation is not the one that its request asks for"),
+        Err(problem) => return conflict(problem.detail),
+    };
+    let (jws, request) = (jws.to_owned(), request.clone());
+    let revoke = async move |tx: &mut Tx| {
+        if let (RevocationRight::Proofs, Some(account)) = (claim.right, &account)
+            && !tx.has_proven(account, &record, request.at).await?
+        {
+            return conflict("the account has not proven each of the certificate's identifiers");
+        }
+        tx.revoke(&request, Some(&jws)).await
+    };
+    store.write(move |tx| Box::pin(async move { revoke(tx).await })).await
+}
 
 impl Tx {
-    async fn revoke(&mut self, request: &RevocationRequest) -> StoreResult<Revoked> {
+    /// Whether the account has proven each identifier of a certificate by a challenge, at its authority, and may still say so.
+    async fn has_proven(&mut self, account: &Account, record: &CertificateRecord, at: Timestamp) -> StoreResult<bool> {
+        let (account, authority, at) = (account.id.as_str(), record.authority.as_str(), at.unix());
+        for identifier in &record.identifiers {
+            let identifier = convert::json(identifier);
+            let proven = sqlx::query_scalar!(
+                r#"SELECT EXISTS (
+                     SELECT 1 FROM authorizations a JOIN challenges c ON c.authorization_id = a.id AND c.status = 'valid'
+                     WHERE a.order_id IS NULL AND a.account_id = $1 AND a.authority = $2 AND a.identifier = $3 AND a.expires > $4
+                       AND a.status = 'valid') AS "proven!: bool""#,
+                account,
+                authority,
+                identifier,
+                at
+            )
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
+            if !proven {
+                return Ok(false);
+            }
+        }
+        Ok(!record.identifiers.is_empty())
+    }
+
+    /// `jws`: the subscriber's request, where one asked for it.
+    async fn revoke(&mut self, request: &RevocationRequest, jws: Option<&str>) -> StoreResult<Revoked> {
         let (authority, serial) = (request.authority.as_str(), request.serial.as_bytes().as_slice());
         let row = sqlx::query!("SELECT revocation_reason FROM certificates WHERE authority = $1 AND serial = $2", authority, serial)
             .fetch_optional(&mut self.connection)
@@ -32,6 +83,10 @@ impl Tx {
             Some(Some(code)) if code == i64::from(hold.code()) && request.reason != hold => {}
             Some(Some(_)) => return Ok(Revoked::Already),
         }
+        let mut detail = json!({ "reason": request.reason.name(), "invalidity_date": request.invalidity_date.map(Timestamp::to_rfc3339) });
+        if let Some(jws) = jws {
+            detail["request"] = json!(jws);
+        }
         let entry = AuditEntry {
             at: request.at,
             actor: request.actor.clone(),
@@ -40,7 +95,7 @@ impl Tx {
             object: request.serial.to_string(),
             outcome: Outcome::Done,
             correlation: request.correlation.clone(),
-            detail: json!({ "reason": request.reason.name(), "invalidity_date": request.invalidity_date.map(Timestamp::to_rfc3339) }),
+            detail,
         };
         self.audit(&entry).await?;
         let number = self.revoke_row(&request.authority, &request.serial, request.reason, request.invalidity_date, request.at).await?;
@@ -114,7 +169,7 @@ impl Tx {
 impl RevocationStore for SqliteStore {
     async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
         let request = request.clone();
-        self.write(move |tx| Box::pin(async move { tx.revoke(&request).await })).await
+        self.write(move |tx| Box::pin(async move { tx.revoke(&request, None).await })).await
     }
 }
 

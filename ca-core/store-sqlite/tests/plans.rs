@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 /// Tables of a few rows, or read by number from one end with a limit; a row of nothing, and a list that was given.
-const MAY_SCAN: [&str; 11] = [
+const MAY_SCAN: [&str; 13] = [
     "one",
     "json_each VIRTUAL TABLE INDEX 1:",
     "authorities",
@@ -21,6 +21,9 @@ const MAY_SCAN: [&str; 11] = [
     "roster_changes",
     "revoked_authorities",
     "blocked_keys",
+    "certificate_counts",
+    // What a subquery with a LIMIT gave.
+    "(subquery-1)",
 ];
 
 #[tokio::test]
@@ -41,7 +44,9 @@ async fn every_lookup_has_an_index() {
                 let step: String = row.get("detail");
                 plans += 1;
                 // `SCAN x USING INDEX` walks an index in order, for a query that says LIMIT.
-                let scanned = step.strip_prefix("SCAN ").filter(|rest| !rest.contains("USING") && !rest.starts_with("CONSTANT"));
+                // What a subquery gives is as bounded as its own steps, which are judged too.
+                let bounded = |rest: &str| rest.contains("USING") || rest.starts_with("CONSTANT") || rest.starts_with("(subquery");
+                let scanned = step.strip_prefix("SCAN ").filter(|rest| !bounded(rest));
                 if scanned.is_some_and(|table| !MAY_SCAN.contains(&table)) {
                     scans.push(format!("{step}\n{query}"));
                 }

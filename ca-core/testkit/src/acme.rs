@@ -105,6 +105,11 @@ pub fn order_payload(names: &[&str]) -> Value {
     json!({ "identifiers": identifiers })
 }
 
+/// A revokeCert payload.
+pub fn revocation(der: &[u8], reason: u8) -> Value {
+    json!({ "certificate": b64(der), "reason": reason })
+}
+
 /// A finalize JWS.
 pub fn finalize(key: &ClientKey, account: &AccountId, order: &OrderId, csr: &[u8]) -> String {
     by_account(key, account, &format!("/acme/order/{order}/finalize"), &json!({ "csr": b64(csr) }))

@@ -301,3 +301,20 @@ async fn requests_and_freshness_are_counted_apart_from_what_relying_parties_reac
     }
     metrics.abort();
 }
+
+#[test]
+fn every_route_is_in_the_openapi_document() {
+    let document: serde_json::Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
+    let described = |tags: &[&str]| -> Vec<String> {
+        let paths = document["paths"].as_object().unwrap().iter();
+        let tagged = paths.filter(|(_, methods)| tags.iter().any(|tag| methods["get"]["tags"][0] == *tag));
+        tagged.map(|(path, _)| path.clone()).collect()
+    };
+    // A wildcard is a parameter like another there; `/metrics` has a listener of its own.
+    let mut served: Vec<String> = ocsp_responder::ROUTES.iter().map(|route| route.path.replace("{*", "{")).collect();
+    served.push("/metrics".to_owned());
+    served.sort();
+    let mut told = described(&["status", "operations"]);
+    told.sort();
+    assert_eq!(served, told, "docs/openapi.json and the routes differ");
+}

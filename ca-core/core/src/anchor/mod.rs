@@ -9,6 +9,7 @@
 //! [`MemoryAnchor`] keeps it in memory, for rehearsals that have no anchor, and for tests.
 
 mod approval;
+mod grants;
 mod memory;
 mod rates;
 mod state;
@@ -16,5 +17,6 @@ mod state;
 mod tests;
 
 pub use approval::{AnchorOperation, AnchorStatement, ApprovedAnchor};
+pub use grants::{GrantMark, GrantPlace};
 pub use memory::MemoryAnchor;
 pub use state::{AnchorState, AnchorStep, Beginning, LogHead};

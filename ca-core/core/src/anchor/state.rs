@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::grants::{GrantMark, GrantPlace, Grants};
 use super::rates::Rate;
 use crate::log::CHAIN_START;
-use crate::model::{AuthorityName, CrlScope};
+use crate::model::{AuthorityName, CrlScope, GrantId, GrantRecord, GrantStatus};
 use crate::pki::{Sha256Digest, Timestamp};
 use crate::ports::AnchorError;
 
@@ -42,6 +43,8 @@ pub struct AnchorState {
     stopped: bool,
     issued: BTreeMap<AuthorityName, Rate>,
     crl_numbers: BTreeMap<AuthorityName, BTreeMap<CrlScope, u64>>,
+    #[serde(default, skip_serializing_if = "Grants::is_empty")]
+    grants: Grants,
     log: LogHead,
     latest: Timestamp,
 }
@@ -102,6 +105,20 @@ pub enum AnchorStep {
         /// Its number; greater than the last.
         number: u64,
     },
+    /// A grant stands on this statement: after the store has it. The newest one again is no step.
+    Grant {
+        /// Which one.
+        id: GrantId,
+        /// The statement's place.
+        place: GrantPlace,
+    },
+    /// A grant is suspended, goes on, or is revoked: after the store has it.
+    GrantStatus {
+        /// Which one.
+        id: GrantId,
+        /// Its state.
+        status: GrantStatus,
+    },
     /// The audit chain was followed from the last head to this one. The same head again is no step.
     Log(LogHead),
 }
@@ -112,7 +129,14 @@ impl AnchorStep {
     pub const fn may_lag(&self) -> bool {
         match self {
             Self::Issue { .. } | Self::Issued { .. } | Self::Log(_) => true,
-            Self::Roster { .. } | Self::Policy { .. } | Self::Spend { .. } | Self::Stop | Self::Resume | Self::Crl { .. } => false,
+            Self::Roster { .. }
+            | Self::Policy { .. }
+            | Self::Spend { .. }
+            | Self::Stop
+            | Self::Resume
+            | Self::Crl { .. }
+            | Self::Grant { .. }
+            | Self::GrantStatus { .. } => false,
         }
     }
 }
@@ -143,6 +167,8 @@ impl AnchorState {
     pub const MAX_NAMES: usize = 1024;
     /// The most minutes in a step.
     pub const MAX_MINUTES: usize = 61;
+    /// The most grants, with revoked ones as long as there is room for them.
+    pub const MAX_GRANTS: usize = 10_000;
     /// The most characters of a nonce.
     pub const MAX_NONCE: usize = 128;
     /// How far the clock may be set back; NTP and a person's hand need less.
@@ -162,6 +188,7 @@ impl AnchorState {
             stopped: false,
             issued: BTreeMap::new(),
             crl_numbers: BTreeMap::new(),
+            grants: Grants::default(),
             log,
             latest: now,
         }
@@ -210,6 +237,21 @@ impl AnchorState {
     /// Every CRL number.
     pub fn crl_numbers(&self) -> impl Iterator<Item = (&AuthorityName, CrlScope, u64)> {
         self.crl_numbers.iter().flat_map(|(authority, scopes)| scopes.iter().map(move |(scope, number)| (authority, *scope, *number)))
+    }
+
+    /// What is remembered of a grant.
+    pub fn grant(&self, id: &GrantId) -> Option<&GrantMark> {
+        self.grants.get(id)
+    }
+
+    /// How many grants are remembered.
+    pub fn grants(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// What is wrong with a grant as the database has it: an earlier statement, or a state from before.
+    pub fn grant_fault(&self, record: &GrantRecord) -> Option<String> {
+        self.grants.fault(record)
     }
 
     /// Where the audit chain was when it was last followed.
@@ -280,6 +322,8 @@ impl AnchorState {
                 Ok(())
             }
             AnchorStep::Crl { authority, scope, number } => self.crl(authority, *scope, *number),
+            AnchorStep::Grant { id, place } => self.grants.stand(id, place, Self::MAX_GRANTS),
+            AnchorStep::GrantStatus { id, status } => self.grants.change(id, *status),
             AnchorStep::Log(head) => self.follow(*head),
         }
     }
@@ -361,7 +405,7 @@ impl AnchorState {
     }
 
     /// Lets the log begin again where the officers say, because what followed is lost. Policy, roster, CRL numbers,
-    /// spent approvals and the stop stay as they are; the statement's own nonce is spent; its time becomes the latest.
+    /// spent approvals, grants and the stop stay as they are; the statement's own nonce is spent; its time becomes the latest.
     ///
     /// # Errors
     /// When the statement was used before, or is about another CA, roster or policy than this anchor's.

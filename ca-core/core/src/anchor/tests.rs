@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ceremony::quorum::tests::{roster, signed};
-use crate::model::{AuthorityName, CrlScope};
+use crate::model::{AuthorityName, CrlScope, GrantStatus};
 use crate::pki::{Sha256Digest, Timestamp, sha256};
 use crate::ports::{Anchor as _, AnchorError};
 
@@ -188,6 +188,14 @@ fn any_step() -> impl Strategy<Value = AnchorStep> {
         (0..6u64, 0..3u64).prop_map(|(version, seed)| policy(version, seed)),
         (0..6u8, 0..8000i64).prop_map(|(nonce, end)| spend(&format!("n{nonce}"), end)),
         Just(AnchorStep::Stop),
+        (0..3u8, 1..4u32, 0..4u64, 0..5u64).prop_map(|(id, version, statement, before)| AnchorStep::Grant {
+            id: format!("g{id}").parse().unwrap(),
+            place: GrantPlace { version, statement: digest(statement), replaces: before.checked_sub(1).map(digest), issued_at: at(0) },
+        }),
+        (0..3u8, any::<bool>()).prop_map(|(id, revoked)| AnchorStep::GrantStatus {
+            id: format!("g{id}").parse().unwrap(),
+            status: if revoked { GrantStatus::Revoked } else { GrantStatus::Suspended },
+        }),
         Just(AnchorStep::Resume),
         Just(AnchorStep::Issue { authority: demo(), cap: 4 }),
         (0..70i64, 0..6u32).prop_map(|(m, count)| AnchorStep::Issued { authority: demo(), minutes: vec![(at(m * 60).unix() / 60, count)] }),
@@ -210,6 +218,12 @@ proptest! {
             prop_assert!(next.policy().0 > state.policy().0 || next.policy() == state.policy());
             prop_assert!(next.log().number > state.log().number || next.log() == state.log());
             prop_assert!(next.crl_number(&demo(), CrlScope::FULL) >= state.crl_number(&demo(), CrlScope::FULL));
+            for id in ["g0", "g1", "g2"].map(|id| id.parse().unwrap()) {
+                let Some(before) = state.grant(&id) else { continue };
+                let after = next.grant(&id);
+                prop_assert!(after.is_some_and(|after| after.version >= before.version));
+                prop_assert!(before.status != GrantStatus::Revoked || after == Some(before));
+            }
             prop_assert!(next.latest() >= state.latest());
             prop_assert!(at(now).plus(AnchorState::CLOCK_TOLERANCE) >= next.latest());
             let resumed = steps.contains(&AnchorStep::Resume);

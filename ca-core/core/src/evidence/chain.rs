@@ -10,8 +10,8 @@
 //! Identifiers outside the grant rest on the front end's word that it validated them, in zones of the policy only
 //! ([`super::proofs`]).
 //!
-//! Deliberately absent: whether the grant was revoked meanwhile, which only the store can tell; rates; times of
-//! certificates.
+//! Deliberately absent: whether the grant was revoked meanwhile, which only the store can tell; whether its statement is
+//! the newest, which is the anchor's to say; rates; times of certificates.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,12 +23,12 @@ use super::jwk::Jwk;
 use super::jws::{KeyRef, ParsedJws};
 use super::memo::Memo;
 use super::new_order::{NewOrderRequest, OrderScope};
-use super::proofs::Proofs;
-use super::statement::{self, Operation};
-use super::{attested, csr_names, eab, json, proofs};
-use crate::model::{AccountId, AuthorityName, Evidence, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
-use crate::pki::{Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
-use crate::policy::{Policy, SubscriberError, leaf_content};
+use super::proofs::{Proof, Proofs};
+use super::{attested, csr_names, eab, grant, json, proofs};
+use crate::anchor::GrantPlace;
+use crate::model::{AccountId, AuthorityName, AutoRenewal, Evidence, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
+use crate::pki::{Certificate, Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
+use crate::policy::{Policy, ProfilePolicy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
 use crate::profile::{LeafContent, check_key};
 
@@ -57,8 +57,10 @@ impl Refusal {
         Self { cause: detail.clone(), problem: Problem::new(kind, detail) }
     }
 
-    fn hidden(kind: ProblemType, detail: &str, cause: impl Into<String>) -> Self {
-        Self { cause: cause.into(), problem: Problem::new(kind, detail) }
+    /// The grant does not hold; why not is the operators' to know.
+    pub fn unverified_grant(cause: impl Into<String>) -> Self {
+        let detail = "the enrolment grant behind this account could not be verified (hint: ask the CA's operators)";
+        Self { cause: cause.into(), problem: Problem::new(ProblemType::Unauthorized, detail) }
     }
 }
 
@@ -75,6 +77,8 @@ pub struct AuthorizedAccount {
     pub account: AccountId,
     /// The grant that it is bound to, as an operator signed it.
     pub grant: Grant,
+    /// The place of the statement that the grant is read from.
+    pub place: GrantPlace,
     /// The version of the grant's secret that bound it.
     pub secret: u32,
     /// Its keys, the current one last.
@@ -88,6 +92,8 @@ pub struct AuthorizedIssuance {
     pub account: AccountId,
     /// The grant.
     pub grant: GrantId,
+    /// The place of the statement that the grant is read from.
+    pub place: GrantPlace,
     /// What bounds the grant.
     pub limits: GrantLimits,
     /// The order, from its newOrder JWS.
@@ -108,6 +114,17 @@ pub struct AuthorizedIssuance {
     pub not_before: Option<Timestamp>,
     /// The notAfter asked for.
     pub not_after: Option<Timestamp>,
+    /// The terms on which the order renews itself, inside the policy.
+    pub auto_renewal: Option<AutoRenewal>,
+}
+
+/// Who may have signed a finalize request.
+#[derive(Clone, Copy)]
+enum FinalizedBy {
+    /// The account's current key.
+    Current,
+    /// Any key that the account has had.
+    Any,
 }
 
 /// Verifies evidence; remembers, by hash, what it verified of accounts.
@@ -162,13 +179,46 @@ impl Verifier {
         secrets: &dyn EabSecrets,
         now: Timestamp,
     ) -> Result<AuthorizedIssuance, Refusal> {
+        self.verify_order(evidence, policy, secrets, now, FinalizedBy::Current)
+    }
+
+    /// Verifies, as with the first one, that an order that renews itself may have its next certificate. The account's key
+    /// may have changed since it was finalized: what binds the renewal to that moment is the certificate that stands,
+    /// which the caller knows to be the authority's own (lesson 19).
+    ///
+    /// # Errors
+    /// The refusal, for good.
+    pub fn verify_renewal(
+        &self,
+        evidence: &Evidence,
+        standing: &Certificate,
+        policy: &Policy,
+        secrets: &dyn EabSecrets,
+        now: Timestamp,
+    ) -> Result<(AuthorizedIssuance, AutoRenewal), Refusal> {
+        let proven = self.verify_order(evidence, policy, secrets, now, FinalizedBy::Any)?;
+        if *standing.public_key() != proven.public_key {
+            return Err(unauthorized("the order's last certificate has another key than its finalize request"));
+        }
+        let terms = proven.auto_renewal.clone().ok_or_else(|| unauthorized("the order does not renew itself"))?;
+        Ok((proven, terms))
+    }
+
+    fn verify_order(
+        &self,
+        evidence: &Evidence,
+        policy: &Policy,
+        secrets: &dyn EabSecrets,
+        now: Timestamp,
+        finalized_by: FinalizedBy,
+    ) -> Result<AuthorizedIssuance, Refusal> {
         let account = self.account(evidence, policy, secrets, now)?;
         let (Some(new_order), Some(finalize)) = (&evidence.new_order, &evidence.finalize) else {
             return Err(malformed("the order's evidence is incomplete"));
         };
         let order = OrderId::from_evidence(new_order);
         let (request, scope) = read_new_order(new_order, &account)?;
-        let csr = read_finalize(finalize, &account, &order)?;
+        let csr = read_finalize(finalize, &account, &order, finalized_by)?;
 
         let grant = &account.grant;
         let authority = scope.authority.clone().unwrap_or_else(|| grant.authority.clone());
@@ -180,6 +230,9 @@ impl Verifier {
         let offered = rules.profiles.get(&profile);
         let offered = offered.ok_or_else(|| Refusal::new(ProblemType::InvalidProfile, "the policy does not offer this profile"))?;
         let proofs = proofs::prove(&request.identifiers, &account.account, grant, rules, &evidence.validations, now)?;
+        if let Some(terms) = &request.auto_renewal {
+            check_terms(terms, &profile, offered, &proofs, &grant.limits, now)?;
+        }
         attested::check(&proofs, rules, &account, csr.public_key(), now)?;
         let algorithm = check_csr(&csr, &request.identifiers, &account)?;
         if !offered.takes_key(algorithm) {
@@ -199,6 +252,7 @@ impl Verifier {
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
             grant: grant.id.clone(),
+            place: account.place,
             limits: grant.limits.clone(),
             order,
             authority,
@@ -209,6 +263,7 @@ impl Verifier {
             public_key: csr.public_key().clone(),
             not_before: request.not_before,
             not_after: request.not_after,
+            auto_renewal: request.auto_renewal,
         })
     }
 
@@ -276,7 +331,7 @@ fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
 }
 
 fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecrets) -> Result<AuthorizedAccount, Refusal> {
-    let grant = read_grant(evidence, policy)?;
+    let (grant, place) = read_grant(evidence, policy)?;
     let account = AccountId::from_evidence(&evidence.new_account);
     let is_open = policy.authority(&grant.authority).is_some_and(|rules| rules.is_open(&grant));
     let (first, secret) = read_new_account(&evidence.new_account, &grant, is_open, secrets)?;
@@ -288,22 +343,12 @@ fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecret
         let next = read_key_change(jws, keys.last().expect("it begins with one"), &account)?;
         keys.push(next);
     }
-    Ok(AuthorizedAccount { account, grant, secret, keys })
+    Ok(AuthorizedAccount { account, grant, place, secret, keys })
 }
 
-fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<Grant, Refusal> {
-    const UNVERIFIED: &str = "the enrolment grant behind this account could not be verified";
+fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<(Grant, GrantPlace), Refusal> {
     let signed = evidence.grant.as_ref().ok_or_else(|| unauthorized("the enrolment grant behind this account is gone"))?;
-    let verified =
-        statement::verify_standing(signed, policy).map_err(|e| Refusal::hidden(ProblemType::Unauthorized, UNVERIFIED, e.to_string()))?;
-    match verified.statement.operation {
-        Operation::GrantCreate { grant } | Operation::GrantUpdate { grant, .. } => Ok(grant),
-        other => Err(Refusal::hidden(
-            ProblemType::Unauthorized,
-            UNVERIFIED,
-            format!("the statement given as a grant is one of {}", other.action()),
-        )),
-    }
+    grant::read_grant(signed, policy).map_err(|e| Refusal::unverified_grant(e.to_string()))
 }
 
 /// The account's first key, and the version of the secret that bound it: a rotation leaves accounts as they are.
@@ -371,9 +416,32 @@ fn read_new_order(text: &str, account: &AuthorizedAccount) -> Result<(NewOrderRe
     Ok((NewOrderRequest::parse(&jws)?, scope))
 }
 
-fn read_finalize(text: &str, account: &AuthorizedAccount, order: &OrderId) -> Result<Csr, Refusal> {
-    let current = account.keys.last().map(std::slice::from_ref).unwrap_or_default();
-    let jws = by_account(text, current, &account.account)?;
+/// An order renews itself where the profile lets it, and only for what its grant covers: no validation lasts as long.
+fn check_terms(
+    terms: &AutoRenewal,
+    profile: &str,
+    offered: &ProfilePolicy,
+    proofs: &Proofs,
+    limits: &GrantLimits,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let bounds = offered.star_bounds().ok_or_else(|| malformed(&format!("orders of the profile `{profile}` do not renew themselves")))?;
+    bounds.under(limits).judge(terms, now).map_err(|detail| Refusal::new(ProblemType::Malformed, detail))?;
+    match proofs.iter().find(|(_, proof)| !matches!(proof, Proof::Granted)) {
+        None => Ok(()),
+        Some((identifier, _)) => Err(Refusal::new(
+            ProblemType::RejectedIdentifier,
+            format!("`{identifier}` is outside the enrolment grant: orders renew themselves for what it covers only"),
+        )),
+    }
+}
+
+fn read_finalize(text: &str, account: &AuthorizedAccount, order: &OrderId, by: FinalizedBy) -> Result<Csr, Refusal> {
+    let keys = match by {
+        FinalizedBy::Current => account.keys.last().map(std::slice::from_ref).unwrap_or_default(),
+        FinalizedBy::Any => &account.keys,
+    };
+    let jws = by_account(text, keys, &account.account)?;
     if path_of(&jws.protected.url) != Some(&format!("/acme/order/{order}/finalize")) {
         return Err(unauthorized("the finalize request was made for another order"));
     }

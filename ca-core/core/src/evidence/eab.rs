@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binding_verifies_with_its_secret_key_and_url_only() {
+    fn a06_a_binding_of_each_algorithm_verifies_with_its_secret_key_and_url_only() {
         let account = Jwk::parse(KEY).unwrap();
         let other = Jwk::parse(&KEY.replace("11q", "12q")).unwrap();
         for (alg, algorithm) in [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)] {

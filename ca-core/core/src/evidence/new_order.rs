@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::auto_renewal;
 use super::jws::ParsedJws;
-use crate::model::{AuthorityName, Grant, Problem, ProblemType};
+use crate::model::{AuthorityName, AutoRenewal, Grant, Problem, ProblemType};
 use crate::pki::{DeviceNameError, Identifier, IdentifierError, Timestamp};
 
 /// The most identifiers of an order.
@@ -25,6 +26,8 @@ pub struct NewOrderRequest {
     pub profile: Option<String>,
     /// The certID of the certificate that is replaced (RFC 9773 §5).
     pub replaces: Option<String>,
+    /// The terms on which the order is to renew itself (RFC 8739).
+    pub auto_renewal: Option<AutoRenewal>,
 }
 
 /// The directory that a newOrder URL belongs to.
@@ -96,6 +99,7 @@ impl NewOrderRequest {
             not_after: time("notAfter")?,
             profile: text("profile")?.map(str::to_owned),
             replaces: text("replaces")?.map(str::to_owned),
+            auto_renewal: auto_renewal::parse(&payload)?,
         })
     }
 

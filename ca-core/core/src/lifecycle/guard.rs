@@ -107,7 +107,7 @@ impl Worker {
     }
 
     /// The check of a start: the rows before the anchor's place, the place, and what came after; then as
-    /// [`Self::follow_record`]. Remembers from those rows which orders have their certificate.
+    /// [`Self::follow_record`]. Remembers from those rows which orders have their certificate, and looks at every grant.
     ///
     /// # Errors
     /// [`WorkerError::Anchor`] when the database lies behind the anchor or beside it; nothing may be signed then.
@@ -116,6 +116,7 @@ impl Worker {
         let checked = self.check_window(place).await;
         self.remember(&checked).await;
         checked?;
+        self.check_grants().await?;
         self.follow_record().await
     }
 
@@ -136,7 +137,7 @@ impl Worker {
         }
         let orders = released.into_orders();
         let mut known = self.released.lock().unwrap_or_else(PoisonError::into_inner);
-        orders.into_iter().for_each(|order| known.insert(order, ()));
+        orders.into_iter().for_each(|(order, end)| known.insert(order, end));
         Ok(())
     }
 

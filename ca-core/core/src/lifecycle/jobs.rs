@@ -47,11 +47,13 @@ impl Worker {
         jobs.sort_by_key(|job| match job.kind {
             JobKind::PublishCrl { .. } => 0,
             JobKind::RenewOwn { .. } => 1,
-            JobKind::Prune => 2,
+            JobKind::RenewOrder { .. } => 2,
+            JobKind::Prune => 3,
         });
-        for job in &jobs {
+        for job in jobs.iter().filter(|job| !matches!(job.kind, JobKind::RenewOrder { .. })) {
             self.execute(job, &policy, &signers).await;
         }
+        self.renew_orders(&jobs, &policy).await?;
         Ok(jobs.len())
     }
 
@@ -92,26 +94,25 @@ impl Worker {
             JobKind::RenewOwn { authority, own } => self.renew_own(job, policy, signers, authority, own).await,
             JobKind::PublishCrl { authority, scope } => self.publish_crl(job, policy, signers, authority, *scope).await,
             JobKind::Prune => self.prune().await,
+            // Those are renewed together.
+            JobKind::RenewOrder { .. } => return,
         };
-        let now = self.clock.now();
         let ended = match done {
-            Ok(next) => self.store.finish_job(&job.id, &job.lease, now, next).await,
+            Ok(next) => self.store.finish_job(&job.id, &job.lease, self.clock.now(), next).await,
             Err(Failure::Fenced) => Err(StoreError::Fenced),
-            Err(Failure::Refused(refusal)) => self.fail(job, &refusal.cause).await,
-            Err(Failure::Later { cause, .. }) => self.fail(job, &cause).await,
+            Err(Failure::Refused(refusal)) => self.fail(job, &refusal.cause, None).await,
+            Err(Failure::Later { cause, .. }) => self.fail(job, &cause, None).await,
         };
-        match ended {
-            Ok(()) => {}
-            Err(StoreError::Fenced) => tracing::warn!(job = %job.id, "the job's lease passed to another"),
-            Err(error) => tracing::error!(job = %job.id, %error, "the job comes back when its lease ends"),
-        }
+        report(job, ended);
     }
 
-    async fn fail(&self, job: &LeasedJob, cause: &str) -> Result<(), StoreError> {
-        let pause = backoff(job.failures);
+    pub(super) async fn fail(&self, job: &LeasedJob, cause: &str, wait: Option<Duration>) -> Result<(), StoreError> {
+        let pause = wait.unwrap_or_else(|| backoff(job.failures));
         tracing::error!(job = %job.id, cause, retry_in = pause.as_secs(), "the job failed");
         let authority = match &job.kind {
-            JobKind::RenewOwn { authority, .. } | JobKind::PublishCrl { authority, .. } => Some(authority),
+            JobKind::RenewOwn { authority, .. } | JobKind::PublishCrl { authority, .. } | JobKind::RenewOrder { authority, .. } => {
+                Some(authority)
+            }
             JobKind::Prune => None,
         };
         let outcome = Outcome::Failed { reason: cause.to_owned() };
@@ -261,6 +262,15 @@ impl Worker {
             actor: Actor::system("scheduler"),
             at: now,
         }
+    }
+}
+
+/// Tells what no row could be told.
+pub(super) fn report(job: &LeasedJob, ended: Result<(), StoreError>) {
+    match ended {
+        Ok(()) => {}
+        Err(StoreError::Fenced) => tracing::warn!(job = %job.id, "the job's lease passed to another"),
+        Err(error) => tracing::error!(job = %job.id, %error, "the job comes back when its lease ends"),
     }
 }
 

@@ -24,6 +24,7 @@ mod reconcile;
 mod released;
 mod requests;
 mod signer;
+mod star;
 mod validity;
 
 use std::collections::HashSet;
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use crate::evidence::chain::Verifier;
 use crate::evidence::memo::Memo;
-use crate::model::{Actor, AuditEntry, AuthorityName, OrderId, Outcome, WorkerId};
+use crate::model::{Actor, AuditEntry, AuthorityName, GrantId, OrderId, Outcome, WorkerId};
 use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
 use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
@@ -149,8 +150,11 @@ pub struct Worker {
     counted: Mutex<HashSet<AuthorityName>>,
     trouble: Mutex<guard::Trouble>,
     signers: Mutex<signer::Signers>,
-    released: Mutex<Memo<OrderId, ()>>,
+    /// The orders whose certificate this worker released or has on record, with the end of the last one.
+    released: Mutex<Memo<OrderId, Timestamp>>,
     asked: Mutex<device_log::AskedByKey>,
+    /// The grants whose alarm was raised.
+    grants_off: Mutex<HashSet<GrantId>>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -187,6 +191,7 @@ impl Worker {
             signers: Mutex::default(),
             released: Mutex::new(Memo::new(RELEASED)),
             asked: Mutex::default(),
+            grants_off: Mutex::default(),
         }
     }
 

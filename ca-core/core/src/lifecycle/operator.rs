@@ -10,6 +10,7 @@ use zeroize::Zeroize as _;
 use super::Worker;
 use crate::anchor::AnchorStep;
 use crate::ceremony::OfficerAct;
+use crate::evidence::grant::read_grant;
 use crate::evidence::statement::{self, MAX_GRANT_NAMES, Operation, OperatorStatement, Verified};
 use crate::model::{
     Actor, AuditEntry, AuthorityName, CrlScope, Grant, GrantId, GrantRecord, GrantStatus, Job, JobKind, KeyBlock, Outcome, Problem,
@@ -182,13 +183,9 @@ impl Worker {
         match &statement.operation {
             Operation::GrantCreate { grant } => self.create_grant(signed, grant, policy, &done).await,
             Operation::GrantUpdate { grant, replaces } => self.update_grant(signed, grant, replaces, policy, &done).await,
-            Operation::GrantSuspend { id } => self.suspend_grant(id, true, &done).await,
-            Operation::GrantResume { id } => self.suspend_grant(id, false, &done).await,
-            Operation::GrantRevoke { id } => match self.store.revoke_grant(id, &done).await {
-                Ok(accounts) => Ok(OperatorReply::GrantRevoked { accounts }),
-                Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no grant `{id}`"))),
-                Err(error) => Err(unavailable(&error)),
-            },
+            Operation::GrantSuspend { id } => self.suspend_grant(id, true, policy, &done).await,
+            Operation::GrantResume { id } => self.suspend_grant(id, false, policy, &done).await,
+            Operation::GrantRevoke { id } => self.revoke_grant(id, policy, &done).await,
             Operation::AccountResume { id } => match self.store.resume_account(id, &done).await {
                 Ok(paused) => Ok(OperatorReply::AccountResumed { paused }),
                 Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no account `{id}`"))),
@@ -235,16 +232,22 @@ impl Worker {
         {
             return Err(problem(ProblemType::RejectedIdentifier, "the grant would have expired already"));
         }
+        let exists = || {
+            let hint = format!("(hint: change it with `ca grant update {}`, or draw another id)", grant.id);
+            problem(ProblemType::Malformed, format!("a grant `{}` exists already {hint}", grant.id))
+        };
+        if self.store.grant(&grant.id).await.map_err(|e| unavailable(&e))?.is_some() {
+            return Err(exists());
+        }
+        let step = self.grant_step(&grant.id, signed, policy)?;
         let record =
             GrantRecord { grant: grant.clone(), evidence: signed.clone(), status: GrantStatus::Active, created_at: done.at, accounts: 0 };
         match self.store.put_grant(&record, done).await {
             Ok(()) => {}
-            Err(StoreError::Conflict(_)) => {
-                let hint = format!("(hint: change it with `ca grant update {}`, or draw another id)", grant.id);
-                return Err(problem(ProblemType::Malformed, format!("a grant `{}` exists already {hint}", grant.id)));
-            }
+            Err(StoreError::Conflict(_)) => return Err(exists()),
             Err(error) => return Err(unavailable(&error)),
         }
+        self.mark_grant(&grant.id, &[step], "the grant is made")?;
         Ok(OperatorReply::GrantCreated { kid: grant.id.clone(), hmac_key: self.eab_key(grant) })
     }
 
@@ -272,23 +275,44 @@ impl Worker {
             return Err(malformed(format!("the secret's version goes from {} to the next, not to {}", before.version, grant.version)));
         }
         inside_policy(grant, policy, done.at).map_err(|reason| problem(ProblemType::RejectedIdentifier, reason))?;
+        let step = self.grant_step(&grant.id, signed, policy)?;
         match self.store.update_grant(grant, signed, &stored.evidence.statement, done).await {
             Ok(()) => {}
             Err(StoreError::Conflict(reason)) => return Err(malformed(reason)),
             Err(error) => return Err(unavailable(&error)),
         }
+        self.mark_grant(&grant.id, &[step], "the grant is changed")?;
         let hmac_key = rotated.then(|| self.eab_key(grant));
         Ok(OperatorReply::GrantUpdated { hmac_key })
     }
 
-    async fn suspend_grant(&self, id: &GrantId, suspended: bool, done: &AuditEntry) -> Result<OperatorReply, Problem> {
+    async fn suspend_grant(&self, id: &GrantId, suspended: bool, policy: &Policy, done: &AuditEntry) -> Result<OperatorReply, Problem> {
         match self.store.suspend_grant(id, suspended, done).await {
-            Ok(()) if suspended => Ok(OperatorReply::GrantSuspended),
-            Ok(()) => Ok(OperatorReply::GrantResumed),
-            Err(StoreError::NotFound(_)) => Err(problem(ProblemType::Malformed, format!("there is no grant `{id}`"))),
-            Err(StoreError::Conflict(reason)) => Err(problem(ProblemType::Malformed, reason)),
-            Err(error) => Err(unavailable(&error)),
+            Ok(()) => {}
+            Err(StoreError::NotFound(_)) => return Err(problem(ProblemType::Malformed, format!("there is no grant `{id}`"))),
+            Err(StoreError::Conflict(reason)) => return Err(problem(ProblemType::Malformed, reason)),
+            Err(error) => return Err(unavailable(&error)),
         }
+        let (status, what, reply) = if suspended {
+            (GrantStatus::Suspended, "the grant is suspended", OperatorReply::GrantSuspended)
+        } else {
+            (GrantStatus::Active, "the grant goes on", OperatorReply::GrantResumed)
+        };
+        let steps = self.status_steps(id, status, policy).await.map_err(|e| problem(ProblemType::ServerInternal, e.to_string()))?;
+        self.mark_grant(id, &steps, what)?;
+        Ok(reply)
+    }
+
+    async fn revoke_grant(&self, id: &GrantId, policy: &Policy, done: &AuditEntry) -> Result<OperatorReply, Problem> {
+        let accounts = match self.store.revoke_grant(id, done).await {
+            Ok(accounts) => accounts,
+            Err(StoreError::NotFound(_)) => return Err(problem(ProblemType::Malformed, format!("there is no grant `{id}`"))),
+            Err(error) => return Err(unavailable(&error)),
+        };
+        let steps = self.status_steps(id, GrantStatus::Revoked, policy).await;
+        let steps = steps.map_err(|e| problem(ProblemType::ServerInternal, e.to_string()))?;
+        self.mark_grant(id, &steps, "the grant is revoked")?;
+        Ok(OperatorReply::GrantRevoked { accounts })
     }
 
     fn eab_key(&self, grant: &Grant) -> EabKey {
@@ -401,12 +425,9 @@ fn refuse_reason(reason: RevocationReason) -> Result<(), Problem> {
 
 /// The grant that an operator signed.
 fn granted_by(evidence: &SignedStatement, policy: &Policy) -> Result<Grant, String> {
-    let verified = statement::verify_standing(evidence, policy)
-        .map_err(|error| format!("the statement that the grant stands on does not hold: {error} (hint: make another grant)"))?;
-    match verified.statement.operation {
-        Operation::GrantCreate { grant } | Operation::GrantUpdate { grant, .. } => Ok(grant),
-        other => Err(format!("the grant stands on a statement of {}", other.action())),
-    }
+    read_grant(evidence, policy)
+        .map(|(grant, _)| grant)
+        .map_err(|error| format!("the statement that the grant stands on does not hold: {error} (hint: make another grant)"))
 }
 
 /// Whether a grant lies inside what the officers signed (ACME requirement A18); the reason when it does not.

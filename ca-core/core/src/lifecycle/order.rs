@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::requests::Batch;
 use super::signer::{Failure, Signer};
+use super::star::first_of;
 use super::validity::{Bounds, validity};
 use super::{SEED_LIMIT, Worker};
 use crate::anchor::{AnchorState, AnchorStep};
 use crate::evidence::chain::{AuthorizedIssuance, Refusal};
 use crate::evidence::proofs::Proof;
 use crate::issuance::{Attempt, IssuanceError, prepare_leaf};
-use crate::model::{Actor, AttemptId, AuthorityName, CertificateFilter, Origin, Outcome, ProblemType, SigningRequest, StatusUrls};
+use crate::model::{Actor, AttemptId, AuthorityName, CertificateFilter, OrderId, Origin, Outcome, ProblemType, SigningRequest, StatusUrls};
 use crate::pki::{SerialNumber, Timestamp};
 use crate::policy::{AuthorityPolicy, ProfilePolicy};
 use crate::ports::StoreResult;
@@ -23,30 +24,56 @@ pub(super) const PARTITION: u32 = 0;
 
 impl Worker {
     pub(super) async fn issue_order(&self, batch: &Batch, request: &SigningRequest, proven: AuthorizedIssuance) -> Result<(), Failure> {
-        self.not_revoked(&proven.authority).await?;
-        let (signer, rules, profile) = self.terms(batch, &proven)?;
-        self.key_is_free(batch, &proven.public_key).await?;
-        // One finalize, one certificate: rows that were set back don't bring a second.
-        let released = || self.released.lock().unwrap_or_else(PoisonError::into_inner);
-        if released().get(&proven.order).is_some() {
+        // One finalize, one certificate (a STAR order's: those of its schedule): rows that were set back don't bring a second.
+        if self.last_released(&proven.order).is_some() {
             let reason = "a request came back for an order whose certificate this worker has released: the database was changed behind it";
             self.alarm(Some(&proven.authority), proven.order.as_str(), request.id.as_str(), reason).await;
             return Err(Refusal::new(ProblemType::Unauthorized, "this order has its certificate already").into());
         }
+        let origin = Origin::Order {
+            order: proven.order.clone(),
+            request: request.id.clone(),
+            lease: request.lease.clone(),
+            account: proven.account.clone(),
+            grant: proven.grant.clone(),
+            cap: proven.limits.max_certificates,
+        };
+        let (not_before, not_after, terms) = (proven.not_before, proven.not_after, proven.auto_renewal.clone());
+        let times = |bounds: Bounds| match &terms {
+            None => validity(bounds, not_before, not_after),
+            Some(terms) => first_of(terms, &bounds),
+        };
+        self.certify(batch, proven, origin, request.id.as_str(), times).await.map(drop)
+    }
+
+    /// The end of the last certificate of an order that this worker knows of.
+    pub(super) fn last_released(&self, order: &OrderId) -> Option<Timestamp> {
+        self.released.lock().unwrap_or_else(PoisonError::into_inner).get(order).copied()
+    }
+
+    /// Issues what was proven, inside the policy as it is now; gives notAfter.
+    pub(super) async fn certify(
+        &self,
+        batch: &Batch,
+        proven: AuthorizedIssuance,
+        origin: Origin,
+        correlation: &str,
+        times: impl FnOnce(Bounds) -> Result<(Timestamp, Timestamp), Refusal> + Send,
+    ) -> Result<Timestamp, Failure> {
+        self.not_revoked(&proven.authority).await?;
+        let (signer, rules, profile) = self.terms(batch, &proven)?;
+        self.key_is_free(batch, &proven.public_key).await?;
         if let Some(cap) = proven.limits.max_certificates {
             self.has_volume(&proven.grant, cap).await?;
         }
         self.take_rate(&proven.authority, rules).await?;
 
-        self.record_proofs(request, &proven).await?;
+        self.record_proofs(correlation, &proven).await?;
 
         let now = self.clock.now();
         let (shortest, lifetime, longest) = proven.limits.lifetimes(profile.lifetimes());
-        let (not_before, not_after) = validity(
-            Bounds { now, skew: self.settings.skew, shortest, lifetime, longest, issuer_end: signer.issuer.certificate().not_after() },
-            proven.not_before,
-            proven.not_after,
-        )?;
+        let issuer_end = signer.issuer.certificate().not_after();
+        let (not_before, not_after) = times(Bounds { now, skew: self.settings.skew, shortest, lifetime, longest, issuer_end })?;
         let urls = StatusUrls::below(&self.settings.status_base_url, &proven.authority, PARTITION);
         let leaf = LeafRequest {
             serial: SerialNumber::random(&*self.rng),
@@ -62,26 +89,19 @@ impl Worker {
             id: AttemptId::random(&*self.rng),
             authority: proven.authority,
             key: signer.key.clone(),
-            origin: Origin::Order {
-                order: order.clone(),
-                request: request.id.clone(),
-                lease: request.lease.clone(),
-                account: proven.account.clone(),
-                grant: proven.grant,
-                cap: proven.limits.max_certificates,
-            },
+            origin,
             actor: Actor::Account { id: proven.account },
             at: now,
         };
         let prepared = prepare_leaf(&leaf, &signer.issuer, &proven.profile, PARTITION, attempt).map_err(refused)?;
         let der = self.issue(prepared).await?;
-        released().insert(order.clone(), ());
+        self.released.lock().unwrap_or_else(PoisonError::into_inner).insert(order.clone(), not_after);
         tracing::info!(%order, serial = %leaf.serial, octets = der.len(), "certificate released");
-        Ok(())
+        Ok(not_after)
     }
 
     /// Puts on record which names rest on the front end's word, and on what it saw, before they are certified.
-    async fn record_proofs(&self, request: &SigningRequest, proven: &AuthorizedIssuance) -> Result<(), Failure> {
+    async fn record_proofs(&self, correlation: &str, proven: &AuthorizedIssuance) -> Result<(), Failure> {
         let challenged = proven.proofs.values().filter_map(|proof| match proof {
             Proof::Granted => None,
             Proof::Challenged(record) => Some(record.for_audit()),
@@ -90,7 +110,7 @@ impl Worker {
         if challenged.is_empty() {
             return Ok(());
         }
-        let mut audit = self.audit("order.believe", Some(&proven.authority), proven.order.as_str(), Outcome::Done, request.id.as_str());
+        let mut audit = self.audit("order.believe", Some(&proven.authority), proven.order.as_str(), Outcome::Done, correlation);
         audit.detail = serde_json::json!({ "validations": challenged });
         self.store.append_audit(&audit).await?;
         Ok(())

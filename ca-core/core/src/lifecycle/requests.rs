@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(86_400);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the evidence proves.
-enum Proven {
+pub(super) enum Proven {
     Account(Arc<AuthorizedAccount>),
     Issuance(Box<AuthorizedIssuance>),
 }
@@ -55,7 +55,7 @@ impl Worker {
         self.on_record().await?;
         let policy = self.policy();
         let proven: Vec<_> = leased.iter().map(|request| self.prove(request, &policy, now)).collect();
-        let batch = self.load(policy, &proven).await?;
+        let batch = self.load(policy, proven.iter().flatten()).await?;
         // Together, so that their intents and completions share the store's commits.
         let serve = |(request, proven)| -> Boxed<'_, ()> { Box::pin(self.serve(&batch, request, proven)) };
         join_all(leased.iter().zip(proven).map(serve).collect()).await;
@@ -80,14 +80,18 @@ impl Worker {
     }
 
     /// Reads each grant and account of the batch once.
-    async fn load(&self, policy: Arc<Policy>, proven: &[Result<Proven, Refusal>]) -> Result<Batch, WorkerError> {
+    pub(super) async fn load<'a>(
+        &self,
+        policy: Arc<Policy>,
+        proven: impl Iterator<Item = &'a Proven> + Clone + Send,
+    ) -> Result<Batch, WorkerError> {
         let signers = self.signers(&policy).await?;
         let mut batch = Batch { policy, signers, authority_keys: Vec::new(), grants: HashMap::new(), accounts: HashMap::new() };
-        if proven.iter().flatten().any(|p| matches!(p, Proven::Issuance(_))) {
+        if proven.clone().any(|p| matches!(p, Proven::Issuance(_))) {
             let key = |a: Authority| Some((a.name, Certificate::from_der(&a.certificate).ok()?.public_key().clone()));
             batch.authority_keys = self.store.authorities().await?.into_iter().filter_map(key).collect();
         }
-        for proven in proven.iter().flatten() {
+        for proven in proven {
             let (grant, account) = match proven {
                 Proven::Account(a) => (&a.grant.id, None),
                 Proven::Issuance(i) => (&i.grant, Some(&i.account)),
@@ -107,10 +111,7 @@ impl Worker {
     async fn serve(&self, batch: &Batch, request: &SigningRequest, proven: Result<Proven, Refusal>) {
         let outcome = match proven {
             Ok(Proven::Account(account)) => self.accept(batch, request, &account).await,
-            Ok(Proven::Issuance(issuance)) => match batch.still_valid(&issuance) {
-                Ok(()) => self.issue_order(batch, request, *issuance).await,
-                Err(refusal) => Err(refusal.into()),
-            },
+            Ok(Proven::Issuance(issuance)) => self.issue_if_valid(batch, request, *issuance).await,
             Err(refusal) => Err(refusal.into()),
         };
         let answered = match outcome {
@@ -126,8 +127,15 @@ impl Worker {
         }
     }
 
+    async fn issue_if_valid(&self, batch: &Batch, request: &SigningRequest, issuance: AuthorizedIssuance) -> Result<(), Failure> {
+        batch.still_valid(&issuance)?;
+        self.grant_stands(&issuance.grant, &issuance.place, &request.id).await?;
+        self.issue_order(batch, request, issuance).await
+    }
+
     async fn accept(&self, batch: &Batch, request: &SigningRequest, account: &AuthorizedAccount) -> Result<(), Failure> {
         let record = batch.active_grant(&account.grant.id)?;
+        self.grant_stands(&account.grant.id, &account.place, &request.id).await?;
         let full = || Refusal::new(ProblemType::Unauthorized, "the enrolment grant has bound as many accounts as it may");
         // The limit that an operator signed; the store counts.
         if account.grant.max_accounts.is_some_and(|most| record.accounts >= most) {
@@ -179,7 +187,7 @@ impl Batch {
     }
 
     /// What only the store can tell: that neither grant nor account was revoked since.
-    fn still_valid(&self, issuance: &AuthorizedIssuance) -> Result<(), Refusal> {
+    pub(super) fn still_valid(&self, issuance: &AuthorizedIssuance) -> Result<(), Refusal> {
         self.active_grant(&issuance.grant)?;
         let account = self.accounts.get(&issuance.account).and_then(Option::as_ref);
         if account.is_some_and(|a| a.status == AccountStatus::Valid) {

@@ -21,7 +21,7 @@ pub fn registered_name(identifier: &Identifier) -> String {
             let base = name.strip_prefix("*.").unwrap_or(name);
             psl::domain_str(base).unwrap_or(base).to_owned()
         }
-        other => other.value(),
+        Identifier::Ip(_) | Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => identifier.value(),
     }
 }
 

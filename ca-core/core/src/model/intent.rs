@@ -25,6 +25,22 @@ pub enum Origin {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cap: Option<VolumeCap>,
     },
+    /// The next certificate of an order that renews itself (RFC 8739), from a lifecycle job.
+    Renewal {
+        /// The order.
+        order: OrderId,
+        /// The job.
+        job: JobId,
+        /// The lease on the job.
+        lease: LeaseToken,
+        /// The account.
+        account: AccountId,
+        /// The grant.
+        grant: GrantId,
+        /// The grant's cap, which the store holds the record against.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cap: Option<VolumeCap>,
+    },
     /// One of the CA's own certificates or CRLs, from a lifecycle job.
     Job {
         /// The job.

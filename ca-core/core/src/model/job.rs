@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityName, CrlScope, JobId, LeaseToken};
+use super::{AuthorityName, CrlScope, JobId, LeaseToken, OrderId};
 use crate::pki::Timestamp;
 
 /// What a job does.
@@ -23,6 +23,13 @@ pub enum JobKind {
         /// Its scope.
         scope: CrlScope,
     },
+    /// Issue the next certificate of an order that renews itself (RFC 8739).
+    RenewOrder {
+        /// The authority.
+        authority: AuthorityName,
+        /// The order.
+        order: OrderId,
+    },
     /// Prune what has expired (lesson 32).
     Prune,
 }
@@ -33,6 +40,7 @@ impl JobKind {
         let text = match self {
             Self::RenewOwn { authority, own } => format!("renew.{authority}.{own}"),
             Self::PublishCrl { authority, scope } => format!("crl.{authority}.{scope}"),
+            Self::RenewOrder { order, .. } => format!("star.{order}"),
             Self::Prune => "prune".to_owned(),
         };
         // The parts are slugs, but two of 64 make more than an id may have: fall back on their hash.

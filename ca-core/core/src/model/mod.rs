@@ -5,6 +5,7 @@ mod actor;
 mod audit;
 mod authority;
 mod authorization;
+mod auto_renewal;
 pub mod bytes;
 mod certificate;
 mod credential;
@@ -31,6 +32,7 @@ pub use authorization::{
     Authorization, AuthorizationCommand, AuthorizationRejected, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus,
     ChallengeToken, UnknownMethod,
 };
+pub use auto_renewal::AutoRenewal;
 pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
 pub use credential::CredentialPurpose;
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
@@ -49,7 +51,7 @@ pub use key_block::{BlockedKey, KeyBlock};
 pub use order::{NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};
 pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};
-pub use request::{Evidence, RequestBody, RequestState, SigningRequest};
+pub use request::{Evidence, RenewingOrder, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
 pub use standing::{AccountRecord, Standing};
 pub use validation::{AttestationEvidence, LeasedValidation, ValidationEnd, ValidationRecord};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, AuthorityName, Authorization, AuthorizationId, OrderId, Problem};
+use super::{AccountId, AuthorityName, Authorization, AuthorizationId, AutoRenewal, OrderId, Problem};
 use crate::pki::{Identifier, SerialNumber, Timestamp};
 
 /// The state of an order.
@@ -19,6 +19,8 @@ pub enum OrderStatus {
     Valid,
     /// It failed for good, expired or lost an authorization.
     Invalid,
+    /// It renewed itself, and was ended early (RFC 8739 §3.1.2).
+    Canceled,
 }
 
 /// An order.
@@ -38,7 +40,8 @@ pub struct Order {
     pub authorizations: Vec<AuthorizationId>,
     /// Its state.
     pub status: OrderStatus,
-    /// When it lapses, if it is not valid by then.
+    /// When it lapses, if it is not valid by then. One that renews itself: once valid its end date, once canceled when
+    /// that was.
     pub expires: Timestamp,
     /// The notBefore asked for.
     pub not_before: Option<Timestamp>,
@@ -46,8 +49,11 @@ pub struct Order {
     pub not_after: Option<Timestamp>,
     /// Why it is invalid.
     pub error: Option<Problem>,
-    /// The certificate, once valid.
+    /// The certificate, once valid; the newest of an order that renews itself.
     pub serial: Option<SerialNumber>,
+    /// The terms on which it renews itself (RFC 8739); none: it has one certificate.
+    #[serde(default)]
+    pub auto_renewal: Option<AutoRenewal>,
     /// The certificate that it replaces (RFC 9773 §5).
     pub replaces: Option<SerialNumber>,
     /// When it was made.
@@ -69,6 +75,8 @@ pub enum OrderCommand {
     FailAuthorization(Problem),
     /// One of its authorizations is no longer valid.
     LoseAuthorization,
+    /// It is to renew itself no longer.
+    Cancel,
     /// Nothing but time passed.
     Tick,
 }
@@ -88,6 +96,9 @@ pub enum OrderRejected {
     /// The order expired before it was finalized.
     #[error("the order expired")]
     Expired,
+    /// The order does not renew itself, or not now.
+    #[error("the order is {0:?}, or does not renew itself")]
+    NotRenewing(OrderStatus),
 }
 
 impl Order {
@@ -120,6 +131,8 @@ impl Order {
                 self.error = Some(problem);
             }
             (OrderCommand::Authorize | OrderCommand::FailAuthorization(_), other) => return Err(OrderRejected::NotPending(other)),
+            (OrderCommand::Cancel, OrderStatus::Valid) if self.auto_renewal.is_some() => self.status = OrderStatus::Canceled,
+            (OrderCommand::Cancel, other) => return Err(OrderRejected::NotRenewing(other)),
             (OrderCommand::LoseAuthorization, OrderStatus::Pending | OrderStatus::Ready) => self.status = OrderStatus::Invalid,
             (OrderCommand::LoseAuthorization | OrderCommand::Tick, _) => {}
         }
@@ -158,6 +171,7 @@ mod tests {
             not_after: None,
             error: None,
             serial: None,
+            auto_renewal: None,
             replaces: None,
             created_at: Timestamp::from_unix(0),
         }
@@ -170,7 +184,7 @@ mod tests {
 
     #[test]
     fn transitions() {
-        use OrderStatus::{Invalid, Pending, Processing, Ready, Valid};
+        use OrderStatus::{Canceled, Invalid, Pending, Processing, Ready, Valid};
         let serial = SerialNumber::from_der_integer(&[1]).unwrap();
         let problem = Problem::new(ProblemType::ServerInternal, "x");
         check(Ready, OrderCommand::Finalize, 1, Ok(Processing));
@@ -189,9 +203,31 @@ mod tests {
         check(Pending, OrderCommand::Authorize, 1, Ok(Ready));
         check(Pending, OrderCommand::Authorize, 100, Err(OrderRejected::Expired));
         check(Pending, OrderCommand::FailAuthorization(problem.clone()), 1, Ok(Invalid));
-        for state in [Ready, Processing, Valid, Invalid] {
+        for state in [Ready, Processing, Valid, Invalid, Canceled] {
             check(state, OrderCommand::Authorize, 1, Err(OrderRejected::NotPending(state)));
             check(state, OrderCommand::FailAuthorization(problem.clone()), 1, Err(OrderRejected::NotPending(state)));
+        }
+    }
+
+    /// RFC 8739 §3.1.2: "Issuing a cancellation for an order that is not in valid state is not allowed."
+    #[test]
+    fn a21_only_a_valid_order_that_renews_itself_is_canceled() {
+        use OrderStatus::{Canceled, Invalid, Pending, Processing, Ready, Valid};
+        let cancel = |status, renews: bool| {
+            let terms = AutoRenewal {
+                start_date: None,
+                end_date: Timestamp::from_unix(90),
+                lifetime: 60,
+                lifetime_adjust: 0,
+                allow_certificate_get: false,
+            };
+            let order = Order { auto_renewal: renews.then_some(terms), ..order(status) };
+            order.apply(OrderCommand::Cancel, Timestamp::from_unix(1)).map(|o| o.status)
+        };
+        assert_eq!(cancel(Valid, true), Ok(Canceled));
+        assert_eq!(cancel(Valid, false), Err(OrderRejected::NotRenewing(Valid)));
+        for state in [Pending, Ready, Processing, Invalid, Canceled] {
+            assert_eq!(cancel(state, true), Err(OrderRejected::NotRenewing(state)));
         }
     }
 }

@@ -12,6 +12,14 @@ pub enum ProblemType {
     AlreadyRevoked,
     /// The certificate was replaced already (RFC 9773 §7.4).
     AlreadyReplaced,
+    /// The order was canceled, and its certificate is no longer to be had (RFC 8739 §3.1.2).
+    AutoRenewalCanceled,
+    /// An order that is not valid, or does not renew itself, was to be canceled.
+    AutoRenewalCancellationInvalid,
+    /// The order has ended, and its certificate is no longer to be had (RFC 8739 §3.3).
+    AutoRenewalExpired,
+    /// A certificate of an order that renews itself was to be revoked.
+    AutoRenewalRevocationNotSupported,
     /// What a device attested is unacceptable (draft-ietf-acme-device-attest).
     BadAttestationStatement,
     /// The CSR is unacceptable.
@@ -86,6 +94,10 @@ impl ProblemType {
             Self::AccountDoesNotExist => "accountDoesNotExist",
             Self::AlreadyRevoked => "alreadyRevoked",
             Self::AlreadyReplaced => "alreadyReplaced",
+            Self::AutoRenewalCanceled => "autoRenewalCanceled",
+            Self::AutoRenewalCancellationInvalid => "autoRenewalCancellationInvalid",
+            Self::AutoRenewalExpired => "autoRenewalExpired",
+            Self::AutoRenewalRevocationNotSupported => "autoRenewalRevocationNotSupported",
             Self::BadAttestationStatement => "badAttestationStatement",
             Self::BadCsr => "badCSR",
             Self::BadNonce => "badNonce",

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, AuthorityName, LeaseToken, OrderId, Problem, RequestId, SignedStatement, ValidationRecord};
+use super::{
+    AccountId, AuthorityName, CertificateRecord, LeaseToken, Order, OrderId, Problem, RequestId, SignedStatement, ValidationRecord,
+};
 use crate::pki::Timestamp;
 
 /// Everything that proves a request, as it came in. The worker believes nothing else.
@@ -74,4 +76,15 @@ pub enum RequestState {
         /// What the client is told.
         problem: Problem,
     },
+}
+
+/// An order that renews itself, with what its next certificate rests on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RenewingOrder {
+    /// The order, valid or canceled.
+    pub order: Order,
+    /// Its evidence, as with its first certificate.
+    pub evidence: Evidence,
+    /// The certificate that stands.
+    pub standing: CertificateRecord,
 }

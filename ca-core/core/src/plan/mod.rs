@@ -3,7 +3,12 @@
 //! The driver in [`crate::lifecycle`] loads the inventory, queues what comes out and executes it. Planning twice
 //! queues nothing twice: a job that stands and is early enough is left alone, and one that failed keeps its backoff.
 
+mod grants;
+pub mod star;
+
 use std::time::Duration;
+
+pub use grants::{EndingGrant, GRANT_NOTICE, ending_grants};
 
 use crate::model::{AuthorityName, CrlScope, Job, JobKind, JobRecord};
 use crate::pki::Timestamp;

@@ -8,7 +8,7 @@ use const_oid::ObjectIdentifier;
 use serde::{Deserialize, Serialize};
 
 use super::place::Fault;
-use super::{AuthorityPolicy, NamePattern, SubjectParts, SystemName, UriTemplate, subscriber};
+use super::{AuthorityPolicy, NamePattern, StarBounds, StarPolicy, SubjectParts, SystemName, UriTemplate, subscriber};
 use crate::pki::{AltName, KeyAlgorithm};
 use crate::profile::{LeafShape, Psd2, check_policies};
 
@@ -60,6 +60,9 @@ pub struct ProfilePolicy {
     /// The roles of the open-banking shapes and the authority that gave them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub psd2: Option<Psd2>,
+    /// Whether orders may renew themselves (RFC 8739), and how far; none: they may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub star: Option<StarPolicy>,
 }
 
 impl ProfilePolicy {
@@ -79,6 +82,7 @@ impl ProfilePolicy {
             system_names: Vec::new(),
             subject: SubjectParts::default(),
             psd2: None,
+            star: None,
         }
     }
 
@@ -101,6 +105,17 @@ impl ProfilePolicy {
     pub fn lifetimes(&self) -> (Duration, Duration, Duration) {
         let seconds = Duration::from_secs;
         (seconds(self.min_lifetime.unwrap_or(0)), seconds(self.lifetime), seconds(self.max_lifetime.unwrap_or(self.lifetime)))
+    }
+
+    /// The bounds of orders that renew themselves; none: there are none.
+    pub fn star_bounds(&self) -> Option<StarBounds> {
+        let (_, _, longest) = self.lifetimes();
+        self.star.as_ref().map(|star| StarBounds {
+            min_lifetime: Duration::from_secs(star.min_lifetime),
+            longest,
+            max_duration: Duration::from_secs(star.max_duration),
+            certificate_get: star.certificate_get,
+        })
     }
 
     /// Whether the profile's own names have this one; the authority's must have it besides.
@@ -148,6 +163,9 @@ impl ProfilePolicy {
         check_policies(&policies).or_else(|e| fault("policies", e.to_string()))?;
         self.check_uri(rules)?;
         self.check_subject()?;
+        if let Some(star) = &self.star {
+            star.check(self.lifetimes().2).map_err(|fault| fault.under("star"))?;
+        }
         subscriber::check_fixed(self).or_else(|reason| fault("subject", reason))
     }
 

@@ -15,8 +15,8 @@ use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
     CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, Grant, GrantId, GrantRecord, GrantUse, Intent, Job,
     JobId, JobRecord, KeyBlock, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem,
-    Proposal, ProposalId, ProposalState, RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus,
-    SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
+    Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority,
+    RevokedEntry, SerialStatus, SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
@@ -109,7 +109,7 @@ pub trait AcmeStore: Send + Sync {
     async fn account_by_key(&self, thumbprint: &str) -> StoreResult<Option<Account>>;
     /// Replaces a valid account's contacts.
     async fn update_contact(&self, id: &AccountId, contact: &[String], audit: &AuditEntry) -> StoreResult<Account>;
-    /// Deactivates a valid account; its pending and ready orders become invalid.
+    /// Deactivates a valid account; its pending and ready orders become invalid, those that renew themselves canceled.
     async fn deactivate_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Account>;
     /// Replaces a valid account's key and keeps the keyChange JWS as evidence. Another account with the new key, or
     /// another old key than `old_thumbprint`, is a conflict.
@@ -147,6 +147,13 @@ pub trait AcmeStore: Send + Sync {
     /// Moves a ready order to processing and queues its request with the finalize JWS. Any other state is a
     /// conflict: of concurrent calls exactly one succeeds (lesson 27).
     async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId>;
+    /// Ends an order that renews itself, and its job: no further certificate is made (RFC 8739 §3.1.2). `problem` says why
+    /// where it was not the client's wish. An order that is not valid, or does not renew itself, is a conflict.
+    async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order>;
+    /// Revokes for a subscriber, whose revokeCert JWS is verified against the record once more
+    /// ([`crate::evidence::revocation`]) and kept in the audit entry. Where it does not give the right, or an account that
+    /// is not the owner has not proven each of the certificate's identifiers by a challenge, it is a conflict.
+    async fn revoke_on_request(&self, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked>;
     /// Waits until the request is done or refused, at most `at_most`, and tells its state.
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState>;
 }
@@ -232,9 +239,14 @@ pub trait JobStore: Send + Sync {
     ) -> StoreResult<Vec<LeasedJob>>;
     /// Ends a lease in success; the job is due again at `next`. A due time that was moved up meanwhile stands.
     async fn finish_job(&self, id: &JobId, lease: &LeaseToken, now: Timestamp, next: Timestamp) -> StoreResult<()>;
+    /// Ends a lease and the job with it: there is nothing more to do.
+    async fn end_job(&self, id: &JobId, lease: &LeaseToken) -> StoreResult<()>;
     /// Ends a lease in failure; the job is due again at `retry_at`.
     async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()>;
-    /// Lists jobs, the next due first.
+    /// An order that renews itself, with the evidence for its next certificate; none: there is no such order, or it has
+    /// no certificate yet.
+    async fn renewing_order(&self, id: &OrderId) -> StoreResult<Option<RenewingOrder>>;
+    /// Lists jobs, the next due first; not those of orders, of which there may be any number.
     async fn jobs(&self, limit: u32) -> StoreResult<Vec<JobRecord>>;
     /// Returns when a job may be due, or after `at_most`.
     async fn await_jobs(&self, at_most: Duration);
@@ -270,11 +282,13 @@ pub trait AdminStore: Send + Sync {
     /// Puts `grant` in the place of the one that stands on `previous`; accounts, status and age stay. A conflict where
     /// it stands on another statement, or is revoked.
     async fn update_grant(&self, grant: &Grant, evidence: &SignedStatement, previous: &str, audit: &AuditEntry) -> StoreResult<()>;
-    /// Suspends a grant, or lets it go on; doing it again changes nothing. A conflict where it is revoked.
+    /// Suspends a grant, or lets it go on; doing it again changes nothing. A conflict where it is revoked. Orders that renew
+    /// themselves under a grant that is suspended are canceled.
     async fn suspend_grant(&self, id: &GrantId, suspended: bool, audit: &AuditEntry) -> StoreResult<()>;
     /// Stores a grant; the same again changes nothing, and another under an id that is taken is a conflict.
     async fn put_grant(&self, grant: &GrantRecord, audit: &AuditEntry) -> StoreResult<()>;
-    /// Revokes a grant and, with it, its accounts and their pending and ready orders. Tells how many accounts.
+    /// Revokes a grant and, with it, its accounts, their pending and ready orders and those that renew themselves. Tells how
+    /// many accounts.
     async fn revoke_grant(&self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32>;
     /// Lists grants, newest first.
     async fn grants(&self, limit: u32) -> StoreResult<Vec<GrantRecord>>;
@@ -362,8 +376,8 @@ impl<T> WorkerStore for T where
 }
 
 /// Everything the ACME front end uses.
-pub trait FrontStore: AcmeStore + ValidationStore + StandingStore + CertificateStore + RevocationStore + RequestBacklog {}
-impl<T> FrontStore for T where T: AcmeStore + ValidationStore + StandingStore + CertificateStore + RevocationStore + RequestBacklog {}
+pub trait FrontStore: AcmeStore + ValidationStore + StandingStore + CertificateStore + RequestBacklog {}
+impl<T> FrontStore for T where T: AcmeStore + ValidationStore + StandingStore + CertificateStore + RequestBacklog {}
 
 /// The queue's depth, which the front end may see.
 #[async_trait]

@@ -76,6 +76,12 @@ impl AcmeStore for Joined {
     async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
         self.acme.queue_finalize(order, jws, now, &mine(audit, "order")).await
     }
+    async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
+        self.acme.cancel_order(id, problem, &mine(audit, "order")).await
+    }
+    async fn revoke_on_request(&self, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked> {
+        self.acme.revoke_on_request(jws, request).await
+    }
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {
         self.acme.await_request(id, at_most).await
     }
@@ -152,8 +158,7 @@ impl ValidationStore for Joined {
 #[async_trait]
 impl RevocationStore for Joined {
     async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
-        let account = AccountId::from_evidence("the one who asks");
-        self.acme.revoke(&RevocationRequest { actor: Actor::Account { id: account }, ..request.clone() }).await
+        self.owner.revoke(request).await
     }
 }
 
@@ -292,6 +297,12 @@ impl JobStore for Joined {
     }
     async fn finish_job(&self, id: &JobId, lease: &LeaseToken, now: Timestamp, next: Timestamp) -> StoreResult<()> {
         self.owner.finish_job(id, lease, now, next).await
+    }
+    async fn end_job(&self, id: &JobId, lease: &LeaseToken) -> StoreResult<()> {
+        self.owner.end_job(id, lease).await
+    }
+    async fn renewing_order(&self, id: &OrderId) -> StoreResult<Option<RenewingOrder>> {
+        self.owner.renewing_order(id).await
     }
     async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
         self.owner.fail_job(id, lease, error, retry_at, audit).await

@@ -68,6 +68,7 @@ async fn finalized(desk: &Desk, client: &Client, method: ChallengeMethod, said: 
         not_after: None,
         error: None,
         serial: None,
+        auto_renewal: None,
         replaces: None,
         created_at: now,
     };

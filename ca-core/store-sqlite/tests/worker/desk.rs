@@ -7,6 +7,8 @@ use std::time::Duration;
 use ca_core::anchor::{AnchorState, AnchorStep, Beginning, LogHead, MemoryAnchor};
 use ca_core::ceremony::RosterChain;
 use ca_core::evidence::jwk::Jwk;
+use ca_core::evidence::jws::ParsedJws;
+use ca_core::evidence::new_order::NewOrderRequest;
 use ca_core::evidence::statement::Operation;
 use ca_core::issuance::{self, Attempt, prepare_root};
 use ca_core::lifecycle::{HaltPoint, Officers, OperatorReply, PolicyApproval, Probe, Trusted, Worker, WorkerParts, WorkerSettings};
@@ -279,6 +281,7 @@ impl Desk {
         payload["n"] = self.next().into();
         let jws = acme::by_account(&client.key, &client.id, "/acme/new-order", &payload);
         let id = OrderId::from_evidence(&jws);
+        let request = NewOrderRequest::parse(&ParsedJws::parse(&jws).unwrap()).unwrap();
         let order = Order {
             id: id.clone(),
             account: client.id.clone(),
@@ -292,6 +295,7 @@ impl Desk {
             not_after: None,
             error: None,
             serial: None,
+            auto_renewal: request.auto_renewal,
             replaces: None,
             created_at: self.clock.now(),
         };
@@ -426,6 +430,7 @@ fn policy(ca: &PublicKey, own: &[PublicKey]) -> Policy {
         [authority.profile.client]
         shape = "client"
         lifetime = 2592000
+        star = {{ min_lifetime = 3600, max_duration = 31536000, certificate_get = true }}
         [authority.profile.short]
         shape = "client"
         lifetime = 60

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ca_core::model::{CrlScope, JobKind};
+use ca_core::evidence::statement::Operation;
+use ca_core::model::{CrlScope, Grant, JobKind, RevocationReason};
 use ca_core::pki::Certificate;
 use ca_core::ports::{CertificateStore as _, Clock as _, JobStore as _};
 use ca_testkit::Fault;
@@ -66,4 +67,36 @@ async fn a_failed_job_is_on_record_and_comes_back() {
     desk.clock.advance(Duration::from_secs(2));
     desk.worker.tick_jobs().await.unwrap();
     assert!(desk.crl().await.unwrap().number() > before);
+}
+
+#[tokio::test]
+async fn certificates_are_counted_as_their_states_change() {
+    let desk = Desk::open().await;
+    desk.settle().await;
+    let counted = async |state: &str| {
+        let now = desk.clock.now();
+        let numbers = desk.store.numbers(now, now.plus(Duration::from_secs(86_400)), now.plus(Duration::from_secs(86_400))).await.unwrap();
+        let found: Vec<u64> = numbers.certificates.iter().filter(|(a, s, _)| *a == demo() && s == state).map(|(_, _, n)| *n).collect();
+        (found.first().copied().unwrap_or(0), numbers)
+    };
+    // The two own ones.
+    assert_eq!(counted("released").await.0, 2);
+    let client = desk.account().await;
+    let order = desk.finalized(&client, serde_json::json!({})).await;
+    desk.settle().await;
+    let (released, numbers) = counted("released").await;
+    assert_eq!((released, numbers.ending_certificates, numbers.failing_jobs), (3, 1, 0), "{numbers:?}");
+    let serial = desk.of_order(&order).await[0].serial;
+    let revoke = Operation::CertificateRevoke { authority: demo(), serial, reason: RevocationReason::Superseded, invalidity_date: None };
+    desk.operate(revoke).await.unwrap();
+    assert_eq!((counted("released").await.0, counted("revoked").await.0, counted("intent").await.0), (2, 1, 0));
+    let ending = Grant {
+        id: "grant-z".parse().unwrap(),
+        valid_until: Some(desk.clock.now().plus(Duration::from_secs(3600))),
+        ..desk.wanted_grant()
+    };
+    let end = ending.valid_until;
+    desk.operate(Operation::GrantCreate { grant: ending }).await.unwrap();
+    let numbers = counted("released").await.1;
+    assert_eq!((numbers.ending_grants, numbers.next_grant_end), (1, end), "{numbers:?}");
 }

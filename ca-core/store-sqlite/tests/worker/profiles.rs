@@ -4,10 +4,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use ca_core::evidence::statement::Operation;
-use ca_core::model::{Grant, OrderId, OrderStatus, ProblemType};
+use ca_core::model::{CertificateFilter, Grant, OrderId, OrderStatus, ProblemType};
 use ca_core::pki::{Certificate, Identifier, pem_encode};
 use ca_core::policy::{Policy, ProfilePolicy, SubjectParts};
-use ca_core::ports::Clock as _;
+use ca_core::ports::{CertificateStore as _, Clock as _};
 use ca_core::profile::{Attribute, LeafShape, Psd2, Psd2Role};
 use ca_testkit::acme::ClientKey;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_RSA_SHA256};
@@ -253,6 +253,25 @@ async fn lesson_28_a_csr_s_common_name_is_one_of_the_identifiers() {
     desk.worker.step_requests().await.unwrap();
     let problem = desk.refusal(&admin).await;
     assert!(problem.kind == ProblemType::BadCsr && problem.detail.contains("common name"), "{problem:?}");
+}
+
+#[tokio::test]
+async fn a17_certificates_are_found_by_every_name_that_they_carry() {
+    let found = async |desk: &Desk, name: &str| {
+        let filter = CertificateFilter { name: Some(name.to_owned()), ..CertificateFilter::default() };
+        desk.store.certificates(&filter, None, 10).await.unwrap().len()
+    };
+    let desk = Desk::open().await;
+    let template = Some("spiffe://demo.test/ns/{service}".parse().unwrap());
+    issued(&desk, ProfilePolicy { uri: template, ..ProfilePolicy::new(LeafShape::Spiffe, 3600) }, granting(&desk, &[]), &csr()).await;
+    assert_eq!(found(&desk, "spiffe://demo.test/ns/payments").await, 2);
+    assert_eq!(found(&desk, "spiffe://demo.test/ns/treasury").await, 0);
+
+    let desk = Desk::open().await;
+    let mut grant = granting(&desk, &[]);
+    grant.emails.push("ops@demo.test".to_owned().try_into().unwrap());
+    issued(&desk, ProfilePolicy::new(LeafShape::Client, 3600), grant, &csr()).await;
+    assert_eq!((found(&desk, "ops@demo.test").await, found(&desk, "a.demo.test").await, found(&desk, "demo.test").await), (2, 2, 0));
 }
 
 #[tokio::test]

@@ -188,6 +188,7 @@ impl World {
             not_after: Some(at(86_400)),
             error: None,
             serial: None,
+            auto_renewal: None,
             replaces: None,
             created_at: at(0),
         };

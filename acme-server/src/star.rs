@@ -1,0 +1,104 @@
+//! The certificate of an order that renews itself, and its early end (RFC 8739 §3.1.2, §3.3, §3.4).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use ca_core::model::{AutoRenewal, Grant, Order, OrderCommand, OrderId, OrderStatus, ProblemType};
+use ca_core::pki::{Identifier, Timestamp};
+use ca_core::policy::StarBounds;
+use ca_core::ports::StoreError;
+use http::{HeaderName, StatusCode};
+use serde_json::{Value, json};
+
+use crate::certificates::chain;
+use crate::front::AcmeServer;
+use crate::orders::answer;
+use crate::problem::Refusal;
+use crate::request::{Id, Signed};
+use crate::routes::with_header;
+
+const CERT_NOT_BEFORE: HeaderName = HeaderName::from_static("cert-not-before");
+const CERT_NOT_AFTER: HeaderName = HeaderName::from_static("cert-not-after");
+
+/// What the order's terms become, as the policy has it; the worker judges them again.
+pub(crate) fn accept(
+    terms: AutoRenewal,
+    bounds: Option<StarBounds>,
+    grant: &Grant,
+    identifiers: &[Identifier],
+    now: Timestamp,
+) -> Result<AutoRenewal, Refusal> {
+    let hint = "(hint: see `meta.auto-renewal` in the directories)";
+    let bounds = bounds.ok_or_else(|| Refusal::malformed(format!("orders of this profile do not renew themselves {hint}")))?;
+    bounds.under(&grant.limits).judge(&terms, now).map_err(Refusal::malformed)?;
+    if let Some(other) = identifiers.iter().find(|identifier| !grant.names.iter().any(|pattern| pattern.covers(*identifier))) {
+        let detail = format!("`{other}` is outside this account's enrolment grant: orders renew themselves for what it covers only");
+        return Err(Refusal::new(ProblemType::RejectedIdentifier, detail));
+    }
+    Ok(AutoRenewal { allow_certificate_get: terms.allow_certificate_get && bounds.certificate_get, ..terms })
+}
+
+/// The `auto-renewal` object of an order as clients see it (§3.1.1): `lifetime-adjust` is what is really added.
+pub(crate) fn shown(terms: &AutoRenewal) -> Value {
+    let mut shown = json!({
+        "end-date": terms.end_date.to_rfc3339(),
+        "lifetime": terms.lifetime,
+        "lifetime-adjust": terms.padding().as_secs(),
+        "allow-certificate-get": terms.allow_certificate_get,
+    });
+    if let Some(start) = terms.start_date {
+        shown["start-date"] = json!(start.to_rfc3339());
+    }
+    shown
+}
+
+/// POST /acme/order/{id} with a payload: `{"status":"canceled"}` and nothing else.
+pub(crate) async fn cancel(server: &AcmeServer, order: Order, signed: &Signed) -> Result<Response, Refusal> {
+    if signed.jws.payload_object()?.get("status").and_then(Value::as_str) != Some("canceled") {
+        return Err(Refusal::malformed("an order's status may only be changed to \"canceled\""));
+    }
+    let invalid = |reason: String| Refusal::new(ProblemType::AutoRenewalCancellationInvalid, reason);
+    order.clone().apply(OrderCommand::Cancel, server.clock.now()).map_err(|rejected| invalid(rejected.to_string()))?;
+    let mut audit = server.audit(signed.actor(), "order.cancel", order.id.as_str(), order.id.as_str());
+    audit.authority = Some(order.authority);
+    match server.store.cancel_order(&order.id, None, &audit).await {
+        Ok(canceled) => answer(server, StatusCode::OK, canceled).await,
+        Err(StoreError::Conflict(reason)) => Err(invalid(reason)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// POST /acme/star/{id}
+pub(crate) async fn fetch(State(server): State<Arc<AcmeServer>>, Id(id): Id<OrderId>, signed: Signed) -> Result<Response, Refusal> {
+    signed.require_post_as_get()?;
+    let order = server.own_order(&id, &signed.account.id).await?;
+    current(&server, &order).await
+}
+
+/// GET /acme/star/{id}, of orders whose client lets anyone fetch the certificate; others are as if they were not there.
+pub(crate) async fn fetch_openly(State(server): State<Arc<AcmeServer>>, Id(id): Id<OrderId>) -> Result<Response, Refusal> {
+    match server.store.order(&id).await? {
+        Some(order) if order.auto_renewal.as_ref().is_some_and(|terms| terms.allow_certificate_get) => current(&server, &order).await,
+        Some(_) | None => Err(Refusal::method_not_allowed()),
+    }
+}
+
+/// Two reads by key, and the chain from memory.
+async fn current(server: &AcmeServer, order: &Order) -> Result<Response, Refusal> {
+    let (Some(terms), Some(serial)) = (&order.auto_renewal, &order.serial) else { return Err(Refusal::not_found()) };
+    let over = |kind, detail: &str| Err(Refusal::new(kind, detail));
+    match order.status {
+        // §3.1.2, §3.3: 403 (Forbidden) from that moment on.
+        OrderStatus::Canceled => return over(ProblemType::AutoRenewalCanceled, "this order was canceled"),
+        OrderStatus::Valid if terms.end_date <= server.clock.now() => {
+            return over(ProblemType::AutoRenewalExpired, "this order has reached its end date (hint: order again)");
+        }
+        OrderStatus::Valid => {}
+        OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Invalid => return Err(Refusal::not_found()),
+    }
+    let record = server.store.certificate(&order.authority, serial).await?.ok_or_else(Refusal::not_found)?;
+    let response = chain(server, &record).await?;
+    let response = with_header(response, CERT_NOT_BEFORE, &record.not_before.to_http_date());
+    Ok(with_header(response, CERT_NOT_AFTER, &record.not_after.to_http_date()))
+}

@@ -1,0 +1,105 @@
+//! Two servers over one store, each with nonces of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use acme_server::{AcmeServer, Replicas};
+use ca_keystore::Unsealer;
+use ca_testkit::SeededRng;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+use crate::client::Key;
+use crate::world::World;
+
+const NEW_ACCOUNT: &str = "/acme/new-account";
+
+async fn bound() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// The second server over the first one's store; each knows the other, with these keys.
+async fn beside(first: World, keys: [u8; 2]) -> (World, World, JoinHandle<()>) {
+    let ((one, one_at), (two, two_at)) = (bound().await, bound().await);
+    let key = |octet| Unsealer::FileKey(Zeroizing::new([octet; 32]));
+    let with = |world: &World, seed: u64, number: u16, key: Unsealer, peer: (u16, SocketAddr)| {
+        let config = world.config.clone();
+        let server = AcmeServer::new(config, world.store.clone(), world.clock.clone(), Arc::new(SeededRng::new(seed))).unwrap();
+        world.beside(server.with_replicas(number, Replicas::new(&key, [peer]).unwrap()))
+    };
+    let second = with(&first, 22, 2, key(keys[1]), (1, one_at));
+    let first = with(&first, 21, 1, key(keys[0]), (2, two_at));
+    tokio::spawn(Arc::clone(&second.server).serve_replicas(two, std::future::pending()));
+    let answering = tokio::spawn(Arc::clone(&first.server).serve_replicas(one, std::future::pending()));
+    (first, second, answering)
+}
+
+/// A request with a nonce of one's choice; gives the status and the problem's type.
+async fn with_nonce(world: &World, key: &Key, nonce: &str) -> (u16, String) {
+    let url = format!("{}{NEW_ACCOUNT}", crate::world::BASE);
+    let header = serde_json::json!({ "alg": "ES256", "nonce": nonce, "url": url, "jwk": key.jwk() });
+    let answer = world.post_raw(NEW_ACCOUNT, key.sign(&header, r#"{"onlyReturnExisting":true}"#)).await;
+    assert!(!answer.header("replay-nonce").is_empty(), "a fresh one comes with every answer");
+    (answer.status.as_u16(), answer.json()["type"].as_str().unwrap_or_default().rsplit(':').next().unwrap_or_default().to_owned())
+}
+
+async fn nonce_of(world: &World) -> String {
+    world.get("/acme/new-nonce").await.is(204).header("replay-nonce").to_owned()
+}
+
+fn accepted() -> (u16, String) {
+    (400, "accountDoesNotExist".to_owned())
+}
+
+fn refused() -> (u16, String) {
+    (400, "badNonce".to_owned())
+}
+
+#[tokio::test]
+async fn a03_a_nonce_of_one_replica_is_accepted_once_by_any() {
+    let (one, two, _answering) = beside(World::new(), [7, 7]).await;
+    let key = Key::new();
+    let nonce = nonce_of(&one).await;
+    assert_eq!(with_nonce(&two, &key, &nonce).await, accepted());
+    for world in [&one, &two] {
+        assert_eq!(with_nonce(world, &key, &nonce).await, refused());
+    }
+    let nonce = nonce_of(&two).await;
+    assert_eq!(with_nonce(&two, &key, &nonce).await, accepted());
+    assert_eq!(with_nonce(&one, &key, &nonce).await, refused());
+}
+
+#[tokio::test]
+async fn a03_of_concurrent_requests_with_one_nonce_at_several_replicas_one_is_accepted() {
+    let (one, two, _answering) = beside(World::new(), [7, 7]).await;
+    let key = Key::new();
+    for _ in 0..20 {
+        let nonce = nonce_of(&one).await;
+        let ask = |world| with_nonce(world, &key, &nonce);
+        let told = tokio::join!(ask(&two), ask(&one), ask(&two), ask(&two), ask(&one), ask(&two));
+        let told = [told.0, told.1, told.2, told.3, told.4, told.5];
+        assert_eq!(told.iter().filter(|t| **t == accepted()).count(), 1, "{told:?}");
+        assert_eq!(told.iter().filter(|t| **t == refused()).count(), 5, "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a03_an_issuer_that_is_gone_or_has_another_key_gives_bad_nonce() {
+    let (one, two, answering) = beside(World::new(), [7, 7]).await;
+    let key = Key::new();
+    let (nonce, later) = (nonce_of(&one).await, nonce_of(&one).await);
+    assert_eq!(with_nonce(&two, &key, &nonce).await, accepted());
+    answering.abort();
+    assert!(answering.await.unwrap_err().is_cancelled());
+    assert_eq!(with_nonce(&two, &key, &later).await, refused());
+    // Its own go on.
+    assert_eq!(with_nonce(&two, &key, &nonce_of(&two).await).await, accepted());
+    // Whoever has not the shared key can neither use nonces up nor say that one is good.
+    let (one, two, _answering) = beside(World::new(), [7, 8]).await;
+    let nonce = nonce_of(&one).await;
+    assert_eq!(with_nonce(&two, &key, &nonce).await, refused());
+    assert_eq!(with_nonce(&one, &key, &nonce).await, accepted());
+}

@@ -1,0 +1,141 @@
+//! Revocation by subscribers: the store believes their signatures, not the front end.
+
+use std::time::Duration;
+
+use ca_core::model::{
+    Actor, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, LeaseToken, ProblemType, RevocationReason,
+    RevocationRequest, Revoked, ValidationEnd, ValidationRecord, WorkerId,
+};
+use ca_core::pki::{Identifier, SerialNumber};
+use ca_core::ports::{AcmeStore as _, Clock as _, StoreError, ValidationStore as _};
+use ca_testkit::SeededRng;
+use ca_testkit::acme::{self, ClientKey};
+use ca_testkit::store::audit;
+use serde_json::{Value, json};
+
+use crate::desk::{Client, Desk, demo};
+
+const URL: &str = "/acme/revoke-cert";
+
+/// An authorization for a.demo.test that stands for itself: by a challenge, which is then proven, or by the grant alone.
+async fn authorize(desk: &Desk, client: &Client, challenged: bool) {
+    let (now, rng, store) = (desk.clock.now(), SeededRng::new(1000 + desk.next()), &desk.store);
+    let method = ChallengeMethod::Http01;
+    let authorization = Authorization {
+        id: AuthorizationId::random(&rng),
+        account: client.id.clone(),
+        authority: demo(),
+        order: None,
+        identifier: Identifier::from_text("a.demo.test").unwrap(),
+        status: if challenged { AuthorizationStatus::Pending } else { AuthorizationStatus::Valid },
+        expires: now.plus(Duration::from_secs(3600)),
+        challenges: if challenged { vec![Challenge::new(method, &rng)] } else { Vec::new() },
+    };
+    let id = store.create_authorization(&authorization, now, &audit("authorization.create")).await.unwrap().id;
+    if !challenged {
+        return;
+    }
+    store.start_challenge(&id, method, None, now, now.plus(Duration::from_secs(60)), &audit("authorization.challenge")).await.unwrap();
+    let (worker, lease) = (WorkerId::random(&rng), LeaseToken::random(&rng));
+    store.lease_validations(&worker, &lease, now, now.plus(Duration::from_secs(60)), 10).await.unwrap();
+    let record = ValidationRecord {
+        account: client.id.clone(),
+        authorization: id,
+        identifier: authorization.identifier,
+        method,
+        attempt: 1,
+        at: now,
+        addresses: Vec::new(),
+        answer_sha256: None,
+        caa: None,
+        problem: None,
+        valid_until: now.plus(Duration::from_secs(1800)),
+        attestation: None,
+    };
+    store.finish_validation(&lease, &record, &ValidationEnd::Decided, &audit("authorization.validate")).await.unwrap();
+}
+
+struct Issued {
+    serial: SerialNumber,
+    payload: Value,
+}
+
+async fn issued(desk: &Desk, client: &Client, key: &ClientKey, reason: u8) -> Issued {
+    let id = desk.finalized_with(client, json!({}), &key.csr(&["a.demo.test"], None)).await;
+    desk.settle().await;
+    let serial = desk.order(&id).await.serial.unwrap();
+    let der = desk.certificate(serial).await.der;
+    Issued { serial, payload: acme::revocation(&der, reason) }
+}
+
+async fn revoke(desk: &Desk, jws: &str, serial: SerialNumber, actor: Actor, reason: RevocationReason) -> Result<Revoked, StoreError> {
+    let request = RevocationRequest {
+        authority: demo(),
+        serial,
+        reason,
+        invalidity_date: None,
+        actor,
+        at: desk.clock.now(),
+        correlation: "x".to_owned(),
+    };
+    desk.store.revoke_on_request(jws, &request).await
+}
+
+fn account(client: &Client) -> Actor {
+    Actor::Account { id: client.id.clone() }
+}
+
+#[tokio::test]
+async fn a11_the_store_revokes_for_the_owner_and_for_who_has_proven_each_name_only() {
+    let desk = Desk::open().await;
+    let (owner, other) = (desk.account().await, desk.account().await);
+    let (first, second) = (issued(&desk, &owner, &ClientKey::default(), 4).await, issued(&desk, &owner, &ClientKey::default(), 4).await);
+    let by = |client: &Client, issued: &Issued| acme::by_account(&client.key, &client.id, URL, &issued.payload);
+    let superseded = RevocationReason::Superseded;
+    let refused = async |jws: &str, actor: Actor, reason| {
+        let result = revoke(&desk, jws, first.serial, actor, reason).await;
+        assert!(matches!(result, Err(StoreError::Conflict(_))), "{result:?}");
+    };
+    refused(&by(&other, &first), account(&other), superseded).await;
+    // Whatever the front end says of a request: another's, for another certificate, with another reason, or none at all.
+    refused(&by(&other, &first), account(&owner), superseded).await;
+    refused(&by(&owner, &second), account(&owner), superseded).await;
+    refused(&by(&owner, &first), account(&owner), RevocationReason::KeyCompromise).await;
+    refused(&acme::by_account(&owner.key, &owner.id, "/acme/new-order", &first.payload), account(&owner), superseded).await;
+    refused("{}", account(&owner), superseded).await;
+    // A19: a grant's pattern authorizes nothing.
+    authorize(&desk, &other, false).await;
+    refused(&by(&other, &first), account(&other), superseded).await;
+
+    let jws = by(&owner, &first);
+    assert!(matches!(revoke(&desk, &jws, first.serial, account(&owner), superseded).await.unwrap(), Revoked::Now { .. }));
+    assert_eq!(revoke(&desk, &jws, first.serial, account(&owner), superseded).await.unwrap(), Revoked::Already);
+    let signature = serde_json::from_str::<Value>(&jws).unwrap()["signature"].as_str().unwrap().to_owned();
+    assert!(desk.audit_has(&["certificate.revoke", &first.serial.to_string(), &signature]).await, "the request itself is on record");
+
+    authorize(&desk, &other, true).await;
+    let proven = by(&other, &second);
+    assert!(matches!(revoke(&desk, &proven, second.serial, account(&other), superseded).await.unwrap(), Revoked::Now { .. }));
+}
+
+#[tokio::test]
+async fn a11_key_compromise_by_the_key_itself_blocks_that_key_for_good() {
+    let desk = Desk::open().await;
+    let (owner, key, stranger) = (desk.account().await, ClientKey::default(), ClientKey::default());
+    let issued = issued(&desk, &owner, &key, 1).await;
+    let by_key =
+        |key: &ClientKey| key.jws(json!({ "jwk": key.jwk(), "nonce": "bm9uY2U", "url": format!("{}{URL}", acme::BASE) }), &issued.payload);
+    let actor = Actor::CertificateKey { spki_sha256: desk.certificate(issued.serial).await.spki_sha256 };
+    let compromised = RevocationReason::KeyCompromise;
+    let forged = revoke(&desk, &by_key(&stranger), issued.serial, actor.clone(), compromised).await;
+    assert!(matches!(forged, Err(StoreError::Conflict(_))), "{forged:?}");
+    assert!(matches!(revoke(&desk, &by_key(&key), issued.serial, actor, compromised).await.unwrap(), Revoked::Now { .. }));
+
+    desk.clock.advance(Duration::from_secs(35 * 86_400));
+    let other = desk.account().await;
+    desk.clock.advance(Duration::from_secs(1));
+    let again = desk.finalized_with(&other, json!({}), &key.csr(&["a.demo.test"], None)).await;
+    desk.worker.step_requests().await.unwrap();
+    let refusal = desk.refusal(&again).await;
+    assert!(refusal.kind == ProblemType::BadCsr && refusal.detail.contains("blocked"), "{refusal:?}");
+}

@@ -1,0 +1,307 @@
+//! Orders that renew themselves (RFC 8739).
+
+use std::time::Duration;
+
+use ca_core::evidence::statement::Operation;
+use ca_core::model::{
+    CertificateRecord, CertificateState, JobId, Order, OrderId, OrderStatus, ProblemType, RevocationReason, SerialStatus,
+};
+use ca_core::pki::{Certificate, Timestamp};
+use ca_core::ports::{AcmeStore as _, CertificateStore as _, Clock as _, JobStore as _, StatusStore as _, StoreError};
+use ca_testkit::Fault;
+use ca_testkit::acme::{self, ClientKey};
+use ca_testkit::store::audit;
+use serde_json::json;
+
+use crate::desk::{Client, Desk, demo};
+
+const DAY: u64 = 86_400;
+
+/// A finalized order for certificates of twelve days, until 30 days from now.
+async fn star(desk: &Desk, client: &Client) -> OrderId {
+    star_with(desk, client, &ClientKey::default()).await
+}
+
+async fn star_with(desk: &Desk, client: &Client, key: &ClientKey) -> OrderId {
+    let end = desk.clock.now().plus(Duration::from_secs(30 * DAY));
+    let terms = json!({ "auto-renewal": { "end-date": end.to_rfc3339(), "lifetime": 12 * DAY } });
+    desk.finalized_with(client, terms, &key.csr(&["a.demo.test"], None)).await
+}
+
+/// What the order has now.
+async fn standing(desk: &Desk, id: &OrderId) -> CertificateRecord {
+    desk.certificate(desk.order(id).await.serial.unwrap()).await
+}
+
+fn days(desk: &Desk, days: u64) {
+    desk.clock.advance(Duration::from_secs(days * DAY));
+}
+
+async fn canceled(desk: &Desk, id: &OrderId) -> Order {
+    let order = desk.order(id).await;
+    assert_eq!((order.status, order.expires), (OrderStatus::Canceled, desk.clock.now()));
+    let before = desk.of_order(id).await.len();
+    days(desk, 8);
+    desk.settle().await;
+    assert_eq!(desk.of_order(id).await.len(), before, "no certificate after that");
+    order
+}
+
+fn job(id: &OrderId) -> JobId {
+    format!("star.{id}").parse().unwrap()
+}
+
+#[tokio::test]
+async fn a21_the_next_certificate_comes_by_half_the_life_of_the_standing_one_until_the_end_date() {
+    let mut desk = Desk::open().await;
+    let client = desk.account().await;
+    let start = desk.clock.now();
+    let at = |days: u64| start.plus(Duration::from_secs(days * DAY));
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    let first = standing(&desk, &id).await;
+    assert_eq!((first.not_before, first.not_after), (start.minus(Duration::from_secs(8 * DAY)), at(12)));
+    let order = desk.order(&id).await;
+    assert_eq!((order.status, order.expires), (OrderStatus::Valid, at(30)), "once valid it lasts until its end date");
+
+    // Due at 7/12 of a life before the end: a second before it, nothing.
+    desk.clock.advance(Duration::from_secs(5 * DAY - 1));
+    desk.settle().await;
+    assert_eq!(standing(&desk, &id).await.serial, first.serial);
+    desk.clock.advance(Duration::from_secs(1));
+    // A restart goes on.
+    desk.restart();
+    desk.settle().await;
+    let second = standing(&desk, &id).await;
+    assert_eq!((second.not_before, second.not_after), (at(4), at(24)));
+    assert!(second.not_before <= desk.clock.now(), "already valid when it is published");
+    assert_eq!(second.spki_sha256, first.spki_sha256);
+    assert_eq!((second.account.as_ref(), second.order.as_ref()), (Some(&client.id), Some(&id)), "it is the subscriber's like the first");
+    assert_eq!(second.grant, first.grant);
+    Certificate::from_der(&second.der).unwrap().is_signed_by(&desk.issuer).unwrap();
+    assert_eq!(desk.store.status(&demo(), &second.serial).await.unwrap(), Some(SerialStatus::Good));
+    assert!(desk.audit_has(&["certificate.release", &second.serial.to_string()]).await);
+
+    days(&desk, 12);
+    desk.settle().await;
+    let last = standing(&desk, &id).await;
+    assert_eq!(last.not_after, at(30), "nothing beyond the end date");
+    days(&desk, 12);
+    desk.settle().await;
+    days(&desk, 12);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 3);
+    assert_eq!(desk.order(&id).await.status, OrderStatus::Valid, "the status remains");
+    let lease = desk.store.lease_jobs(&"w".parse().unwrap(), &"l".parse().unwrap(), at(500), at(501), 100).await.unwrap();
+    assert!(lease.iter().all(|leased| leased.id != job(&id)), "and there is no job left");
+}
+
+#[tokio::test]
+async fn a21_a_failure_comes_back_before_the_standing_certificate_ends() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    let first = standing(&desk, &id).await;
+    // The rest of the schedule first, so that the fault meets the renewal.
+    desk.clock.advance(Duration::from_secs(5 * DAY - 1));
+    desk.settle().await;
+    desk.clock.advance(Duration::from_secs(1));
+    desk.keys.fail_once(Fault::FlippedBit);
+    desk.worker.tick_jobs().await.unwrap();
+    desk.clock.advance(Duration::from_secs(20));
+    desk.settle().await;
+    let second = standing(&desk, &id).await;
+    assert_ne!(second.serial, first.serial);
+    let records = desk.of_order(&id).await;
+    let abandoned: Vec<_> = records.iter().filter(|r| r.state == CertificateState::Abandoned).collect();
+    assert!(records.len() == 3 && abandoned.len() == 1, "{records:?}");
+    assert_eq!(abandoned[0].revoked.unwrap().1, RevocationReason::Superseded);
+}
+
+#[tokio::test]
+async fn a21_a_worker_that_was_away_makes_no_certificate_that_has_ended() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let start = desk.clock.now();
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    days(&desk, 25);
+    desk.settle().await;
+    assert_eq!(standing(&desk, &id).await.not_after, start.plus(Duration::from_secs(30 * DAY)));
+    assert_eq!(desk.of_order(&id).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a21_cancellation_ends_it_and_only_once() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let id = star(&desk, &client).await;
+    let entry = || ca_core::model::AuditEntry { at: desk.clock.now(), ..audit("order.cancel") };
+    let conflict = |result: Result<Order, StoreError>| assert!(matches!(result, Err(StoreError::Conflict(_))), "{result:?}");
+    conflict(desk.store.cancel_order(&id, None, &entry()).await);
+    desk.settle().await;
+    days(&desk, 1);
+    assert_eq!(desk.store.cancel_order(&id, None, &entry()).await.unwrap().status, OrderStatus::Canceled);
+    conflict(desk.store.cancel_order(&id, None, &entry()).await);
+    canceled(&desk, &id).await;
+
+    let plain = desk.finalized(&client, json!({})).await;
+    desk.settle().await;
+    conflict(desk.store.cancel_order(&plain, None, &entry()).await);
+}
+
+#[tokio::test]
+async fn a21_a_grant_revoked_or_suspended_or_an_account_deactivated_cancels() {
+    for end in ["revoke", "suspend", "deactivate"] {
+        let desk = Desk::open().await;
+        let grant = desk.grant(None).await;
+        let (client, other) = (desk.account_of(&grant).await, desk.account().await);
+        let (id, kept) = (star(&desk, &client).await, star(&desk, &other).await);
+        desk.settle().await;
+        days(&desk, 1);
+        match end {
+            "revoke" => drop(desk.operate(Operation::GrantRevoke { id: grant.id.clone() }).await.unwrap()),
+            "suspend" => drop(desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap()),
+            _ => {
+                let entry = ca_core::model::AuditEntry { at: desk.clock.now(), ..audit("account.deactivate") };
+                drop(desk.store.deactivate_account(&client.id, &entry).await.unwrap());
+            }
+        }
+        canceled(&desk, &id).await;
+        assert_eq!(desk.of_order(&kept).await.len(), 2, "{end}: another's goes on");
+    }
+}
+
+/// Rows that say otherwise change nothing: the worker verifies grant, account, names and key each time.
+#[tokio::test]
+async fn a21_each_certificate_is_judged_anew_from_its_evidence() {
+    let check = async |edit: &'static str, cause: &str| {
+        let desk = Desk::open().await;
+        let client = desk.account().await;
+        let id = star(&desk, &client).await;
+        desk.settle().await;
+        let donor = star_with(&desk, &desk.account().await, &ClientKey::default()).await;
+        desk.settle().await;
+        assert_ne!(donor, id);
+        days(&desk, 5);
+        desk.edit(edit).await;
+        desk.settle().await;
+        assert_eq!(desk.of_order(&id).await.len(), 1, "{cause}");
+        assert!(desk.audit_has(&["order.cancel", "refused", id.as_str()]).await, "{cause}");
+        let ended = desk.order(&id).await;
+        assert_eq!(ended.status, OrderStatus::Canceled, "{cause}");
+        let told = ended.error.unwrap().detail;
+        assert!(told.contains(cause), "{told}, not {cause}");
+    };
+    check("UPDATE grants SET statement = replace(statement, '*.demo.test', '*.bank.test') WHERE seq = 1", "could not be verified").await;
+    check(
+        "UPDATE orders SET finalize_jws = (SELECT finalize_jws FROM orders ORDER BY seq DESC LIMIT 1) WHERE seq = (SELECT min(seq) FROM orders)",
+        "another account",
+    )
+    .await;
+    check(
+        "UPDATE orders SET serial = (SELECT serial FROM orders ORDER BY seq DESC LIMIT 1) WHERE seq = (SELECT min(seq) FROM orders)",
+        "another key",
+    )
+    .await;
+    check("UPDATE certificates SET der = x'3000' WHERE order_id = (SELECT id FROM orders ORDER BY seq LIMIT 1)", "not one of `demo`").await;
+}
+
+#[tokio::test]
+async fn a21_an_older_record_brings_no_second_certificate() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    days(&desk, 5);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 2);
+    desk.edit(
+        "UPDATE orders SET serial = (SELECT serial FROM certificates WHERE order_id IS NOT NULL ORDER BY seq LIMIT 1) WHERE seq = 1;
+         UPDATE jobs SET due = 0 WHERE id LIKE 'star.%'",
+    )
+    .await;
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 2);
+    assert!(desk.audit_has(&["worker.alarm", "later certificate"]).await);
+    assert_eq!(desk.order(&id).await.status, OrderStatus::Canceled);
+}
+
+#[tokio::test]
+async fn a21_a_new_account_key_leaves_it_and_a_policy_without_it_ends_it() {
+    let desk = Desk::open().await;
+    let mut client = desk.account().await;
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    let new = ClientKey::default();
+    let jws = acme::key_change(&client.key, &new, &client.id);
+    let jwk = |key: &ClientKey| ca_core::evidence::jwk::Jwk::from_value(&key.jwk()).unwrap();
+    let (old, jwk) = (jwk(&client.key).thumbprint(), jwk(&new));
+    desk.store.change_key(&client.id, &old, &jwk.canonical(), &jwk.thumbprint(), &jws, &audit("account.key-change")).await.unwrap();
+    client.key = new;
+    days(&desk, 5);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 2, "what the old key finalized goes on");
+
+    let mut policy = desk.policy.clone();
+    policy.version = 2;
+    policy.authorities[0].profiles.get_mut("client").unwrap().star = None;
+    desk.set_policy(policy);
+    days(&desk, 12);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 2);
+    let ended = desk.order(&id).await;
+    assert_eq!((ended.status, ended.error.map(|e| e.kind)), (OrderStatus::Canceled, Some(ProblemType::Malformed)));
+
+    let refused = star(&desk, &client).await;
+    desk.settle().await;
+    assert!(desk.refusal(&refused).await.detail.contains("do not renew themselves"));
+}
+
+#[tokio::test]
+async fn a21_a_revoked_certificate_or_a_blocked_key_ends_it() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let (revoked, blocked) = (star(&desk, &client).await, star(&desk, &client).await);
+    desk.settle().await;
+    let revoke = async |id: &OrderId, reason| {
+        let serial = desk.order(id).await.serial.unwrap();
+        desk.operate(Operation::CertificateRevoke { authority: demo(), serial, reason, invalidity_date: None }).await
+    };
+    revoke(&revoked, RevocationReason::Superseded).await.unwrap();
+    let key = standing(&desk, &blocked).await.spki_sha256;
+    desk.operate(Operation::KeyBlock { spki_sha256: key, reason: "found in a repository".to_owned() }).await.unwrap();
+    days(&desk, 5);
+    desk.settle().await;
+    for id in [&revoked, &blocked] {
+        assert_eq!(desk.order(id).await.status, OrderStatus::Canceled);
+        assert_eq!(desk.of_order(id).await.len(), 1);
+    }
+    let crl = desk.crl().await.unwrap();
+    let serial = desk.of_order(&revoked).await[0].serial;
+    assert!(crl.entries().iter().any(|e| e.serial == serial), "on the CRL like others");
+    assert_eq!(desk.store.certificate(&demo(), &serial).await.unwrap().unwrap().order, Some(revoked));
+}
+
+/// A start date ahead: the first certificate begins there, and the schedule counts from it.
+#[tokio::test]
+async fn a21_a_start_date_is_kept() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let now = desk.clock.now();
+    let at = |days: u64| now.plus(Duration::from_secs(days * DAY));
+    let terms = json!({ "auto-renewal": {
+        "start-date": at(2).to_rfc3339(), "end-date": at(20).to_rfc3339(), "lifetime": 4 * DAY, "lifetime-adjust": 3 * DAY,
+    } });
+    let id = desk.finalized(&client, terms).await;
+    desk.settle().await;
+    let times = async |desk: &Desk| -> (Timestamp, Timestamp) {
+        let record = standing(desk, &id).await;
+        (record.not_before, record.not_after)
+    };
+    assert_eq!(times(&desk).await, (at(2), at(6)));
+    days(&desk, 4);
+    desk.settle().await;
+    assert_eq!(times(&desk).await, (at(3), at(10)));
+}

@@ -1,0 +1,144 @@
+//! Orders that renew themselves (RFC 8739).
+
+use ca_core::model::{AutoRenewal, Completed, Job, JobId, JobKind, LeasedJob, Order, OrderId, OrderStatus, Origin, Problem, ProblemType};
+use ca_core::pki::SerialNumber;
+use ca_core::ports::StoreError;
+
+use super::{StoreFactory, World, assert_conflict, assert_fenced, assert_not_found, at, audit};
+
+/// Lives of 1200 from an end at 5000, as [`World::intent`] has it, to 9000.
+fn terms() -> AutoRenewal {
+    AutoRenewal { start_date: None, end_date: at(9000), lifetime: 1200, lifetime_adjust: 0, allow_certificate_get: true }
+}
+
+/// A renewing order with its first certificate.
+async fn renewing(world: &World, account: &ca_core::model::AccountId) -> (OrderId, SerialNumber) {
+    let mut new = world.new_order(account, &["a.demo.test"]);
+    new.order.auto_renewal = Some(terms());
+    let store = &world.store;
+    let id = store.create_order(&new, &audit("order.create")).await.unwrap().id;
+    assert_conflict(store.cancel_order(&id, None, &audit("order.cancel")).await);
+    assert_eq!(store.renewing_order(&id).await.unwrap(), None, "there is no certificate yet");
+    let request = store.queue_finalize(&id, "finalize", at(1), &audit("order.finalize")).await.unwrap();
+    let request = world.lease_one(&request, 1, 60).await;
+    let serial = world.serial();
+    let intent = world.intent(&World::origin(&id, &request, account), serial);
+    store.record_intent(&intent).await.unwrap();
+    assert_eq!(store.complete(&World::completion(&intent, b"first")).await.unwrap(), Completed::Released);
+    (id, serial)
+}
+
+async fn lease_of(world: &World, id: &JobId, now: i64) -> Option<LeasedJob> {
+    let leased = world.store.lease_jobs(&World::worker(), &world.lease(), at(now), at(now + 50), 100).await.unwrap();
+    leased.into_iter().find(|job| job.id == *id)
+}
+
+fn job(order: &OrderId) -> JobKind {
+    JobKind::RenewOrder { authority: World::authority(), order: order.clone() }
+}
+
+async fn order(world: &World, id: &OrderId) -> Order {
+    world.store.order(id).await.unwrap().unwrap()
+}
+
+/// The first certificate queues the job, its certificates take each other's place, and with the last one the job goes.
+pub async fn a21_a_renewing_order_goes_on_until_it_ends(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    let (id, first) = renewing(&world, &account).await;
+    let valid = order(&world, &id).await;
+    assert_eq!((valid.status, valid.expires, valid.serial, valid.auto_renewal), (OrderStatus::Valid, at(9000), Some(first), Some(terms())));
+    let job_id = job(&id).id();
+    assert!(store.jobs(100).await.unwrap().iter().all(|listed| listed.id != job_id), "orders' jobs are not listed");
+    assert!(lease_of(&world, &job_id, 4299).await.is_none(), "due 7/12 of a life before 5000");
+    // A job that revocation waits for comes before those of orders, however late they are.
+    let crl = JobKind::PublishCrl { authority: World::authority(), scope: ca_core::model::CrlScope::FULL };
+    store.ensure_job(&Job { kind: crl.clone(), due: at(4350) }).await.unwrap();
+    let leased = store.lease_jobs(&World::worker(), &world.lease(), at(4350), at(4400), 1).await.unwrap();
+    assert_eq!(leased[0].kind, crl);
+    let leased = lease_of(&world, &job_id, 4350).await.unwrap();
+    assert_eq!(leased.kind, job(&id));
+
+    let found = store.renewing_order(&id).await.unwrap().unwrap();
+    assert_eq!((found.standing.serial, found.evidence.finalize.as_deref()), (first, Some("finalize")));
+    assert!(found.evidence.new_order.is_some() && found.evidence.grant.is_some());
+    let renewal = |leased: &LeasedJob| Origin::Renewal {
+        order: id.clone(),
+        job: leased.id.clone(),
+        lease: leased.lease.clone(),
+        account: account.clone(),
+        grant: "grant-1".parse().unwrap(),
+        cap: None,
+    };
+    let second = world.serial();
+    let mut intent = world.intent(&renewal(&leased), second);
+    intent.at = at(4360);
+    intent.leaf = ca_core::log::intent_leaf(&intent);
+    store.record_intent(&intent).await.unwrap();
+    assert_eq!(store.complete(&World::completion(&intent, b"second")).await.unwrap(), Completed::Released);
+    assert_eq!(order(&world, &id).await.serial, Some(second));
+    let record = store.certificate(&World::authority(), &second).await.unwrap().unwrap();
+    assert_eq!((record.account, record.order, record.grant), (Some(account.clone()), Some(id.clone()), Some("grant-1".parse().unwrap())));
+    store.finish_job(&leased.id, &leased.lease, at(4361), at(5500)).await.unwrap();
+
+    // A lease that was lost, and another account, renew nothing.
+    let late = world.intent(&renewal(&leased), world.serial());
+    assert_fenced(store.record_intent(&late).await);
+    let leased = lease_of(&world, &job_id, 5500).await.unwrap();
+    assert_fenced(store.end_job(&job_id, &world.lease()).await);
+    store.end_job(&job_id, &leased.lease).await.unwrap();
+    assert!(lease_of(&world, &job_id, 9999).await.is_none());
+    assert_eq!(order(&world, &id).await.status, OrderStatus::Valid);
+
+    // Canceled while its certificate is made: that one is not released.
+    let (id, first) = renewing(&world, &account).await;
+    let leased = lease_of(&world, &job(&id).id(), 4350).await.unwrap();
+    let origin = Origin::Renewal {
+        order: id.clone(),
+        job: leased.id.clone(),
+        lease: leased.lease.clone(),
+        account: account.clone(),
+        grant: "grant-1".parse().unwrap(),
+        cap: None,
+    };
+    let mut intent = world.intent(&origin, world.serial());
+    intent.at = at(4360);
+    intent.leaf = ca_core::log::intent_leaf(&intent);
+    store.record_intent(&intent).await.unwrap();
+    let entry = ca_core::model::AuditEntry { at: at(4365), ..audit("order.cancel") };
+    let problem = Problem::new(ProblemType::Unauthorized, "the grant was revoked");
+    let canceled = store.cancel_order(&id, Some(&problem), &entry).await.unwrap();
+    assert_eq!((canceled.status, canceled.expires, canceled.error), (OrderStatus::Canceled, at(4365), Some(problem)));
+    assert_eq!(store.complete(&World::completion(&intent, b"late")).await.unwrap(), Completed::Fenced);
+    assert_eq!(order(&world, &id).await.serial, Some(first));
+    assert_conflict(store.cancel_order(&id, None, &entry).await);
+    assert_fenced(store.finish_job(&leased.id, &leased.lease, at(4366), at(5500)).await);
+    assert_not_found(store.cancel_order(&"missing".parse().unwrap(), None, &entry).await);
+}
+
+/// A deactivated account, a suspended grant and a revoked one cancel what they have.
+pub async fn a21_what_its_owner_loses_cancels_it(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let grant = "grant-1".parse().unwrap();
+    for end in ["deactivate", "suspend", "revoke"] {
+        let account = world.account(end).await.account.id;
+        let (id, _) = renewing(&world, &account).await;
+        let entry = ca_core::model::AuditEntry { at: at(700), ..audit("grant.end") };
+        match end {
+            "deactivate" => drop(store.deactivate_account(&account, &entry).await.unwrap()),
+            "suspend" => store.suspend_grant(&grant, true, &entry).await.unwrap(),
+            _ => drop(store.revoke_grant(&grant, &entry).await.unwrap()),
+        }
+        let canceled = order(&world, &id).await;
+        assert_eq!((canceled.status, canceled.expires), (OrderStatus::Canceled, at(700)), "{end}");
+        assert!(lease_of(&world, &job(&id).id(), 8000).await.is_none(), "{end}: and its job is gone");
+        let again = store.cancel_order(&id, None, &entry).await;
+        assert!(matches!(again, Err(StoreError::Conflict(_))), "{end}: {again:?}");
+        if end == "suspend" {
+            store.suspend_grant(&grant, false, &entry).await.unwrap();
+            assert_eq!(order(&world, &id).await.status, OrderStatus::Canceled, "resuming brings nothing back");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+# acme.sh, with socat for http-01, openssl for tls-alpn-01, and a hook of this folder for dns-01.
+client=acme.sh
+. /interop/lib.sh
+version "$(acme.sh --version | tail -n 1 | tr -d v)"
+
+plain() { # ARGUMENT…
+  timeout 90 acme.sh --config-home "$PWD/acme.sh" --ca-bundle "$PWD/ca-bundle.pem" "$@"
+}
+register() { # DIRECTORY
+  plain --register-account --server "$1" --eab-kid "$KID" --eab-hmac-key "$(cat eab.key)"
+}
+cert() { echo "acme.sh/${1}_ecc/$1.cer"; }
+
+enrol() { documented acme.sh-enrol; good "$(cert "$NAME")" "$NAME"; }
+renew() {
+  cp "$(cert "$NAME")" before.pem
+  documented acme.sh-renew
+  renewed "$(cert "$NAME")" "$(serial before.pem)"
+}
+revoke() {
+  cp "$(cert "$NAME")" revoked.pem
+  documented acme.sh-revoke
+  wait_until 20 status_is revoked.pem revoked
+}
+profile() {
+  in_folder short
+  register "$default_directory"
+  plain --issue --server "$default_directory" --webroot . -d "$NAME" --cert-profile short
+  short "$(cert "$NAME")"
+}
+ari() {
+  local asked
+  in_folder ari
+  register "$DIRECTORY"
+  plain --issue --server "$DIRECTORY" --webroot . -d "$NAME"
+  cp "$(cert "$NAME")" before.pem
+  # It says that it skipped with status 2.
+  plain --renew -d "$NAME" --ecc || [ $? = 2 ]
+  [ "$(serial "$(cert "$NAME")")" = "$(serial before.pem)" ] || fail "renewed before the window"
+  by_operator before.pem
+  asked=$(requests /acme/renewal-info)
+  plain --renew -d "$NAME" --ecc
+  asked_ari "$asked"
+  renewed "$(cert "$NAME")" "$(serial before.pem)"
+}
+http_01() { plain --issue --server "$DIRECTORY" --standalone -d acmesh-http.dmz.demo.test; good "$(cert acmesh-http.dmz.demo.test)" acmesh-http.dmz.demo.test; }
+tls_alpn_01() { plain --issue --server "$DIRECTORY" --alpn -d acmesh-tls.dmz.demo.test; good "$(cert acmesh-tls.dmz.demo.test)" acmesh-tls.dmz.demo.test; }
+dns_01() {
+  printf 'dns_interop_add() { /interop/txt.sh set "$1" "$2"; }\ndns_interop_rm() { /interop/txt.sh clear "$1"; }\n' >/usr/share/acme.sh/dnsapi/dns_interop.sh
+  # With a pause of its own choice it does not ask public resolvers first.
+  plain --issue --server "$DIRECTORY" --dns dns_interop --dnssleep 1 -d '*.dmz.demo.test'
+  good "$(cert '*.dmz.demo.test')" '*.dmz.demo.test'
+}
+address() { plain --issue --server "$DIRECTORY" --standalone -d 127.0.0.1; good "$(cert 127.0.0.1)" 127.0.0.1; }
+key_change() {
+  in_folder keychange
+  register "$DIRECTORY"
+  plain --update-account-key --server "$DIRECTORY"
+  plain --issue --server "$DIRECTORY" --webroot . -d "$NAME"
+  good "$(cert "$NAME")" "$NAME"
+}
+deactivate() { plain --deactivate-account --server "$DIRECTORY"; }
+as_printed() { printed acme.sh; good "/root/.acme.sh/${NAME}_ecc/$NAME.cer" "$NAME"; }
+
+try EAB enrol
+try renew renew
+try replaces replaced before.pem
+try profile profile
+try ARI ari
+try http-01 http_01
+try tls-alpn-01 tls_alpn_01
+try dns-01 dns_01
+try IP address
+try revoke revoke
+try "key change" key_change
+try deactivate deactivate
+try printed as_printed

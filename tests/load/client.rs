@@ -1,0 +1,80 @@
+//! The load's HTTPS client: one connection kept for each account, without Nagle's delay. The ACME library's own client
+//! leaves that delay on, and the kernel's late acknowledgements would be most of what is measured.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{HOST, HeaderValue};
+use http::{Request, Uri};
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
+
+type Sender = SendRequest<BodyWrapper<Bytes>>;
+
+#[derive(Clone)]
+pub(crate) struct Client {
+    tls: TlsConnector,
+    kept: Arc<Mutex<Option<Sender>>>,
+}
+
+impl Client {
+    /// A client that trusts the certificates of a PEM file and nothing else.
+    pub(crate) fn trusting(bundle: &Path) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(bundle).expect("a bundle") {
+            roots.add(certificate.expect("PEM")).expect("a root");
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { tls: TlsConnector::from(Arc::new(config)), kept: Arc::default() }
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> Result<Sender, Box<dyn std::error::Error + Send + Sync>> {
+        let tcp = TcpStream::connect((host, port)).await?;
+        tcp.set_nodelay(true)?;
+        let stream = self.tls.connect(ServerName::try_from(host.to_owned())?, tcp).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    async fn exchange(&self, mut request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Box<dyn std::error::Error + Send + Sync>> {
+        let authority = request.uri().authority().ok_or("the URL names no host")?.clone();
+        request.headers_mut().insert(HOST, HeaderValue::from_str(authority.as_str())?);
+        *request.uri_mut() = request.uri().path_and_query().map_or(Uri::from_static("/"), |p| Uri::from(p.clone()));
+        let mut kept = self.kept.lock().await;
+        let alive = match kept.take() {
+            Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
+            None => None,
+        };
+        let mut sender = match alive {
+            Some(sender) => sender,
+            None => self.connect(authority.host(), authority.port_u16().unwrap_or(443)).await?,
+        };
+        let (parts, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        *kept = Some(sender);
+        Ok(BytesResponse { parts, body: Box::new(body) })
+    }
+}
+
+impl HttpClient for Client {
+    fn request(&self, request: Request<BodyWrapper<Bytes>>) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let client = self.clone();
+        Box::pin(async move { client.exchange(request).await.map_err(Error::Other) })
+    }
+}
