@@ -52,7 +52,9 @@ fn a12_a_stock_client_enrols_devices_by_attestation() {
     let devices: [(Identifier, Attests<'_>); 3] = [
         (Identifier::PermanentIdentifier("C02ABC".to_owned()), &|token, _| apple(&maker, &key, "C02ABC", "U", token)),
         (Identifier::PermanentIdentifier("1337".to_owned()), &|_, proof| step(&maker, &key, yubikey_serial(1337), proof)),
-        (Identifier::HardwareModule("M-1/1.2.3".to_owned()), &|_, proof| Tpm::new(&[module.clone()], proof).object(&maker, &key)),
+        (Identifier::HardwareModule("M-1/1.2.3".to_owned()), &|_, proof| {
+            Tpm::new(std::slice::from_ref(&module), proof).object(&maker, &key)
+        }),
     ];
     block_on(async {
         let account = demo.account_of(kid, secret).await.unwrap();

@@ -380,7 +380,7 @@ impl Tx {
         let names = convert::json(&names);
         sqlx::query!(
             "INSERT OR IGNORE INTO certificate_names (name, certificate)
-             SELECT n.value, c.seq FROM certificates c JOIN json_each($1) n WHERE c.authority = $2 AND c.serial = $3",
+             SELECT value, c.seq FROM certificates c JOIN json_each($1) WHERE c.authority = $2 AND c.serial = $3",
             names,
             authority,
             serial

@@ -128,7 +128,7 @@ impl AccountAdminStore for SqliteStore {
                 .fetch_all(&self.readers)
                 .await
         } else {
-            sqlx::query_scalar!("SELECT id FROM accounts ORDER BY seq DESC LIMIT $1", at_most).fetch_all(&self.readers).await
+            sqlx::query_scalar!("SELECT id FROM accounts WHERE seq > 0 ORDER BY seq DESC LIMIT $1", at_most).fetch_all(&self.readers).await
         }
         .map_err(from_sqlx)?;
         let mut records = Vec::with_capacity(ids.len());

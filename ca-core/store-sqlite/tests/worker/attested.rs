@@ -95,7 +95,7 @@ impl Site {
         let store = &desk.store;
         let new = NewOrder { order, authorizations: vec![authorization.clone()], jws };
         let stored = store.create_order(&new, &audit("order.create")).await.unwrap();
-        assert_eq!(stored.authorizations, [authorization.id.clone()], "what was attested before is no proof for another key");
+        assert_eq!(stored.authorizations, std::slice::from_ref(&authorization.id), "what was attested before is no proof for another key");
         let token = authorization.challenges[0].token.clone();
         let proof = key_authorization(&token, &Jwk::from_value(&client.key.jwk()).unwrap().thumbprint());
         let answer = Self::answer(client, &authorization.id, &object(&proof));
