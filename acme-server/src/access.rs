@@ -146,7 +146,7 @@ fn step(route: &str, status: StatusCode) -> Option<&'static str> {
         ("/acme/new-order" | "/a/{authority}/acme/p/{profile}/new-order", StatusCode::CREATED) => Some("order"),
         ("/acme/chall/{authorization}/{method}", StatusCode::OK) => Some("challenge"),
         ("/acme/order/{id}/finalize", StatusCode::OK) => Some("finalize"),
-        ("/acme/cert/{authority}/{serial}", StatusCode::OK) => Some("download"),
+        ("/acme/cert/{authority}/{serial}" | "/acme/cert/{authority}/{serial}/{n}", StatusCode::OK) => Some("download"),
         ("/acme/revoke-cert", StatusCode::OK) => Some("revocation"),
         _ => None,
     }

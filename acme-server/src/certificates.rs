@@ -8,9 +8,11 @@ use ca_core::model::{AuthorityName, CertificateRecord, CertificateState};
 use ca_core::pki::{SerialNumber, pem_encode};
 use http::{HeaderValue, header};
 
+use crate::alternates::Alternate;
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
-use crate::request::{Ids, Signed};
+use crate::request::{Ids, Signed, ThreeIds};
+use crate::routes::with_header;
 
 /// POST /acme/cert/{authority}/{serial}
 pub(crate) async fn download(
@@ -18,15 +20,60 @@ pub(crate) async fn download(
     Ids(authority, serial): Ids<AuthorityName, SerialNumber>,
     signed: Signed,
 ) -> Result<Response, Refusal> {
+    let record = own(&server, &authority, &serial, &signed).await?;
+    let alternates = server.alternates.of(&*server.store, server.clock.now(), &authority).await?;
+    let response = chain(&server, &record).await?;
+    Ok(linked(&server, &record, &alternates, None, response))
+}
+
+/// POST /acme/cert/{authority}/{serial}/{n}
+pub(crate) async fn download_alternate(
+    State(server): State<Arc<AcmeServer>>,
+    ThreeIds(authority, serial, number): ThreeIds<AuthorityName, SerialNumber, u64>,
+    signed: Signed,
+) -> Result<Response, Refusal> {
+    let record = own(&server, &authority, &serial, &signed).await?;
+    let alternates = server.alternates.of(&*server.store, server.clock.now(), &authority).await?;
+    let alternate = alternates.iter().find(|alternate| alternate.number == number).ok_or_else(Refusal::not_found)?;
+    let response = pem_chain(&record, &alternate.chain);
+    Ok(linked(&server, &record, &alternates, Some(number), response))
+}
+
+/// The certificate, if the account may fetch it.
+async fn own(server: &AcmeServer, authority: &AuthorityName, serial: &SerialNumber, signed: &Signed) -> Result<CertificateRecord, Refusal> {
     signed.require_post_as_get()?;
-    let record = server.store.certificate(&authority, &serial).await?.ok_or_else(Refusal::not_found)?;
+    let record = server.store.certificate(authority, serial).await?.ok_or_else(Refusal::not_found)?;
     if record.account.as_ref() != Some(&signed.account.id) {
         return Err(Refusal::unauthorized("this certificate belongs to another account"));
     }
     if record.state != CertificateState::Released {
         return Err(Refusal::not_found());
     }
-    chain(&server, &record).await
+    Ok(record)
+}
+
+/// Links a chain, by its number or the default one, to all the others.
+fn linked(
+    server: &AcmeServer,
+    record: &CertificateRecord,
+    alternates: &[Arc<Alternate>],
+    this: Option<u64>,
+    response: Response,
+) -> Response {
+    let default = server.certificate_url(&record.authority, record.serial);
+    let numbers = std::iter::once(None).chain(alternates.iter().map(|alternate| Some(alternate.number)));
+    numbers.filter(|number| *number != this).fold(response, |response, number| {
+        let url = number.map_or_else(|| default.clone(), |number| format!("{default}/{number}"));
+        with_header(response, header::LINK, &format!("<{url}>;rel=\"alternate\""))
+    })
+}
+
+fn pem_chain(record: &CertificateRecord, above: &str) -> Response {
+    let chain = [&*pem_encode("CERTIFICATE", &record.der), above].concat();
+    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/pem-certificate-chain"));
+    // No `up` link: it is for forms that hold a single certificate (RFC 8555 §7.4.2), and Caddy fetches what it names as
+    // further certificates of this chain.
+    ([content_type], chain).into_response()
 }
 
 /// A certificate with those above it, PEM (§9.1).
@@ -37,10 +84,5 @@ pub(crate) async fn chain(server: &AcmeServer, record: &CertificateRecord) -> Re
         tracing::error!(%authority, "a certificate's authority is not known");
         Refusal::unavailable()
     })?;
-    let mut chain = pem_encode("CERTIFICATE", &record.der);
-    chain.push_str(&issuer.chain);
-    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/pem-certificate-chain"));
-    // No `up` link: it is for forms that hold a single certificate (RFC 8555 §7.4.2), and Caddy fetches what it names as
-    // further certificates of this chain.
-    Ok(([content_type], chain).into_response())
+    Ok(pem_chain(record, &issuer.chain))
 }

@@ -13,6 +13,7 @@ use http::HeaderValue;
 use serde_json::Value;
 
 use crate::access::METRICS;
+use crate::alternates::Alternates;
 use crate::config::{AcmeConfig, AuthorityOffer, ConfigError};
 use crate::directory::Directories;
 use crate::issuers::Issuers;
@@ -33,6 +34,7 @@ pub struct AcmeServer {
     pub(crate) nonces: Nonces,
     pub(crate) replicas: Option<Replicas>,
     pub(crate) issuers: Issuers,
+    pub(crate) alternates: Alternates,
     pub(crate) limiter: Limiter,
     metrics: Metrics,
     directories: RwLock<Arc<Directories>>,
@@ -55,6 +57,7 @@ impl AcmeServer {
             replicas: None,
             validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
+            alternates: Alternates::default(),
             limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
             metrics,
             config,

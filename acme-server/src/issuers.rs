@@ -9,8 +9,8 @@ use ca_core::ports::CertificateStore;
 
 use crate::problem::Refusal;
 
-/// An issuer that is not known is looked for in the store again, but not more often than this.
-const RELOAD: Duration = Duration::from_secs(5);
+/// What is known of authorities is read from the store again not more often than this.
+pub(crate) const RELOAD: Duration = Duration::from_secs(5);
 
 /// What downloads, revocations and ARI need of an authority.
 #[derive(Debug)]
@@ -65,15 +65,15 @@ impl Issuer {
             .inspect_err(|error| tracing::error!(authority = %authority.name, %error, "an authority's certificate does not parse"))
             .ok()?;
         let key_identifier = certificate.key_identifier()?.to_vec();
-        let mut chain = String::new();
-        let mut above = Some(authority);
-        // Bounded, should rows ever form a circle.
-        for _ in 0..all.len() {
-            let Some(current) = above else { break };
-            let Some(issuer) = &current.issuer else { break };
-            chain.push_str(&pem_encode("CERTIFICATE", &current.certificate));
-            above = all.iter().find(|a| a.name == *issuer);
-        }
+        let below_a_root = path(authority, all).filter(|a| a.issuer.is_some());
+        let chain = below_a_root.map(|a| pem_encode("CERTIFICATE", &a.certificate)).collect();
         Some(Self { name: authority.name.clone(), key_identifier, public_key: certificate.public_key().clone(), chain })
     }
+}
+
+/// An authority and those above it, the root last.
+pub(crate) fn path<'a>(authority: &'a Authority, all: &'a [Authority]) -> impl Iterator<Item = &'a Authority> {
+    let above = |a: &&Authority| a.issuer.as_ref().and_then(|issuer| all.iter().find(|other| other.name == *issuer));
+    // Bounded, should rows ever form a circle.
+    std::iter::successors(Some(authority), above).take(all.len())
 }

@@ -22,6 +22,7 @@ pub mod process;
 
 mod access;
 mod accounts;
+mod alternates;
 mod assemble;
 mod authorizations;
 mod certificates;

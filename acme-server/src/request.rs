@@ -208,3 +208,19 @@ impl<A: FromStr, B: FromStr> FromRequestParts<Arc<AcmeServer>> for Ids<A, B> {
         }
     }
 }
+
+/// Three path parameters.
+pub(crate) struct ThreeIds<A, B, C>(pub(crate) A, pub(crate) B, pub(crate) C);
+
+impl<A: FromStr, B: FromStr, C: FromStr> FromRequestParts<Arc<AcmeServer>> for ThreeIds<A, B, C> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<AcmeServer>) -> Result<Self, Refusal> {
+        let Path((a, b, c)) =
+            Path::<(String, String, String)>::from_request_parts(parts, server).await.map_err(|_| Refusal::not_found())?;
+        match (a.parse(), b.parse(), c.parse()) {
+            (Ok(a), Ok(b), Ok(c)) => Ok(Self(a, b, c)),
+            _ => Err(Refusal::not_found()),
+        }
+    }
+}

@@ -45,7 +45,7 @@ const fn route(path: &'static str, access: Access, handler: fn() -> MethodRouter
 }
 
 /// Every route there is: [`AcmeServer::router`] has no other, so what a test sweeps is what is served.
-pub static ROUTES: [Route; 18] = [
+pub static ROUTES: [Route; 19] = [
     route("/acme/directory", Access::Anyone, || get(directory::default)),
     route("/a/{authority}/acme/p/{profile}/directory", Access::Anyone, || get(directory::scoped)),
     route("/acme/new-nonce", Access::Anyone, || head(new_nonce).get(new_nonce)),
@@ -61,6 +61,7 @@ pub static ROUTES: [Route; 18] = [
     route("/acme/authz/{id}", Access::Account, || post(authorizations::read_or_deactivate)),
     route("/acme/chall/{authorization}/{method}", Access::Account, || post(authorizations::challenge)),
     route("/acme/cert/{authority}/{serial}", Access::Account, || post(certificates::download)),
+    route("/acme/cert/{authority}/{serial}/{n}", Access::Account, || post(certificates::download_alternate)),
     // Anyone may GET it where the order says so; of the others nobody.
     route("/acme/star/{id}", Access::Account, || get(star::fetch_openly).post(star::fetch)),
     route("/acme/revoke-cert", Access::AccountOrKey, || post(revoke::revoke)),

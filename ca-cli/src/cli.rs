@@ -84,6 +84,10 @@ pub(crate) enum Command {
         /// logged meanwhile comes in too
         #[arg(long, value_name = "DIR")]
         request: Vec<PathBuf>,
+        /// The bundle is another root's, whose officers this roster.toml names: of it come in the cross-certificates of this
+        /// CA's authorities, for alternate chains, and nothing else
+        #[arg(long, value_name = "ROSTER", conflicts_with = "request")]
+        cross_signed_by: Option<PathBuf>,
     },
     /// Key ceremonies under dual control, offline
     #[command(subcommand)]

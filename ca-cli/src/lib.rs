@@ -56,7 +56,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "yubihsm")]
         Command::Yubihsm(command) => return Ok(ExitCode::from(ca_ceremony::yubihsm_command(command).await)),
         Command::Ceremony(command) => return Ok(ExitCode::from(ca_ceremony::execute(command).await)),
-        Command::Import { bundle, previous, request } => commands::import(&config()?, &previous, &request, &bundle).await?,
+        Command::Import { bundle, previous, cross_signed_by: Some(roster), .. } => {
+            commands::import_cross(&config()?, &previous, &roster, &bundle).await?;
+        }
+        Command::Import { bundle, previous, request, cross_signed_by: None } => {
+            commands::import(&config()?, &previous, &request, &bundle).await?
+        }
         Command::Rehearsal(RehearsalCommand::Approve { policy, dir }) => {
             let dir = dir.unwrap_or_else(|| path.with_file_name("rehearsal"));
             commands::approve(&config()?, &policy, &dir).await?;

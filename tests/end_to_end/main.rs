@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod agent;
+mod alternates;
 mod anchor;
 mod approvals;
 mod attended;

@@ -30,6 +30,7 @@ pub(crate) struct State {
     pub(crate) orders: BTreeMap<OrderId, Order>,
     pub(crate) authorizations: BTreeMap<AuthorizationId, Authorization>,
     pub(crate) authorities: Vec<Authority>,
+    pub(crate) cross_certificates: Vec<CrossCertificate>,
     pub(crate) certificates: BTreeMap<SerialNumber, CertificateRecord>,
     /// Validations that clients asked for and nobody has leased.
     pub(crate) started: Vec<(AuthorizationId, ChallengeMethod, Timestamp)>,
@@ -421,6 +422,9 @@ impl StandingStore for FakeStore {
 impl CertificateStore for FakeStore {
     async fn authorities(&self) -> StoreResult<Vec<Authority>> {
         Ok(self.state()?.authorities.clone())
+    }
+    async fn cross_certificates(&self) -> StoreResult<Vec<CrossCertificate>> {
+        Ok(self.state()?.cross_certificates.clone())
     }
     async fn certificate(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {
         Ok(self.state()?.certificates.get(serial).filter(|c| c.authority == *authority).cloned())

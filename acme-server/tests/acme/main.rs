@@ -10,6 +10,7 @@ mod world;
 mod abuse;
 mod access;
 mod accounts;
+mod alternates;
 mod certificates;
 mod challenges;
 mod granted;

@@ -3,6 +3,8 @@
 //! The routes come from the server's own table, so one that is added without an entry in [`good`] fails here. What is
 //! asserted each time is the problem, and that the store's dump is the same before and after.
 
+use std::time::Duration;
+
 use acme_server::{Access, ROUTES, Route};
 use axum::body::Body;
 use ca_core::model::{AccountStatus, AuthorizationId, CertificateState, ChallengeMethod, OrderId, OrderStatus};
@@ -39,6 +41,7 @@ async fn objects(owner: &Account<'_>) -> Objects {
     let ready = owner.order(&["b.demo.test"]).await.is(201).header("location").to_owned();
     let valid = owner.order(&["c.demo.test"]).await.is(201).json();
     let valid = owner.finalize(&valid, &csr(&["c.demo.test"], None)).await.is(200).json();
+    owner.world.cross_certify(7, "demo-root", Duration::from_secs(365 * 86_400));
     let der = b64(&owner.world.state().certificates.values().next().unwrap().der);
     let renewing = owner.post("/acme/new-order", &star::order(owner.world, &["f.demo.test"], json!({})).to_string()).await.is(201).json();
     let renewing = owner.finalize(&renewing, &csr(&["f.demo.test"], None)).await.is(200).json();
@@ -82,6 +85,7 @@ fn good(route: &Route, objects: &Objects, owner: &Account<'_>, key: &Key) -> (St
         "/acme/authz/{id}" => (objects.authorization.clone(), json!({ "status": "deactivated" }).to_string()),
         "/acme/chall/{authorization}/{method}" => (objects.challenge.clone(), "{}".to_owned()),
         "/acme/cert/{authority}/{serial}" => (objects.certificate.clone(), String::new()),
+        "/acme/cert/{authority}/{serial}/{n}" => (format!("{}/7", objects.certificate), String::new()),
         "/acme/star/{id}" => (objects.star.clone(), String::new()),
         "/acme/revoke-cert" => (whole(route.path), json!({ "certificate": objects.der }).to_string()),
         other => panic!("the route {other} is not in this table: add a good request to it"),
@@ -337,7 +341,7 @@ async fn a06_every_route_refuses_another_accounts_objects() {
         aim.refused("another account", 403, "unauthorized", thief.post(&aim.url, &aim.payload)).await;
         with_objects += 1;
     }
-    assert_eq!(with_objects, 9);
+    assert_eq!(with_objects, 10);
 }
 
 #[tokio::test]
@@ -391,7 +395,7 @@ async fn a09_every_object_refuses_what_its_state_does_not_allow() {
         })
         .await;
     }
-    for path in ["/acme/cert/{authority}/{serial}", "/acme/revoke-cert"] {
+    for path in ["/acme/cert/{authority}/{serial}", "/acme/cert/{authority}/{serial}/{n}", "/acme/revoke-cert"] {
         check(path, "not released", 404, "malformed", &|_| {
             world.state().certificates.values_mut().for_each(|c| c.state = CertificateState::Intent);
         })

@@ -1,13 +1,18 @@
 //! A server over a fake store, with a root, an issuing authority and a grant.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use acme_server::{AcmeConfig, AcmeServer, AuthorityOffer, ProfileOffer};
 use axum::Router;
-use ca_core::model::{Authority, AuthorityKind, AuthorityName, Grant, GrantId, GrantRecord, GrantStatus, SignedStatement};
-use ca_core::pki::{Identifier, SerialNumber, Timestamp};
+use ca_core::model::{
+    Authority, AuthorityKind, AuthorityName, CrossCertificate, Grant, GrantId, GrantRecord, GrantStatus, SignedStatement,
+};
+use ca_core::pki::{Certificate, Identifier, SerialNumber, Timestamp};
 use ca_core::policy::StarBounds;
+use ca_core::ports::Clock as _;
 use ca_testkit::{FakeClock, SeededRng};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _, SanType};
 
@@ -24,6 +29,8 @@ pub(crate) struct World {
     pub(crate) config: AcmeConfig,
     /// The key of every certificate that the fake worker issues.
     pub(crate) leaf_key: Arc<KeyPair>,
+    /// The keys of the authorities, which others may certify too.
+    authority_keys: Arc<BTreeMap<&'static str, KeyPair>>,
     /// Where requests come from; none: from no socket.
     pub(crate) address: Mutex<Option<IpAddr>>,
 }
@@ -54,10 +61,11 @@ impl World {
     pub(crate) fn with(configure: impl FnOnce(&mut AcmeConfig)) -> Self {
         let clock = Arc::new(FakeClock::default());
         let name: AuthorityName = "demo".parse().unwrap();
-        let (root_key, issuing_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let authority_keys = Arc::new(BTreeMap::from(["root", "issuing"].map(|name| (name, KeyPair::generate().unwrap()))));
+        let (root_key, issuing_key) = (&authority_keys["root"], &authority_keys["issuing"]);
         let (root, issuing) = (ca("root"), ca("issuing"));
-        let root_der = root.self_signed(&root_key).unwrap().der().to_vec();
-        let issuing_der = issuing.signed_by(&issuing_key, &Issuer::from_params(&root, &root_key)).unwrap().der().to_vec();
+        let root_der = root.self_signed(root_key).unwrap().der().to_vec();
+        let issuing_der = issuing.signed_by(issuing_key, &Issuer::from_params(&root, root_key)).unwrap().der().to_vec();
         let authority = |name: &str, kind, certificate: &[u8], issuer: Option<&str>, is_default| Authority {
             name: name.parse().unwrap(),
             kind,
@@ -91,12 +99,13 @@ impl World {
         };
         let leaf_key = Arc::new(KeyPair::generate().unwrap());
         let key = Arc::clone(&leaf_key);
+        let keys = Arc::clone(&authority_keys);
         let issue = move |identifiers: &[Identifier], serial: SerialNumber| {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.subject_alt_names = identifiers.iter().map(san).collect();
             params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial.to_der_integer()));
             params.use_authority_key_identifier_extension = true;
-            let der = params.signed_by(&*key, &Issuer::from_params(&issuing, &issuing_key)).unwrap().der().to_vec();
+            let der = params.signed_by(&*key, &Issuer::from_params(&issuing, &keys["issuing"])).unwrap().der().to_vec();
             (der, spki_sha256(&key.subject_public_key_info()))
         };
         let state = State {
@@ -127,7 +136,7 @@ impl World {
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
         configure(&mut config);
         let server = Arc::new(AcmeServer::new(config.clone(), store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());
-        Self { router: Arc::clone(&server).router(), server, store, clock, config, leaf_key, address: Mutex::default() }
+        Self { router: Arc::clone(&server).router(), server, store, clock, config, leaf_key, authority_keys, address: Mutex::default() }
     }
 
     /// Another server, which it shares everything with but what only that process knows.
@@ -140,8 +149,23 @@ impl World {
             clock: self.clock.clone(),
             config: self.config.clone(),
             leaf_key: self.leaf_key.clone(),
+            authority_keys: self.authority_keys.clone(),
             address: Mutex::default(),
         }
+    }
+
+    /// Another root certifies the authority `demo-root` or `demo` too, for so long from now on. Gives its own certificate.
+    pub(crate) fn cross_certify(&self, number: u64, authority: &str, lifetime: Duration) -> Certificate {
+        let (other, key) = (ca(&format!("other {number}")), KeyPair::generate().unwrap());
+        let other_der = other.self_signed(&key).unwrap().der().to_vec();
+        let name = if authority == "demo" { "issuing" } else { "root" };
+        let der = ca(name).signed_by(&self.authority_keys[name], &Issuer::from_params(&other, &key)).unwrap().der().to_vec();
+        let issuer = Certificate::from_der(&other_der).unwrap();
+        let mut state = self.state();
+        let read = CrossCertificate::read(&der, &issuer, &state.authorities).unwrap().unwrap();
+        assert_eq!(read.authority.as_str(), authority);
+        state.cross_certificates.push(CrossCertificate { number, not_after: self.clock.now().plus(lifetime), ..read });
+        issuer
     }
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {

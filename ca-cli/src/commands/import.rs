@@ -1,6 +1,8 @@
 //! `ca import` and `ca rehearsal approve`: what changes the database directly, with the instance stopped. Both verify
 //! the officers' signatures first; the worker verifies them again at each start.
 
+mod cross;
+
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,8 @@ use crate::exit::{Exit, configuration, failure, store};
 use crate::render::print;
 use crate::serve::compose::read_roster;
 use crate::system::{SystemClock, SystemRng};
+
+pub(crate) use cross::import_cross;
 
 /// The most bytes of a copy.
 const MAX_COPY: u64 = 64 * 1024 * 1024;
@@ -112,6 +116,7 @@ pub(crate) async fn import_verified(opened: &SqliteStore, verified: &VerifiedBun
     };
     let now = SystemClock.now();
     let authorities: Vec<Authority> = verified.authorities.iter().cloned().map(|a| Authority { imported_at: now, ..a }).collect();
+    let (authorities, crosses) = cross::part(verified, &opened.authorities().await.map_err(store)?, authorities)?;
     let officers: Vec<String> = verified.roster.officers.iter().map(|o| o.name.clone()).collect();
     // First of all what is revoked stops: an import that is cut off later leaves nothing running that should not.
     let mut stopped = Vec::new();
@@ -125,6 +130,7 @@ pub(crate) async fn import_verified(opened: &SqliteStore, verified: &VerifiedBun
         json!({ "kind": verified.acts.name(), "plan_sha256": verified.plan_sha256, "transcript": verified.transcript_head }),
     );
     opened.import_authorities(&authorities, &verified.crls, &audit).await.map_err(store)?;
+    cross::put(opened, verified, &crosses).await?;
     import_device_logs(opened, verified).await?;
     // An older bundle may bring an authority that a later CRL, which is here already, lists.
     if let Some(crl) = opened.current_crl(hierarchy.root_name(), &CrlScope::FULL).await.map_err(store)? {

@@ -49,7 +49,7 @@ pub(crate) use check::check;
 pub(crate) use crl::crl;
 pub(crate) use generate::{completions, man};
 pub(crate) use grant::grant;
-pub(crate) use import::{approve, import, import_verified};
+pub(crate) use import::{approve, import, import_cross, import_verified};
 pub(crate) use key::key;
 pub(crate) use keys::keys;
 pub(crate) use lint::lint;

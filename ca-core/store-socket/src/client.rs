@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
-    ChallengeMethod, CrlRecord, CrlScope, GrantId, GrantRecord, GrantUse, KeyBlock, LeaseToken, LeasedValidation, LedgerEntry, NewAccount,
-    NewOrder, Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked, SerialStatus, Standing,
-    ValidationEnd, ValidationRecord, WorkerId,
+    ChallengeMethod, CrlRecord, CrlScope, CrossCertificate, GrantId, GrantRecord, GrantUse, KeyBlock, LeaseToken, LeasedValidation,
+    LedgerEntry, NewAccount, NewOrder, Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked,
+    SerialStatus, Standing, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StandingStore, StatusStore, StoreError, StoreResult, ValidationStore};
@@ -264,6 +264,10 @@ impl StandingStore for SocketStore {
 impl CertificateStore for SocketStore {
     async fn authorities(&self) -> StoreResult<Vec<Authority>> {
         self.call(Command::Authorities).await
+    }
+
+    async fn cross_certificates(&self) -> StoreResult<Vec<CrossCertificate>> {
+        self.call(Command::CrossCertificates).await
     }
 
     async fn certificate(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {

@@ -11,7 +11,7 @@ use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said on the socket; both sides must have the same.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// What a process is to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -123,6 +123,8 @@ pub enum Command {
     Policy,
     /// `CertificateStore::authorities`
     Authorities,
+    /// `CertificateStore::cross_certificates`
+    CrossCertificates,
     /// `CertificateStore::certificate`
     Certificate { authority: AuthorityName, serial: SerialNumber },
     /// `CertificateStore::newest_for_key`
@@ -173,6 +175,7 @@ impl Command {
             | Self::RevokeOnRequest { .. }
             | Self::OldestWait { .. }
             | Self::Policy
+            | Self::CrossCertificates
             | Self::Certificate { .. }
             | Self::KeyBlock { .. } => match role {
                 Role::Acme => true,
@@ -215,6 +218,7 @@ impl Command {
             | Self::Policy
             | Self::Certificate { .. }
             | Self::Authorities
+            | Self::CrossCertificates
             | Self::NewestForKey { .. }
             | Self::KeyBlock { .. }
             | Self::Status { .. }
@@ -269,6 +273,7 @@ impl Command {
             Self::Policy => "policy",
             Self::Certificate { .. } => "certificate",
             Self::Authorities => "authorities",
+            Self::CrossCertificates => "cross-certificates",
             Self::NewestForKey { .. } => "newest-for-key",
             Self::KeyBlock { .. } => "key-block",
             Self::Status { .. } => "status",

@@ -57,6 +57,7 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
         }
         Command::Policy => encode(store.policy().await),
         Command::Authorities => encode(store.authorities().await),
+        Command::CrossCertificates => encode(store.cross_certificates().await),
         Command::Certificate { authority, serial } => encode(store.certificate(&authority, &serial).await),
         Command::NewestForKey { authority, profile, spki_sha256 } => encode(store.newest_for_key(&authority, &profile, &spki_sha256).await),
         Command::KeyBlock { spki_sha256 } => encode(store.key_block(&spki_sha256).await),

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use ca_core::model::{
-    AuditEntry, Authority, BlockedKey, CrlRecord, Grant, GrantId, GrantRecord, GrantStatus, Problem, ProblemType, SignedStatement,
+    AuditEntry, Authority, BlockedKey, CrlRecord, CrossCertificate, Grant, GrantId, GrantRecord, GrantStatus, Problem, ProblemType,
+    SignedStatement,
 };
 use ca_core::pki::{Sha256Digest, Timestamp};
 use ca_core::ports::{AdminStore, StoreError, StoreResult};
@@ -210,6 +211,11 @@ impl AdminStore for SqliteStore {
     async fn import_authorities(&self, authorities: &[Authority], crls: &[CrlRecord], audit: &AuditEntry) -> StoreResult<()> {
         let (authorities, crls, audit) = (authorities.to_vec(), crls.to_vec(), audit.clone());
         self.write(move |tx| Box::pin(async move { tx.import_authorities(&authorities, &crls, &audit).await })).await
+    }
+
+    async fn import_cross_certificates(&self, certificates: &[CrossCertificate], audit: &AuditEntry) -> StoreResult<u32> {
+        let (certificates, audit) = (certificates.to_vec(), audit.clone());
+        self.write(move |tx| Box::pin(async move { tx.import_cross_certificates(&certificates, &audit).await })).await
     }
 
     async fn put_policy(&self, version: u64, bundle: &str, audit: &AuditEntry) -> StoreResult<()> {

@@ -1,14 +1,14 @@
 //! Certificates, read only.
 
 use async_trait::async_trait;
-use ca_core::model::{Authority, AuthorityName, CertificateFilter, CertificateRecord, KeyBlock};
+use ca_core::model::{Authority, AuthorityName, CertificateFilter, CertificateRecord, CrossCertificate, KeyBlock};
 use ca_core::pki::{SerialNumber, Sha256Digest};
 use ca_core::ports::{CertificateStore, StoreResult};
 use sqlx::{QueryBuilder, Sqlite};
 
 use crate::convert::{digest, from_json, limit, read, read_opt, reason, serial, time, unsigned};
 use crate::error::from_sqlx;
-use crate::{SqliteStore, authorities, blocked_keys};
+use crate::{SqliteStore, authorities, blocked_keys, cross};
 
 #[derive(sqlx::FromRow)]
 struct CertificateRow {
@@ -60,6 +60,10 @@ impl CertificateRow {
 
 #[async_trait]
 impl CertificateStore for SqliteStore {
+    async fn cross_certificates(&self) -> StoreResult<Vec<CrossCertificate>> {
+        cross::list(&self.readers).await
+    }
+
     async fn authorities(&self) -> StoreResult<Vec<Authority>> {
         authorities::list(&self.readers).await
     }

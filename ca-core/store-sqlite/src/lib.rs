@@ -18,6 +18,7 @@ mod blocked_keys;
 mod certificates;
 mod convert;
 mod crls;
+mod cross;
 mod error;
 mod evidence;
 mod grant_use;

@@ -111,6 +111,9 @@ impl CertificateStore for FakeStore {
     async fn authorities(&self) -> StoreResult<Vec<Authority>> {
         self.here().map(|_| self.authorities.clone())
     }
+    async fn cross_certificates(&self) -> StoreResult<Vec<CrossCertificate>> {
+        Ok(Vec::new())
+    }
     async fn certificate(&self, _: &AuthorityName, _: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {
         Ok(None)
     }

@@ -269,3 +269,109 @@ async fn a_bundle_after_a_change_of_officers_is_imported_with_those_before_it() 
     assert_eq!(opened.current_crl(root, &CrlScope::FULL).await.unwrap().unwrap().number, crl.crls[0].number);
     opened.close().await;
 }
+
+/// A bundle of `by` that cross-certifies the root of the ceremony `first` in `of`, under this name.
+async fn cross_signed(
+    by: &World,
+    base: &VerifiedBundle,
+    previous: &str,
+    (of, first): (&World, &VerifiedBundle),
+    name: &str,
+) -> VerifiedBundle {
+    let own = &first.authorities[0].certificate;
+    let path = by.0.path().join(format!("{name}.pem"));
+    std::fs::write(&path, pem_encode("CERTIFICATE", own)).unwrap();
+    let acts = format!(
+        "[acts]\nkind = \"cross-sign\"\nnonce = \"{NONCE}\"\n[[acts.subject]]\nauthority = \"{name}\"\nkey = \"bank-root\"\ncertificate_sha256 = \"{}\"\nlifetime_days = 100\npath_len = 1\npermitted = [\"dns:bank.test\"]\n",
+        sha256(own)
+    );
+    let bundle = format!("bundle-{name}");
+    let plan = by.plan(&bundle, base, &acts);
+    let request = by.request(plan, name, of.keys("root"), Some(path)).await;
+    by.later(&bundle, previous, vec![request]).await
+}
+
+#[tokio::test]
+async fn a10_another_root_s_cross_certificates_are_imported_once_and_nothing_else_of_it() {
+    let (world, other) = (World(tempfile::tempdir().unwrap()), World(tempfile::tempdir().unwrap()));
+    let (first, theirs) = (world.first("Bank").await, other.first("Partner").await);
+    let root = &first.authorities[0];
+    let bundle = cross_signed(&other, &theirs, "rehearsal/bundle", (&world, &first), "their-name").await;
+    std::fs::write(world.0.path().join("key"), [7; 32]).unwrap();
+    let config = config(&world);
+    let path = |name: &str| other.0.path().join(name);
+    let their_roster = path("rehearsal/bundle/roster.toml");
+    let opened = async || SqliteStore::open(world.0.path().join("ca.db"), Arc::new(SystemRng)).await.unwrap();
+    let store = opened().await;
+    import_verified(&store, &first).await.unwrap();
+    let authorities = store.authorities().await.unwrap();
+    store.close().await;
+
+    // The officers of its roster are those that count: those that this CA trusts certified nothing here.
+    let error = import(&config, &[], &[], &path("bundle-their-name")).await.unwrap_err().to_string();
+    assert!(error.contains("not those of the trusted roster"), "{error}");
+    let error = import_cross(&config, &[], &config.trust.roster, &path("bundle-their-name")).await.unwrap_err().to_string();
+    assert!(error.contains("not those of the trusted roster"), "{error}");
+    let error = import_cross(&config, &[], &their_roster, &path("rehearsal/bundle")).await.unwrap_err().to_string();
+    assert!(error.contains("has no cross-certificate of an authority here") && error.contains("hint:"), "{error}");
+    for _ in 0..2 {
+        import_cross(&config, &[], &their_roster, &path("bundle-their-name")).await.unwrap();
+    }
+
+    let store = opened().await;
+    let crosses = store.cross_certificates().await.unwrap();
+    let their_root = theirs.hierarchy.as_ref().unwrap().root();
+    assert_eq!(crosses.len(), 1, "the same twice is one");
+    assert_eq!((&crosses[0].authority, &*crosses[0].issuer), (&root.name, their_root.subject_text()));
+    assert_eq!(crosses[0].certificate, bundle.cross_certificates[0].1);
+    Certificate::from_der(&crosses[0].certificate).unwrap().is_signed_by(their_root).unwrap();
+    assert_eq!(store.authorities().await.unwrap(), authorities, "nothing else comes in");
+    let audited = store.audit_after(0, 100).await.unwrap();
+    let imports = audited.iter().filter(|row| String::from_utf8_lossy(&row.leaf).contains("\"cross.import\"")).count();
+    assert_eq!(imports, 1, "it is on record, once");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a10_a_cross_certificate_of_a_stranger_is_refused() {
+    let (world, other) = (World(tempfile::tempdir().unwrap()), World(tempfile::tempdir().unwrap()));
+    let (first, theirs) = (world.first("Bank").await, other.first("Partner").await);
+    let third = World(tempfile::tempdir().unwrap());
+    let strangers = third.first("Bank").await;
+    let opened = SqliteStore::open(world.0.path().join("ca.db"), Arc::new(SystemRng)).await.unwrap();
+    import_verified(&opened, &first).await.unwrap();
+    let rows = async || opened.audit_after(0, 100).await.unwrap().len();
+    let before = rows().await;
+    // The stranger's root has the very subject of this CA's, and another key.
+    let bundle = cross_signed(&other, &theirs, "rehearsal/bundle", (&third, &strangers), "bank-root").await;
+    let error = cross::import_cross_verified(&opened, &bundle).await.unwrap_err().to_string();
+    assert!(error.contains("has the subject of the authority bank-root, but another key"), "{error}");
+    // Neither is known, whatever the officers of this CA's roster say of a root that is not here.
+    let fourth = World(tempfile::tempdir().unwrap());
+    let unknown = fourth.first("Shop").await;
+    let bundle = cross_signed(&third, &strangers, "rehearsal/bundle", (&fourth, &unknown), "shop").await;
+    for refused in [cross::import_cross_verified(&opened, &bundle).await.map(|_| ()), import_verified(&opened, &bundle).await.map(|_| ())] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("neither key nor subject of an authority here") && error.contains("hint:"), "{error}");
+    }
+    assert_eq!((opened.cross_certificates().await.unwrap().len(), rows().await), (0, before), "nothing came in");
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn a10_the_own_root_s_second_certificate_of_a_ca_stands_beside_the_first() {
+    let (world, other) = (World(tempfile::tempdir().unwrap()), World(tempfile::tempdir().unwrap()));
+    let (first, theirs) = (world.first("Bank").await, other.first("Partner").await);
+    let one = cross_signed(&world, &first, "rehearsal/bundle", (&other, &theirs), "partner").await;
+    let two = cross_signed(&world, &one, "bundle-partner", (&other, &theirs), "partner-again").await;
+    let opened = SqliteStore::open(world.0.path().join("ca.db"), Arc::new(SystemRng)).await.unwrap();
+    for bundle in [&first, &one, &two, &one, &two] {
+        import_verified(&opened, bundle).await.unwrap();
+    }
+    let names: Vec<_> = opened.authorities().await.unwrap().iter().map(|a| a.name.to_string()).collect();
+    assert_eq!(names, ["bank", "bank-root", "partner"], "it is one CA");
+    let crosses = opened.cross_certificates().await.unwrap();
+    assert_eq!((crosses.len(), crosses[0].authority.as_str()), (1, "partner"));
+    assert_eq!(crosses[0].certificate, two.cross_certificates[0].1);
+    opened.close().await;
+}

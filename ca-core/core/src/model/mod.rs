@@ -10,6 +10,7 @@ pub mod bytes;
 mod certificate;
 mod credential;
 mod crl;
+mod cross;
 mod grant;
 mod grant_limits;
 mod id;
@@ -36,6 +37,7 @@ pub use auto_renewal::AutoRenewal;
 pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
 pub use credential::CredentialPurpose;
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
+pub use cross::{CrossCertificate, CrossError};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
 pub use grant_limits::{GrantLimits, GrantUse, VolumeCap, VolumeCapError};
 pub use id::{

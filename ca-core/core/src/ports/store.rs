@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use super::{AccountAdminStore, StandingStore, ValidationStore};
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
-    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, Grant, GrantId, GrantRecord, GrantUse, Intent, Job,
-    JobId, JobRecord, KeyBlock, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId, OrderPage, Problem,
-    Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState, RevocationRequest, Revoked, RevokedAuthority,
-    RevokedEntry, SerialStatus, SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
+    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, CrossCertificate, Grant, GrantId, GrantRecord,
+    GrantUse, Intent, Job, JobId, JobRecord, KeyBlock, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order,
+    OrderId, OrderPage, Problem, Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState, RevocationRequest, Revoked,
+    RevokedAuthority, RevokedEntry, SerialStatus, SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
@@ -163,6 +163,8 @@ pub trait AcmeStore: Send + Sync {
 pub trait CertificateStore: Send + Sync {
     /// The authorities of this instance, the default one first.
     async fn authorities(&self) -> StoreResult<Vec<Authority>>;
+    /// The cross-certificates of the authorities, oldest first; some may have expired. At most [`CrossCertificate::MAX`].
+    async fn cross_certificates(&self) -> StoreResult<Vec<CrossCertificate>>;
     /// A certificate or attempt by its serial number.
     async fn certificate(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>>;
     /// Certificates that match, newest first, after the given one.
@@ -272,6 +274,10 @@ pub trait AdminStore: Send + Sync {
     /// Inserts authorities and their first CRLs from a verified bundle. Importing the same again changes nothing;
     /// the same name with another certificate is a conflict.
     async fn import_authorities(&self, authorities: &[Authority], crls: &[CrlRecord], audit: &AuditEntry) -> StoreResult<()>;
+    /// Inserts cross-certificates of authorities that are here, all or none, and tells how many were not here before; the
+    /// number of each is given here. One that has expired at the audit entry's time is left out, and those stored that have
+    /// make room. More than [`CrossCertificate::MAX_PER_AUTHORITY`] of one authority are a conflict.
+    async fn import_cross_certificates(&self, certificates: &[CrossCertificate], audit: &AuditEntry) -> StoreResult<u32>;
     /// Stores a policy bundle (its files as one JSON text); a version that does not grow is a conflict, unless the
     /// text is the same.
     async fn put_policy(&self, version: u64, bundle: &str, audit: &AuditEntry) -> StoreResult<()>;

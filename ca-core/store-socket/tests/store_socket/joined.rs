@@ -169,6 +169,9 @@ impl CertificateStore for Joined {
         assert_eq!(one, other);
         Ok(one)
     }
+    async fn cross_certificates(&self) -> StoreResult<Vec<CrossCertificate>> {
+        self.acme.cross_certificates().await
+    }
     async fn certificate(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {
         self.acme.certificate(authority, serial).await
     }
@@ -332,6 +335,9 @@ impl AuditStore for Joined {
 impl AdminStore for Joined {
     async fn import_authorities(&self, authorities: &[Authority], crls: &[CrlRecord], audit: &AuditEntry) -> StoreResult<()> {
         self.owner.import_authorities(authorities, crls, audit).await
+    }
+    async fn import_cross_certificates(&self, certificates: &[CrossCertificate], audit: &AuditEntry) -> StoreResult<u32> {
+        self.owner.import_cross_certificates(certificates, audit).await
     }
     async fn put_policy(&self, version: u64, bundle: &str, audit: &AuditEntry) -> StoreResult<()> {
         self.owner.put_policy(version, bundle, audit).await

@@ -167,6 +167,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         (Command::OldestWait { now: at(0) }, ACME),
         (Command::Policy, ACME),
         (Command::Authorities, &Role::ALL),
+        (Command::CrossCertificates, ACME),
         (Command::Certificate { authority: authority.clone(), serial }, ACME),
         (Command::NewestForKey { authority: authority.clone(), profile: text(), spki_sha256: sha256(b"key") }, &Role::ALL),
         (Command::KeyBlock { spki_sha256: sha256(b"key") }, ACME),

@@ -1,7 +1,7 @@
 //! Imports, policies, nonces, the audit trail.
 
 use ca_core::log::{AUDIT_LEAF, CHAIN_START, INTENT_LEAF, audit_leaf, chain};
-use ca_core::model::{CrlRecord, CrlScope};
+use ca_core::model::{AuditEntry, CrlRecord, CrlScope, CrossCertificate};
 use ca_core::ports::StoreError;
 
 use super::{StoreFactory, World, assert_conflict, assert_not_found, at, audit, together};
@@ -47,6 +47,49 @@ pub async fn imports_and_policies_do_not_go_back(factory: &dyn StoreFactory) {
     assert_conflict(store.put_policy(2, "two", &entry).await);
     store.put_policy(4, "four", &entry).await.unwrap();
     assert_eq!(store.policy().await.unwrap(), Some((4, "four".to_owned())));
+}
+
+/// The same twice is one, numbers are for good, and there is room again when some have expired.
+pub async fn a10_cross_certificates_are_kept_once_and_bounded(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let entry = |seconds| AuditEntry { at: at(seconds), ..audit("cross.import") };
+    let cross = |authority: &str, which: usize, not_after| CrossCertificate {
+        number: 0,
+        authority: authority.parse().unwrap(),
+        issuer: "CN=Another Root".to_owned(),
+        certificate: format!("cross-certificate {which}").into_bytes(),
+        not_after: at(not_after),
+    };
+    let listed = async || store.cross_certificates().await.unwrap();
+    let rows = async || store.audit_after(0, 1000).await.unwrap().len();
+    store.import_authorities(&World::authorities(), &[], &entry(0)).await.unwrap();
+    let before = rows().await;
+    assert_not_found(store.import_cross_certificates(&[cross("demo", 0, 900), cross("missing", 1, 900)], &entry(0)).await);
+    assert_eq!((listed().await, rows().await), (Vec::new(), before), "all or none");
+
+    for new in [2, 0] {
+        assert_eq!(store.import_cross_certificates(&[cross("demo", 0, 900), cross("demo-root", 1, 5000)], &entry(0)).await.unwrap(), new);
+        assert_eq!(rows().await, before + 1, "nothing changed, nothing is audited");
+    }
+    let first = listed().await;
+    assert_eq!(
+        first.iter().map(|c| CrossCertificate { number: 0, ..c.clone() }).collect::<Vec<_>>(),
+        [cross("demo", 0, 900), cross("demo-root", 1, 5000)]
+    );
+    assert!(0 < first[0].number && first[0].number < first[1].number);
+
+    // One has expired before it comes.
+    assert_eq!(store.import_cross_certificates(&[cross("demo", 2, 100)], &entry(101)).await.unwrap(), 0);
+    let many: Vec<_> = (10..10 + CrossCertificate::MAX_PER_AUTHORITY - 1).map(|i| cross("demo", i, 5000)).collect();
+    assert_eq!(store.import_cross_certificates(&many, &entry(101)).await.unwrap() as usize, many.len());
+    let full = listed().await;
+    assert_conflict(store.import_cross_certificates(&[cross("demo", 3, 5000)], &entry(900)).await);
+    assert_eq!(listed().await, full, "a conflict changes nothing");
+    assert_eq!(store.import_cross_certificates(&[cross("demo", 3, 5000)], &entry(901)).await.unwrap(), 1);
+    let later = listed().await;
+    assert_eq!(later[..later.len() - 1], full[1..]);
+    assert!(later.last().unwrap().number > full.last().unwrap().number);
 }
 
 /// A replayed statement is a conflict, whoever comes first.

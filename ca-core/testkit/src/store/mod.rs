@@ -65,7 +65,7 @@ macro_rules! store_conformance {
             the_backlog_is_told, an_order_gets_its_certificate, a14_a_cap_is_counted_as_the_intent_is_recorded, an_intent_is_refused_where_it_must_be,
             an_abandoned_serial_is_revoked_and_its_signer_fenced, open_intents_are_those_without_a_lease, revocation_is_numbered_in_order,
             certificates_are_found, a_blocked_key_stays_blocked, crl_numbers_only_grow, an_entry_stays_until_a_crl_past_its_expiry, jobs_are_leased_and_moved_up,
-            imports_and_policies_do_not_go_back, a_nonce_is_spent_once, the_audit_trail_is_a_chain, a_page_of_the_audit_trail_is_bounded_in_bytes, pruning_keeps_certificates,
+            imports_and_policies_do_not_go_back, a10_cross_certificates_are_kept_once_and_bounded, a_nonce_is_spent_once, the_audit_trail_is_a_chain, a_page_of_the_audit_trail_is_bounded_in_bytes, pruning_keeps_certificates,
             a_proposal_begins_once, waiting_proposals_are_bounded, roster_changes_are_numbered, a_hold_ends_one_way_or_the_other,
             orders_wait_for_their_authorizations, a_failed_validation_ends_its_orders, validations_are_leased_by_one,
             a08_authorizations_are_used_again_while_valid, authorizations_stand_for_themselves, a_late_result_changes_nothing,
