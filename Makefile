@@ -2,7 +2,7 @@
 CARGO ?= cargo
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help run test tour bench ceremony-rehearsal lint-oracles fuzz lint fmt deps
+.PHONY: help run test tour bench ceremony-rehearsal lint-oracles interop fuzz lint fmt deps
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
@@ -28,6 +28,10 @@ ceremony-rehearsal: deps ## Whole 2-of-3 ceremonies as people hold them, on Soft
 
 lint-oracles: deps ## Issue every profile in every key type and let other implementations judge it; writes docs/oracles.md (as root)
 	tests/lint_oracles/run.sh
+
+interop: deps ## Drive every stock client and terminator, each in its newest version, in a network of its own; writes docs/interop.md (as root)
+	tests/interop/run.sh
+	tests/interop/instant-acme-suite.sh
 
 fuzz: ## Run each fuzz target for FUZZ_SECONDS (20)
 	fuzz/run.sh $(or $(FUZZ_SECONDS),20)

@@ -2,7 +2,7 @@
 # Installs the real clients and terminators that the tests drive, where it may; says what to install otherwise.
 set -euo pipefail
 declare -A package=([certbot]=certbot [lego]=lego [nginx]=nginx-light [openssl]=openssl [curl]=curl [ssh-keygen]=openssh-client [sqlite3]=sqlite3
-  [softhsm2-util]=softhsm2 [pkcs11-tool]=opensc [unshare]=util-linux [setpriv]=util-linux [ip]=iproute2 [python3]=python3 [pgrep]=procps)
+  [softhsm2-util]=softhsm2 [pkcs11-tool]=opensc [unshare]=util-linux [setpriv]=util-linux [ip]=iproute2 [python3]=python3 [pgrep]=procps [haproxy]=haproxy)
 missing=()
 for program in "${!package[@]}"; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${package[$program]}")

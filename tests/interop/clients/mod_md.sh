@@ -10,7 +10,7 @@ purpose=any
 site() {
   local module
   mkdir -p htdocs md
-  # The documented part takes these from the environment.
+  # The page's block takes these from the environment.
   export DIRECTORY=$1 NAME=$2 EAB_HMAC
   EAB_HMAC=$(cat eab.key)
   {
