@@ -73,8 +73,11 @@ fn edited_policy(board: &Board, version: u64) -> String {
     let text = expect_success("ca policy show", &board.demo.ca(&["policy", "show"]));
     let current = text.lines().find(|l| l.starts_with("version = ")).expect("a version").to_owned();
     let file = board.demo.path(&format!("policy-{version}.toml"));
-    std::fs::write(&file, text.replacen(&current, &format!("version = {version}"), 1).replacen("\nlifetime = 60\n", "\nlifetime = 90\n", 1))
-        .unwrap();
+    std::fs::write(
+        &file,
+        text.replacen(&current, &format!("version = {version}"), 1).replacen("\nlifetime = 60\n", "\nlifetime = 90\n", 1),
+    )
+    .unwrap();
     file.display().to_string()
 }
 

@@ -314,6 +314,11 @@ async fn a10_another_root_s_cross_certificates_are_imported_once_and_nothing_els
     assert!(error.contains("not those of the trusted roster"), "{error}");
     let error = import_cross(&config, &[], &their_roster, &path("rehearsal/bundle")).await.unwrap_err().to_string();
     assert!(error.contains("has no cross-certificate of an authority here") && error.contains("hint:"), "{error}");
+    // What was rehearsed counts in no production CA, and the other way round.
+    let text = std::fs::read_to_string(&their_roster).unwrap();
+    std::fs::write(path("production.toml"), text.replace("kind = \"rehearsal\"", "kind = \"production\"")).unwrap();
+    let error = import_cross(&config, &[], &path("production.toml"), &path("bundle-their-name")).await.unwrap_err().to_string();
+    assert!(error.contains("the trusted roster is a rehearsal one, that of the other root a production one"), "{error}");
     for _ in 0..2 {
         import_cross(&config, &[], &their_roster, &path("bundle-their-name")).await.unwrap();
     }

@@ -101,3 +101,61 @@ impl CrossCertificate {
         Err(half.unwrap_or_else(|| CrossError::Unknown(subject())))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+    use super::*;
+    use crate::model::AuthorityKind;
+
+    fn params(name: &str, is_ca: IsCa) -> CertificateParams {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = is_ca;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    }
+
+    #[test]
+    fn a10_key_and_subject_and_signature_make_a_cross_certificate() {
+        let ca = || IsCa::Ca(BasicConstraints::Unconstrained);
+        let [own_key, other_key, third_key] = [(); 3].map(|()| KeyPair::generate().unwrap());
+        let root = |name: &str, key: &KeyPair| params(name, ca()).self_signed(key).unwrap().der().to_vec();
+        let (own, other, third) = (root("Own", &own_key), root("Other", &other_key), root("Third", &third_key));
+        let by_other = |name: &str, key: &KeyPair, is_ca: IsCa| {
+            let (other, name) = (params("Other", ca()), params(name, is_ca));
+            name.signed_by(key, &Issuer::from_params(&other, &other_key)).unwrap().der().to_vec()
+        };
+        let authority = Authority {
+            name: "own-root".parse().unwrap(),
+            kind: AuthorityKind::Root,
+            certificate: own.clone(),
+            issuer: None,
+            key: None,
+            is_default: false,
+            imported_at: Timestamp::from_unix(0),
+        };
+        let read = |der: &[u8], issuer: &[u8]| {
+            CrossCertificate::read(der, &Certificate::from_der(issuer).unwrap(), std::slice::from_ref(&authority))
+        };
+
+        let der = by_other("Own", &own_key, ca());
+        let not_after = Certificate::from_der(&der).unwrap().not_after();
+        let issuer = Certificate::from_der(&other).unwrap().subject_text().to_owned();
+        let expected = CrossCertificate { number: 0, authority: authority.name.clone(), issuer, certificate: der.clone(), not_after };
+        assert_eq!(read(&der, &other).unwrap(), Some(expected));
+        assert_eq!(read(&own, &own).unwrap(), None, "its own certificate makes no further chain");
+
+        let refused = |der: &[u8], issuer: &[u8], part: &str| {
+            let error = read(der, issuer).unwrap_err().to_string();
+            assert!(error.contains(part), "{part}: {error}");
+        };
+        refused(&der, &third, "is not signed by the CA of its bundle");
+        refused(&der[1..], &other, "does not parse");
+        refused(&by_other("Own", &own_key, IsCa::NoCa), &other, "none of a CA");
+        refused(&by_other("Own", &third_key, ca()), &other, "the subject of the authority own-root, but another key");
+        refused(&by_other("Another", &own_key, ca()), &other, "the key of the authority own-root, but another subject");
+        refused(&by_other("Another", &third_key, ca()), &other, "neither key nor subject");
+    }
+}
