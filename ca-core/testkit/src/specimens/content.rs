@@ -1,6 +1,6 @@
 //! What each profile's specimen says.
 
-use ca_core::pki::{AltName, DnsName, EmailName, Identifier, SpiffeId, UriName};
+use ca_core::pki::{AltName, DnsName, EmailName, HardwareModule, Identifier, PermanentIdentifier, SpiffeId, UriName};
 use ca_core::profile::{Attribute, BrcacSubject, LeafContent, LeafShape, OpenBankingSubject, Psd2, Psd2Role, Subject};
 
 /// The names that a specimen's authority may issue for.
@@ -44,6 +44,8 @@ pub fn content(shape: LeafShape, full: bool) -> LeafContent {
                 names.push(AltName::Ip([10, 0, 0, 1].into()));
                 names.push(AltName::Uri(UriName::parse("https://example.com/payments").unwrap()));
                 names.push(AltName::Email(EmailName::parse("payments@example.com").unwrap()));
+                names.push(AltName::PermanentIdentifier(PermanentIdentifier::parse("TERMINAL-7/1.3.6.1.4.1.32473.1").unwrap()));
+                names.push(AltName::HardwareModule(HardwareModule::parse("M-1/1.3.6.1.4.1.32473.2").unwrap()));
             }
             LeafContent::Client { common_name, names }
         }
