@@ -28,6 +28,7 @@ mod lock;
 mod numbers;
 mod orders;
 mod prune;
+mod release;
 mod remembered;
 mod requests;
 mod revocation;
