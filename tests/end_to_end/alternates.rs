@@ -125,23 +125,9 @@ permitted = ["dns:demo.test"]
 /// Enrols with certbot; gives the folder of the certificate.
 #[track_caller]
 fn certbot(demo: &Demo, folder: &str, more: &[&str]) -> PathBuf {
-    let (name, folder) = (demo.fact("DEMO_NAME"), demo.path(folder));
-    let output = Command::new("certbot")
-        .env("REQUESTS_CA_BUNDLE", demo.fact("CA_BUNDLE"))
-        .args(["certonly", "--standalone", "--non-interactive", "--agree-tos", "--register-unsafely-without-email"])
-        .args(["--server", demo.fact("ACME_DIRECTORY"), "--eab-kid", demo.fact("EAB_KID"), "--eab-hmac-key", demo.fact("EAB_HMAC")])
-        .args(["--http-01-port", &free_port().to_string(), "-d", name])
-        .args(more)
-        .arg("--config-dir")
-        .arg(folder.join("config"))
-        .arg("--work-dir")
-        .arg(folder.join("work"))
-        .arg("--logs-dir")
-        .arg(folder.join("logs"))
-        .output()
-        .expect("certbot runs (package certbot)");
+    let (live, output) = demo.certbot(folder, free_port(), demo.fact("DEMO_NAME"), more);
     expect_success("certbot", &output);
-    folder.join("config/live").join(name)
+    live
 }
 
 /// What `openssl verify` says of a client's files against this root alone.

@@ -101,22 +101,8 @@ impl Site {
     }
 
     fn certbot(&self, name: &str) -> (PathBuf, Output) {
-        let demo = &self.demo;
-        let folder = demo.path("certbot");
-        let output = Command::new("certbot")
-            .env("REQUESTS_CA_BUNDLE", demo.fact("CA_BUNDLE"))
-            .args(["certonly", "--standalone", "--non-interactive", "--agree-tos", "--register-unsafely-without-email"])
-            .args(["--server", demo.fact("ACME_DIRECTORY"), "--eab-kid", demo.fact("EAB_KID"), "--eab-hmac-key", demo.fact("EAB_HMAC")])
-            .args(["--http-01-port", &self.http_port.to_string(), "-d", name])
-            .arg("--config-dir")
-            .arg(folder.join("config"))
-            .arg("--work-dir")
-            .arg(folder.join("work"))
-            .arg("--logs-dir")
-            .arg(folder.join("logs"))
-            .output()
-            .expect("certbot runs (package certbot)");
-        (folder.join("config/live").join(name).join("cert.pem"), output)
+        let (live, output) = self.demo.certbot("certbot", self.http_port, name, &[]);
+        (live.join("cert.pem"), output)
     }
 
     fn lego(&self, name: &str, method: &[&str], environment: &[(&str, &str)]) -> PathBuf {

@@ -48,22 +48,9 @@ fn verify_strictly(demo: &Demo, certificate: &std::path::Path) {
 fn certbot_enrols_and_revocation_reaches_ocsp_and_crl() {
     let demo = Demo::start();
     let name = demo.fact("DEMO_NAME").to_owned();
-    let folder = demo.path("certbot");
-    let output = Command::new("certbot")
-        .env("REQUESTS_CA_BUNDLE", demo.fact("CA_BUNDLE"))
-        .args(["certonly", "--standalone", "--non-interactive", "--agree-tos", "--register-unsafely-without-email"])
-        .args(["--server", demo.fact("ACME_DIRECTORY"), "--eab-kid", demo.fact("EAB_KID"), "--eab-hmac-key", demo.fact("EAB_HMAC")])
-        .args(["--http-01-port", &crate::harness::free_port().to_string(), "-d", &name])
-        .arg("--config-dir")
-        .arg(folder.join("config"))
-        .arg("--work-dir")
-        .arg(folder.join("work"))
-        .arg("--logs-dir")
-        .arg(folder.join("logs"))
-        .output()
-        .expect("certbot runs (package certbot)");
+    let (live, output) = demo.certbot("certbot", crate::harness::free_port(), &name, &[]);
     expect_success("certbot", &output);
-    let certificate = folder.join("config/live").join(&name).join("cert.pem");
+    let certificate = live.join("cert.pem");
     verify_strictly(&demo, &certificate);
     assert_eq!(demo.ocsp(&certificate), "good");
 

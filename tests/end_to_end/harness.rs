@@ -211,6 +211,27 @@ impl Demo {
         Ok(builder.create(&new, self.fact("ACME_DIRECTORY").to_owned(), Some(&binding)).await?.0)
     }
 
+    /// Lets certbot enrol `name` under the demonstration's grant, keeping its state in `folder`; gives the folder of the
+    /// certificate's files, and what certbot said.
+    pub(crate) fn certbot(&self, folder: &str, http_port: u16, name: &str, more: &[&str]) -> (PathBuf, Output) {
+        let folder = self.path(folder);
+        let output = Command::new("certbot")
+            .env("REQUESTS_CA_BUNDLE", self.fact("CA_BUNDLE"))
+            .args(["certonly", "--standalone", "--non-interactive", "--agree-tos", "--register-unsafely-without-email"])
+            .args(["--server", self.fact("ACME_DIRECTORY"), "--eab-kid", self.fact("EAB_KID"), "--eab-hmac-key", self.fact("EAB_HMAC")])
+            .args(["--http-01-port", &http_port.to_string(), "-d", name])
+            .args(more)
+            .arg("--config-dir")
+            .arg(folder.join("config"))
+            .arg("--work-dir")
+            .arg(folder.join("work"))
+            .arg("--logs-dir")
+            .arg(folder.join("logs"))
+            .output()
+            .expect("certbot runs (package certbot)");
+        (folder.join("config/live").join(name), output)
+    }
+
     /// Orders a certificate for `name` and keeps it in the folder.
     pub(crate) async fn issue(&self, account: &Account, name: &str) -> Result<Issued, instant_acme::Error> {
         let identifiers = [Identifier::Dns(name.to_owned())];

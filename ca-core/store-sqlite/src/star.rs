@@ -112,12 +112,7 @@ impl Tx {
                 other => format!("the order is {}, not valid", word(&other)),
             });
         }
-        let problem = problem.map(json);
-        sqlx::query!("UPDATE orders SET expires = $2, error = $3 WHERE id = $1", text, at, problem)
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        self.drop_job_of(text).await?;
+        self.end_canceled(text, at, problem).await?;
         self.audit(audit).await?;
         orders::find(&mut self.connection, id).await?.ok_or_else(|| StoreError::NotFound(format!("order {id}")))
     }
@@ -135,7 +130,7 @@ impl Tx {
         .await
         .map_err(from_sqlx)?;
         for row in canceled {
-            self.expire_canceled(&row.order_id, at).await?;
+            self.end_canceled(&row.order_id, at, None).await?;
         }
         Ok(())
     }
@@ -151,12 +146,12 @@ impl Tx {
         Ok(())
     }
 
-    async fn expire_canceled(&mut self, order: &str, at: i64) -> StoreResult<()> {
-        sqlx::query!("UPDATE orders SET expires = $2 WHERE id = $1", order, at).execute(&mut self.connection).await.map_err(from_sqlx)?;
-        self.drop_job_of(order).await
-    }
-
-    async fn drop_job_of(&mut self, order: &str) -> StoreResult<()> {
+    async fn end_canceled(&mut self, order: &str, at: i64, problem: Option<&Problem>) -> StoreResult<()> {
+        let problem = problem.map(json);
+        sqlx::query!("UPDATE orders SET expires = $2, error = $3 WHERE id = $1", order, at, problem)
+            .execute(&mut self.connection)
+            .await
+            .map_err(from_sqlx)?;
         let job = format!("star.{order}");
         sqlx::query!("DELETE FROM jobs WHERE id = $1", job).execute(&mut self.connection).await.map_err(from_sqlx)?;
         self.touched.jobs = true;
