@@ -8,84 +8,78 @@ use ca_core::log;
 use ca_core::model::{AuditEntry, AuditRow};
 use ca_core::pki::Sha256Digest;
 use ca_core::ports::{AUDIT_PAGE_BYTES, AuditStore, StoreResult};
+use rusqlite::Connection;
 
 use crate::SqliteStore;
 use crate::convert::{digest, limit, signed, unsigned};
-use crate::error::from_sqlx;
-use crate::writer::{Row, Tx, write_row};
+use crate::sql::{Row, all, execute, optional};
+use crate::writer::Tx;
 
 impl Tx {
     /// Chains an entry; gives its number.
-    pub(crate) async fn audit(&mut self, entry: &AuditEntry) -> StoreResult<u64> {
-        self.chain(&log::audit_leaf(entry)).await
+    pub(crate) fn audit(&mut self, entry: &AuditEntry) -> StoreResult<u64> {
+        self.chain(&log::audit_leaf(entry))
     }
 
     /// Chains a leaf; gives its number. There is one writer, so nobody comes between the read and the write.
-    pub(crate) async fn chain(&mut self, leaf: &[u8]) -> StoreResult<u64> {
-        let (last, before) = self.trail().await?;
-        if let Some(row) = self.row.take() {
-            write_row(self, row, "INSERT INTO audit (number, leaf, hash) VALUES ($1, $2, $3)").await.map_err(from_sqlx)?;
-        }
+    pub(crate) fn chain(&mut self, leaf: &[u8]) -> StoreResult<u64> {
+        let (last, before) = self.trail()?;
         let (number, hash) = (last + 1, log::chain(&before, leaf));
+        execute!(&self.connection, "INSERT INTO audit (number, leaf, hash) VALUES ($1, $2, $3)", number, leaf, hash.0)?;
         self.trail = Some((number, hash));
-        // The last one goes with the command's end: each call to the connection costs two changes of thread.
-        self.row = Some(Row { number, leaf: leaf.to_vec(), hash });
         unsigned("audit number", number)
     }
 
     /// The trail's last number and hash.
-    async fn trail(&mut self) -> StoreResult<(i64, Sha256Digest)> {
+    fn trail(&mut self) -> StoreResult<(i64, Sha256Digest)> {
         if let Some(known) = self.trail {
             return Ok(known);
         }
-        let last = sqlx::query!("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        last.map_or(Ok((0, log::CHAIN_START)), |row| Ok((row.number, digest(&row.hash)?)))
+        let read = |row: &Row<'_>| Ok((row.get("number")?, digest(&row.get::<Vec<u8>>("hash")?)?));
+        let last = optional!(&self.connection, read, "SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")?;
+        Ok(last.unwrap_or((0, log::CHAIN_START)))
     }
 }
 
 /// How many rows of these sizes go into one page: as many as its bytes allow, but one.
-fn page(sizes: impl Iterator<Item = StoreResult<u64>>) -> StoreResult<u32> {
+fn page(sizes: impl Iterator<Item = u64>) -> u32 {
     let (mut rows, mut bytes) = (0, 0u64);
     for size in sizes {
-        bytes = bytes.saturating_add(size?);
+        bytes = bytes.saturating_add(size);
         if rows > 0 && bytes > AUDIT_PAGE_BYTES {
             break;
         }
         rows += 1;
     }
-    Ok(rows)
+    rows
 }
 
 #[async_trait]
 impl AuditStore for SqliteStore {
     async fn append_audit(&self, entry: &AuditEntry) -> StoreResult<u64> {
         let entry = entry.clone();
-        self.write(move |tx| Box::pin(async move { tx.audit(&entry).await })).await
+        self.write(move |tx| tx.audit(&entry)).await
     }
 
     async fn audit_after(&self, number: u64, at_most: u32) -> StoreResult<Vec<AuditRow>> {
-        let (number, mut at_most) = (signed(number)?, limit(at_most));
-        // The sizes first, where there can be a choice: they are read without the leaves. The table only grows.
-        if at_most > 1 {
-            let sizes = sqlx::query!(
-                r#"SELECT length(leaf) AS "size!: i64" FROM audit WHERE number > $1 ORDER BY number LIMIT $2"#,
-                number,
-                at_most
-            )
-            .fetch_all(&self.readers)
-            .await
-            .map_err(from_sqlx)?;
-            at_most = i64::from(page(sizes.into_iter().map(|row| unsigned("leaf's size", row.size)))?);
+        let (number, at_most) = (signed(number)?, limit(at_most));
+        if at_most == 1 {
+            return self.readers.look(|c| rows_after(c, number, at_most));
         }
-        let rows = sqlx::query!("SELECT number, leaf, hash FROM audit WHERE number > $1 ORDER BY number LIMIT $2", number, at_most)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(from_sqlx)?;
-        rows.into_iter()
-            .map(|row| Ok(AuditRow { number: unsigned("audit number", row.number)?, leaf: row.leaf, hash: digest(&row.hash)? }))
-            .collect()
+        let page_of = move |c: &Connection| {
+            // The sizes first: they are read without the leaves. The table only grows.
+            let size = |row: &Row<'_>| unsigned("leaf's size", row.get("size")?);
+            let sizes = all!(c, size, "SELECT length(leaf) AS size FROM audit WHERE number > $1 ORDER BY number LIMIT $2", number, at_most)?;
+            rows_after(c, number, i64::from(page(sizes.into_iter())))
+        };
+        self.readers.list(page_of).await
     }
+}
+
+fn rows_after(connection: &Connection, number: i64, at_most: i64) -> StoreResult<Vec<AuditRow>> {
+    let read = |row: &Row<'_>| {
+        let hash: Vec<u8> = row.get("hash")?;
+        Ok(AuditRow { number: unsigned("audit number", row.get("number")?)?, leaf: row.get("leaf")?, hash: digest(&hash)? })
+    };
+    all!(connection, read, "SELECT number, leaf, hash FROM audit WHERE number > $1 ORDER BY number LIMIT $2", number, at_most)
 }

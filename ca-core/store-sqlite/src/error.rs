@@ -1,34 +1,48 @@
 //! What a database error means to a caller.
 
 use ca_core::ports::StoreError;
-use sqlx::error::ErrorKind;
+use rusqlite::ErrorCode;
+use rusqlite::ffi::{SQLITE_CONSTRAINT_CHECK, SQLITE_CONSTRAINT_FOREIGNKEY, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
 use sqlx::migrate::MigrateError;
 
 /// Says whether to try again, to give up, or that a unique value is taken.
-pub(crate) fn from_sqlx(error: sqlx::Error) -> StoreError {
+pub(crate) fn from_sqlite(error: rusqlite::Error) -> StoreError {
+    use rusqlite::Error;
     match &error {
-        sqlx::Error::Database(e) => match e.kind() {
-            ErrorKind::UniqueViolation | ErrorKind::ForeignKeyViolation | ErrorKind::CheckViolation => {
-                StoreError::Conflict(e.message().to_owned())
-            }
-            // The low octet is SQLite's primary result code: 11 is SQLITE_CORRUPT, 26 SQLITE_NOTADB.
-            _ => match e.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
-                Some(11 | 26) => StoreError::Damaged(error.to_string()),
-                _ => StoreError::Unavailable(error.to_string()),
-            },
+        Error::SqliteFailure(failure, message) => match (failure.code, failure.extended_code) {
+            (
+                ErrorCode::ConstraintViolation,
+                SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_FOREIGNKEY | SQLITE_CONSTRAINT_CHECK,
+            ) => StoreError::Conflict(message.clone().unwrap_or_else(|| error.to_string())),
+            (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _) => StoreError::Damaged(error.to_string()),
+            _ => StoreError::Unavailable(error.to_string()),
         },
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) | sqlx::Error::TypeNotFound { .. } => {
-            StoreError::Damaged(error.to_string())
-        }
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::InvalidColumnName(_)
+        | Error::InvalidColumnIndex(_)
+        | Error::Utf8Error(..) => StoreError::Damaged(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
     }
 }
 
-/// Like [`from_sqlx`], with `taken` for the message where a unique value is taken.
-pub(crate) fn or_taken(taken: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    move |error| match from_sqlx(error) {
+/// `taken` for the message of a conflict: a unique value is taken.
+pub(crate) fn or_taken(taken: &'static str) -> impl Fn(StoreError) -> StoreError {
+    move |error| match error {
         StoreError::Conflict(_) => StoreError::Conflict(taken.to_owned()),
         other => other,
+    }
+}
+
+/// The same for the connection that brings the schema up to date.
+pub(crate) fn from_sqlx(error: sqlx::Error) -> StoreError {
+    match &error {
+        // The low octet is SQLite's primary result code: 11 is SQLITE_CORRUPT, 26 SQLITE_NOTADB.
+        sqlx::Error::Database(e) if matches!(e.code().and_then(|c| c.parse::<i32>().ok()).map(|c| c & 0xff), Some(11 | 26)) => {
+            StoreError::Damaged(error.to_string())
+        }
+        _ => StoreError::Unavailable(error.to_string()),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The embedded store: SQLite behind one writer.
 //!
-//! [`SqliteStore`] implements every trait of [`ca_core::ports`]'s storage. One process owns the file; in it, one task
+//! [`SqliteStore`] implements every trait of [`ca_core::ports`]'s storage. One process owns the file; in it, one thread
 //! owns the only connection that writes, and commits many waiting commands with one fsync (see `writer.rs`). Reads
-//! go to a small pool of read-only connections, and see every write that was answered before they began.
+//! have read-only connections (`readers.rs`), and see every write that was answered before they began.
 //!
 //! Each file holds one role: what is said on the traits of `ca_core::ports` is not repeated here. The SQL is checked
-//! against the migrations at compile time, from the data in `.sqlx` (refresh it with `prepare.sh`).
+//! against the migrations at compile time, from the data in `.sqlx` (`sql.rs`; refresh it with `prepare.sh`).
 
 mod accounts;
 mod acme;
@@ -28,10 +28,12 @@ mod lock;
 mod numbers;
 mod orders;
 mod prune;
+mod readers;
 mod release;
 mod remembered;
 mod requests;
 mod revocation;
+mod sql;
 mod standing;
 mod star;
 mod validations;
@@ -47,16 +49,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::ports::{Rng, StoreError, StoreResult};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use rusqlite::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::error::{from_migrate, from_sqlx};
+use crate::error::{from_migrate, from_sqlite, from_sqlx};
+use crate::readers::Readers;
 use crate::remembered::Remembered;
+use crate::sql::{execute, one};
 use crate::wake::Wakers;
-use crate::writer::{Step, Tx, Writer};
+use crate::writer::{Tx, Writer};
 
-/// How many connections read at once.
-const READERS: u32 = 4;
+/// How many prepared statements a connection keeps: more than there are.
+const STATEMENTS: usize = 256;
 
 /// The most rows that one call lists, whatever it asks for.
 const MAX_LIST: u32 = 10_000;
@@ -66,7 +71,7 @@ const MAX_LIST: u32 = 10_000;
 #[derive(Clone)]
 pub struct SqliteStore {
     writer: Writer,
-    readers: SqlitePool,
+    readers: Readers,
     wakers: Arc<Wakers>,
     remembered: Arc<Remembered>,
     instance: Arc<str>,
@@ -86,27 +91,14 @@ impl SqliteStore {
         let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
         made.map_err(|e| StoreError::Unavailable(format!("cannot open {}: {e} (hint: check the folder and its owner)", path.display())))?;
 
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5))
-            .statement_cache_capacity(256);
-        let mut connection = SqliteConnection::connect_with(&options).await.map_err(from_sqlx)?;
-        sqlx::migrate!().run_direct(None, &mut connection, false).await.map_err(from_migrate)?;
-        let instance = begin_life(&mut connection, rng.as_ref()).await?;
+        migrate(path).await?;
+        let mut connection = open_to_write(path).map_err(from_sqlite)?;
+        let instance = begin_life(&mut connection, rng.as_ref())?;
 
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(Duration::from_secs(10))
-            // A file does not hang up; asking first would double what a small read costs.
-            .test_before_acquire(false)
-            .connect_lazy_with(options.read_only(true));
         let (wakers, remembered) = (Arc::new(Wakers::default()), Arc::new(Remembered::default()));
-        remembered.listen(&mut connection).await?;
-        let writer = Writer::spawn(connection, lock, Arc::clone(&wakers), Arc::clone(&remembered));
-        Ok(Self { writer, readers, wakers, remembered, instance: instance.into() })
+        remembered.listen(&connection)?;
+        let writer = Writer::spawn(connection, lock, Arc::clone(&wakers), Arc::clone(&remembered))?;
+        Ok(Self { writer, readers: Readers::new(path), wakers, remembered, instance: instance.into() })
     }
 
     /// This database's own id, drawn when it was made: tells it from another one in the same place.
@@ -121,11 +113,7 @@ impl SqliteStore {
     }
 
     /// Runs a command in the writer; when this returns `Ok`, what it did is durable.
-    async fn write<T, F>(&self, command: F) -> StoreResult<T>
-    where
-        T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> Step<'t, T> + Send + 'static,
-    {
+    async fn write<T: Send + 'static>(&self, command: impl FnOnce(&mut Tx) -> StoreResult<T> + Send + 'static) -> StoreResult<T> {
         self.writer.run(command).await
     }
 }
@@ -136,32 +124,38 @@ impl std::fmt::Debug for SqliteStore {
     }
 }
 
+/// Brings the schema up to date.
+async fn migrate(path: &Path) -> StoreResult<()> {
+    let options = SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Wal).foreign_keys(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.map_err(from_sqlx)?;
+    sqlx::migrate!().run_direct(None, &mut connection, false).await.map_err(from_migrate)?;
+    connection.close().await.map_err(from_sqlx)
+}
+
+fn open_to_write(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
 /// Draws the database's id at its first opening, and voids the leases of processes that are gone: this one owns the
 /// file, so no one else can hold any.
-async fn begin_life(connection: &mut SqliteConnection, rng: &dyn Rng) -> StoreResult<String> {
+fn begin_life(connection: &mut Connection, rng: &dyn Rng) -> StoreResult<String> {
     let mut bytes = [0u8; 16];
     rng.fill(&mut bytes);
     let fresh: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(from_sqlx)?;
-    sqlx::query!("INSERT INTO instance (one, id) VALUES (1, $1) ON CONFLICT DO NOTHING", fresh)
-        .execute(&mut *tx)
-        .await
-        .map_err(from_sqlx)?;
-    let row = sqlx::query!("SELECT id FROM instance WHERE one = 1").fetch_one(&mut *tx).await.map_err(from_sqlx)?;
-    sqlx::query!(
+    let tx = connection.transaction().map_err(from_sqlite)?;
+    execute!(&tx, "INSERT INTO instance (one, id) VALUES (1, $1) ON CONFLICT DO NOTHING", fresh)?;
+    let id = one!(&tx, |row| row.get("id"), "SELECT id FROM instance WHERE one = 1")?;
+    execute!(
+        &tx,
         "UPDATE requests SET state = 'queued', worker = NULL, lease = NULL, lease_until = NULL WHERE ended_at IS NULL AND state = 'leased'"
-    )
-    .execute(&mut *tx)
-    .await
-    .map_err(from_sqlx)?;
-    sqlx::query!("UPDATE jobs SET worker = NULL, lease = NULL, lease_until = NULL, due_meanwhile = NULL WHERE lease IS NOT NULL")
-        .execute(&mut *tx)
-        .await
-        .map_err(from_sqlx)?;
-    sqlx::query!("UPDATE validations SET worker = NULL, lease = NULL, lease_until = NULL WHERE lease IS NOT NULL")
-        .execute(&mut *tx)
-        .await
-        .map_err(from_sqlx)?;
-    tx.commit().await.map_err(from_sqlx)?;
-    Ok(row.id)
+    )?;
+    execute!(&tx, "UPDATE jobs SET worker = NULL, lease = NULL, lease_until = NULL, due_meanwhile = NULL WHERE lease IS NOT NULL")?;
+    execute!(&tx, "UPDATE validations SET worker = NULL, lease = NULL, lease_until = NULL WHERE lease IS NOT NULL")?;
+    tx.commit().map_err(from_sqlite)?;
+    Ok(id)
 }

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ca_core::model::{Account, AccountId, GrantId, GrantRecord};
 use ca_core::ports::StoreResult;
-use sqlx::SqliteConnection;
+use rusqlite::Connection;
+use rusqlite::hooks::Action;
 
-use crate::error::from_sqlx;
+use crate::error::from_sqlite;
 
 /// The most accounts, and the most grants, that are remembered; then it begins anew.
 const MOST: usize = 4096;
@@ -28,14 +29,14 @@ pub(crate) struct Remembered {
 
 impl Remembered {
     /// Listens to what `connection` changes.
-    pub(crate) async fn listen(self: &Arc<Self>, connection: &mut SqliteConnection) -> StoreResult<()> {
+    pub(crate) fn listen(self: &Arc<Self>, connection: &Connection) -> StoreResult<()> {
         let remembered = Arc::clone(self);
-        connection.lock_handle().await.map_err(from_sqlx)?.set_update_hook(move |change| {
-            if matches!(change.table, "accounts" | "grants") {
+        let hook = move |_: Action, _: &str, table: &str, _: i64| {
+            if matches!(table, "accounts" | "grants") {
                 remembered.changed.store(true, Ordering::Relaxed);
             }
-        });
-        Ok(())
+        };
+        connection.update_hook(Some(hook)).map_err(from_sqlite)
     }
 
     /// After each commit, and before its commands are answered. A rollback may drop things in vain.
@@ -46,20 +47,20 @@ impl Remembered {
         }
     }
 
-    pub(crate) async fn account(
+    pub(crate) fn account(
         &self,
         id: &AccountId,
-        read: impl Future<Output = StoreResult<Option<Account>>>,
+        read: impl FnOnce() -> StoreResult<Option<Account>>,
     ) -> StoreResult<Option<Account>> {
-        self.accounts.get_or(id, read).await
+        self.accounts.get_or(id, read)
     }
 
-    pub(crate) async fn grant(
+    pub(crate) fn grant(
         &self,
         id: &GrantId,
-        read: impl Future<Output = StoreResult<Option<GrantRecord>>>,
+        read: impl FnOnce() -> StoreResult<Option<GrantRecord>>,
     ) -> StoreResult<Option<GrantRecord>> {
-        self.grants.get_or(id, read).await
+        self.grants.get_or(id, read)
     }
 }
 
@@ -78,7 +79,7 @@ impl<K, V> Default for Memory<K, V> {
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> Memory<K, V> {
-    async fn get_or(&self, key: &K, read: impl Future<Output = StoreResult<Option<V>>>) -> StoreResult<Option<V>> {
+    fn get_or(&self, key: &K, read: impl FnOnce() -> StoreResult<Option<V>>) -> StoreResult<Option<V>> {
         let age = {
             let inner = self.lock();
             if let Some(value) = inner.known.get(key) {
@@ -86,7 +87,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Memory<K, V> {
             }
             inner.age
         };
-        let found = read.await?;
+        let found = read()?;
         if let Some(value) = &found {
             let mut inner = self.lock();
             if inner.age == age {
@@ -116,38 +117,38 @@ mod tests {
 
     use super::{MOST, Memory};
 
-    async fn read(reads: &Cell<u32>) -> ca_core::ports::StoreResult<Option<u32>> {
+    fn read(reads: &Cell<u32>) -> ca_core::ports::StoreResult<Option<u32>> {
         reads.set(reads.get() + 1);
         Ok(Some(reads.get()))
     }
 
-    #[tokio::test]
-    async fn what_is_remembered_is_read_once_until_it_is_dropped() {
+    #[test]
+    fn what_is_remembered_is_read_once_until_it_is_dropped() {
         let (memory, reads) = (Memory::<u32, u32>::default(), Cell::new(0));
-        assert_eq!(memory.get_or(&7, read(&reads)).await.unwrap(), Some(1));
-        assert_eq!(memory.get_or(&7, read(&reads)).await.unwrap(), Some(1));
+        assert_eq!(memory.get_or(&7, || read(&reads)).unwrap(), Some(1));
+        assert_eq!(memory.get_or(&7, || read(&reads)).unwrap(), Some(1));
         memory.drop_all();
-        assert_eq!(memory.get_or(&7, read(&reads)).await.unwrap(), Some(2));
+        assert_eq!(memory.get_or(&7, || read(&reads)).unwrap(), Some(2));
     }
 
-    #[tokio::test]
-    async fn what_was_read_before_a_change_is_not_remembered_after_it() {
+    #[test]
+    fn what_was_read_before_a_change_is_not_remembered_after_it() {
         let (memory, reads) = (Memory::<u32, u32>::default(), Cell::new(0));
-        let slow = async {
-            let value = read(&reads).await;
+        let slow = || {
+            let value = read(&reads);
             memory.drop_all();
             value
         };
-        assert_eq!(memory.get_or(&7, slow).await.unwrap(), Some(1));
-        assert_eq!(memory.get_or(&7, read(&reads)).await.unwrap(), Some(2));
+        assert_eq!(memory.get_or(&7, slow).unwrap(), Some(1));
+        assert_eq!(memory.get_or(&7, || read(&reads)).unwrap(), Some(2));
     }
 
-    #[tokio::test]
-    async fn nothing_is_remembered_of_what_is_missing_and_no_more_than_its_bound() {
+    #[test]
+    fn nothing_is_remembered_of_what_is_missing_and_no_more_than_its_bound() {
         let memory = Memory::<u32, u32>::default();
-        assert_eq!(memory.get_or(&0, async { Ok(None) }).await.unwrap(), None);
+        assert_eq!(memory.get_or(&0, || Ok(None)).unwrap(), None);
         for key in 0..=MOST as u32 {
-            memory.get_or(&key, async { Ok(Some(key)) }).await.unwrap();
+            memory.get_or(&key, || Ok(Some(key))).unwrap();
         }
         assert!(memory.lock().known.len() <= MOST);
     }
