@@ -7,92 +7,79 @@ use ca_core::model::{
 };
 use ca_core::pki::{Sha256Digest, Timestamp};
 use ca_core::ports::{AdminStore, StoreError, StoreResult};
-use sqlx::SqliteExecutor;
+use rusqlite::Connection;
 
 use crate::convert::{from_json, json, limit, read, signed, time, unsigned, word};
-use crate::error::{conflict, from_sqlx, or_taken};
+use crate::error::{conflict, or_taken};
+use crate::sql::{Row, all, execute, optional};
 use crate::writer::Tx;
 use crate::{SqliteStore, blocked_keys};
 
-struct GrantRow {
-    body: String,
-    statement: String,
-    signature: String,
-    status: String,
-    created_at: i64,
-    accounts: i64,
-    suspended_at: Option<i64>,
-}
-
-impl GrantRow {
-    fn read(self) -> StoreResult<GrantRecord> {
-        let status = match read("grant status", self.status)? {
-            GrantStatus::Active if self.suspended_at.is_some() => GrantStatus::Suspended,
-            status => status,
-        };
-        Ok(GrantRecord {
-            grant: from_json("grant", &self.body)?,
-            evidence: SignedStatement { statement: self.statement, signature: self.signature },
-            status,
-            created_at: time(self.created_at),
-            accounts: unsigned("accounts", self.accounts)?,
-        })
-    }
+fn read_grant(row: &Row<'_>) -> StoreResult<GrantRecord> {
+    let status = match read("grant status", row.get("status")?)? {
+        GrantStatus::Active if row.get::<Option<i64>>("suspended_at")?.is_some() => GrantStatus::Suspended,
+        status => status,
+    };
+    Ok(GrantRecord {
+        grant: from_json("grant", &row.get::<String>("body")?)?,
+        evidence: SignedStatement { statement: row.get("statement")?, signature: row.get("signature")? },
+        status,
+        created_at: time(row.get("created_at")?),
+        accounts: unsigned("accounts", row.get("accounts")?)?,
+    })
 }
 
 /// Reads a grant.
-pub(crate) async fn find_grant(executor: impl SqliteExecutor<'_>, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
+pub(crate) fn find_grant(connection: &Connection, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
     let id = id.as_str();
-    sqlx::query_as!(GrantRow, "SELECT body, statement, signature, status, created_at, accounts, suspended_at FROM grants WHERE id = $1", id)
-        .fetch_optional(executor)
-        .await
-        .map_err(from_sqlx)?
-        .map(GrantRow::read)
-        .transpose()
+    optional!(
+        connection,
+        read_grant,
+        "SELECT body, statement, signature, status, created_at, accounts, suspended_at FROM grants WHERE id = $1",
+        id
+    )
+}
+
+/// The policy in force: its version and its bundle.
+fn newest_policy(connection: &Connection) -> StoreResult<Option<(i64, String)>> {
+    let read = |row: &Row<'_>| Ok((row.get("version")?, row.get("bundle")?));
+    optional!(connection, read, "SELECT version, bundle FROM policies ORDER BY version DESC LIMIT 1")
 }
 
 impl Tx {
-    async fn put_policy(&mut self, version: u64, bundle: &str, audit: &AuditEntry) -> StoreResult<()> {
+    fn put_policy(&mut self, version: u64, bundle: &str, audit: &AuditEntry) -> StoreResult<()> {
         let (version, at) = (signed(version)?, audit.at.unix());
-        let newest = sqlx::query!("SELECT version, bundle FROM policies ORDER BY version DESC LIMIT 1")
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        match newest {
-            Some(row) if row.version == version && row.bundle == bundle => return Ok(()),
-            Some(row) if row.version >= version => {
-                return conflict(format!("policy version {} is in force; {version} is not newer", row.version));
+        match newest_policy(&self.connection)? {
+            Some((newest, stored)) if newest == version && stored == bundle => return Ok(()),
+            Some((newest, _)) if newest >= version => {
+                return conflict(format!("policy version {newest} is in force; {version} is not newer"));
             }
             _ => {}
         }
-        sqlx::query!("INSERT INTO policies (version, bundle, stored_at) VALUES ($1, $2, $3)", version, bundle, at)
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        self.audit(audit).await?;
+        execute!(&self.connection, "INSERT INTO policies (version, bundle, stored_at) VALUES ($1, $2, $3)", version, bundle, at)?;
+        self.audit(audit)?;
         Ok(())
     }
 
-    async fn spend_nonce(&mut self, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+    fn spend_nonce(&mut self, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
         let expires = expires.unix();
-        sqlx::query!("INSERT INTO nonces (nonce, expires) VALUES ($1, $2)", nonce, expires)
-            .execute(&mut self.connection)
-            .await
+        execute!(&self.connection, "INSERT INTO nonces (nonce, expires) VALUES ($1, $2)", nonce, expires)
             .map_err(or_taken("the statement was submitted before: its nonce is spent (hint: sign a new statement)"))?;
-        self.audit(audit).await?;
+        self.audit(audit)?;
         Ok(())
     }
 
-    async fn put_grant(&mut self, record: &GrantRecord, audit: &AuditEntry) -> StoreResult<()> {
+    fn put_grant(&mut self, record: &GrantRecord, audit: &AuditEntry) -> StoreResult<()> {
         let grant = &record.grant;
         let (id, body, status) = (grant.id.as_str(), json(grant), word(&record.status));
         let (statement, signature, at) = (&record.evidence.statement, &record.evidence.signature, record.created_at.unix());
-        match find_grant(&mut self.connection, &grant.id).await? {
+        match find_grant(&self.connection, &grant.id)? {
             Some(stored) if stored.grant == *grant && stored.evidence == record.evidence => return Ok(()),
             Some(_) => return conflict(format!("there is a grant {id} already")),
             None => {}
         }
-        sqlx::query!(
+        execute!(
+            &self.connection,
             "INSERT INTO grants (id, version, body, max_accounts, statement, signature, status, created_at, accounts)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             id,
@@ -104,17 +91,15 @@ impl Tx {
             status,
             at,
             record.accounts
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        self.audit(audit).await?;
+        )?;
+        self.audit(audit)?;
         Ok(())
     }
 
-    async fn update_grant(&mut self, grant: &Grant, evidence: &SignedStatement, previous: &str, audit: &AuditEntry) -> StoreResult<()> {
+    fn update_grant(&mut self, grant: &Grant, evidence: &SignedStatement, previous: &str, audit: &AuditEntry) -> StoreResult<()> {
         let (id, body) = (grant.id.as_str(), json(grant));
-        let changed = sqlx::query!(
+        let changed = execute!(
+            &self.connection,
             "UPDATE grants SET version = $2, body = $3, max_accounts = $4, statement = $5, signature = $6
              WHERE id = $1 AND status = 'active' AND statement = $7",
             id,
@@ -124,70 +109,62 @@ impl Tx {
             evidence.statement,
             evidence.signature,
             previous
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        if changed.rows_affected() == 0 {
+        )?;
+        if changed == 0 {
             return conflict(format!("grant {id} was changed or revoked meanwhile"));
         }
-        self.audit(audit).await?;
+        self.audit(audit)?;
         Ok(())
     }
 
-    async fn suspend_grant(&mut self, id: &GrantId, suspended: bool, audit: &AuditEntry) -> StoreResult<()> {
+    fn suspend_grant(&mut self, id: &GrantId, suspended: bool, audit: &AuditEntry) -> StoreResult<()> {
         let (text, since) = (id.as_str(), suspended.then_some(audit.at.unix()));
-        match find_grant(&mut self.connection, id).await? {
+        match find_grant(&self.connection, id)? {
             None => return Err(StoreError::NotFound(format!("grant {id}"))),
             Some(stored) if stored.status == GrantStatus::Revoked => return conflict(format!("grant {id} is revoked")),
             Some(stored) if (stored.status == GrantStatus::Suspended) == suspended => {}
             Some(_) => {
-                sqlx::query!("UPDATE grants SET suspended_at = $2 WHERE id = $1", text, since)
-                    .execute(&mut self.connection)
-                    .await
-                    .map_err(from_sqlx)?;
+                execute!(&self.connection, "UPDATE grants SET suspended_at = $2 WHERE id = $1", text, since)?;
                 if suspended {
-                    self.cancel_orders_of_grant(id, audit.at).await?;
+                    self.cancel_orders_of_grant(id, audit.at)?;
                 }
             }
         }
-        self.audit(audit).await?;
+        self.audit(audit)?;
         Ok(())
     }
 
-    async fn revoke_grant(&mut self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32> {
+    fn revoke_grant(&mut self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32> {
         let text = id.as_str();
-        let changed = sqlx::query!("UPDATE grants SET status = 'revoked' WHERE id = $1 AND status = 'active'", text)
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        if changed.rows_affected() == 0 {
+        let changed = execute!(&self.connection, "UPDATE grants SET status = 'revoked' WHERE id = $1 AND status = 'active'", text)?;
+        if changed == 0 {
             // Revoked before: the same command again changes nothing.
-            return find_grant(&mut self.connection, id).await?.map(|_| 0).ok_or_else(|| StoreError::NotFound(format!("grant {id}")));
+            return find_grant(&self.connection, id)?.map(|_| 0).ok_or_else(|| StoreError::NotFound(format!("grant {id}")));
         }
-        sqlx::query!(
+        execute!(
+            &self.connection,
             "UPDATE orders SET status = 'invalid'
              WHERE status IN ('pending', 'ready') AND account_id IN (SELECT id FROM accounts WHERE grant_id = $1)",
             text
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        self.cancel_orders_of_grant(id, audit.at).await?;
-        self.refuse_waiting_accounts(text, audit.at).await?;
-        let accounts = sqlx::query!("UPDATE accounts SET status = 'revoked' WHERE grant_id = $1 AND status IN ('pending', 'valid')", text)
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        self.audit(audit).await?;
-        u32::try_from(accounts.rows_affected()).map_err(|_| StoreError::Damaged("more accounts than can be counted".to_owned()))
+        )?;
+        self.cancel_orders_of_grant(id, audit.at)?;
+        self.refuse_waiting_accounts(text, audit.at)?;
+        let accounts = execute!(
+            &self.connection,
+            "UPDATE accounts SET status = 'revoked' WHERE grant_id = $1 AND status IN ('pending', 'valid')",
+            text
+        )?;
+        self.audit(audit)?;
+        u32::try_from(accounts).map_err(|_| StoreError::Damaged("more accounts than can be counted".to_owned()))
     }
 
     /// Refuses the requests of a grant's accounts that no worker has looked at yet.
-    async fn refuse_waiting_accounts(&mut self, grant: &str, at: Timestamp) -> StoreResult<()> {
+    fn refuse_waiting_accounts(&mut self, grant: &str, at: Timestamp) -> StoreResult<()> {
         let problem = json(&Problem::new(ProblemType::Unauthorized, "the grant behind the external account binding was revoked"));
         let at = at.unix();
-        let ended = sqlx::query!(
+        let ended = all!(
+            &self.connection,
+            |row| read("request id", row.get("id")?),
             "UPDATE requests SET state = 'refused', problem = $2, ended_at = $3, worker = NULL, lease = NULL, lease_until = NULL
              WHERE ended_at IS NULL AND order_id IS NULL
                AND account_id IN (SELECT id FROM accounts WHERE grant_id = $1 AND status = 'pending')
@@ -195,13 +172,8 @@ impl Tx {
             grant,
             problem,
             at
-        )
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        for row in ended {
-            self.touched.ended.push(read("request id", row.id)?);
-        }
+        )?;
+        self.touched.ended.extend(ended);
         Ok(())
     }
 }
@@ -210,73 +182,68 @@ impl Tx {
 impl AdminStore for SqliteStore {
     async fn import_authorities(&self, authorities: &[Authority], crls: &[CrlRecord], audit: &AuditEntry) -> StoreResult<()> {
         let (authorities, crls, audit) = (authorities.to_vec(), crls.to_vec(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.import_authorities(&authorities, &crls, &audit).await })).await
+        self.write(move |tx| tx.import_authorities(&authorities, &crls, &audit)).await
     }
 
     async fn import_cross_certificates(&self, certificates: &[CrossCertificate], audit: &AuditEntry) -> StoreResult<u32> {
         let (certificates, audit) = (certificates.to_vec(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.import_cross_certificates(&certificates, &audit).await })).await
+        self.write(move |tx| tx.import_cross_certificates(&certificates, &audit)).await
     }
 
     async fn put_policy(&self, version: u64, bundle: &str, audit: &AuditEntry) -> StoreResult<()> {
         let (bundle, audit) = (bundle.to_owned(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.put_policy(version, &bundle, &audit).await })).await
+        self.write(move |tx| tx.put_policy(version, &bundle, &audit)).await
     }
 
     async fn policy(&self) -> StoreResult<Option<(u64, String)>> {
-        let row = sqlx::query!("SELECT version, bundle FROM policies ORDER BY version DESC LIMIT 1")
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(from_sqlx)?;
-        row.map(|row| Ok((unsigned("policy version", row.version)?, row.bundle))).transpose()
+        let newest = self.readers.look(newest_policy)?;
+        newest.map(|(version, bundle)| Ok((unsigned("policy version", version)?, bundle))).transpose()
     }
 
     async fn spend_nonce(&self, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
         let (nonce, audit) = (nonce.to_owned(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.spend_nonce(&nonce, expires, &audit).await })).await
+        self.write(move |tx| tx.spend_nonce(&nonce, expires, &audit)).await
     }
 
     async fn put_grant(&self, grant: &GrantRecord, audit: &AuditEntry) -> StoreResult<()> {
         let (grant, audit) = (grant.clone(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.put_grant(&grant, &audit).await })).await
+        self.write(move |tx| tx.put_grant(&grant, &audit)).await
     }
 
     async fn update_grant(&self, grant: &Grant, evidence: &SignedStatement, previous: &str, audit: &AuditEntry) -> StoreResult<()> {
         let (grant, evidence, previous, audit) = (grant.clone(), evidence.clone(), previous.to_owned(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.update_grant(&grant, &evidence, &previous, &audit).await })).await
+        self.write(move |tx| tx.update_grant(&grant, &evidence, &previous, &audit)).await
     }
 
     async fn suspend_grant(&self, id: &GrantId, suspended: bool, audit: &AuditEntry) -> StoreResult<()> {
         let (id, audit) = (id.clone(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.suspend_grant(&id, suspended, &audit).await })).await
+        self.write(move |tx| tx.suspend_grant(&id, suspended, &audit)).await
     }
 
     async fn revoke_grant(&self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32> {
         let (id, audit) = (id.clone(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.revoke_grant(&id, &audit).await })).await
+        self.write(move |tx| tx.revoke_grant(&id, &audit)).await
     }
 
     async fn grants(&self, at_most: u32) -> StoreResult<Vec<GrantRecord>> {
         let at_most = limit(at_most);
-        sqlx::query_as!(
-            GrantRow,
-            "SELECT body, statement, signature, status, created_at, accounts, suspended_at FROM grants ORDER BY seq DESC LIMIT $1",
-            at_most
-        )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(from_sqlx)?
-        .into_iter()
-        .map(GrantRow::read)
-        .collect()
+        let newest = move |c: &Connection| {
+            all!(
+                c,
+                read_grant,
+                "SELECT body, statement, signature, status, created_at, accounts, suspended_at FROM grants ORDER BY seq DESC LIMIT $1",
+                at_most
+            )
+        };
+        self.readers.list(newest).await
     }
 
     async fn block_key(&self, spki_sha256: &Sha256Digest, reason: &str, audit: &AuditEntry) -> StoreResult<bool> {
         let (spki_sha256, reason, audit) = (*spki_sha256, reason.to_owned(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.block_key(&spki_sha256, &reason, &audit).await })).await
+        self.write(move |tx| tx.block_key(&spki_sha256, &reason, &audit)).await
     }
 
     async fn blocked_keys(&self, at_most: u32) -> StoreResult<Vec<BlockedKey>> {
-        blocked_keys::list(&self.readers, at_most).await
+        self.readers.list(move |c| blocked_keys::list(c, at_most)).await
     }
 }

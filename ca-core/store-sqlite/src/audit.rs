@@ -25,7 +25,7 @@ impl Tx {
     pub(crate) fn chain(&mut self, leaf: &[u8]) -> StoreResult<u64> {
         let (last, before) = self.trail()?;
         let (number, hash) = (last + 1, log::chain(&before, leaf));
-        execute!(&self.connection, "INSERT INTO audit (number, leaf, hash) VALUES ($1, $2, $3)", number, leaf, hash.0)?;
+        execute!(&self.connection, "INSERT INTO audit (number, leaf, hash) VALUES ($1, $2, $3)", number, leaf, hash.0.as_slice())?;
         self.trail = Some((number, hash));
         unsigned("audit number", number)
     }
@@ -35,7 +35,7 @@ impl Tx {
         if let Some(known) = self.trail {
             return Ok(known);
         }
-        let read = |row: &Row<'_>| Ok((row.get("number")?, digest(&row.get::<Vec<u8>>("hash")?)?));
+        let read = |row: &Row<'_>| Ok((row.get("number")?, digest(&row.octets("hash")?)?));
         let last = optional!(&self.connection, read, "SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")?;
         Ok(last.unwrap_or((0, log::CHAIN_START)))
     }
@@ -68,8 +68,14 @@ impl AuditStore for SqliteStore {
         }
         let page_of = move |c: &Connection| {
             // The sizes first: they are read without the leaves. The table only grows.
-            let size = |row: &Row<'_>| unsigned("leaf's size", row.get("size")?);
-            let sizes = all!(c, size, "SELECT length(leaf) AS size FROM audit WHERE number > $1 ORDER BY number LIMIT $2", number, at_most)?;
+            let size = |row: &Row<'_>| unsigned("leaf's size", row.get("size: i64")?);
+            let sizes = all!(
+                c,
+                size,
+                "SELECT length(leaf) AS \"size: i64\" FROM audit WHERE number > $1 ORDER BY number LIMIT $2",
+                number,
+                at_most
+            )?;
             rows_after(c, number, i64::from(page(sizes.into_iter())))
         };
         self.readers.list(page_of).await
@@ -78,8 +84,8 @@ impl AuditStore for SqliteStore {
 
 fn rows_after(connection: &Connection, number: i64, at_most: i64) -> StoreResult<Vec<AuditRow>> {
     let read = |row: &Row<'_>| {
-        let hash: Vec<u8> = row.get("hash")?;
-        Ok(AuditRow { number: unsigned("audit number", row.get("number")?)?, leaf: row.get("leaf")?, hash: digest(&hash)? })
+        let number = unsigned("audit number", row.get("number")?)?;
+        Ok(AuditRow { number, leaf: row.octets("leaf")?, hash: digest(&row.octets("hash")?)? })
     };
     all!(connection, read, "SELECT number, leaf, hash FROM audit WHERE number > $1 ORDER BY number LIMIT $2", number, at_most)
 }

@@ -6,105 +6,90 @@ use ca_core::model::{
 };
 use ca_core::pki::Timestamp;
 use ca_core::ports::{MAX_PENDING_AUTHORIZATIONS, REUSE_MARGIN, StoreError, StoreResult, TOO_MANY_PENDING};
-use sqlx::SqliteExecutor;
+use rusqlite::Connection;
 
 use crate::convert::{from_json, json, read, read_opt, time, word};
-use crate::error::{conflict, damaged, from_sqlx, or_taken};
+use crate::error::{conflict, damaged, or_taken};
+use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
 
 /// How many authorizations for one identifier are looked at for one that can be used again.
 const CANDIDATES: i64 = 20;
 
-/// An authorization with one of its challenges.
-struct Row {
-    id: String,
-    account_id: String,
-    authority: String,
-    order_id: Option<String>,
-    identifier: String,
-    status: String,
-    expires: i64,
-    method: Option<String>,
-    token: Option<String>,
-    challenge_status: Option<String>,
-    validated: Option<i64>,
-    error: Option<String>,
-    attested_key: Option<String>,
+/// An authorization without challenges, and the challenge of this row.
+fn read_authorization(row: &Row<'_>) -> StoreResult<(Authorization, Option<Challenge>)> {
+    let identifier: String = row.get("identifier")?;
+    let authorization = Authorization {
+        id: read("authorization id", row.get("id")?)?,
+        account: read("account id", row.get("account_id")?)?,
+        authority: read("authority", row.get("authority")?)?,
+        order: read_opt("order id", row.get("order_id")?)?,
+        identifier: from_json("identifier", &identifier)?,
+        status: read("authorization status", row.get("status")?)?,
+        expires: time(row.get("expires")?),
+        challenges: Vec::new(),
+    };
+    Ok((authorization, read_challenge(row)?))
 }
 
-impl Row {
-    fn challenge(&self) -> StoreResult<Option<Challenge>> {
-        let (Some(method), Some(token), Some(status)) = (self.method.clone(), self.token.clone(), self.challenge_status.clone()) else {
-            return Ok(None);
-        };
-        Ok(Some(Challenge {
-            method: read("challenge method", method)?,
-            token: read("challenge token", token)?,
-            status: read("challenge status", status)?,
-            validated: self.validated.map(time),
-            attested_key: read_opt("attested key", self.attested_key.clone())?,
-            error: self.error.as_deref().map(|text| from_json("problem", text)).transpose()?,
-        }))
-    }
+fn read_challenge(row: &Row<'_>) -> StoreResult<Option<Challenge>> {
+    let (Some(method), Some(token), Some(status)) = (row.get("method")?, row.get("token")?, row.get("challenge_status")?) else {
+        return Ok(None);
+    };
+    let (validated, error): (Option<i64>, Option<String>) = (row.get("validated")?, row.get("error")?);
+    Ok(Some(Challenge {
+        method: read("challenge method", method)?,
+        token: read("challenge token", token)?,
+        status: read("challenge status", status)?,
+        validated: validated.map(time),
+        attested_key: read_opt("attested key", row.get("attested_key")?)?,
+        error: error.map(|text| from_json("problem", &text)).transpose()?,
+    }))
 }
 
 /// Puts authorizations together from rows in which those of one follow one another.
-fn assemble(rows: Vec<Row>) -> StoreResult<Vec<Authorization>> {
+fn assemble(rows: Vec<(Authorization, Option<Challenge>)>) -> Vec<Authorization> {
     let mut found: Vec<Authorization> = Vec::new();
-    for row in rows {
-        let challenge = row.challenge()?;
-        if found.last().is_none_or(|last| last.id.as_str() != row.id) {
-            found.push(Authorization {
-                id: read("authorization id", row.id)?,
-                account: read("account id", row.account_id)?,
-                authority: read("authority", row.authority)?,
-                order: read_opt("order id", row.order_id)?,
-                identifier: from_json("identifier", &row.identifier)?,
-                status: read("authorization status", row.status)?,
-                expires: time(row.expires),
-                challenges: Vec::new(),
-            });
+    for (authorization, challenge) in rows {
+        if found.last().is_none_or(|last| last.id != authorization.id) {
+            found.push(authorization);
         }
         if let (Some(challenge), Some(last)) = (challenge, found.last_mut()) {
             last.challenges.push(challenge);
         }
     }
     found.iter_mut().for_each(|authorization| authorization.challenges.sort_by_key(|c| c.method));
-    Ok(found)
+    found
 }
 
 /// Reads an authorization.
-pub(crate) async fn find(executor: impl SqliteExecutor<'_>, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
+pub(crate) fn find(connection: &Connection, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
     let id = id.as_str();
-    let rows = sqlx::query_as!(
-        Row,
-        r#"SELECT a.id, a.account_id, a.authority, a.order_id, a.identifier, a.status, a.expires, c.method AS "method?",
-                  c.token AS "token?", c.status AS "challenge_status?", c.validated, c.error, c.attested_key
-           FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id WHERE a.id = $1"#,
+    let rows = all!(
+        connection,
+        read_authorization,
+        "SELECT a.id, a.account_id, a.authority, a.order_id, a.identifier, a.status, a.expires, c.method,
+                c.token, c.status AS challenge_status, c.validated, c.error, c.attested_key
+         FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id WHERE a.id = $1",
         id
-    )
-    .fetch_all(executor)
-    .await
-    .map_err(from_sqlx)?;
-    Ok(assemble(rows)?.pop())
+    )?;
+    Ok(assemble(rows).pop())
 }
 
 /// Reads an order's authorizations, in its order; one that is gone is left out.
-pub(crate) async fn of(executor: impl SqliteExecutor<'_>, order: &Order) -> StoreResult<Vec<Authorization>> {
+pub(crate) fn of(connection: &Connection, order: &Order) -> StoreResult<Vec<Authorization>> {
     let id = order.id.as_str();
-    let rows = sqlx::query_as!(
-        Row,
-        r#"SELECT a.id, a.account_id, a.authority, a.order_id, a.identifier, a.status, a.expires, c.method AS "method?",
-                  c.token AS "token?", c.status AS "challenge_status?", c.validated, c.error, c.attested_key
-           FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id
-           WHERE a.order_id = $1 OR a.id IN (SELECT m.authorization_id FROM order_authorizations m WHERE m.order_id = $1)
-           ORDER BY a.id"#,
+    let rows = all!(
+        connection,
+        read_authorization,
+        "SELECT a.id, a.account_id, a.authority, a.order_id, a.identifier, a.status, a.expires, c.method,
+                c.token, c.status AS challenge_status, c.validated, c.error, c.attested_key
+         FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id
+         WHERE a.order_id = $1 OR a.id IN (SELECT m.authorization_id FROM order_authorizations m WHERE m.order_id = $1)
+         ORDER BY a.id",
         id
-    )
-    .fetch_all(executor)
-    .await
-    .map_err(from_sqlx)?;
-    let mut found = assemble(rows)?;
+    )?;
+    let mut found = assemble(rows);
     found.sort_by_key(|authorization| order.authorizations.iter().position(|id| *id == authorization.id));
     Ok(found)
 }
@@ -130,13 +115,16 @@ fn serves(existing: &Authorization, offered: &Authorization) -> bool {
 
 impl Tx {
     /// Stores an authorization that stands for itself, or gives one that serves in its place.
-    pub(crate) async fn settle_authorization(&mut self, new: &Authorization, now: Timestamp) -> StoreResult<Authorization> {
+    pub(crate) fn settle_authorization(&mut self, new: &Authorization, now: Timestamp) -> StoreResult<Authorization> {
         if new.order.is_some() {
             return conflict("an authorization of an order is stored with it");
         }
         let (account, authority, identifier) = (new.account.as_str(), new.authority.as_str(), json(&new.identifier));
         let holds_until = now.plus(REUSE_MARGIN).unix();
-        let candidates = sqlx::query!(
+        let read_candidate = |row: &Row<'_>| Ok((read("authorization id", row.get("id")?)?, row.get::<String>("status")?));
+        let candidates = all!(
+            &self.connection,
+            read_candidate,
             "SELECT id, status FROM authorizations
              WHERE order_id IS NULL AND account_id = $1 AND authority = $2 AND identifier = $3 AND expires >= $4
                AND status IN ('pending', 'valid')
@@ -146,44 +134,41 @@ impl Tx {
             identifier,
             holds_until,
             CANDIDATES
-        )
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
+        )?;
         // A proof before a promise.
-        let (valid, pending): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|row| row.status == "valid");
-        for row in valid.into_iter().chain(pending) {
-            let existing = find(&mut self.connection, &read("authorization id", row.id)?).await?;
+        let (valid, pending): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|(_, status)| status == "valid");
+        for (id, _) in valid.into_iter().chain(pending) {
+            let existing = find(&self.connection, &id)?;
             if let Some(existing) = existing.filter(|existing| serves(existing, new)) {
                 return Ok(existing);
             }
         }
-        self.insert_authorization(new, now).await?;
+        self.insert_authorization(new, now)?;
         Ok(new.clone())
     }
 
-    async fn insert_authorization(&mut self, new: &Authorization, now: Timestamp) -> StoreResult<()> {
+    fn insert_authorization(&mut self, new: &Authorization, now: Timestamp) -> StoreResult<()> {
         let (id, account, authority, identifier) = (new.id.as_str(), new.account.as_str(), new.authority.as_str(), json(&new.identifier));
         let (status, expires, now) = (word(&new.status), new.expires.unix(), now.unix());
         match (new.status, new.challenges.is_empty()) {
             (AuthorizationStatus::Valid, true) => {}
             (AuthorizationStatus::Pending, false) => {
-                let pending = sqlx::query!(
-                    r#"SELECT count(*) AS "count!: i64" FROM authorizations
-                       WHERE order_id IS NULL AND status = 'pending' AND account_id = $1 AND expires > $2"#,
+                let pending = one!(
+                    &self.connection,
+                    |row| row.get::<i64>("pending"),
+                    "SELECT count(*) AS pending FROM authorizations
+                     WHERE order_id IS NULL AND status = 'pending' AND account_id = $1 AND expires > $2",
                     account,
                     now
-                )
-                .fetch_one(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
-                if pending.count >= i64::from(MAX_PENDING_AUTHORIZATIONS) {
+                )?;
+                if pending >= i64::from(MAX_PENDING_AUTHORIZATIONS) {
                     return conflict(TOO_MANY_PENDING);
                 }
             }
             _ => return conflict("a new authorization is pending with challenges, or valid without"),
         }
-        sqlx::query!(
+        execute!(
+            &self.connection,
             "INSERT INTO authorizations (id, account_id, authority, identifier, status, expires) VALUES ($1, $2, $3, $4, $5, $6)",
             id,
             account,
@@ -192,50 +177,39 @@ impl Tx {
             status,
             expires
         )
-        .execute(&mut self.connection)
-        .await
         .map_err(or_taken("another authorization has this id"))?;
         for challenge in &new.challenges {
             let (method, token, status) = (challenge.method.name(), challenge.token.as_str(), word(&challenge.status));
-            sqlx::query!(
+            execute!(
+                &self.connection,
                 "INSERT INTO challenges (authorization_id, method, token, status) VALUES ($1, $2, $3, $4)",
                 id,
                 method,
                 token,
                 status
             )
-            .execute(&mut self.connection)
-            .await
             .map_err(or_taken("an authorization has one challenge of each method"))?;
         }
         Ok(())
     }
 
-    pub(crate) async fn create_authorization(
-        &mut self,
-        new: &Authorization,
-        now: Timestamp,
-        audit: &AuditEntry,
-    ) -> StoreResult<Authorization> {
-        self.require_valid_account(new.account.as_str()).await?;
-        let settled = self.settle_authorization(new, now).await?;
+    pub(crate) fn create_authorization(&mut self, new: &Authorization, now: Timestamp, audit: &AuditEntry) -> StoreResult<Authorization> {
+        self.require_valid_account(new.account.as_str())?;
+        let settled = self.settle_authorization(new, now)?;
         if settled.id == new.id {
-            self.audit(audit).await?;
+            self.audit(audit)?;
         }
         Ok(settled)
     }
 
-    pub(crate) async fn require_valid_account(&mut self, account: &str) -> StoreResult<()> {
-        let valid = sqlx::query!("SELECT id FROM accounts WHERE id = $1 AND status = 'valid'", account)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
+    pub(crate) fn require_valid_account(&mut self, account: &str) -> StoreResult<()> {
+        let valid = optional!(&self.connection, |_| Ok(()), "SELECT id FROM accounts WHERE id = $1 AND status = 'valid'", account)?;
         if valid.is_none() { conflict("the account is not valid") } else { Ok(()) }
     }
 
     /// Puts in the places of an order's authorizations those that it will rest on, and makes its state and its end
     /// follow from them. Nothing changes for an order that its grant covers.
-    pub(crate) async fn settle_order(&mut self, order: &Order, offered: &[Authorization]) -> StoreResult<(Order, Vec<Authorization>)> {
+    pub(crate) fn settle_order(&mut self, order: &Order, offered: &[Authorization]) -> StoreResult<(Order, Vec<Authorization>)> {
         let mut order = order.clone();
         let mut settled = Vec::with_capacity(offered.len());
         for authorization in offered {
@@ -244,7 +218,7 @@ impl Tx {
             }
             settled.push(match authorization.order {
                 Some(_) => authorization.clone(),
-                None => self.settle_authorization(authorization, order.created_at).await?,
+                None => self.settle_authorization(authorization, order.created_at)?,
             });
         }
         if settled.iter().any(|a| a.order.is_none()) {
@@ -256,35 +230,33 @@ impl Tx {
         Ok((order, settled))
     }
 
-    pub(crate) async fn deactivate_authorization(&mut self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
+    pub(crate) fn deactivate_authorization(&mut self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
         let text = id.as_str();
-        let changed =
-            sqlx::query!("UPDATE authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')", text)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
-        let authorization = self.authorization(id).await?;
-        if changed.rows_affected() == 0 {
+        let changed = execute!(
+            &self.connection,
+            "UPDATE authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')",
+            text
+        )?;
+        let authorization = self.authorization(id)?;
+        if changed == 0 {
             return conflict(format!("the authorization is {}", word(&authorization.status)));
         }
-        sqlx::query!("DELETE FROM validations WHERE authorization_id = $1", text).execute(&mut self.connection).await.map_err(from_sqlx)?;
+        execute!(&self.connection, "DELETE FROM validations WHERE authorization_id = $1", text)?;
         let order = authorization.order.as_ref().map(OrderId::as_str);
-        sqlx::query!(
+        execute!(
+            &self.connection,
             "UPDATE orders SET status = 'invalid'
              WHERE id IN (SELECT $2 UNION ALL SELECT m.order_id FROM order_authorizations m WHERE m.authorization_id = $1)
                AND status IN ('pending', 'ready')",
             text,
             order
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        self.audit(audit).await?;
+        )?;
+        self.audit(audit)?;
         Ok(authorization)
     }
 
-    pub(crate) async fn authorization(&mut self, id: &AuthorizationId) -> StoreResult<Authorization> {
-        find(&mut self.connection, id).await?.ok_or_else(|| StoreError::NotFound(format!("authorization {id}")))
+    pub(crate) fn authorization(&mut self, id: &AuthorizationId) -> StoreResult<Authorization> {
+        find(&self.connection, id)?.ok_or_else(|| StoreError::NotFound(format!("authorization {id}")))
     }
 }
 

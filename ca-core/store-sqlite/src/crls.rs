@@ -4,50 +4,47 @@ use async_trait::async_trait;
 use ca_core::model::{AuthorityName, CrlRecord, CrlScope, RevokedEntry};
 use ca_core::pki::{SerialNumber, Timestamp};
 use ca_core::ports::{CrlStore, StoreResult};
-use sqlx::SqliteExecutor;
+use rusqlite::Connection;
 
 use crate::SqliteStore;
 use crate::convert::{limit, reason, serial, signed, time, unsigned};
-use crate::error::{conflict, from_sqlx, or_taken};
+use crate::error::{conflict, or_taken};
+use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
 
 /// Seconds are shifted by this much in a CRL number.
 const PER_SECOND: i64 = 65_536;
 
 /// The current CRL of a scope.
-pub(crate) async fn current(
-    executor: impl SqliteExecutor<'_>,
-    authority: &AuthorityName,
-    scope: CrlScope,
-) -> StoreResult<Option<CrlRecord>> {
+pub(crate) fn current(connection: &Connection, authority: &AuthorityName, scope: CrlScope) -> StoreResult<Option<CrlRecord>> {
     let name = authority.as_str();
-    let row = sqlx::query!(
+    let read = |row: &Row<'_>| {
+        Ok(CrlRecord {
+            authority: authority.clone(),
+            scope,
+            number: unsigned("CRL number", row.get("number")?)?,
+            this_update: time(row.get("this_update")?),
+            next_update: time(row.get("next_update")?),
+            ledger_number: unsigned("ledger number", row.get("ledger_number")?)?,
+            der: row.get("der")?,
+        })
+    };
+    optional!(
+        connection,
+        read,
         "SELECT number, this_update, next_update, ledger_number, der FROM crls WHERE authority = $1 AND scope = $2
          ORDER BY number DESC LIMIT 1",
         name,
         scope.0
     )
-    .fetch_optional(executor)
-    .await
-    .map_err(from_sqlx)?;
-    row.map(|row| {
-        Ok(CrlRecord {
-            authority: authority.clone(),
-            scope,
-            number: unsigned("CRL number", row.number)?,
-            this_update: time(row.this_update),
-            next_update: time(row.next_update),
-            ledger_number: unsigned("ledger number", row.ledger_number)?,
-            der: row.der,
-        })
-    })
-    .transpose()
 }
 
 impl Tx {
-    async fn allocate_crl_number(&mut self, authority: &AuthorityName, scope: CrlScope, now: Timestamp) -> StoreResult<u64> {
+    fn allocate_crl_number(&mut self, authority: &AuthorityName, scope: CrlScope, now: Timestamp) -> StoreResult<u64> {
         let (name, from_time) = (authority.as_str(), now.unix().max(0).saturating_mul(PER_SECOND));
-        let row = sqlx::query!(
+        one!(
+            &self.connection,
+            |row| unsigned("CRL number", row.get("allocated")?),
             "INSERT INTO crl_heads (authority, scope, allocated) VALUES ($1, $2, max($3, 1))
              ON CONFLICT (authority, scope) DO UPDATE SET allocated = max(allocated + 1, excluded.allocated)
              RETURNING allocated",
@@ -55,15 +52,12 @@ impl Tx {
             scope.0,
             from_time
         )
-        .fetch_one(&mut self.connection)
-        .await
-        .map_err(or_taken("no such authority"))?;
-        unsigned("CRL number", row.allocated)
+        .map_err(or_taken("no such authority"))
     }
 
     /// Stores an imported CRL, where it is newer than the current one. Whether anything changed.
-    pub(crate) async fn import_crl(&mut self, crl: &CrlRecord) -> StoreResult<bool> {
-        if let Some(stored) = current(&mut self.connection, &crl.authority, crl.scope).await? {
+    pub(crate) fn import_crl(&mut self, crl: &CrlRecord) -> StoreResult<bool> {
+        if let Some(stored) = current(&self.connection, &crl.authority, crl.scope)? {
             if stored.number == crl.number && stored.der != crl.der {
                 return conflict(format!("another CRL of authority {} has number {}", crl.authority, crl.number));
             }
@@ -74,7 +68,8 @@ impl Tx {
         }
         let (name, number, ledger_number) = (crl.authority.as_str(), signed(crl.number)?, signed(crl.ledger_number)?);
         let (this_update, next_update) = (crl.this_update.unix(), crl.next_update.unix());
-        sqlx::query!(
+        execute!(
+            &self.connection,
             "INSERT INTO crl_heads (authority, scope, allocated, intended, released) VALUES ($1, $2, $3, $3, $3)
              ON CONFLICT (authority, scope) DO UPDATE SET released = excluded.released, intended = max(intended, excluded.intended),
                                                           allocated = max(allocated, excluded.allocated)",
@@ -82,10 +77,9 @@ impl Tx {
             crl.scope.0,
             number
         )
-        .execute(&mut self.connection)
-        .await
         .map_err(or_taken("the CRL's authority is neither in the bundle nor in the store"))?;
-        sqlx::query!(
+        execute!(
+            &self.connection,
             "INSERT INTO crls (authority, scope, number, this_update, next_update, ledger_number, der)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
             name,
@@ -96,8 +90,6 @@ impl Tx {
             ledger_number,
             crl.der
         )
-        .execute(&mut self.connection)
-        .await
         .map_err(or_taken("the CRL number is taken"))?;
         Ok(true)
     }
@@ -107,7 +99,7 @@ impl Tx {
 impl CrlStore for SqliteStore {
     async fn allocate_crl_number(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64> {
         let (authority, scope) = (authority.clone(), *scope);
-        self.write(move |tx| Box::pin(async move { tx.allocate_crl_number(&authority, scope, now).await })).await
+        self.write(move |tx| tx.allocate_crl_number(&authority, scope, now)).await
     }
 
     async fn revoked_entries(
@@ -117,30 +109,39 @@ impl CrlStore for SqliteStore {
         after: Option<&SerialNumber>,
         at_most: u32,
     ) -> StoreResult<Vec<RevokedEntry>> {
-        let (name, at_most) = (authority.as_str(), limit(at_most));
-        // No serial number is as low as the empty string of octets.
-        let after = after.map_or(&[][..], |serial| serial.as_bytes().as_slice());
-        let rows = sqlx::query!(
-            r#"SELECT serial, revoked_at AS "revoked_at!", revocation_reason AS "reason!", invalidity_date FROM certificates
-               WHERE authority = $1 AND crl_partition = $2 AND serial > $3 AND revoked_at IS NOT NULL AND off_crl = 0
-               ORDER BY serial LIMIT $4"#,
-            name,
-            scope.0,
-            after,
-            at_most
-        )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(from_sqlx)?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(RevokedEntry {
-                    serial: serial(&row.serial)?,
-                    revoked_at: time(row.revoked_at),
-                    reason: reason(row.reason)?,
-                    invalidity_date: row.invalidity_date.map(time),
-                })
-            })
-            .collect()
+        let (authority, scope, after, at_most) = (authority.clone(), *scope, after.copied(), limit(at_most));
+        self.readers.list(move |c| revoked_entries(c, &authority, scope, after.as_ref(), at_most)).await
     }
+}
+
+fn revoked_entries(
+    connection: &Connection,
+    authority: &AuthorityName,
+    scope: CrlScope,
+    after: Option<&SerialNumber>,
+    at_most: i64,
+) -> StoreResult<Vec<RevokedEntry>> {
+    let name = authority.as_str();
+    // No serial number is as low as the empty string of octets.
+    let after = after.map_or(&[][..], |serial| serial.as_bytes().as_slice());
+    let read = |row: &Row<'_>| {
+        let (number, invalidity_date): (Vec<u8>, Option<i64>) = (row.get("serial")?, row.get("invalidity_date")?);
+        Ok(RevokedEntry {
+            serial: serial(&number)?,
+            revoked_at: time(row.get("revoked_at")?),
+            reason: reason(row.get("revocation_reason")?)?,
+            invalidity_date: invalidity_date.map(time),
+        })
+    };
+    all!(
+        connection,
+        read,
+        "SELECT serial, revoked_at, revocation_reason, invalidity_date FROM certificates
+         WHERE authority = $1 AND crl_partition = $2 AND serial > $3 AND revoked_at IS NOT NULL AND off_crl = 0
+         ORDER BY serial LIMIT $4",
+        name,
+        scope.0,
+        after,
+        at_most
+    )
 }

@@ -8,12 +8,14 @@ use ca_core::model::{
 };
 use ca_core::pki::{Identifier, SerialNumber, Timestamp, sha256};
 use ca_core::ports::{IssuanceStore, StoreError, StoreResult};
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::SqliteStore;
 use crate::convert::{self, limit, read, signed, time, unsigned, word};
-use crate::error::{conflict, from_sqlx, or_taken};
+use crate::error::{conflict, or_taken};
 use crate::release::unordered_names;
+use crate::sql::{Row, all, execute, optional};
 use crate::writer::Tx;
 
 /// An origin as columns.
@@ -65,50 +67,40 @@ impl Attempt {
 }
 
 impl Tx {
-    async fn record_intent(&mut self, intent: &Intent) -> StoreResult<()> {
+    fn record_intent(&mut self, intent: &Intent) -> StoreResult<()> {
         if sha256(intent.content.tbs()) != intent.tbs_sha256 || intent.leaf != intent_leaf(intent) {
             return conflict("the intent's digest or leaf is not that of its own content");
         }
         let (attempt, authority) = (intent.attempt.as_str(), intent.authority.as_str());
-        let stored = sqlx::query!(
-            r#"SELECT EXISTS (SELECT 1 FROM authorities WHERE name = $1) AS "known!: bool",
-                      a.authority AS "authority?", a.tbs_sha256 AS "tbs_sha256?", a.state AS "state?"
-               FROM (SELECT 1) AS one LEFT JOIN attempts a ON a.id = $2"#,
-            authority,
-            attempt
-        )
-        .fetch_one(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        if !stored.known {
+        if optional!(&self.connection, |_| Ok(()), "SELECT name FROM authorities WHERE name = $1", authority)?.is_none() {
             return Err(StoreError::NotFound(format!("authority {authority} (hint: import its ceremony bundle first)")));
         }
-        if !self.holds_lease(&intent.origin, &intent.authority, Some(intent.at)).await? {
+        if !self.holds_lease(&intent.origin, &intent.authority, Some(intent.at))? {
             return Err(StoreError::Fenced);
         }
-        match (stored.authority.as_deref(), stored.tbs_sha256, stored.state.as_deref()) {
-            (None, ..) => {}
-            (Some(of), Some(tbs), Some("open")) if of == authority && tbs == intent.tbs_sha256.0 => return Ok(()),
-            (Some(_), ..) => return conflict("this attempt is recorded with other bytes, or has ended"),
+        let stored = |row: &Row<'_>| Ok((row.get::<String>("authority")?, row.get::<Vec<u8>>("tbs_sha256")?, row.get::<String>("state")?));
+        match optional!(&self.connection, stored, "SELECT authority, tbs_sha256, state FROM attempts WHERE id = $1", attempt)? {
+            None => {}
+            Some((of, tbs, state)) if state == "open" && of == authority && tbs == intent.tbs_sha256.0 => return Ok(()),
+            Some(_) => return conflict("this attempt is recorded with other bytes, or has ended"),
         }
-        self.has_volume(intent).await?;
+        self.has_volume(intent)?;
         match &intent.content {
-            IntentContent::Certificate(certificate) => self.insert_certificate_intent(intent, certificate).await?,
-            IntentContent::Crl(crl) => self.insert_crl_intent(intent, crl).await?,
+            IntentContent::Certificate(certificate) => self.insert_certificate_intent(intent, certificate)?,
+            IntentContent::Crl(crl) => self.insert_crl_intent(intent, crl)?,
             // Their record is the transcript; a worker signs neither.
             IntentContent::Request(_) | IntentContent::KeyTest(_) => return conflict("requests and key tests are a ceremony's"),
         }
-        self.chain(&intent.leaf).await?;
+        self.chain(&intent.leaf)?;
         Ok(())
     }
 
-    async fn insert_certificate_intent(&mut self, intent: &Intent, certificate: &CertificateIntent) -> StoreResult<()> {
+    fn insert_certificate_intent(&mut self, intent: &Intent, certificate: &CertificateIntent) -> StoreResult<()> {
         let (attempt, authority, at) = (intent.attempt.as_str(), intent.authority.as_str(), intent.at.unix());
         let (key, algorithm, digest) = (intent.key.as_str(), word(&intent.algorithm), intent.tbs_sha256.0.as_slice());
         let (serial, tbs) = (certificate.serial.as_bytes().as_slice(), certificate.tbs.as_slice());
         let origin = OriginColumns::of(&intent.origin);
-        sqlx::query!(
-            "INSERT INTO attempts (id, authority, key_label, algorithm, tbs_sha256, tbs, serial, request_id, order_id, job_id, lease, at, state)
+        execute!(&self.connection, "INSERT INTO attempts (id, authority, key_label, algorithm, tbs_sha256, tbs, serial, request_id, order_id, job_id, lease, at, state)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'open')",
             attempt,
             authority,
@@ -121,11 +113,7 @@ impl Tx {
             origin.order,
             origin.job,
             origin.lease,
-            at
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(or_taken("the order has another attempt that is open or released"))?;
+            at).map_err(or_taken("the order has another attempt that is open or released"))?;
 
         let (account, grant, order) = match &intent.origin {
             Origin::Order { account, grant, order, .. } | Origin::Renewal { account, grant, order, .. } => {
@@ -135,13 +123,11 @@ impl Tx {
         };
         let (identifiers, spki) = (convert::json(&certificate.identifiers), certificate.spki_sha256.0.as_slice());
         let (not_before, not_after) = (certificate.not_before.unix(), certificate.not_after.unix());
-        let names = convert::json(&certificate.identifiers.iter().map(Identifier::value).collect::<Vec<_>>());
-        sqlx::query!(
+        execute!(
+            &self.connection,
             "INSERT INTO certificates (authority, serial, state, profile, subject, identifiers, spki_sha256, not_before, not_after,
                                        crl_partition, account_id, grant_id, order_id, created_at)
-             VALUES ($1, $2, 'intent', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
-             INSERT INTO certificate_names (name, certificate)
-             SELECT DISTINCT value, last_insert_rowid() FROM json_each($14)",
+             VALUES ($1, $2, 'intent', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
             authority,
             serial,
             certificate.profile,
@@ -154,36 +140,36 @@ impl Tx {
             account,
             grant,
             order,
-            at,
-            names
+            at
         )
-        .execute(&mut self.connection)
-        .await
         .map_err(or_taken("the authority has used this serial number"))?;
+        let row = self.connection.last_insert_rowid();
+        for name in certificate.identifiers.iter().map(Identifier::value) {
+            self.insert_name(row, &name)?;
+        }
         Ok(())
     }
 
-    async fn insert_crl_intent(&mut self, intent: &Intent, crl: &CrlIntent) -> StoreResult<()> {
+    fn insert_crl_intent(&mut self, intent: &Intent, crl: &CrlIntent) -> StoreResult<()> {
         let (attempt, authority, at) = (intent.attempt.as_str(), intent.authority.as_str(), intent.at.unix());
         let (key, algorithm, digest) = (intent.key.as_str(), word(&intent.algorithm), intent.tbs_sha256.0.as_slice());
         let (number, ledger_number, tbs) = (signed(crl.number)?, signed(crl.ledger_number)?, crl.tbs.as_slice());
         let (this_update, next_update) = (crl.this_update.unix(), crl.next_update.unix());
-        let grown = sqlx::query!(
+        let grown = execute!(
+            &self.connection,
             "INSERT INTO crl_heads (authority, scope, allocated, intended) VALUES ($1, $2, $3, $3)
              ON CONFLICT (authority, scope) DO UPDATE SET intended = excluded.intended, allocated = max(allocated, excluded.allocated)
              WHERE excluded.intended > crl_heads.intended AND excluded.intended > crl_heads.released",
             authority,
             crl.scope.0,
             number
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        if grown.rows_affected() == 0 {
+        )?;
+        if grown == 0 {
             return conflict("the CRL number does not grow");
         }
         let origin = OriginColumns::of(&intent.origin);
-        sqlx::query!(
+        execute!(
+            &self.connection,
             "INSERT INTO attempts (id, authority, key_label, algorithm, tbs_sha256, tbs, crl_scope, crl_number, this_update, next_update,
                                    ledger_number, request_id, order_id, job_id, lease, at, state)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 'open')",
@@ -204,127 +190,134 @@ impl Tx {
             origin.lease,
             at
         )
-        .execute(&mut self.connection)
-        .await
         .map_err(or_taken("the CRL number is taken"))?;
         Ok(())
     }
 
     /// Whether the origin's lease is held; at a time where one is given, else whether it has not passed to another.
-    async fn holds_lease(&mut self, origin: &Origin, authority: &AuthorityName, at: Option<Timestamp>) -> StoreResult<bool> {
+    fn holds_lease(&mut self, origin: &Origin, authority: &AuthorityName, at: Option<Timestamp>) -> StoreResult<bool> {
         let at = at.map_or(i64::MIN, Timestamp::unix);
         let held = match origin {
             Origin::Order { order, request, lease, account, grant: _, cap: _ } => {
                 let (order, request, lease) = (order.as_str(), request.as_str(), lease.as_str());
                 let (account, authority) = (account.as_str(), authority.as_str());
-                sqlx::query_scalar!(
-                    r#"SELECT r.seq AS "seq!" FROM requests r JOIN orders o ON o.id = r.order_id
-                       WHERE r.id = $1 AND r.order_id = $2 AND r.state = 'leased' AND r.lease = $3 AND r.lease_until > $4
-                         AND o.status = 'processing' AND o.account_id = $5 AND o.authority = $6"#,
+                optional!(
+                    &self.connection,
+                    |_| Ok(()),
+                    "SELECT r.seq FROM requests r JOIN orders o ON o.id = r.order_id
+                     WHERE r.id = $1 AND r.order_id = $2 AND r.state = 'leased' AND r.lease = $3 AND r.lease_until > $4
+                       AND o.status = 'processing' AND o.account_id = $5 AND o.authority = $6",
                     request,
                     order,
                     lease,
                     at,
                     account,
                     authority
-                )
-                .fetch_optional(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?
+                )?
                 .is_some()
             }
             Origin::Renewal { order, job, lease, account, grant: _, cap: _ } => {
-                self.may_renew(order, job, lease, account, authority, at).await?
+                self.may_renew(order, job, lease, account, authority, at)?
             }
             Origin::Job { job, lease } => {
                 let (job, lease) = (job.as_str(), lease.as_str());
-                sqlx::query_scalar!("SELECT id FROM jobs WHERE id = $1 AND lease = $2 AND lease_until > $3", job, lease, at)
-                    .fetch_optional(&mut self.connection)
-                    .await
-                    .map_err(from_sqlx)?
-                    .is_some()
+                optional!(
+                    &self.connection,
+                    |_| Ok(()),
+                    "SELECT id FROM jobs WHERE id = $1 AND lease = $2 AND lease_until > $3",
+                    job,
+                    lease,
+                    at
+                )?
+                .is_some()
             }
             Origin::Ceremony => true,
         };
         Ok(held)
     }
 
-    async fn attempt(&mut self, id: &str, authority: &str) -> StoreResult<Attempt> {
-        let row = sqlx::query!(
-            r#"SELECT state, serial, crl_scope, crl_number, request_id, order_id, job_id, lease,
-                      EXISTS (SELECT 1 FROM star_orders s WHERE s.order_id = attempts.order_id) AS "renews!: bool"
-               FROM attempts WHERE id = $1 AND authority = $2"#,
+    fn attempt(&self, id: &str, authority: &str) -> StoreResult<Attempt> {
+        let read = |row: &Row<'_>| {
+            let scope = row.get::<Option<i64>>("crl_scope")?.map(|scope| unsigned("CRL scope", scope).map(CrlScope)).transpose()?;
+            Ok(Attempt {
+                state: row.get("state")?,
+                serial: row.get::<Option<Vec<u8>>>("serial")?.map(|octets| convert::serial(&octets)).transpose()?,
+                crl: scope.zip(row.get("crl_number")?),
+                origin: OriginColumns {
+                    request: row.get("request_id")?,
+                    order: row.get("order_id")?,
+                    job: row.get("job_id")?,
+                    lease: row.get("lease")?,
+                },
+                renews: row.get("renews")?,
+            })
+        };
+        let found = optional!(
+            &self.connection,
+            read,
+            "SELECT state, serial, crl_scope, crl_number, request_id, order_id, job_id, lease,
+                    EXISTS (SELECT 1 FROM star_orders s WHERE s.order_id = attempts.order_id) AS renews
+             FROM attempts WHERE id = $1 AND authority = $2",
             id,
             authority
-        )
-        .fetch_optional(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?
-        .ok_or_else(|| StoreError::NotFound(format!("attempt {id} of authority {authority}")))?;
-        let scope = row.crl_scope.map(|scope| unsigned("CRL scope", scope).map(CrlScope)).transpose()?;
-        Ok(Attempt {
-            state: row.state,
-            serial: row.serial.map(|bytes| convert::serial(&bytes)).transpose()?,
-            crl: scope.zip(row.crl_number),
-            origin: OriginColumns { request: row.request_id, order: row.order_id, job: row.job_id, lease: row.lease },
-            renews: row.renews,
-        })
+        )?;
+        found.ok_or_else(|| StoreError::NotFound(format!("attempt {id} of authority {authority}")))
     }
 
-    async fn complete(&mut self, completion: &Completion, names: &[String]) -> StoreResult<Completed> {
-        let attempt = self.attempt(completion.attempt.as_str(), completion.authority.as_str()).await?;
-        if attempt.state == "released" && self.released_bytes(completion, &attempt).await?.as_ref() == Some(&completion.signed.0) {
+    fn complete(&mut self, completion: &Completion, names: &[String]) -> StoreResult<Completed> {
+        let attempt = self.attempt(completion.attempt.as_str(), completion.authority.as_str())?;
+        if attempt.state == "released" && self.released_bytes(completion, &attempt)?.as_ref() == Some(&completion.signed.0) {
             return Ok(Completed::Released);
         }
         let ours = attempt.state == "open" && attempt.origin == OriginColumns::of(&completion.origin);
         let released = ours
-            && self.holds_lease(&completion.origin, &completion.authority, None).await?
+            && self.holds_lease(&completion.origin, &completion.authority, None)?
             && match &attempt.serial {
-                Some(serial) => self.release_certificate(completion, serial, names, attempt.renews).await?,
-                None => self.release_crl(completion).await?,
+                Some(serial) => self.release_certificate(completion, serial, names, attempt.renews)?,
+                None => self.release_crl(completion)?,
             };
         let (noun, object) = attempt.noun_and_object();
         let (verb, outcome) = if released {
             ("release", Outcome::Done)
         } else {
-            self.keep_unreleased(completion).await?;
+            self.keep_unreleased(completion)?;
             let reason = "the attempt had ended, or its lease had passed on, when the signature came".to_owned();
             ("unreleased", Outcome::Failed { reason })
         };
         let detail = json!({ "sha256": sha256(&completion.signed.0) });
         let id = completion.attempt.as_str();
-        self.audit_attempt(id, &completion.authority, &completion.actor, completion.at, (noun, verb, object), outcome, detail).await?;
+        self.audit_attempt(id, &completion.authority, &completion.actor, completion.at, (noun, verb, object), outcome, detail)?;
         Ok(if released { Completed::Released } else { Completed::Fenced })
     }
 
-    async fn abandon(&mut self, abandonment: &Abandonment) -> StoreResult<()> {
+    fn abandon(&mut self, abandonment: &Abandonment) -> StoreResult<()> {
         let (id, authority) = (abandonment.attempt.as_str(), abandonment.authority.as_str());
-        let attempt = self.attempt(id, authority).await?;
+        let attempt = self.attempt(id, authority)?;
         let (at, reason) = (abandonment.at.unix(), abandonment.reason.as_str());
-        let ended = sqlx::query!(
+        let ended = execute!(
+            &self.connection,
             "UPDATE attempts SET state = 'abandoned', ended_at = $2, reason = $3 WHERE id = $1 AND state = 'open'",
             id,
             at,
             reason
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        if ended.rows_affected() == 0 {
+        )?;
+        if ended == 0 {
             return conflict(format!("the attempt is {}, not open", attempt.state));
         }
         let (noun, object) = attempt.noun_and_object();
         let detail = json!({ "reason": abandonment.reason });
         let act = (noun, "abandon", object);
-        self.audit_attempt(id, &abandonment.authority, &abandonment.actor, abandonment.at, act, Outcome::Done, detail).await?;
+        self.audit_attempt(id, &abandonment.authority, &abandonment.actor, abandonment.at, act, Outcome::Done, detail)?;
         if let Some(serial) = &attempt.serial {
             // Where the serial was revoked before, that stands.
-            self.revoke_row(&abandonment.authority, serial, RevocationReason::Superseded, None, abandonment.at).await?;
+            self.revoke_row(&abandonment.authority, serial, RevocationReason::Superseded, None, abandonment.at)?;
             let serial = serial.as_bytes().as_slice();
-            sqlx::query!("UPDATE certificates SET state = 'abandoned' WHERE authority = $1 AND serial = $2", authority, serial)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
+            execute!(
+                &self.connection,
+                "UPDATE certificates SET state = 'abandoned' WHERE authority = $1 AND serial = $2",
+                authority,
+                serial
+            )?;
         }
         // Its request, if its lease has ended, may be leased again now.
         self.touched.requests |= attempt.origin.request.is_some();
@@ -332,7 +325,7 @@ impl Tx {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of one audit entry")]
-    async fn audit_attempt(
+    fn audit_attempt(
         &mut self,
         attempt: &str,
         authority: &AuthorityName,
@@ -352,7 +345,7 @@ impl Tx {
             correlation: attempt.to_owned(),
             detail,
         };
-        self.audit(&entry).await
+        self.audit(&entry)
     }
 }
 
@@ -360,46 +353,46 @@ impl Tx {
 impl IssuanceStore for SqliteStore {
     async fn record_intent(&self, intent: &Intent) -> StoreResult<()> {
         let intent = intent.clone();
-        self.write(move |tx| Box::pin(async move { tx.record_intent(&intent).await })).await
+        self.write(move |tx| tx.record_intent(&intent)).await
     }
 
     async fn complete(&self, completion: &Completion) -> StoreResult<Completed> {
         let (completion, names) = (completion.clone(), unordered_names(completion));
-        self.write(move |tx| Box::pin(async move { tx.complete(&completion, &names).await })).await
+        self.write(move |tx| tx.complete(&completion, &names)).await
     }
 
     async fn abandon(&self, abandonment: &Abandonment) -> StoreResult<()> {
         let abandonment = abandonment.clone();
-        self.write(move |tx| Box::pin(async move { tx.abandon(&abandonment).await })).await
+        self.write(move |tx| tx.abandon(&abandonment)).await
     }
 
     async fn open_intents(&self, now: Timestamp, until: Timestamp, at_most: u32) -> StoreResult<Vec<OpenIntent>> {
         let (now, until, at_most) = (now.unix(), until.unix(), limit(at_most));
-        let rows = sqlx::query!(
-            "SELECT a.id, a.authority, a.serial, a.crl_scope, a.crl_number, a.at FROM attempts a
-             WHERE a.state = 'open' AND a.at <= $2
-               AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = a.request_id AND r.lease = a.lease AND r.lease_until > $1)
-               AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = a.job_id AND j.lease = a.lease AND j.lease_until > $1)
-             ORDER BY a.at LIMIT $3",
-            now,
-            until,
-            at_most
-        )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(from_sqlx)?;
-        rows.into_iter()
-            .map(|row| {
-                let scope = row.crl_scope.map(|scope| unsigned("CRL scope", scope).map(CrlScope)).transpose()?;
-                let number = row.crl_number.map(|number| unsigned("CRL number", number)).transpose()?;
-                Ok(OpenIntent {
-                    attempt: read("attempt id", row.id)?,
-                    authority: read("authority", row.authority)?,
-                    serial: row.serial.map(|bytes| convert::serial(&bytes)).transpose()?,
-                    crl: scope.zip(number),
-                    at: time(row.at),
-                })
+        let read_intent = |row: &Row<'_>| {
+            let scope = row.get::<Option<i64>>("crl_scope")?.map(|scope| unsigned("CRL scope", scope).map(CrlScope)).transpose()?;
+            let number = row.get::<Option<i64>>("crl_number")?.map(|number| unsigned("CRL number", number)).transpose()?;
+            Ok(OpenIntent {
+                attempt: read("attempt id", row.get("id")?)?,
+                authority: read("authority", row.get("authority")?)?,
+                serial: row.get::<Option<Vec<u8>>>("serial")?.map(|octets| convert::serial(&octets)).transpose()?,
+                crl: scope.zip(number),
+                at: time(row.get("at")?),
             })
-            .collect()
+        };
+        let open = move |c: &Connection| {
+            all!(
+                c,
+                read_intent,
+                "SELECT a.id, a.authority, a.serial, a.crl_scope, a.crl_number, a.at FROM attempts a
+                 WHERE a.state = 'open' AND a.at <= $2
+                   AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = a.request_id AND r.lease = a.lease AND r.lease_until > $1)
+                   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = a.job_id AND j.lease = a.lease AND j.lease_until > $1)
+                 ORDER BY a.at LIMIT $3",
+                now,
+                until,
+                at_most
+            )
+        };
+        self.readers.list(open).await
     }
 }

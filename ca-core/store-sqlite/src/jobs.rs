@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use ca_core::model::{AuditEntry, Job, JobId, JobKind, JobRecord, LeaseToken, LeasedJob, OrderId, RenewingOrder, WorkerId};
 use ca_core::pki::Timestamp;
 use ca_core::ports::{JobStore, StoreError, StoreResult};
+use rusqlite::Connection;
 
 use crate::convert::{from_json, json, limit, read, time, unsigned};
-use crate::error::from_sqlx;
 use crate::requests::wait;
+use crate::sql::{Row, all, execute};
 use crate::writer::Tx;
 use crate::{SqliteStore, star};
 
@@ -19,10 +20,11 @@ const MAX_ERROR: usize = 1000;
 impl Tx {
     /// Queues a job, or moves its due time up. While it is leased the wish is kept apart, so that the end of the
     /// lease does not lose it.
-    pub(crate) async fn ensure_job(&mut self, kind: &JobKind, due: Timestamp) -> StoreResult<()> {
+    pub(crate) fn ensure_job(&mut self, kind: &JobKind, due: Timestamp) -> StoreResult<()> {
         let (id, kind, due) = (kind.id(), json(kind), due.unix());
         let id = id.as_str();
-        sqlx::query!(
+        execute!(
+            &self.connection,
             "INSERT INTO jobs (id, kind, due) VALUES ($1, $2, $3)
              ON CONFLICT (id) DO UPDATE SET
                due = CASE WHEN lease IS NULL THEN min(due, excluded.due) ELSE due END,
@@ -30,15 +32,12 @@ impl Tx {
             id,
             kind,
             due
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
+        )?;
         self.touched.jobs = true;
         Ok(())
     }
 
-    async fn lease_jobs(
+    fn lease_jobs(
         &mut self,
         worker: &WorkerId,
         lease: &LeaseToken,
@@ -47,42 +46,41 @@ impl Tx {
         at_most: u32,
     ) -> StoreResult<Vec<LeasedJob>> {
         let (now, until, at_most) = (now.unix(), until.unix(), limit(at_most));
+        let read_leased = |row: &Row<'_>| {
+            Ok(LeasedJob {
+                id: read("job id", row.get("id")?)?,
+                kind: from_json("job", &row.get::<String>("kind")?)?,
+                lease: lease.clone(),
+                failures: unsigned("failures", row.get("failures")?)?,
+            })
+        };
         // Those of orders come last: they may be many, and revocation is what others wait for.
-        let rows = sqlx::query!(
+        let leased = all!(
+            &self.connection,
+            read_leased,
             "SELECT id, kind, failures FROM jobs WHERE due <= $1 AND (lease_until IS NULL OR lease_until <= $1)
              ORDER BY id >= 'star.' AND id < 'star/', due LIMIT $2",
             now,
             at_most
-        )
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        let mut leased = Vec::with_capacity(rows.len());
-        for row in rows {
-            let (worker, token) = (worker.as_str(), lease.as_str());
-            sqlx::query!(
+        )?;
+        for job in &leased {
+            let (id, worker, token) = (job.id.as_str(), worker.as_str(), lease.as_str());
+            execute!(
+                &self.connection,
                 "UPDATE jobs SET worker = $2, lease = $3, lease_until = $4, due_meanwhile = NULL WHERE id = $1",
-                row.id,
+                id,
                 worker,
                 token,
                 until
-            )
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-            leased.push(LeasedJob {
-                id: read("job id", row.id)?,
-                kind: from_json("job", &row.kind)?,
-                lease: lease.clone(),
-                failures: unsigned("failures", row.failures)?,
-            });
+            )?;
         }
         Ok(leased)
     }
 
-    async fn finish_job(&mut self, id: &JobId, lease: &LeaseToken, now: Timestamp, next: Timestamp) -> StoreResult<()> {
+    fn finish_job(&mut self, id: &JobId, lease: &LeaseToken, now: Timestamp, next: Timestamp) -> StoreResult<()> {
         let (id, token, now, next) = (id.as_str(), lease.as_str(), now.unix(), next.unix());
-        let changed = sqlx::query!(
+        let changed = execute!(
+            &self.connection,
             "UPDATE jobs SET due = min($4, coalesce(due_meanwhile, $4)), due_meanwhile = NULL, worker = NULL, lease = NULL,
                              lease_until = NULL, failures = 0, last_error = NULL, last_done = $3
              WHERE id = $1 AND lease = $2",
@@ -90,26 +88,21 @@ impl Tx {
             token,
             now,
             next
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        self.ended_job(changed.rows_affected())
+        )?;
+        self.ended_job(changed)
     }
 
-    async fn end_job(&mut self, id: &JobId, lease: &LeaseToken) -> StoreResult<()> {
+    fn end_job(&mut self, id: &JobId, lease: &LeaseToken) -> StoreResult<()> {
         let (id, token) = (id.as_str(), lease.as_str());
-        let changed = sqlx::query!("DELETE FROM jobs WHERE id = $1 AND lease = $2", id, token)
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        self.ended_job(changed.rows_affected())
+        let changed = execute!(&self.connection, "DELETE FROM jobs WHERE id = $1 AND lease = $2", id, token)?;
+        self.ended_job(changed)
     }
 
-    async fn fail_job(&mut self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+    fn fail_job(&mut self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
         let (id, token, retry_at) = (id.as_str(), lease.as_str(), retry_at.unix());
         let error: String = error.chars().take(MAX_ERROR).collect();
-        let changed = sqlx::query!(
+        let changed = execute!(
+            &self.connection,
             "UPDATE jobs SET due = min($3, coalesce(due_meanwhile, $3)), due_meanwhile = NULL, worker = NULL, lease = NULL,
                              lease_until = NULL, failures = failures + 1, last_error = $4
              WHERE id = $1 AND lease = $2",
@@ -117,16 +110,13 @@ impl Tx {
             token,
             retry_at,
             error
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        self.ended_job(changed.rows_affected())?;
-        self.audit(audit).await?;
+        )?;
+        self.ended_job(changed)?;
+        self.audit(audit)?;
         Ok(())
     }
 
-    fn ended_job(&mut self, rows: u64) -> StoreResult<()> {
+    fn ended_job(&mut self, rows: usize) -> StoreResult<()> {
         self.touched.jobs = true;
         if rows == 0 { Err(StoreError::Fenced) } else { Ok(()) }
     }
@@ -136,7 +126,7 @@ impl Tx {
 impl JobStore for SqliteStore {
     async fn ensure_job(&self, job: &Job) -> StoreResult<()> {
         let job = job.clone();
-        self.write(move |tx| Box::pin(async move { tx.ensure_job(&job.kind, job.due).await })).await
+        self.write(move |tx| tx.ensure_job(&job.kind, job.due)).await
     }
 
     async fn lease_jobs(
@@ -148,17 +138,17 @@ impl JobStore for SqliteStore {
         limit: u32,
     ) -> StoreResult<Vec<LeasedJob>> {
         let (worker, lease) = (worker.clone(), lease.clone());
-        self.write(move |tx| Box::pin(async move { tx.lease_jobs(&worker, &lease, now, until, limit).await })).await
+        self.write(move |tx| tx.lease_jobs(&worker, &lease, now, until, limit)).await
     }
 
     async fn finish_job(&self, id: &JobId, lease: &LeaseToken, now: Timestamp, next: Timestamp) -> StoreResult<()> {
         let (id, lease) = (id.clone(), lease.clone());
-        self.write(move |tx| Box::pin(async move { tx.finish_job(&id, &lease, now, next).await })).await
+        self.write(move |tx| tx.finish_job(&id, &lease, now, next)).await
     }
 
     async fn end_job(&self, id: &JobId, lease: &LeaseToken) -> StoreResult<()> {
         let (id, lease) = (id.clone(), lease.clone());
-        self.write(move |tx| Box::pin(async move { tx.end_job(&id, &lease).await })).await
+        self.write(move |tx| tx.end_job(&id, &lease)).await
     }
 
     async fn renewing_order(&self, id: &OrderId) -> StoreResult<Option<RenewingOrder>> {
@@ -167,30 +157,30 @@ impl JobStore for SqliteStore {
 
     async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
         let (id, lease, error, audit) = (id.clone(), lease.clone(), error.to_owned(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.fail_job(&id, &lease, &error, retry_at, &audit).await })).await
+        self.write(move |tx| tx.fail_job(&id, &lease, &error, retry_at, &audit)).await
     }
 
     async fn jobs(&self, at_most: u32) -> StoreResult<Vec<JobRecord>> {
         let at_most = limit(at_most);
-        let rows = sqlx::query!(
-            "SELECT id, kind, due, failures, last_error, last_done FROM jobs WHERE id < 'star.' OR id >= 'star/' ORDER BY due, id LIMIT $1",
-            at_most
-        )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(from_sqlx)?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(JobRecord {
-                    id: read("job id", row.id)?,
-                    kind: from_json("job", &row.kind)?,
-                    due: time(row.due),
-                    failures: unsigned("failures", row.failures)?,
-                    last_error: row.last_error,
-                    last_done: row.last_done.map(time),
-                })
+        let read_record = |row: &Row<'_>| {
+            Ok(JobRecord {
+                id: read("job id", row.get("id")?)?,
+                kind: from_json("job", &row.get::<String>("kind")?)?,
+                due: time(row.get("due")?),
+                failures: unsigned("failures", row.get("failures")?)?,
+                last_error: row.get("last_error")?,
+                last_done: row.get::<Option<i64>>("last_done")?.map(time),
             })
-            .collect()
+        };
+        let jobs = move |c: &Connection| {
+            all!(
+                c,
+                read_record,
+                "SELECT id, kind, due, failures, last_error, last_done FROM jobs WHERE id < 'star.' OR id >= 'star/' ORDER BY due, id LIMIT $1",
+                at_most
+            )
+        };
+        self.readers.list(jobs).await
     }
 
     async fn await_jobs(&self, at_most: Duration) {
@@ -198,6 +188,6 @@ impl JobStore for SqliteStore {
     }
 
     async fn prune(&self, now: Timestamp, limit: u32) -> StoreResult<u64> {
-        self.write(move |tx| Box::pin(async move { tx.prune(now, limit).await })).await
+        self.write(move |tx| tx.prune(now, limit)).await
     }
 }

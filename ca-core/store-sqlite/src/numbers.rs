@@ -3,10 +3,11 @@
 use ca_core::model::AuthorityName;
 use ca_core::pki::Timestamp;
 use ca_core::ports::StoreResult;
+use rusqlite::Connection;
 
 use crate::SqliteStore;
 use crate::convert::{read, time, unsigned};
-use crate::error::from_sqlx;
+use crate::sql::{Row, all, one};
 
 /// The most of what comes to its end soon that are counted.
 pub const MOST_COUNTED: u64 = 10_000;
@@ -35,49 +36,40 @@ impl SqliteStore {
     /// When the database does not answer.
     pub async fn numbers(&self, now: Timestamp, certificates_until: Timestamp, grants_until: Timestamp) -> StoreResult<StoreNumbers> {
         let (now, certificates_until, grants_until) = (now.unix(), certificates_until.unix(), grants_until.unix());
-        let rows = sqlx::query!("SELECT authority, state, certificates FROM certificate_counts ORDER BY authority, state")
-            .fetch_all(&self.readers)
-            .await
-            .map_err(from_sqlx)?;
-        let certificates = rows
-            .into_iter()
-            .map(|row| Ok((read("authority", row.authority)?, row.state, unsigned("certificates", row.certificates)?)))
-            .collect::<StoreResult<_>>()?;
-        let most = i64::try_from(MOST_COUNTED).unwrap_or(i64::MAX);
-        let ending = sqlx::query!(
-            r#"SELECT count(*) AS "ending!: i64" FROM
-               (SELECT 1 FROM certificates WHERE not_after > $1 AND not_after <= $2 AND state = 'released' AND revoked_at IS NULL LIMIT $3)"#,
-            now,
-            certificates_until,
-            most
-        )
-        .fetch_one(&self.readers)
-        .await
-        .map_err(from_sqlx)?;
-        let jobs = sqlx::query!(
-            r#"SELECT count(*) FILTER (WHERE due <= $1) AS "due!: i64", count(*) FILTER (WHERE failures > 0) AS "failing!: i64" FROM jobs"#,
-            now
-        )
-        .fetch_one(&self.readers)
-        .await
-        .map_err(from_sqlx)?;
-        let grants = sqlx::query!(
-            r#"SELECT count(*) FILTER (WHERE json_extract(body, '$.valid_until') <= $2) AS "ending!: i64",
-                      min(json_extract(body, '$.valid_until')) AS "next: i64"
-               FROM grants WHERE status = 'active' AND json_extract(body, '$.valid_until') > $1"#,
-            now,
-            grants_until
-        )
-        .fetch_one(&self.readers)
-        .await
-        .map_err(from_sqlx)?;
-        Ok(StoreNumbers {
-            certificates,
-            ending_certificates: unsigned("certificates", ending.ending)?,
-            due_jobs: unsigned("jobs", jobs.due)?,
-            failing_jobs: unsigned("jobs", jobs.failing)?,
-            ending_grants: unsigned("grants", grants.ending)?,
-            next_grant_end: grants.next.map(time),
-        })
+        self.readers.list(move |c| numbers(c, now, certificates_until, grants_until)).await
     }
+}
+
+fn numbers(connection: &Connection, now: i64, certificates_until: i64, grants_until: i64) -> StoreResult<StoreNumbers> {
+    let counted = |row: &Row<'_>| {
+        Ok((read("authority", row.get("authority")?)?, row.get("state")?, unsigned("certificates", row.get("certificates")?)?))
+    };
+    let certificates =
+        all!(connection, counted, "SELECT authority, state, certificates FROM certificate_counts ORDER BY authority, state")?;
+    let most = i64::try_from(MOST_COUNTED).unwrap_or(i64::MAX);
+    let ending_certificates = one!(
+        connection,
+        |row| unsigned("certificates", row.get("ending")?),
+        "SELECT count(*) AS ending FROM
+         (SELECT 1 FROM certificates WHERE not_after > $1 AND not_after <= $2 AND state = 'released' AND revoked_at IS NULL LIMIT $3)",
+        now,
+        certificates_until,
+        most
+    )?;
+    let (due_jobs, failing_jobs) = one!(
+        connection,
+        |row| Ok((unsigned("jobs", row.get("due")?)?, unsigned("jobs", row.get("failing")?)?)),
+        "SELECT count(*) FILTER (WHERE due <= $1) AS due, count(*) FILTER (WHERE failures > 0) AS failing FROM jobs",
+        now
+    )?;
+    let (ending_grants, next_grant_end) = one!(
+        connection,
+        |row| Ok((unsigned("grants", row.get("ending")?)?, row.get::<Option<i64>>("next")?.map(time))),
+        "SELECT count(*) FILTER (WHERE json_extract(body, '$.valid_until') <= $2) AS ending,
+                min(json_extract(body, '$.valid_until')) AS next
+         FROM grants WHERE status = 'active' AND json_extract(body, '$.valid_until') > $1",
+        now,
+        grants_until
+    )?;
+    Ok(StoreNumbers { certificates, ending_certificates, due_jobs, failing_jobs, ending_grants, next_grant_end })
 }

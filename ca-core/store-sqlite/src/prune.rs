@@ -6,8 +6,8 @@ use std::time::Duration;
 use ca_core::pki::Timestamp;
 use ca_core::ports::StoreResult;
 
-use crate::convert::limit;
-use crate::error::from_sqlx;
+use crate::convert::{limit, unsigned};
+use crate::sql::execute;
 use crate::writer::Tx;
 
 /// How long an ended request is kept for questions about it; its evidence stays with the order.
@@ -26,15 +26,17 @@ const KEEP_VALIDATIONS: Duration = Duration::from_secs(400 * 86_400);
 const KEEP_FAILURES: Duration = Duration::from_secs(32 * 86_400);
 
 impl Tx {
-    pub(crate) async fn prune(&mut self, now: Timestamp, at_most: u32) -> StoreResult<u64> {
-        let mut left = limit(at_most);
+    pub(crate) fn prune(&mut self, now: Timestamp, at_most: u32) -> StoreResult<u64> {
+        let most = limit(at_most);
+        let mut left = most;
         let (requests_before, crls_before) = (now.minus(KEEP_REQUESTS).unix(), now.minus(KEEP_CRLS).unix());
         let proposals_before = now.minus(KEEP_PROPOSALS).unix();
         let validations_before = now.minus(KEEP_VALIDATIONS).unix();
         let failures_before = now.minus(KEEP_FAILURES).unix();
         let now = now.unix();
         // An order without any attempt: authorizations and requests go with it.
-        let orders = sqlx::query!(
+        left -= count(execute!(
+            &self.connection,
             "DELETE FROM orders WHERE seq IN (
                SELECT o.seq FROM orders o WHERE o.status IN ('pending', 'ready', 'invalid') AND o.expires <= $1
                  AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.order_id = o.id)
@@ -42,87 +44,61 @@ impl Tx {
                ORDER BY o.expires LIMIT $2)",
             now,
             left
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        left -= count(orders.rows_affected());
-        let requests = sqlx::query!(
+        )?);
+        left -= count(execute!(
+            &self.connection,
             "DELETE FROM requests WHERE seq IN (
                SELECT seq FROM requests WHERE ended_at IS NOT NULL AND ended_at <= $1 ORDER BY ended_at LIMIT $2)",
             requests_before,
             left
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        left -= count(requests.rows_affected());
-        let nonces = sqlx::query!(
+        )?);
+        left -= count(execute!(
+            &self.connection,
             "DELETE FROM nonces WHERE nonce IN (SELECT nonce FROM nonces WHERE expires <= $1 ORDER BY expires LIMIT $2)",
             now,
             left
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        left -= count(nonces.rows_affected());
-        let crls = sqlx::query!(
+        )?);
+        left -= count(execute!(
+            &self.connection,
             "DELETE FROM crls WHERE seq IN (
                SELECT c.seq FROM crls c JOIN crl_heads h ON h.authority = c.authority AND h.scope = c.scope
                WHERE c.next_update <= $1 AND c.number < h.released ORDER BY c.next_update LIMIT $2)",
             crls_before,
             left
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        left -= count(crls.rows_affected());
+        )?);
         // What a roster change or a revocation stands on is kept with it, and the audit trail has it all.
-        let proposals = sqlx::query!(
+        left -= count(execute!(
+            &self.connection,
             "DELETE FROM proposals WHERE seq IN (
                SELECT seq FROM proposals WHERE expires_at <= $1 AND state <> 'begun' ORDER BY expires_at LIMIT $2)",
             proposals_before,
             left
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        left -= count(proposals.rows_affected());
+        )?);
         // Orders that rest on one lapse with it.
-        let authorizations = sqlx::query!(
+        left -= count(execute!(
+            &self.connection,
             "DELETE FROM authorizations WHERE id IN (
                SELECT id FROM authorizations WHERE order_id IS NULL AND expires <= $1 ORDER BY expires LIMIT $2)",
             now,
             left
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        left -= count(authorizations.rows_affected());
-        let validations = sqlx::query!(
+        )?);
+        left -= count(execute!(
+            &self.connection,
             "DELETE FROM validation_records WHERE seq IN (SELECT seq FROM validation_records WHERE at <= $1 ORDER BY at LIMIT $2)",
             validations_before,
             left
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        left -= count(validations.rows_affected());
-        let failures = sqlx::query!(
+        )?);
+        left -= count(execute!(
+            &self.connection,
             "DELETE FROM account_failures WHERE (account_id, number) IN (
                SELECT account_id, number FROM account_failures WHERE at <= $1 ORDER BY at LIMIT $2)",
             failures_before,
             left
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        let gone = [&orders, &requests, &nonces, &crls, &proposals, &authorizations, &validations, &failures]
-            .map(sqlx::sqlite::SqliteQueryResult::rows_affected);
-        Ok(gone.iter().sum())
+        )?);
+        unsigned("rows", most - left)
     }
 }
 
-fn count(rows: u64) -> i64 {
+fn count(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }

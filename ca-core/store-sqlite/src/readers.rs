@@ -45,7 +45,10 @@ impl Readers {
     }
 
     /// A read of many rows.
-    pub(crate) async fn list<T: Send + 'static>(&self, read: impl FnOnce(&Connection) -> StoreResult<T> + Send + 'static) -> StoreResult<T> {
+    pub(crate) async fn list<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
         let turn = Arc::clone(&self.0.long).acquire_owned().await.map_err(|_| closed())?;
         let readers = self.clone();
         let reading = tokio::task::spawn_blocking(move || {

@@ -47,19 +47,11 @@ impl Remembered {
         }
     }
 
-    pub(crate) fn account(
-        &self,
-        id: &AccountId,
-        read: impl FnOnce() -> StoreResult<Option<Account>>,
-    ) -> StoreResult<Option<Account>> {
+    pub(crate) fn account(&self, id: &AccountId, read: impl FnOnce() -> StoreResult<Option<Account>>) -> StoreResult<Option<Account>> {
         self.accounts.get_or(id, read)
     }
 
-    pub(crate) fn grant(
-        &self,
-        id: &GrantId,
-        read: impl FnOnce() -> StoreResult<Option<GrantRecord>>,
-    ) -> StoreResult<Option<GrantRecord>> {
+    pub(crate) fn grant(&self, id: &GrantId, read: impl FnOnce() -> StoreResult<Option<GrantRecord>>) -> StoreResult<Option<GrantRecord>> {
         self.grants.get_or(id, read)
     }
 }

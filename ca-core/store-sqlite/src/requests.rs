@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use ca_core::model::{AuditEntry, LeaseToken, Problem, ProblemType, RequestBody, RequestId, RequestState, SigningRequest, WorkerId};
 use ca_core::pki::Timestamp;
 use ca_core::ports::{RequestQueue, StoreError, StoreResult};
-use sqlx::SqliteExecutor;
+use rusqlite::Connection;
 
 use crate::SqliteStore;
 use crate::convert::{from_json, json, read, time, unsigned};
-use crate::error::{conflict, damaged, from_sqlx};
+use crate::error::{conflict, damaged};
+use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
 
 /// The most requests in one lease: their evidence is read within the writer's transaction.
@@ -26,14 +27,12 @@ pub(crate) async fn wait(notify: &tokio::sync::Notify, at_most: Duration) {
 }
 
 /// What became of a request.
-pub(crate) async fn state_of(executor: impl SqliteExecutor<'_>, id: &RequestId) -> StoreResult<RequestState> {
+pub(crate) fn state_of(connection: &Connection, id: &RequestId) -> StoreResult<RequestState> {
     let text = id.as_str();
-    let row = sqlx::query!("SELECT state, problem FROM requests WHERE id = $1", text)
-        .fetch_optional(executor)
-        .await
-        .map_err(from_sqlx)?
-        .ok_or_else(|| StoreError::NotFound(format!("request {id}")))?;
-    match (row.state.as_str(), row.problem) {
+    let read = |row: &Row<'_>| Ok((row.get::<String>("state")?, row.get::<Option<String>>("problem")?));
+    let found = optional!(connection, read, "SELECT state, problem FROM requests WHERE id = $1", text)?;
+    let (state, problem) = found.ok_or_else(|| StoreError::NotFound(format!("request {id}")))?;
+    match (state.as_str(), problem) {
         ("done", _) => Ok(RequestState::Done),
         ("refused", Some(problem)) => Ok(RequestState::Refused { problem: from_json("problem", &problem)? }),
         ("refused", None) => Err(damaged("request", "refused without a problem")),
@@ -42,7 +41,7 @@ pub(crate) async fn state_of(executor: impl SqliteExecutor<'_>, id: &RequestId) 
 }
 
 impl Tx {
-    async fn lease_requests(
+    fn lease_requests(
         &mut self,
         worker: &WorkerId,
         lease: &LeaseToken,
@@ -51,55 +50,55 @@ impl Tx {
         at_most: u32,
     ) -> StoreResult<Vec<SigningRequest>> {
         let (now, until, at_most) = (now.unix(), until.unix(), i64::from(at_most.min(MAX_LEASE)));
-        let rows = sqlx::query!(
-            r#"SELECT r.seq, r.id, r.account_id, r.order_id, r.attempts, r.received_at, o.authority AS "authority?"
-               FROM requests r LEFT JOIN orders o ON o.id = r.order_id
-               WHERE r.ended_at IS NULL AND r.not_before <= $1 AND (r.lease_until IS NULL OR r.lease_until <= $1)
-                 AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.request_id = r.id AND a.state = 'open')
-               ORDER BY r.seq LIMIT $2"#,
-            now,
-            at_most
-        )
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        let (worker, token, taken) = (worker.as_str(), lease.as_str(), json(&rows.iter().map(|row| row.seq).collect::<Vec<_>>()));
-        sqlx::query!(
-            "UPDATE requests SET state = 'leased', worker = $2, lease = $3, lease_until = $4, attempts = attempts + 1
-             WHERE seq IN (SELECT value FROM json_each($1))",
-            taken,
-            worker,
-            token,
-            until
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        let mut leased = Vec::with_capacity(rows.len());
-        for row in rows {
-            let evidence = self.evidence(&row.account_id, row.order_id.as_deref()).await?;
-            let account = read("account id", row.account_id)?;
-            let body = match (row.order_id, row.authority) {
+        let read_row = |row: &Row<'_>| {
+            let (account, order) = (row.get::<String>("account_id")?, row.get::<Option<String>>("order_id")?);
+            let authority = row.get::<Option<String>>("authority")?;
+            let evidence = self.evidence(&account, order.as_deref())?;
+            let account = read("account id", account)?;
+            let body = match (order, authority) {
                 (Some(order), Some(authority)) => {
                     RequestBody::Finalize { order: read("order id", order)?, account, authority: read("authority", authority)? }
                 }
                 (None, _) => RequestBody::Account { account },
                 (Some(order), None) => return Err(damaged("request", format!("its order {order} is gone"))),
             };
-            leased.push(SigningRequest {
-                id: read("request id", row.id)?,
+            let request = SigningRequest {
+                id: read("request id", row.get("id")?)?,
                 body,
                 evidence,
                 lease: lease.clone(),
-                attempts: unsigned("attempts", row.attempts)?,
-                received_at: time(row.received_at),
-            });
+                attempts: unsigned("attempts", row.get("attempts")?)?,
+                received_at: time(row.get("received_at")?),
+            };
+            Ok((row.get::<i64>("seq")?, request))
+        };
+        let rows = all!(
+            &self.connection,
+            read_row,
+            "SELECT r.seq, r.id, r.account_id, r.order_id, r.attempts, r.received_at, o.authority
+             FROM requests r LEFT JOIN orders o ON o.id = r.order_id
+             WHERE r.ended_at IS NULL AND r.not_before <= $1 AND (r.lease_until IS NULL OR r.lease_until <= $1)
+               AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.request_id = r.id AND a.state = 'open')
+             ORDER BY r.seq LIMIT $2",
+            now,
+            at_most
+        )?;
+        let (worker, token) = (worker.as_str(), lease.as_str());
+        for (seq, _) in &rows {
+            execute!(
+                &self.connection,
+                "UPDATE requests SET state = 'leased', worker = $2, lease = $3, lease_until = $4, attempts = attempts + 1 WHERE seq = $1",
+                seq,
+                worker,
+                token,
+                until
+            )?;
         }
-        Ok(leased)
+        Ok(rows.into_iter().map(|(_, request)| request).collect())
     }
 
     /// Ends a leased request; `problem` where it is refused. Gives its account and order.
-    pub(crate) async fn end_request(
+    pub(crate) fn end_request(
         &mut self,
         id: &RequestId,
         lease: &LeaseToken,
@@ -108,7 +107,9 @@ impl Tx {
     ) -> StoreResult<(String, Option<String>)> {
         let (text, token, at) = (id.as_str(), lease.as_str(), at.unix());
         let (state, problem) = (if problem.is_some() { "refused" } else { "done" }, problem.map(json));
-        let ended = sqlx::query!(
+        let ended = optional!(
+            &self.connection,
+            |row| Ok((row.get("account_id")?, row.get("order_id")?)),
             "UPDATE requests SET state = $3, problem = $4, ended_at = $5, worker = NULL, lease = NULL, lease_until = NULL
              WHERE id = $1 AND lease = $2 AND state = 'leased' RETURNING account_id, order_id",
             text,
@@ -116,93 +117,83 @@ impl Tx {
             state,
             problem,
             at
-        )
-        .fetch_optional(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        let Some(row) = ended else {
+        )?;
+        let Some(ended) = ended else {
             // It is not there, or its lease has passed on.
-            state_of(&mut self.connection, id).await?;
+            state_of(&self.connection, id)?;
             return Err(StoreError::Fenced);
         };
         self.touched.ended.push(id.clone());
-        Ok((row.account_id, row.order_id))
+        Ok(ended)
     }
 
-    async fn accept_account(&mut self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()> {
-        let (account, order) = self.end_request(request, lease, None, audit.at).await?;
+    fn accept_account(&mut self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()> {
+        let (account, order) = self.end_request(request, lease, None, audit.at)?;
         if order.is_some() {
             return conflict("the request is an order's, not an account's");
         }
-        let changed = sqlx::query!("UPDATE accounts SET status = 'valid' WHERE id = $1 AND status = 'pending'", account)
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-        if changed.rows_affected() == 0 {
+        let changed = execute!(&self.connection, "UPDATE accounts SET status = 'valid' WHERE id = $1 AND status = 'pending'", account)?;
+        if changed == 0 {
             return conflict("the account is not pending");
         }
-        let counted = sqlx::query!(
+        let counted = execute!(
+            &self.connection,
             "UPDATE grants SET accounts = accounts + 1
              WHERE id = (SELECT grant_id FROM accounts WHERE id = $1) AND status = 'active' AND suspended_at IS NULL
                AND (max_accounts IS NULL OR accounts < max_accounts)",
             account
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        if counted.rows_affected() == 0 {
+        )?;
+        if counted == 0 {
             return conflict("the grant is missing or revoked, or has bound as many accounts as it may");
         }
-        self.audit(audit).await?;
+        self.audit(audit)?;
         Ok(())
     }
 
-    async fn refuse_request(&mut self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()> {
-        let (account, order) = self.end_request(request, lease, Some(problem), audit.at).await?;
+    fn refuse_request(&mut self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()> {
+        let (account, order) = self.end_request(request, lease, Some(problem), audit.at)?;
         match order {
             Some(order) => {
                 if problem.kind == ProblemType::Unauthorized {
-                    self.revoke_authorizations(&order).await?;
+                    self.revoke_authorizations(&order)?;
                 }
-                self.note_failure(&account, problem, audit.at).await?;
+                self.note_failure(&account, problem, audit.at)?;
                 let problem = json(problem);
-                sqlx::query!("UPDATE orders SET status = 'invalid', error = $2 WHERE id = $1 AND status = 'processing'", order, problem)
-                    .execute(&mut self.connection)
-                    .await
+                execute!(
+                    &self.connection,
+                    "UPDATE orders SET status = 'invalid', error = $2 WHERE id = $1 AND status = 'processing'",
+                    order,
+                    problem
+                )?;
             }
-            None => sqlx::query!("DELETE FROM accounts WHERE id = $1 AND status = 'pending'", account).execute(&mut self.connection).await,
+            None => drop(execute!(&self.connection, "DELETE FROM accounts WHERE id = $1 AND status = 'pending'", account)?),
         }
-        .map_err(from_sqlx)?;
-        self.audit(audit).await?;
+        self.audit(audit)?;
         Ok(())
     }
 
     /// What the worker does not believe must not be used again: the client proves the names anew.
-    async fn revoke_authorizations(&mut self, order: &str) -> StoreResult<()> {
-        sqlx::query!(
+    fn revoke_authorizations(&self, order: &str) -> StoreResult<()> {
+        execute!(
+            &self.connection,
             "UPDATE authorizations SET status = 'revoked'
              WHERE id IN (SELECT m.authorization_id FROM order_authorizations m WHERE m.order_id = $1) AND status = 'valid'",
             order
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
+        )?;
         Ok(())
     }
 
-    async fn postpone_request(&mut self, request: &RequestId, lease: &LeaseToken, not_before: Timestamp) -> StoreResult<()> {
+    fn postpone_request(&mut self, request: &RequestId, lease: &LeaseToken, not_before: Timestamp) -> StoreResult<()> {
         let (id, token, at) = (request.as_str(), lease.as_str(), not_before.unix());
-        let changed = sqlx::query!(
+        let changed = execute!(
+            &self.connection,
             "UPDATE requests SET state = 'queued', not_before = $3, worker = NULL, lease = NULL, lease_until = NULL
              WHERE id = $1 AND lease = $2 AND state = 'leased'",
             id,
             token,
             at
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        if changed.rows_affected() == 0 {
+        )?;
+        if changed == 0 {
             return Err(StoreError::Fenced);
         }
         self.touched.requests = true;
@@ -222,33 +213,34 @@ impl RequestQueue for SqliteStore {
     ) -> StoreResult<Vec<SigningRequest>> {
         // Most wake-ups find nothing: that is seen without the writer.
         let at = now.unix();
-        let waiting = sqlx::query_scalar!(
-            r#"SELECT EXISTS (SELECT 1 FROM requests WHERE ended_at IS NULL AND not_before <= $1 AND (lease_until IS NULL OR lease_until <= $1)) AS "waiting!: bool""#,
-            at
-        )
-        .fetch_one(&self.readers)
-        .await
-        .map_err(from_sqlx)?;
-        if !waiting {
+        let waiting = self.readers.look(|c| {
+            optional!(
+                c,
+                |_| Ok(()),
+                "SELECT id FROM requests WHERE ended_at IS NULL AND not_before <= $1 AND (lease_until IS NULL OR lease_until <= $1) LIMIT 1",
+                at
+            )
+        })?;
+        if waiting.is_none() {
             return Ok(Vec::new());
         }
         let (worker, lease) = (worker.clone(), lease.clone());
-        self.write(move |tx| Box::pin(async move { tx.lease_requests(&worker, &lease, now, until, limit).await })).await
+        self.write(move |tx| tx.lease_requests(&worker, &lease, now, until, limit)).await
     }
 
     async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()> {
         let (request, lease, audit) = (request.clone(), lease.clone(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.accept_account(&request, &lease, &audit).await })).await
+        self.write(move |tx| tx.accept_account(&request, &lease, &audit)).await
     }
 
     async fn refuse_request(&self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()> {
         let (request, lease, problem, audit) = (request.clone(), lease.clone(), problem.clone(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.refuse_request(&request, &lease, &problem, &audit).await })).await
+        self.write(move |tx| tx.refuse_request(&request, &lease, &problem, &audit)).await
     }
 
     async fn postpone_request(&self, request: &RequestId, lease: &LeaseToken, not_before: Timestamp) -> StoreResult<()> {
         let (request, lease) = (request.clone(), lease.clone());
-        self.write(move |tx| Box::pin(async move { tx.postpone_request(&request, &lease, not_before).await })).await
+        self.write(move |tx| tx.postpone_request(&request, &lease, not_before)).await
     }
 
     async fn await_requests(&self, at_most: Duration) {
@@ -257,11 +249,9 @@ impl RequestQueue for SqliteStore {
 
     async fn backlog(&self) -> StoreResult<(u64, Option<Timestamp>)> {
         // One that was postponed waits since it may go on: a client's retry must not look like a jam.
-        let row =
-            sqlx::query!(r#"SELECT count(*) AS "waiting!: i64", min(not_before) AS "oldest?: i64" FROM requests WHERE ended_at IS NULL"#)
-                .fetch_one(&self.readers)
-                .await
-                .map_err(from_sqlx)?;
-        Ok((unsigned("backlog", row.waiting)?, row.oldest.map(time)))
+        self.readers.look(|c| {
+            let read = |row: &Row<'_>| Ok((unsigned("backlog", row.get("waiting")?)?, row.get::<Option<i64>>("oldest")?.map(time)));
+            one!(c, read, "SELECT count(*) AS waiting, min(not_before) AS oldest FROM requests WHERE ended_at IS NULL")
+        })
     }
 }

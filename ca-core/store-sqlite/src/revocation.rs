@@ -10,11 +10,13 @@ use ca_core::model::{
 };
 use ca_core::pki::{SerialNumber, Timestamp};
 use ca_core::ports::{CertificateStore as _, RevocationStore, StatusStore, StoreError, StoreResult};
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::convert::{self, limit, read, reason, serial, signed, time, unsigned};
-use crate::error::{conflict, from_sqlx};
+use crate::error::conflict;
 use crate::requests::wait;
+use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
 use crate::{SqliteStore, accounts, crls};
 
@@ -22,7 +24,7 @@ use crate::{SqliteStore, accounts, crls};
 pub(crate) async fn on_request(store: &SqliteStore, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked> {
     let Some(record) = store.certificate(&request.authority, &request.serial).await? else { return Ok(Revoked::NotFound) };
     let account = match &request.actor {
-        Actor::Account { id } => accounts::find(&store.readers, id).await?,
+        Actor::Account { id } => store.readers.look(|c| accounts::find(c, id))?,
         Actor::CertificateKey { .. } | Actor::Anonymous | Actor::Officers { .. } | Actor::Operator { .. } | Actor::System { .. } => None,
     };
     let claim = match verify(jws, &record, account.as_ref()) {
@@ -31,36 +33,35 @@ pub(crate) async fn on_request(store: &SqliteStore, jws: &str, request: &Revocat
         Err(problem) => return conflict(problem.detail),
     };
     let (jws, request) = (jws.to_owned(), request.clone());
-    let revoke = async move |tx: &mut Tx| {
+    let revoke = move |tx: &mut Tx| {
         if let (RevocationRight::Proofs, Some(account)) = (claim.right, &account)
-            && !tx.has_proven(account, &record, request.at).await?
+            && !tx.has_proven(account, &record, request.at)?
         {
             return conflict("the account has not proven each of the certificate's identifiers");
         }
-        tx.revoke(&request, Some(&jws)).await
+        tx.revoke(&request, Some(&jws))
     };
-    store.write(move |tx| Box::pin(async move { revoke(tx).await })).await
+    store.write(revoke).await
 }
 
 impl Tx {
     /// Whether the account has proven each identifier of a certificate by a challenge, at its authority, and may still say so.
-    async fn has_proven(&mut self, account: &Account, record: &CertificateRecord, at: Timestamp) -> StoreResult<bool> {
+    fn has_proven(&self, account: &Account, record: &CertificateRecord, at: Timestamp) -> StoreResult<bool> {
         let (account, authority, at) = (account.id.as_str(), record.authority.as_str(), at.unix());
         for identifier in &record.identifiers {
             let identifier = convert::json(identifier);
-            let proven = sqlx::query_scalar!(
-                r#"SELECT EXISTS (
+            let proven: bool = one!(
+                &self.connection,
+                |row| row.get("proven"),
+                "SELECT EXISTS (
                      SELECT 1 FROM authorizations a JOIN challenges c ON c.authorization_id = a.id AND c.status = 'valid'
                      WHERE a.order_id IS NULL AND a.account_id = $1 AND a.authority = $2 AND a.identifier = $3 AND a.expires > $4
-                       AND a.status = 'valid') AS "proven!: bool""#,
+                       AND a.status = 'valid') AS proven",
                 account,
                 authority,
                 identifier,
                 at
-            )
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
+            )?;
             if !proven {
                 return Ok(false);
             }
@@ -69,14 +70,17 @@ impl Tx {
     }
 
     /// `jws`: the subscriber's request, where one asked for it.
-    async fn revoke(&mut self, request: &RevocationRequest, jws: Option<&str>) -> StoreResult<Revoked> {
+    fn revoke(&mut self, request: &RevocationRequest, jws: Option<&str>) -> StoreResult<Revoked> {
         let (authority, serial) = (request.authority.as_str(), request.serial.as_bytes().as_slice());
-        let row = sqlx::query!("SELECT revocation_reason FROM certificates WHERE authority = $1 AND serial = $2", authority, serial)
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
+        let revoked = optional!(
+            &self.connection,
+            |row| row.get::<Option<i64>>("revocation_reason"),
+            "SELECT revocation_reason FROM certificates WHERE authority = $1 AND serial = $2",
+            authority,
+            serial
+        )?;
         let hold = RevocationReason::CertificateHold;
-        match row.map(|row| row.revocation_reason) {
+        match revoked {
             None => return Ok(Revoked::NotFound),
             Some(None) => {}
             // Off hold into a final revocation: there is no way back from that.
@@ -97,14 +101,14 @@ impl Tx {
             correlation: request.correlation.clone(),
             detail,
         };
-        self.audit(&entry).await?;
-        let number = self.revoke_row(&request.authority, &request.serial, request.reason, request.invalidity_date, request.at).await?;
+        self.audit(&entry)?;
+        let number = self.revoke_row(&request.authority, &request.serial, request.reason, request.invalidity_date, request.at)?;
         Ok(number.map_or(Revoked::Already, |number| Revoked::Now { number }))
     }
 
     /// Revokes a recorded serial: job, ledger, row. Gives the ledger number; none where it was revoked before. One on
     /// hold keeps the time of the hold: since then it has not been good.
-    pub(crate) async fn revoke_row(
+    pub(crate) fn revoke_row(
         &mut self,
         authority: &AuthorityName,
         serial: &SerialNumber,
@@ -113,41 +117,40 @@ impl Tx {
         at: Timestamp,
     ) -> StoreResult<Option<u64>> {
         let (name, serial, code) = (authority.as_str(), serial.as_bytes().as_slice(), i64::from(reason.code()));
-        let row = sqlx::query!(
-            r#"SELECT c.crl_partition, a.kind AS "kind!" FROM certificates c JOIN authorities a ON a.name = c.authority
-               WHERE c.authority = $1 AND c.serial = $2 AND (c.revoked_at IS NULL OR c.revocation_reason = 6 AND $3 <> 6)"#,
+        let row = optional!(
+            &self.connection,
+            |row| Ok((row.get::<String>("kind")?, row.get::<i64>("crl_partition")?)),
+            "SELECT c.crl_partition, a.kind FROM certificates c JOIN authorities a ON a.name = c.authority
+             WHERE c.authority = $1 AND c.serial = $2 AND (c.revoked_at IS NULL OR c.revocation_reason = 6 AND $3 <> 6)",
             name,
             serial,
             code
-        )
-        .fetch_optional(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        let Some(row) = row else { return Ok(None) };
+        )?;
+        let Some((kind, partition)) = row else { return Ok(None) };
         // A root's CRL comes from a ceremony, not from a job.
-        if row.kind == "issuing" {
-            let scope = CrlScope(unsigned("CRL partition", row.crl_partition)?);
-            self.ensure_job(&JobKind::PublishCrl { authority: authority.clone(), scope }, at).await?;
+        if kind == "issuing" {
+            let scope = CrlScope(unsigned("CRL partition", partition)?);
+            self.ensure_job(&JobKind::PublishCrl { authority: authority.clone(), scope }, at)?;
         }
         // The head row last: whoever sees a number sees every one below it.
         let (at, invalidity_date) = (at.unix(), invalidity_date.map(Timestamp::unix));
-        let head = sqlx::query!("UPDATE authorities SET ledger_head = ledger_head + 1 WHERE name = $1 RETURNING ledger_head", name)
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?
-            .ledger_head;
-        sqlx::query!(
+        let head: i64 = one!(
+            &self.connection,
+            |row| row.get("ledger_head"),
+            "UPDATE authorities SET ledger_head = ledger_head + 1 WHERE name = $1 RETURNING ledger_head",
+            name
+        )?;
+        execute!(
+            &self.connection,
             "INSERT INTO ledger (authority, number, serial, event, reason, at) VALUES ($1, $2, $3, 'revoke', $4, $5)",
             name,
             head,
             serial,
             code,
             at
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        sqlx::query!(
+        )?;
+        execute!(
+            &self.connection,
             "UPDATE certificates SET revoked_at = coalesce(revoked_at, $3), revocation_reason = $4, invalidity_date = $5, revoked_number = $6
              WHERE authority = $1 AND serial = $2 AND (revoked_at IS NULL OR revocation_reason = 6)",
             name,
@@ -156,10 +159,7 @@ impl Tx {
             code,
             invalidity_date,
             head
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
+        )?;
         self.touched.ledger = true;
         unsigned("ledger number", head).map(Some)
     }
@@ -169,7 +169,7 @@ impl Tx {
 impl RevocationStore for SqliteStore {
     async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
         let request = request.clone();
-        self.write(move |tx| Box::pin(async move { tx.revoke(&request, None).await })).await
+        self.write(move |tx| tx.revoke(&request, None)).await
     }
 }
 
@@ -177,51 +177,55 @@ impl RevocationStore for SqliteStore {
 impl StatusStore for SqliteStore {
     async fn status(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<SerialStatus>> {
         let (authority, serial) = (authority.as_str(), serial.as_bytes().as_slice());
-        let row =
-            sqlx::query!("SELECT revoked_at, revocation_reason FROM certificates WHERE authority = $1 AND serial = $2", authority, serial)
-                .fetch_optional(&self.readers)
-                .await
-                .map_err(from_sqlx)?;
-        row.map(|row| match row.revoked_at.zip(row.revocation_reason) {
-            Some((at, code)) => Ok(SerialStatus::Revoked { at: time(at), reason: reason(code)? }),
-            None => Ok(SerialStatus::Good),
+        let read = |row: &Row<'_>| {
+            let revoked = row.get::<Option<i64>>("revoked_at")?.zip(row.get::<Option<i64>>("revocation_reason")?);
+            match revoked {
+                Some((at, code)) => Ok(SerialStatus::Revoked { at: time(at), reason: reason(code)? }),
+                None => Ok(SerialStatus::Good),
+            }
+        };
+        self.readers.look(|c| {
+            optional!(
+                c,
+                read,
+                "SELECT revoked_at, revocation_reason FROM certificates WHERE authority = $1 AND serial = $2",
+                authority,
+                serial
+            )
         })
-        .transpose()
     }
 
     async fn ledger_head(&self, authority: &AuthorityName) -> StoreResult<u64> {
         let name = authority.as_str();
-        let row = sqlx::query!("SELECT ledger_head FROM authorities WHERE name = $1", name)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(from_sqlx)?
-            .ok_or_else(|| StoreError::NotFound(format!("authority {authority}")))?;
-        unsigned("ledger number", row.ledger_head)
+        let head = |row: &Row<'_>| unsigned("ledger number", row.get("ledger_head")?);
+        let head = self.readers.look(|c| optional!(c, head, "SELECT ledger_head FROM authorities WHERE name = $1", name))?;
+        head.ok_or_else(|| StoreError::NotFound(format!("authority {authority}")))
     }
 
     async fn ledger_after(&self, authority: &AuthorityName, number: u64, at_most: u32) -> StoreResult<Vec<LedgerEntry>> {
-        let (name, number, at_most) = (authority.as_str(), signed(number)?, limit(at_most));
-        let rows = sqlx::query!(
-            "SELECT number, serial, event, reason, at FROM ledger WHERE authority = $1 AND number > $2 ORDER BY number LIMIT $3",
-            name,
-            number,
-            at_most
-        )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(from_sqlx)?;
-        rows.into_iter()
-            .map(|row| {
+        let (authority, number, at_most) = (authority.clone(), signed(number)?, limit(at_most));
+        let entries = move |c: &Connection| {
+            let name = authority.as_str();
+            let read_entry = |row: &Row<'_>| {
                 Ok(LedgerEntry {
                     authority: authority.clone(),
-                    number: unsigned("ledger number", row.number)?,
-                    serial: serial(&row.serial)?,
-                    event: read("ledger event", row.event)?,
-                    reason: reason(row.reason)?,
-                    at: time(row.at),
+                    number: unsigned("ledger number", row.get("number")?)?,
+                    serial: serial(&row.get::<Vec<u8>>("serial")?)?,
+                    event: read("ledger event", row.get("event")?)?,
+                    reason: reason(row.get("reason")?)?,
+                    at: time(row.get("at")?),
                 })
-            })
-            .collect()
+            };
+            all!(
+                c,
+                read_entry,
+                "SELECT number, serial, event, reason, at FROM ledger WHERE authority = $1 AND number > $2 ORDER BY number LIMIT $3",
+                name,
+                number,
+                at_most
+            )
+        };
+        self.readers.list(entries).await
     }
 
     async fn await_ledger(&self, at_most: Duration) {
@@ -229,6 +233,8 @@ impl StatusStore for SqliteStore {
     }
 
     async fn current_crl(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlRecord>> {
-        crls::current(&self.readers, authority, *scope).await
+        let (authority, scope) = (authority.clone(), *scope);
+        // One row, but it may be of megabytes.
+        self.readers.list(move |c| crls::current(c, &authority, scope)).await
     }
 }

@@ -23,28 +23,28 @@ macro_rules! checked {
 /// Runs a statement without rows; gives how many it changed.
 macro_rules! execute {
     ($connection:expr, $sql:literal $(, $argument:expr)* $(,)?) => {
-        $crate::sql::execute($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*])
+        $crate::sql::run($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*])
     };
 }
 
 /// The first row, if there is one, as the closure reads it.
 macro_rules! optional {
     ($connection:expr, $read:expr, $sql:literal $(, $argument:expr)* $(,)?) => {
-        $crate::sql::optional($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
+        $crate::sql::first($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
     };
 }
 
 /// The row of a statement that always has one, as the closure reads it.
 macro_rules! one {
     ($connection:expr, $read:expr, $sql:literal $(, $argument:expr)* $(,)?) => {
-        $crate::sql::one($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
+        $crate::sql::only($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
     };
 }
 
 /// Every row, as the closure reads it.
 macro_rules! all {
     ($connection:expr, $read:expr, $sql:literal $(, $argument:expr)* $(,)?) => {
-        $crate::sql::all($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
+        $crate::sql::every($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
     };
 }
 
@@ -58,9 +58,15 @@ impl Row<'_> {
     pub(crate) fn get<T: FromSql>(&self, column: &str) -> StoreResult<T> {
         self.0.get(column).map_err(from_sqlite)
     }
+
+    /// A column's octets, of a text too: who edits a file need not keep to the types.
+    pub(crate) fn octets(&self, column: &str) -> StoreResult<Vec<u8>> {
+        let value = self.0.get_ref(column).map_err(from_sqlite)?;
+        value.as_bytes().map(<[u8]>::to_vec).map_err(|error| damaged(column, error))
+    }
 }
 
-pub(crate) fn execute(connection: &Connection, sql: &'static str, arguments: &[&dyn ToSql]) -> StoreResult<usize> {
+pub(crate) fn run(connection: &Connection, sql: &'static str, arguments: &[&dyn ToSql]) -> StoreResult<usize> {
     let run = || {
         let mut statement = connection.prepare_cached(sql)?;
         bind(&mut statement, arguments)?;
@@ -69,7 +75,7 @@ pub(crate) fn execute(connection: &Connection, sql: &'static str, arguments: &[&
     run().map_err(from_sqlite)
 }
 
-pub(crate) fn optional<T>(
+pub(crate) fn first<T>(
     connection: &Connection,
     sql: &str,
     arguments: &[&dyn ToSql],
@@ -81,16 +87,16 @@ pub(crate) fn optional<T>(
     rows.next().map_err(from_sqlite)?.map(|row| read(&Row(row))).transpose()
 }
 
-pub(crate) fn one<T>(
+pub(crate) fn only<T>(
     connection: &Connection,
     sql: &'static str,
     arguments: &[&dyn ToSql],
     read: impl FnOnce(&Row<'_>) -> StoreResult<T>,
 ) -> StoreResult<T> {
-    optional(connection, sql, arguments, read)?.ok_or_else(|| damaged("a statement that has one row", "it has none"))
+    first(connection, sql, arguments, read)?.ok_or_else(|| damaged("a statement that has one row", "it has none"))
 }
 
-pub(crate) fn all<T>(
+pub(crate) fn every<T>(
     connection: &Connection,
     sql: &str,
     arguments: &[&dyn ToSql],
@@ -121,7 +127,7 @@ fn bind(statement: &mut Statement<'_>, arguments: &[&dyn ToSql]) -> rusqlite::Re
 mod tests {
     use rusqlite::Connection;
 
-    use super::{all, execute, one, optional};
+    use super::{Row, every, first, only, run};
 
     fn connection() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
@@ -133,27 +139,27 @@ mod tests {
     fn arguments_go_by_their_number_not_by_their_place() {
         let connection = connection();
         let sql = "INSERT INTO jobs (kind, id) VALUES ($2, $1)";
-        assert_eq!(super::execute(&connection, sql, &[&"the id", &"the kind"]).unwrap(), 1);
-        let read = |row: &super::Row<'_>| Ok((row.get::<String>("id")?, row.get::<String>("kind")?));
-        let found = super::optional(&connection, "SELECT id, kind FROM jobs", &[], read).unwrap();
+        assert_eq!(run(&connection, sql, &[&"the id", &"the kind"]).unwrap(), 1);
+        let read = |row: &Row<'_>| Ok((row.get::<String>("id")?, row.get::<String>("kind")?));
+        let found = first(&connection, "SELECT id, kind FROM jobs", &[], read).unwrap();
         assert_eq!(found, Some(("the id".to_owned(), "the kind".to_owned())));
     }
 
     #[test]
     fn an_argument_that_is_missing_is_an_error_and_nothing_is_written() {
         let connection = connection();
-        assert!(execute(&connection, "INSERT INTO jobs (kind, id) VALUES ($2, $1)", &[&"the id"]).is_err());
-        assert_eq!(one(&connection, "SELECT count(*) AS jobs FROM jobs", &[], |row| row.get::<i64>("jobs")).unwrap(), 0);
+        assert!(run(&connection, "INSERT INTO jobs (kind, id) VALUES ($2, $1)", &[&"the id"]).is_err());
+        assert_eq!(only(&connection, "SELECT count(*) AS jobs FROM jobs", &[], |row| row.get::<i64>("jobs")).unwrap(), 0);
     }
 
     #[test]
     fn a_column_of_another_type_or_a_row_that_is_missing_says_that_the_store_is_damaged() {
         let connection = connection();
-        execute(&connection, "INSERT INTO jobs (id) VALUES ($1)", &[&"text"]).unwrap();
-        let number = optional(&connection, "SELECT id FROM jobs", &[], |row| row.get::<i64>("id"));
+        run(&connection, "INSERT INTO jobs (id) VALUES ($1)", &[&"text"]).unwrap();
+        let number = first(&connection, "SELECT id FROM jobs", &[], |row| row.get::<i64>("id"));
         assert!(matches!(number, Err(ca_core::ports::StoreError::Damaged(_))), "{number:?}");
-        let row = one(&connection, "SELECT id FROM jobs WHERE id = 'other'", &[], |row| row.get::<String>("id"));
+        let row = only(&connection, "SELECT id FROM jobs WHERE id = 'other'", &[], |row| row.get::<String>("id"));
         assert!(matches!(row, Err(ca_core::ports::StoreError::Damaged(_))), "{row:?}");
-        assert_eq!(all(&connection, "SELECT id FROM jobs", &[], |row| row.get::<String>("id")).unwrap(), ["text"]);
+        assert_eq!(every(&connection, "SELECT id FROM jobs", &[], |row| row.get::<String>("id")).unwrap(), ["text"]);
     }
 }

@@ -9,18 +9,20 @@ use ca_core::model::{
 };
 use ca_core::pki::Timestamp;
 use ca_core::ports::{StoreError, StoreResult, ValidationStore};
+use rusqlite::Connection;
 
 use crate::SqliteStore;
 use crate::convert::{from_json, json, limit, read, time, unsigned, word};
-use crate::error::{conflict, from_sqlx};
+use crate::error::conflict;
 use crate::requests::wait;
+use crate::sql::{Row, all, execute};
 use crate::writer::Tx;
 
 /// The most validations in one lease.
 const MAX_LEASE: u32 = 256;
 
 impl Tx {
-    async fn start_challenge(
+    fn start_challenge(
         &mut self,
         id: &AuthorizationId,
         method: ChallengeMethod,
@@ -29,43 +31,39 @@ impl Tx {
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        let before = self.authorization(id).await?;
+        let before = self.authorization(id)?;
         let started = before.clone().apply(AuthorizationCommand::Start(method), now);
         let started = started.map_err(|rejected| StoreError::Conflict(rejected.to_string()))?;
         let (text, name, at, deadline) = (id.as_str(), method.name(), now.unix(), deadline.unix());
-        let changed = sqlx::query!(
+        let changed = execute!(
+            &self.connection,
             "UPDATE challenges SET status = 'processing'
              WHERE authorization_id = $1 AND method = $2 AND status IN ('pending', 'processing')
                AND EXISTS (SELECT 1 FROM authorizations a WHERE a.id = $1 AND a.status = 'pending' AND a.expires > $3)",
             text,
             name,
             at
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        if changed.rows_affected() == 0 {
+        )?;
+        if changed == 0 {
             return conflict(format!("the {method} challenge cannot be started"));
         }
-        sqlx::query!(
+        execute!(
+            &self.connection,
             "INSERT INTO validations (authorization_id, method, due, deadline, answer) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
             text,
             name,
             at,
             deadline,
             answer
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
+        )?;
         if before != started {
-            self.audit(audit).await?;
+            self.audit(audit)?;
         }
         self.touched.validations = true;
         Ok(started)
     }
 
-    async fn lease_validations(
+    fn lease_validations(
         &mut self,
         worker: &WorkerId,
         lease: &LeaseToken,
@@ -74,7 +72,24 @@ impl Tx {
         at_most: u32,
     ) -> StoreResult<Vec<LeasedValidation>> {
         let (now, until, at_most) = (now.unix(), until.unix(), i64::from(at_most.min(MAX_LEASE)));
-        let rows = sqlx::query!(
+        let read_leased = |row: &Row<'_>| {
+            Ok(LeasedValidation {
+                authorization: read("authorization id", row.get("authorization_id")?)?,
+                method: read("challenge method", row.get("method")?)?,
+                account: read("account id", row.get("account_id")?)?,
+                thumbprint: row.get("thumbprint")?,
+                authority: read("authority", row.get("authority")?)?,
+                identifier: from_json("identifier", &row.get::<String>("identifier")?)?,
+                token: read("challenge token", row.get("token")?)?,
+                lease: lease.clone(),
+                answer: row.get("answer")?,
+                attempts: unsigned("attempts", row.get("attempts")?)?,
+                deadline: time(row.get("deadline")?),
+            })
+        };
+        let leased = all!(
+            &self.connection,
+            read_leased,
             "SELECT v.authorization_id, v.method, v.deadline, v.attempts, v.answer, a.account_id, a.authority, a.identifier, c.token, o.thumbprint
              FROM validations v
                JOIN authorizations a ON a.id = v.authorization_id
@@ -85,43 +100,25 @@ impl Tx {
              ORDER BY v.due LIMIT $2",
             now,
             at_most
-        )
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        let mut leased = Vec::with_capacity(rows.len());
-        for row in rows {
+        )?;
+        for validation in &leased {
+            let (id, method) = (validation.authorization.as_str(), validation.method.name());
             let (worker, token) = (worker.as_str(), lease.as_str());
-            sqlx::query!(
+            execute!(
+                &self.connection,
                 "UPDATE validations SET worker = $3, lease = $4, lease_until = $5, attempts = attempts + 1
                  WHERE authorization_id = $1 AND method = $2",
-                row.authorization_id,
-                row.method,
+                id,
+                method,
                 worker,
                 token,
                 until
-            )
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
-            leased.push(LeasedValidation {
-                authorization: read("authorization id", row.authorization_id)?,
-                method: read("challenge method", row.method)?,
-                account: read("account id", row.account_id)?,
-                thumbprint: row.thumbprint,
-                authority: read("authority", row.authority)?,
-                identifier: from_json("identifier", &row.identifier)?,
-                token: read("challenge token", row.token)?,
-                lease: lease.clone(),
-                answer: row.answer,
-                attempts: unsigned("attempts", row.attempts)?,
-                deadline: time(row.deadline),
-            });
+            )?;
         }
         Ok(leased)
     }
 
-    async fn finish_validation(
+    fn finish_validation(
         &mut self,
         lease: &LeaseToken,
         record: &ValidationRecord,
@@ -136,68 +133,71 @@ impl Tx {
             (ValidationEnd::Again { .. }, None) => return conflict("what was proven is not tried again"),
         };
         let held = match end {
-            ValidationEnd::Decided => {
-                sqlx::query!("DELETE FROM validations WHERE authorization_id = $1 AND method = $2 AND lease = $3", id, method, token)
-                    .execute(&mut self.connection)
-                    .await
-            }
+            ValidationEnd::Decided => execute!(
+                &self.connection,
+                "DELETE FROM validations WHERE authorization_id = $1 AND method = $2 AND lease = $3",
+                id,
+                method,
+                token
+            )?,
             ValidationEnd::Again { at } => {
                 let due = at.unix();
-                sqlx::query!(
+                execute!(
+                    &self.connection,
                     "UPDATE validations SET due = $4, worker = NULL, lease = NULL, lease_until = NULL
                      WHERE authorization_id = $1 AND method = $2 AND lease = $3",
                     id,
                     method,
                     token,
                     due
-                )
-                .execute(&mut self.connection)
-                .await
+                )?
             }
         };
-        if held.map_err(from_sqlx)?.rows_affected() == 0 {
+        if held == 0 {
             return Err(StoreError::Fenced);
         }
-        self.keep_record(record).await?;
-        self.audit(audit).await?;
-        let before = self.authorization(&record.authorization).await?;
+        self.keep_record(record)?;
+        self.audit(audit)?;
+        let before = self.authorization(&record.authorization)?;
         if before.account != record.account || before.identifier != record.identifier {
             return conflict("the record is of another account or identifier than its authorization");
         }
         // Deactivated or expired meanwhile, or decided by another method: what was seen is on record, and that is all.
         let Ok(after) = before.clone().apply(command, record.at) else {
-            sqlx::query!("DELETE FROM validations WHERE authorization_id = $1 AND method = $2", id, method)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
+            execute!(&self.connection, "DELETE FROM validations WHERE authorization_id = $1 AND method = $2", id, method)?;
             return Ok(before);
         };
-        self.put_decision(&after, record).await?;
+        self.put_decision(&after, record)?;
         match (&after.status, &record.problem) {
-            (AuthorizationStatus::Valid, _) => self.note_success(record.account.as_str()).await?,
-            (AuthorizationStatus::Invalid, Some(problem)) => self.note_failure(record.account.as_str(), problem, record.at).await?,
+            (AuthorizationStatus::Valid, _) => self.note_success(record.account.as_str())?,
+            (AuthorizationStatus::Invalid, Some(problem)) => self.note_failure(record.account.as_str(), problem, record.at)?,
             _ => {}
         }
         Ok(after)
     }
 
-    async fn keep_record(&mut self, record: &ValidationRecord) -> StoreResult<()> {
+    fn keep_record(&mut self, record: &ValidationRecord) -> StoreResult<()> {
         let (id, at, body, proven) = (record.authorization.as_str(), record.at.unix(), json(record), record.problem.is_none());
-        sqlx::query!("INSERT INTO validation_records (authorization_id, proven, at, body) VALUES ($1, $2, $3, $4)", id, proven, at, body)
-            .execute(&mut self.connection)
-            .await
-            .map_err(from_sqlx)?;
+        execute!(
+            &self.connection,
+            "INSERT INTO validation_records (authorization_id, proven, at, body) VALUES ($1, $2, $3, $4)",
+            id,
+            proven,
+            at,
+            body
+        )?;
         Ok(())
     }
 
     /// Writes what came of an attempt: the challenge, the authorization, and the orders that wait for it.
-    async fn put_decision(&mut self, after: &Authorization, record: &ValidationRecord) -> StoreResult<()> {
+    fn put_decision(&mut self, after: &Authorization, record: &ValidationRecord) -> StoreResult<()> {
         let (id, method) = (after.id.as_str(), record.method.name());
         let Some(challenge) = after.challenge(record.method) else { return conflict("the authorization has no such challenge") };
         let (status, validated) = (word(&challenge.status), challenge.validated.map(Timestamp::unix));
         let error = challenge.error.as_ref().map(json);
         let attested = record.attestation.as_ref().map(|attestation| attestation.key_sha256.to_string());
-        let changed = sqlx::query!(
+        let changed = execute!(
+            &self.connection,
             "UPDATE challenges SET status = $3, validated = $4, error = $5, attested_key = $6
              WHERE authorization_id = $1 AND method = $2 AND status = 'processing'",
             id,
@@ -206,11 +206,8 @@ impl Tx {
             validated,
             error,
             attested
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
-        if changed.rows_affected() == 0 {
+        )?;
+        if changed == 0 {
             return conflict("the challenge is not being validated");
         }
         if challenge.status == ChallengeStatus::Processing {
@@ -218,45 +215,43 @@ impl Tx {
             return Ok(());
         }
         let (status, expires) = (word(&after.status), after.expires.unix());
-        let changed =
-            sqlx::query!("UPDATE authorizations SET status = $2, expires = $3 WHERE id = $1 AND status = 'pending'", id, status, expires)
-                .execute(&mut self.connection)
-                .await
-                .map_err(from_sqlx)?;
-        if changed.rows_affected() == 0 {
+        let changed = execute!(
+            &self.connection,
+            "UPDATE authorizations SET status = $2, expires = $3 WHERE id = $1 AND status = 'pending'",
+            id,
+            status,
+            expires
+        )?;
+        if changed == 0 {
             return conflict("the authorization is not pending");
         }
         // Other methods of a decided authorization are not tried any more.
-        sqlx::query!("DELETE FROM validations WHERE authorization_id = $1", id).execute(&mut self.connection).await.map_err(from_sqlx)?;
-        if after.status == AuthorizationStatus::Valid { self.orders_may_be_ready(id).await } else { self.fail_orders(id, error).await }
+        execute!(&self.connection, "DELETE FROM validations WHERE authorization_id = $1", id)?;
+        if after.status == AuthorizationStatus::Valid { self.orders_may_be_ready(id) } else { self.fail_orders(id, error) }
     }
 
     /// RFC 8555 §7.1.6: with the last authorization an order is ready.
-    async fn orders_may_be_ready(&mut self, authorization: &str) -> StoreResult<()> {
-        sqlx::query!(
+    fn orders_may_be_ready(&mut self, authorization: &str) -> StoreResult<()> {
+        execute!(
+            &self.connection,
             "UPDATE orders SET status = 'ready'
              WHERE id IN (SELECT m.order_id FROM order_authorizations m WHERE m.authorization_id = $1) AND status = 'pending'
                AND NOT EXISTS (
                  SELECT 1 FROM order_authorizations n LEFT JOIN authorizations a ON a.id = n.authorization_id
                  WHERE n.order_id = orders.id AND a.status IS NOT 'valid')",
             authorization
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
+        )?;
         Ok(())
     }
 
-    async fn fail_orders(&mut self, authorization: &str, error: Option<String>) -> StoreResult<()> {
-        sqlx::query!(
+    fn fail_orders(&mut self, authorization: &str, error: Option<String>) -> StoreResult<()> {
+        execute!(
+            &self.connection,
             "UPDATE orders SET status = 'invalid', error = $2
              WHERE id IN (SELECT m.order_id FROM order_authorizations m WHERE m.authorization_id = $1) AND status = 'pending'",
             authorization,
             error
-        )
-        .execute(&mut self.connection)
-        .await
-        .map_err(from_sqlx)?;
+        )?;
         Ok(())
     }
 }
@@ -265,7 +260,7 @@ impl Tx {
 impl ValidationStore for SqliteStore {
     async fn create_authorization(&self, new: &Authorization, now: Timestamp, audit: &AuditEntry) -> StoreResult<Authorization> {
         let (new, audit) = (new.clone(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.create_authorization(&new, now, &audit).await })).await
+        self.write(move |tx| tx.create_authorization(&new, now, &audit)).await
     }
 
     async fn start_challenge(
@@ -279,7 +274,7 @@ impl ValidationStore for SqliteStore {
     ) -> StoreResult<Authorization> {
         let answer = answer.map(str::to_owned);
         let (id, audit) = (id.clone(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.start_challenge(&id, method, answer.as_deref(), now, deadline, &audit).await })).await
+        self.write(move |tx| tx.start_challenge(&id, method, answer.as_deref(), now, deadline, &audit)).await
     }
 
     async fn lease_validations(
@@ -291,7 +286,7 @@ impl ValidationStore for SqliteStore {
         limit: u32,
     ) -> StoreResult<Vec<LeasedValidation>> {
         let (worker, lease) = (worker.clone(), lease.clone());
-        self.write(move |tx| Box::pin(async move { tx.lease_validations(&worker, &lease, now, until, limit).await })).await
+        self.write(move |tx| tx.lease_validations(&worker, &lease, now, until, limit)).await
     }
 
     async fn finish_validation(
@@ -302,18 +297,17 @@ impl ValidationStore for SqliteStore {
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
         let (lease, record, end, audit) = (lease.clone(), record.clone(), end.clone(), audit.clone());
-        self.write(move |tx| Box::pin(async move { tx.finish_validation(&lease, &record, &end, &audit).await })).await
+        self.write(move |tx| tx.finish_validation(&lease, &record, &end, &audit)).await
     }
 
     async fn validations_of(&self, id: &AuthorizationId, at_most: u32) -> StoreResult<Vec<ValidationRecord>> {
-        let (id, at_most) = (id.as_str(), limit(at_most));
-        sqlx::query!("SELECT body FROM validation_records WHERE authorization_id = $1 ORDER BY seq LIMIT $2", id, at_most)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(from_sqlx)?
-            .into_iter()
-            .map(|row| from_json("validation record", &row.body))
-            .collect()
+        let (id, at_most) = (id.clone(), limit(at_most));
+        let records = move |c: &Connection| {
+            let id = id.as_str();
+            let read = |row: &Row<'_>| from_json("validation record", &row.get::<String>("body")?);
+            all!(c, read, "SELECT body FROM validation_records WHERE authorization_id = $1 ORDER BY seq LIMIT $2", id, at_most)
+        };
+        self.readers.list(records).await
     }
 
     async fn await_validations(&self, at_most: Duration) {

@@ -229,9 +229,7 @@ mod tests {
     type Command = Box<dyn super::Command>;
 
     /// A command with its answer's far end.
-    fn call(
-        command: impl FnOnce(&mut Tx) -> StoreResult<u64> + Send + 'static,
-    ) -> (Command, oneshot::Receiver<StoreResult<u64>>) {
+    fn call(command: impl FnOnce(&mut Tx) -> StoreResult<u64> + Send + 'static) -> (Command, oneshot::Receiver<StoreResult<u64>>) {
         let (reply, answer) = oneshot::channel();
         (Box::new(Call { command: Some(command), result: None, reply }), answer)
     }
