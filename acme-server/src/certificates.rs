@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use ca_core::model::{AuthorityName, CertificateRecord, CertificateState};
+use ca_core::model::AuthorityName;
 use ca_core::pki::{SerialNumber, pem_encode};
 use http::{HeaderValue, header};
 
@@ -13,6 +13,7 @@ use crate::front::AcmeServer;
 use crate::problem::Refusal;
 use crate::request::{Ids, Signed, ThreeIds};
 use crate::routes::with_header;
+use crate::settled::Released;
 
 /// POST /acme/cert/{authority}/{serial}
 pub(crate) async fn download(
@@ -20,10 +21,10 @@ pub(crate) async fn download(
     Ids(authority, serial): Ids<AuthorityName, SerialNumber>,
     signed: Signed,
 ) -> Result<Response, Refusal> {
-    let record = own(&server, &authority, &serial, &signed).await?;
+    let released = own(&server, &authority, &serial, &signed).await?;
     let alternates = server.alternates.of(&*server.store, server.clock.now(), &authority).await?;
-    let response = chain(&server, &record).await?;
-    Ok(linked(&server, &record, &alternates, None, response))
+    let response = chain(&server, &authority, &released.der).await?;
+    Ok(linked(&server.certificate_url(&authority, serial), &alternates, None, response))
 }
 
 /// POST /acme/cert/{authority}/{serial}/{n}
@@ -32,44 +33,34 @@ pub(crate) async fn download_alternate(
     ThreeIds(authority, serial, number): ThreeIds<AuthorityName, SerialNumber, u64>,
     signed: Signed,
 ) -> Result<Response, Refusal> {
-    let record = own(&server, &authority, &serial, &signed).await?;
+    let released = own(&server, &authority, &serial, &signed).await?;
     let alternates = server.alternates.of(&*server.store, server.clock.now(), &authority).await?;
     let alternate = alternates.iter().find(|alternate| alternate.number == number).ok_or_else(Refusal::not_found)?;
-    let response = pem_chain(&record, &alternate.chain);
-    Ok(linked(&server, &record, &alternates, Some(number), response))
+    let response = pem_chain(&released.der, &alternate.chain);
+    Ok(linked(&server.certificate_url(&authority, serial), &alternates, Some(number), response))
 }
 
 /// The certificate, if the account may fetch it.
-async fn own(server: &AcmeServer, authority: &AuthorityName, serial: &SerialNumber, signed: &Signed) -> Result<CertificateRecord, Refusal> {
+async fn own(server: &AcmeServer, authority: &AuthorityName, serial: &SerialNumber, signed: &Signed) -> Result<Arc<Released>, Refusal> {
     signed.require_post_as_get()?;
-    let record = server.store.certificate(authority, serial).await?.ok_or_else(Refusal::not_found)?;
-    if record.account.as_ref() != Some(&signed.account.id) {
+    let released = server.settled.certificate(&*server.store, authority, serial).await?.ok_or_else(Refusal::not_found)?;
+    if released.account.as_ref() != Some(&signed.account.id) {
         return Err(Refusal::unauthorized("this certificate belongs to another account"));
     }
-    if record.state != CertificateState::Released {
-        return Err(Refusal::not_found());
-    }
-    Ok(record)
+    Ok(released)
 }
 
 /// Links a chain, by its number or the default one, to all the others.
-fn linked(
-    server: &AcmeServer,
-    record: &CertificateRecord,
-    alternates: &[Arc<Alternate>],
-    this: Option<u64>,
-    response: Response,
-) -> Response {
-    let default = server.certificate_url(&record.authority, record.serial);
+fn linked(default: &str, alternates: &[Arc<Alternate>], this: Option<u64>, response: Response) -> Response {
     let numbers = std::iter::once(None).chain(alternates.iter().map(|alternate| Some(alternate.number)));
     numbers.filter(|number| *number != this).fold(response, |response, number| {
-        let url = number.map_or_else(|| default.clone(), |number| format!("{default}/{number}"));
+        let url = number.map_or_else(|| default.to_owned(), |number| format!("{default}/{number}"));
         with_header(response, header::LINK, &format!("<{url}>;rel=\"alternate\""))
     })
 }
 
-fn pem_chain(record: &CertificateRecord, above: &str) -> Response {
-    let chain = [&*pem_encode("CERTIFICATE", &record.der), above].concat();
+fn pem_chain(leaf: &[u8], above: &str) -> Response {
+    let chain = [&*pem_encode("CERTIFICATE", leaf), above].concat();
     let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/pem-certificate-chain"));
     // No `up` link: it is for forms that hold a single certificate (RFC 8555 §7.4.2), and Caddy fetches what it names as
     // further certificates of this chain.
@@ -77,12 +68,11 @@ fn pem_chain(record: &CertificateRecord, above: &str) -> Response {
 }
 
 /// A certificate with those above it, PEM (§9.1).
-pub(crate) async fn chain(server: &AcmeServer, record: &CertificateRecord) -> Result<Response, Refusal> {
-    let authority = &record.authority;
+pub(crate) async fn chain(server: &AcmeServer, authority: &AuthorityName, leaf: &[u8]) -> Result<Response, Refusal> {
     let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.name == *authority).await?;
     let issuer = issuer.ok_or_else(|| {
         tracing::error!(%authority, "a certificate's authority is not known");
         Refusal::unavailable()
     })?;
-    Ok(pem_chain(record, &issuer.chain))
+    Ok(pem_chain(leaf, &issuer.chain))
 }

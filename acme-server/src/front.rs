@@ -22,6 +22,7 @@ use crate::nonce::Nonces;
 use crate::problem::Refusal;
 use crate::replicas::Replicas;
 use crate::request::Signed;
+use crate::settled::Settled;
 use crate::validation::Validators;
 
 /// The ACME service. It holds no authority key and no grant's secret.
@@ -35,6 +36,7 @@ pub struct AcmeServer {
     pub(crate) replicas: Option<Replicas>,
     pub(crate) issuers: Issuers,
     pub(crate) alternates: Alternates,
+    pub(crate) settled: Settled,
     pub(crate) limiter: Limiter,
     metrics: Metrics,
     directories: RwLock<Arc<Directories>>,
@@ -58,6 +60,7 @@ impl AcmeServer {
             validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
             alternates: Alternates::default(),
+            settled: Settled::default(),
             limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
             metrics,
             config,
@@ -172,7 +175,7 @@ impl AcmeServer {
 
     /// The order, if it is the account's own. Another's is refused in the same words for each.
     pub(crate) async fn own_order(&self, id: &OrderId, account: &AccountId) -> Result<Order, Refusal> {
-        match self.store.order(id).await? {
+        match self.settled.order(&*self.store, id).await? {
             Some(order) if order.account == *account => Ok(order),
             Some(_) => Err(Refusal::unauthorized("this order belongs to another account")),
             None => Err(Refusal::not_found()),

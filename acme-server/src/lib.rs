@@ -47,6 +47,7 @@ mod revoke;
 mod routes;
 mod server;
 mod settings;
+mod settled;
 mod shares;
 mod star;
 mod tls;

@@ -6,10 +6,9 @@ use axum::extract::State;
 use axum::response::Response;
 use ca_core::evidence::new_order::{NewOrderRequest, OrderScope};
 use ca_core::model::{
-    AccountId, Authorization, AuthorizationStatus, CertificateState, Grant, NewOrder, Order, OrderCommand, OrderId, OrderStatus, Problem,
-    ProblemType,
+    AccountId, Authorization, AuthorizationStatus, Grant, NewOrder, Order, OrderCommand, OrderId, OrderStatus, Problem, ProblemType,
 };
-use ca_core::pki::{Identifier, Timestamp, x5t_s256};
+use ca_core::pki::{Identifier, Timestamp};
 use ca_core::ports::{StoreError, TOO_MANY_PENDING};
 use http::{StatusCode, Uri, header};
 use serde::Serialize;
@@ -188,13 +187,12 @@ struct OrderBody<'a> {
     issued: Option<Value>,
 }
 
-/// What token servers bind to (RFC 8705): the subject's RFC 4514 text and the thumbprint. No field of RFC 8555's; clients
-/// pass over what they don't know, as over those of other extensions (§9.7.2).
+/// What token servers bind to. No field of RFC 8555's; clients pass over what they don't know, as over those of other
+/// extensions (§9.7.2).
 async fn issued(server: &AcmeServer, order: &Order) -> Result<Option<Value>, Refusal> {
     let Some(serial) = order.serial else { return Ok(None) };
-    let record = server.store.certificate(&order.authority, &serial).await?;
-    let record = record.filter(|record| record.state == CertificateState::Released);
-    Ok(record.map(|record| json!({ "serial": serial, "subject": record.subject, "x5t#S256": x5t_s256(&record.der) })))
+    let released = server.settled.certificate(&*server.store, &order.authority, &serial).await?;
+    Ok(released.map(|released| released.issued.clone()))
 }
 
 /// An order as clients see it, with Location and, while it is pending or processed, Retry-After.

@@ -98,7 +98,7 @@ async fn current(server: &AcmeServer, order: &Order) -> Result<Response, Refusal
         OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Invalid => return Err(Refusal::not_found()),
     }
     let record = server.store.certificate(&order.authority, serial).await?.ok_or_else(Refusal::not_found)?;
-    let response = chain(server, &record).await?;
+    let response = chain(server, &record.authority, &record.der).await?;
     let response = with_header(response, CERT_NOT_BEFORE, &record.not_before.to_http_date());
     Ok(with_header(response, CERT_NOT_AFTER, &record.not_after.to_http_date()))
 }

@@ -1,6 +1,6 @@
 //! Accounts: their rows, and the commands on them.
 
-use ca_core::model::{Account, AccountId, AccountStatus, AuditEntry, NewAccount, RequestId};
+use ca_core::model::{Account, AccountId, AccountStatus, AuditEntry, NewAccount, RequestId, RequestState};
 use ca_core::ports::{StoreError, StoreResult};
 use rusqlite::Connection;
 
@@ -81,6 +81,7 @@ impl Tx {
         .map_err(or_taken("this account was asked for before"))?;
         self.audit(audit)?;
         self.touched.requests = true;
+        self.touched.states.push((request.clone(), RequestState::Waiting));
         Ok(request)
     }
 

@@ -106,7 +106,7 @@ impl AcmeStore for SqliteStore {
     }
 
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {
-        let state = || self.readers.look(|c| requests::state_of(c, id));
+        let state = || self.wakers.state_of(id).map_or_else(|| self.readers.look(|c| requests::state_of(c, id)), Ok);
         let Some(wait) = self.wakers.wait_for(id) else { return state() };
         // Listening begins before the look, so that an end between the two is not missed.
         let mut ended = pin!(wait.notify.notified());

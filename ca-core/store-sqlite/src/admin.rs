@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use ca_core::model::{
     AuditEntry, Authority, BlockedKey, CrlRecord, CrossCertificate, Grant, GrantId, GrantRecord, GrantStatus, Problem, ProblemType,
-    SignedStatement,
+    RequestState, SignedStatement,
 };
 use ca_core::pki::{Sha256Digest, Timestamp};
 use ca_core::ports::{AdminStore, StoreError, StoreResult};
@@ -160,8 +160,8 @@ impl Tx {
 
     /// Refuses the requests of a grant's accounts that no worker has looked at yet.
     fn refuse_waiting_accounts(&mut self, grant: &str, at: Timestamp) -> StoreResult<()> {
-        let problem = json(&Problem::new(ProblemType::Unauthorized, "the grant behind the external account binding was revoked"));
-        let at = at.unix();
+        let problem = Problem::new(ProblemType::Unauthorized, "the grant behind the external account binding was revoked");
+        let (text, at) = (json(&problem), at.unix());
         let ended = all!(
             &self.connection,
             |row| read("request id", row.get("id")?),
@@ -170,10 +170,11 @@ impl Tx {
                AND account_id IN (SELECT id FROM accounts WHERE grant_id = $1 AND status = 'pending')
              RETURNING id",
             grant,
-            problem,
+            text,
             at
         )?;
-        self.touched.ended.extend(ended);
+        let refused = ended.into_iter().map(|id| (id, RequestState::Refused { problem: problem.clone() }));
+        self.touched.states.extend(refused);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Orders: their rows, and the commands on them.
 
-use ca_core::model::{AccountId, AuditEntry, Authorization, NewOrder, Order, OrderId, OrderPage, OrderStatus, RequestId};
+use ca_core::model::{AccountId, AuditEntry, Authorization, NewOrder, Order, OrderId, OrderPage, OrderStatus, RequestId, RequestState};
 use ca_core::pki::{Identifier, Timestamp};
 use ca_core::ports::{StoreError, StoreResult};
 use rusqlite::Connection;
@@ -30,7 +30,7 @@ pub(crate) fn find(connection: &Connection, id: &OrderId) -> StoreResult<Option<
 fn read_order(row: &Row<'_>) -> StoreResult<Order> {
     let id: OrderId = read("order id", row.get("id")?)?;
     let identifiers: Vec<Identifier> = from_json("identifiers", &row.get::<String>("identifiers")?)?;
-    let number = |column: &str| Ok::<_, StoreError>(row.get::<Option<Vec<u8>>>(column)?.map(|octets| serial(&octets)).transpose()?);
+    let number = |column: &str| row.get::<Option<Vec<u8>>>(column)?.map(|octets| serial(&octets)).transpose();
     let canceled = row.get::<Option<i64>>("canceled_at")?.is_some();
     Ok(Order {
         authorizations: ids(&id, row.get::<Option<String>>("authorizations")?.as_deref(), identifiers.len())?,
@@ -199,6 +199,7 @@ impl Tx {
         .map_err(or_taken("the order was finalized before"))?;
         self.audit(audit)?;
         self.touched.requests = true;
+        self.touched.states.push((request.clone(), RequestState::Waiting));
         Ok(request)
     }
 }

@@ -106,7 +106,7 @@ impl Tx {
         at: Timestamp,
     ) -> StoreResult<(String, Option<String>)> {
         let (text, token, at) = (id.as_str(), lease.as_str(), at.unix());
-        let (state, problem) = (if problem.is_some() { "refused" } else { "done" }, problem.map(json));
+        let (state, text_of_problem) = (if problem.is_some() { "refused" } else { "done" }, problem.map(json));
         let ended = optional!(
             &self.connection,
             |row| Ok((row.get("account_id")?, row.get("order_id")?)),
@@ -115,7 +115,7 @@ impl Tx {
             text,
             token,
             state,
-            problem,
+            text_of_problem,
             at
         )?;
         let Some(ended) = ended else {
@@ -123,7 +123,8 @@ impl Tx {
             state_of(&self.connection, id)?;
             return Err(StoreError::Fenced);
         };
-        self.touched.ended.push(id.clone());
+        let state = problem.map_or(RequestState::Done, |problem| RequestState::Refused { problem: problem.clone() });
+        self.touched.states.push((id.clone(), state));
         Ok(ended)
     }
 

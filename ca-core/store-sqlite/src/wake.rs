@@ -1,11 +1,13 @@
 //! In-process wake-ups: the writer tells, after a commit, who may go on.
 //!
-//! They only make things quick. Whoever waits looks at the database before and after, and waits for a bounded time.
+//! They only make things quick. Whoever waits looks at the database where this knows nothing, and waits for a bounded
+//! time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ca_core::model::RequestId;
+use ca_core::evidence::memo::Memo;
+use ca_core::model::{RequestId, RequestState};
 use tokio::sync::Notify;
 
 /// The most requests that are waited for at once; who comes later gets the state as it is.
@@ -14,11 +16,13 @@ const MAX_WAITERS: usize = 10_000;
 /// What a command touched, gathered while it runs and told once it is durable.
 #[derive(Default)]
 pub(crate) struct Touched {
-    pub(crate) requests: bool,
     pub(crate) jobs: bool,
     pub(crate) ledger: bool,
     pub(crate) validations: bool,
-    pub(crate) ended: Vec<RequestId>,
+    /// Whether there is a request to serve.
+    pub(crate) requests: bool,
+    /// Requests that were queued or ended.
+    pub(crate) states: Vec<(RequestId, RequestState)>,
 }
 
 impl Touched {
@@ -32,7 +36,7 @@ impl Touched {
         self.jobs |= other.jobs;
         self.ledger |= other.ledger;
         self.validations |= other.validations;
-        self.ended.append(&mut other.ended);
+        self.states.append(&mut other.states);
         other.clear();
     }
 }
@@ -44,12 +48,35 @@ pub(crate) struct Wakers {
     pub(crate) jobs: Notify,
     pub(crate) ledger: Notify,
     pub(crate) validations: Notify,
-    ended: Mutex<HashMap<RequestId, (usize, Arc<Notify>)>>,
+    signing: Mutex<Signing>,
+}
+
+/// Signing requests, as this process last saw them, and who waits for their end.
+struct Signing {
+    states: Memo<RequestId, RequestState>,
+    waiting: HashMap<RequestId, (usize, Arc<Notify>)>,
+}
+
+impl Default for Signing {
+    fn default() -> Self {
+        Self { states: Memo::new(MAX_WAITERS), waiting: HashMap::new() }
+    }
 }
 
 impl Wakers {
     /// Wakes everyone whom a committed change concerns.
-    pub(crate) fn tell(&self, touched: &Touched) {
+    pub(crate) fn tell(&self, touched: &mut Touched) {
+        // The states first: who is woken asks for them.
+        if !touched.states.is_empty() {
+            let mut signing = self.signing();
+            for (id, state) in touched.states.drain(..) {
+                let ended = state != RequestState::Waiting;
+                if let (true, Some((_, notify))) = (ended, signing.waiting.get(&id)) {
+                    notify.notify_waiters();
+                }
+                signing.states.insert(id, state);
+            }
+        }
         let told = [
             (touched.requests, &self.requests),
             (touched.jobs, &self.jobs),
@@ -63,21 +90,26 @@ impl Wakers {
                 notify.notify_one();
             }
         }
-        if !touched.ended.is_empty() {
-            let waiting = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            touched.ended.iter().filter_map(|id| waiting.get(id)).for_each(|(_, notify)| notify.notify_waiters());
-        }
+    }
+
+    /// A request's state, where this process knows it.
+    pub(crate) fn state_of(&self, id: &RequestId) -> Option<RequestState> {
+        self.signing().states.get(id).cloned()
     }
 
     /// Registers a wait for the end of a request; none where too many wait already.
     pub(crate) fn wait_for(&self, id: &RequestId) -> Option<RequestWait<'_>> {
-        let mut waiting = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= MAX_WAITERS && !waiting.contains_key(id) {
+        let mut signing = self.signing();
+        if signing.waiting.len() >= MAX_WAITERS && !signing.waiting.contains_key(id) {
             return None;
         }
-        let (count, notify) = waiting.entry(id.clone()).or_default();
+        let (count, notify) = signing.waiting.entry(id.clone()).or_default();
         *count += 1;
         Some(RequestWait { wakers: self, id: id.clone(), notify: Arc::clone(notify) })
+    }
+
+    fn signing(&self) -> std::sync::MutexGuard<'_, Signing> {
+        self.signing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,11 +122,11 @@ pub(crate) struct RequestWait<'a> {
 
 impl Drop for RequestWait<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.wakers.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((count, _)) = waiting.get_mut(&self.id) {
+        let mut signing = self.wakers.signing();
+        if let Some((count, _)) = signing.waiting.get_mut(&self.id) {
             *count -= 1;
             if *count == 0 {
-                waiting.remove(&self.id);
+                signing.waiting.remove(&self.id);
             }
         }
     }

@@ -11,9 +11,9 @@ use ca_core::ports::{StoreError, StoreResult};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::from_sqlite;
 use crate::lock::FileLock;
 use crate::remembered::Remembered;
+use crate::sql;
 use crate::wake::{Touched, Wakers};
 
 /// The most commands in one transaction.
@@ -37,8 +37,9 @@ impl Tx {
         self.trail = None;
     }
 
-    fn batch(&self, sql: &'static str) -> StoreResult<()> {
-        self.connection.execute_batch(sql).map_err(from_sqlite)
+    /// Runs a statement that begins or ends something.
+    fn run(&self, sql: &'static str) -> StoreResult<()> {
+        sql::run(&self.connection, sql, &[]).map(|_| ())
     }
 }
 
@@ -166,14 +167,14 @@ fn commit(tx: &mut Tx, mut batch: Vec<Box<dyn Command>>, wakers: &Wakers, rememb
     let failure = match transaction(tx, &mut batch, &mut durable) {
         Ok(()) => {
             remembered.committed();
-            wakers.tell(&durable);
+            wakers.tell(&mut durable);
             None
         }
         Err(error) => {
             tracing::error!(%error, commands = batch.len(), "a group commit failed");
             tx.forget();
             // Where SQLite has rolled back by itself this says so, and changes nothing.
-            let _ = tx.batch("ROLLBACK");
+            let _ = tx.run("ROLLBACK");
             Some(error.to_string())
         }
     };
@@ -183,19 +184,19 @@ fn commit(tx: &mut Tx, mut batch: Vec<Box<dyn Command>>, wakers: &Wakers, rememb
 }
 
 fn transaction(tx: &mut Tx, batch: &mut [Box<dyn Command>], durable: &mut Touched) -> StoreResult<()> {
-    tx.batch("BEGIN IMMEDIATE")?;
+    tx.run("BEGIN IMMEDIATE")?;
     for command in batch {
-        tx.batch("SAVEPOINT command")?;
+        tx.run("SAVEPOINT command")?;
         if command.run(tx) {
             durable.append(&mut tx.touched);
         } else {
             tx.forget();
-            tx.batch("ROLLBACK TO command")?;
+            tx.run("ROLLBACK TO command")?;
         }
         // Fails where the command's error was one for which SQLite rolls the whole transaction back.
-        tx.batch("RELEASE command")?;
+        tx.run("RELEASE command")?;
     }
-    tx.batch("COMMIT")
+    tx.run("COMMIT")
 }
 
 #[cfg(test)]
@@ -239,7 +240,7 @@ mod tests {
     async fn batch(store: &SqliteStore, sql: &'static str, fails: bool) -> [StoreResult<u64>; 3] {
         let sabotage = move |tx: &mut Tx| {
             let number = tx.audit(&entry("sabotaged"))?;
-            tx.batch(sql)?;
+            tx.run(sql)?;
             if fails { Err(StoreError::Fenced) } else { Ok(number) }
         };
         let (first, first_answer) = call(|tx| tx.audit(&entry("neighbour")));
@@ -247,9 +248,10 @@ mod tests {
         let (last, last_answer) = call(|tx| tx.audit(&entry("neighbour")));
         let all_at_once = move |tx: &mut Tx| {
             // Out of the transaction that this command is given, and back into one that its writer can end.
-            tx.batch("ROLLBACK")?;
+            tx.run("ROLLBACK")?;
             commit(tx, vec![first, bad, last], &Wakers::default(), &Remembered::default());
-            tx.batch("BEGIN IMMEDIATE; SAVEPOINT command")
+            tx.run("BEGIN IMMEDIATE")?;
+            tx.run("SAVEPOINT command")
         };
         store.write(all_at_once).await.unwrap();
         [first_answer.await.unwrap(), bad_answer.await.unwrap(), last_answer.await.unwrap()]
@@ -260,7 +262,7 @@ mod tests {
     async fn a_transaction_that_is_lost_is_lost_for_all_in_it() {
         let folder = tempfile::TempDir::new().unwrap();
         let store = SqliteStore::open(folder.path().join("db"), Arc::new(SeededRng::new(1))).await.unwrap();
-        for (sql, fails) in [("ROLLBACK", false), ("ROLLBACK", true), ("ROLLBACK TO command; RELEASE command", false), ("COMMIT", true)] {
+        for (sql, fails) in [("ROLLBACK", false), ("ROLLBACK", true), ("RELEASE command", false), ("COMMIT", true)] {
             let before = store.audit_after(0, 100).await.unwrap().len();
             for failed in batch(&store, sql, fails).await {
                 assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{sql}: {failed:?}");
@@ -277,7 +279,7 @@ mod tests {
     async fn a_failed_command_is_rolled_back_alone() {
         let folder = tempfile::TempDir::new().unwrap();
         let store = SqliteStore::open(folder.path().join("db"), Arc::new(SeededRng::new(1))).await.unwrap();
-        let [first, bad, last] = batch(&store, "SELECT 1", true).await;
+        let [first, bad, last] = batch(&store, "SAVEPOINT inner", true).await;
         assert_eq!((first.unwrap(), last.unwrap()), (1, 2));
         assert!(matches!(bad, Err(StoreError::Fenced)));
         assert_eq!(store.audit_after(0, 100).await.unwrap().len(), 2);

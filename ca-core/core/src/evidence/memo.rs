@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-pub(crate) struct Memo<K, V> {
+/// The memory.
+#[derive(Debug)]
+pub struct Memo<K, V> {
     capacity: usize,
     young: HashMap<K, V>,
     old: HashMap<K, V>,
@@ -11,18 +13,20 @@ pub(crate) struct Memo<K, V> {
 
 impl<K: Eq + Hash + Clone, V: Clone> Memo<K, V> {
     /// Remembers at least the last `capacity / 2` values and at most `capacity`.
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self { capacity, young: HashMap::new(), old: HashMap::new() }
     }
 
-    pub(crate) fn get(&mut self, key: &K) -> Option<&V> {
+    /// What is remembered of `key`, which it is for longer now.
+    pub fn get(&mut self, key: &K) -> Option<&V> {
         if let Some(value) = self.old.remove(key) {
             self.insert(key.clone(), value);
         }
         self.young.get(key)
     }
 
-    pub(crate) fn insert(&mut self, key: K, value: V) {
+    /// Remembers `value`; what was not used for longest goes.
+    pub fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.capacity / 2 {
             self.old = std::mem::take(&mut self.young);
         }

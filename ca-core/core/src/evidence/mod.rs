@@ -9,7 +9,7 @@ pub mod grant;
 pub mod json;
 pub mod jwk;
 pub mod jws;
-pub(crate) mod memo;
+pub mod memo;
 pub mod new_order;
 pub mod proofs;
 pub mod revocation;

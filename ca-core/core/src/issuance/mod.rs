@@ -180,7 +180,7 @@ fn check(intent: &Intent, key: &PublicKey, der: &[u8]) -> Result<(), String> {
         }
         IntentContent::Request(_) => {
             // Reading it verifies the signature with the key that it names.
-            let read = Csr::from_der(der).map_err(|e| e.to_string())?;
+            let read = Csr::from_own_der(der).map_err(|e| e.to_string())?;
             let (info, own) = (read.info_der(), read.public_key());
             if info == recorded && own == key { Ok(()) } else { Err("the request is not the recorded one".to_owned()) }
         }

@@ -4,7 +4,8 @@
 //! asks for in extensions or attributes reaches a certificate.
 
 use super::certificate::read_alt_name;
-use super::spki::{KeyError, key_material};
+use super::possession::verify_possession;
+use super::spki::{KeyError, KeyMaterial, key_material};
 use super::verify::{Scheme, Sha2, verify_scheme};
 use super::walk::{self, BIT_STRING, INTEGER, OID, ParseError, SEQUENCE, SET, Tlv, Walker};
 use super::{AltName, Identifier, PublicKey, VerifyError, encode, oid};
@@ -62,6 +63,18 @@ impl Csr {
     /// When it is too large or malformed, its key or algorithm is not handled, its signature does not verify, or it asks
     /// for a kind of name that is not handled.
     pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
+        Self::read(der, verify_possession)
+    }
+
+    /// The same with the second library: a request that a ceremony's own key signed.
+    ///
+    /// # Errors
+    /// As [`Csr::from_der`].
+    pub fn from_own_der(der: &[u8]) -> Result<Self, CsrError> {
+        Self::read(der, verify_scheme)
+    }
+
+    fn read(der: &[u8], verify: impl FnOnce(&KeyMaterial<'_>, Scheme, &[u8], &[u8]) -> Result<(), VerifyError>) -> Result<Self, CsrError> {
         if der.len() > MAX_CSR {
             return Err(ParseError::TooLarge.into());
         }
@@ -82,7 +95,7 @@ impl Csr {
         fields.finish("certificationRequestInfo")?;
 
         let scheme = read_scheme(&algorithm)?;
-        verify_scheme(&key_material(&public_key)?, scheme, info.whole, signature).map_err(|e| match e {
+        verify(&key_material(&public_key)?, scheme, info.whole, signature).map_err(|e| match e {
             VerifyError::Key(key) => CsrError::Key(key),
             VerifyError::AlgorithmMismatch => CsrError::Algorithm,
             _ => CsrError::Signature,

@@ -21,6 +21,7 @@ mod name_text;
 pub mod ocsp;
 pub(crate) mod oid;
 mod pem;
+mod possession;
 mod serial;
 mod spiffe;
 pub(crate) mod spki;

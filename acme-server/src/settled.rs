@@ -1,0 +1,72 @@
+//! What no longer changes, kept in memory: certificates once released, and orders once valid. A client that has
+//! finalized reads both again at once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ca_core::evidence::memo::Memo;
+use ca_core::model::{AccountId, AuthorityName, CertificateState, Order, OrderId, OrderStatus};
+use ca_core::pki::{SerialNumber, x5t_s256};
+use ca_core::ports::{FrontStore, StoreResult};
+use serde_json::{Value, json};
+
+/// The most certificates, and the most orders, that are kept.
+const MOST: usize = 4096;
+
+/// A certificate that was released; whether it was revoked since is not said here.
+pub(crate) struct Released {
+    pub(crate) account: Option<AccountId>,
+    pub(crate) der: Vec<u8>,
+    /// What token servers bind to (RFC 8705): the subject's RFC 4514 text and the thumbprint.
+    pub(crate) issued: Value,
+}
+
+/// The memory.
+pub(crate) struct Settled {
+    certificates: Mutex<Memo<(AuthorityName, SerialNumber), Arc<Released>>>,
+    orders: Mutex<Memo<OrderId, Order>>,
+}
+
+impl Default for Settled {
+    fn default() -> Self {
+        Self { certificates: Mutex::new(Memo::new(MOST)), orders: Mutex::new(Memo::new(MOST)) }
+    }
+}
+
+impl Settled {
+    /// A certificate, if it was released.
+    pub(crate) async fn certificate(
+        &self,
+        store: &dyn FrontStore,
+        authority: &AuthorityName,
+        serial: &SerialNumber,
+    ) -> StoreResult<Option<Arc<Released>>> {
+        let key = (authority.clone(), *serial);
+        let kept = || self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kept().get(&key) {
+            return Ok(Some(Arc::clone(found)));
+        }
+        let record = store.certificate(authority, serial).await?;
+        let released = record.filter(|record| record.state == CertificateState::Released).map(|record| {
+            let issued = json!({ "serial": record.serial, "subject": record.subject, "x5t#S256": x5t_s256(&record.der) });
+            Arc::new(Released { account: record.account, der: record.der, issued })
+        });
+        if let Some(released) = &released {
+            kept().insert(key, Arc::clone(released));
+        }
+        Ok(released)
+    }
+
+    /// An order, as it is now.
+    pub(crate) async fn order(&self, store: &dyn FrontStore, id: &OrderId) -> StoreResult<Option<Order>> {
+        let kept = || self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kept().get(id) {
+            return Ok(Some(found.clone()));
+        }
+        let order = store.order(id).await?;
+        // One that renews itself goes on to change.
+        if let Some(order) = order.as_ref().filter(|order| order.status == OrderStatus::Valid && order.auto_renewal.is_none()) {
+            kept().insert(id.clone(), order.clone());
+        }
+        Ok(order)
+    }
+}
