@@ -21,7 +21,7 @@ use crate::world::{BASE, World};
 const JOSE: &str = "application/jose+json";
 
 fn world() -> World {
-    let world = World::with(|config| config.authorities[0].zones = vec![zone(&[ChallengeMethod::Http01], &[])]);
+    let world = World::with(|config| config.authorities[0].rules.challenge_zones = vec![zone(&[ChallengeMethod::Http01], &[])]);
     world.grant(|g| g.grant.names = vec!["dns:*.demo.test".parse().unwrap()]);
     world
 }
