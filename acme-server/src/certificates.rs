@@ -10,6 +10,7 @@ use http::{HeaderValue, header};
 
 use crate::alternates::Alternate;
 use crate::front::AcmeServer;
+use crate::issuers::Issuer;
 use crate::problem::Refusal;
 use crate::request::{Ids, Signed, ThreeIds};
 use crate::routes::with_header;
@@ -22,9 +23,10 @@ pub(crate) async fn download(
     signed: Signed,
 ) -> Result<Response, Refusal> {
     let released = own(&server, &authority, &serial, &signed).await?;
-    let alternates = server.alternates.of(&*server.store, server.clock.now(), &authority).await?;
-    let response = chain(&server, &authority, &released.der).await?;
-    Ok(linked(&server.certificate_url(&authority, serial), &alternates, None, response))
+    let now = server.clock.now();
+    let issuer = known(&authority, server.issuers.current(&*server.store, now, &authority).await?)?;
+    let response = pem_chain(&released.der, &issuer.chain);
+    Ok(linked(&server.certificate_url(&authority, serial), issuer.alternates(now), None, response))
 }
 
 /// POST /acme/cert/{authority}/{serial}/{n}
@@ -34,10 +36,11 @@ pub(crate) async fn download_alternate(
     signed: Signed,
 ) -> Result<Response, Refusal> {
     let released = own(&server, &authority, &serial, &signed).await?;
-    let alternates = server.alternates.of(&*server.store, server.clock.now(), &authority).await?;
-    let alternate = alternates.iter().find(|alternate| alternate.number == number).ok_or_else(Refusal::not_found)?;
+    let now = server.clock.now();
+    let issuer = known(&authority, server.issuers.current(&*server.store, now, &authority).await?)?;
+    let alternate = issuer.alternates(now).find(|alternate| alternate.number == number).ok_or_else(Refusal::not_found)?;
     let response = pem_chain(&released.der, &alternate.chain);
-    Ok(linked(&server.certificate_url(&authority, serial), &alternates, Some(number), response))
+    Ok(linked(&server.certificate_url(&authority, serial), issuer.alternates(now), Some(number), response))
 }
 
 /// The certificate, if the account may fetch it.
@@ -51,8 +54,8 @@ async fn own(server: &AcmeServer, authority: &AuthorityName, serial: &SerialNumb
 }
 
 /// Links a chain, by its number or the default one, to all the others.
-fn linked(default: &str, alternates: &[Arc<Alternate>], this: Option<u64>, response: Response) -> Response {
-    let numbers = std::iter::once(None).chain(alternates.iter().map(|alternate| Some(alternate.number)));
+fn linked<'a>(default: &str, alternates: impl Iterator<Item = &'a Alternate>, this: Option<u64>, response: Response) -> Response {
+    let numbers = std::iter::once(None).chain(alternates.map(|alternate| Some(alternate.number)));
     numbers.filter(|number| *number != this).fold(response, |response, number| {
         let url = number.map_or_else(|| default.to_owned(), |number| format!("{default}/{number}"));
         with_header(response, header::LINK, &format!("<{url}>;rel=\"alternate\""))
@@ -70,9 +73,13 @@ fn pem_chain(leaf: &[u8], above: &str) -> Response {
 /// A certificate with those above it, PEM (§9.1).
 pub(crate) async fn chain(server: &AcmeServer, authority: &AuthorityName, leaf: &[u8]) -> Result<Response, Refusal> {
     let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.name == *authority).await?;
-    let issuer = issuer.ok_or_else(|| {
+    Ok(pem_chain(leaf, &known(authority, issuer)?.chain))
+}
+
+/// The issuer of a certificate that is on record.
+fn known(authority: &AuthorityName, issuer: Option<Arc<Issuer>>) -> Result<Arc<Issuer>, Refusal> {
+    issuer.ok_or_else(|| {
         tracing::error!(%authority, "a certificate's authority is not known");
         Refusal::unavailable()
-    })?;
-    Ok(pem_chain(leaf, &issuer.chain))
+    })
 }

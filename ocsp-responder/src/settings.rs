@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ca_core::model::AuthorityName;
 use ca_keystore::UnsealSpec;
-use ca_service::config::{Settings, check_bounds, check_listen};
+use ca_service::config::{Settings, StoreSection, check_bounds, check_listen};
 use ca_service::logging::LogConfig;
 use ca_service::metrics::MetricsSection;
 use serde::Deserialize;
@@ -34,14 +34,6 @@ pub struct ResponderSettings {
     /// Where operators read numbers.
     #[serde(default)]
     pub metrics: MetricsSection,
-}
-
-/// `[store]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoreSection {
-    /// The worker's store socket.
-    pub socket: PathBuf,
 }
 
 /// `[status]`
@@ -131,7 +123,7 @@ impl Settings for ResponderSettings {
     }
 
     fn resolve(&mut self, folder: &Path) {
-        self.store.socket = folder.join(&self.store.socket);
+        self.store.resolve(folder);
         self.keys.unseal.resolve(folder);
         self.keys.ocsp.values_mut().for_each(|path| *path = folder.join(&*path));
     }

@@ -132,6 +132,26 @@ requests() { grep -c "route=\"\?$1" /w/server.log || true; }
 # asked_ari COUNT: renewalInfo was asked since there were COUNT requests for it.
 asked_ari() { [ "$(requests /acme/renewal-info)" -gt "$1" ] || fail "renewalInfo was not asked"; }
 
+# renews_as_documented CERTIFICATE
+renews_as_documented() { cp "$1" before.pem; documented "$client-renew"; renewed "$1" "$(serial before.pem)"; }
+
+# revokes_as_documented CERTIFICATE
+revokes_as_documented() { cp "$1" revoked.pem; documented "$client-revoke"; wait_until 20 status_is revoked.pem revoked; }
+
+# renews_by_window CERTIFICATE STATUS COMMAND…: COMMAND asks for the window and leaves the certificate alone before it, which
+# it tells with STATUS, and renews it within.
+renews_by_window() {
+  local asked
+  cp "$1" before.pem
+  "${@:3}" || [ $? = "$2" ]
+  [ "$(serial "$1")" = "$(serial before.pem)" ] || fail "renewed before the window"
+  by_operator before.pem
+  asked=$(requests /acme/renewal-info)
+  "${@:3}"
+  asked_ari "$asked"
+  renewed "$1" "$(serial before.pem)"
+}
+
 # replaced CERTIFICATE: the order that renewed it said so: its window lies at the beginning of its life.
 replaced() {
   local info

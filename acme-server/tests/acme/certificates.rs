@@ -100,7 +100,7 @@ async fn a11_revocation_by_the_certificates_own_key() {
 /// RFC 8555 §7.6: "an account that holds authorizations for all of the identifiers in the certificate", by challenges.
 #[tokio::test]
 async fn a11_revocation_by_an_account_that_has_proven_each_identifier() {
-    let world = World::with(|c| c.authorities[0].zones = vec![crate::challenges::zone(&[ChallengeMethod::Http01], &[])]);
+    let world = World::with(|c| c.authorities[0].rules.challenge_zones = vec![crate::challenges::zone(&[ChallengeMethod::Http01], &[])]);
     let granted = |names: &[&str]| world.grant(|g| g.grant.names = names.iter().map(|n| n.parse().unwrap()).collect());
     granted(&["dns:*.demo.test", "dns:*.dmz.test"]);
     let (owner, other) = (world.account().await, world.account().await);

@@ -115,11 +115,11 @@ fn matching(
 #[async_trait]
 impl CertificateStore for SqliteStore {
     async fn cross_certificates(&self) -> StoreResult<Vec<CrossCertificate>> {
-        self.readers.look(cross::list)
+        self.remembered.crosses(|| self.readers.look(cross::list))
     }
 
     async fn authorities(&self) -> StoreResult<Vec<Authority>> {
-        self.readers.look(authorities::list)
+        self.remembered.authorities(|| self.readers.look(authorities::list))
     }
 
     async fn certificate(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {

@@ -12,17 +12,8 @@ order() { # DIRECTORY ARGUMENT…
 }
 
 enrol() { documented certbot-enrol; good "certbot/live/$NAME/cert.pem" "$NAME"; }
-renew() {
-  local before
-  before=$(serial "certbot/live/$NAME/cert.pem")
-  documented certbot-renew
-  renewed "certbot/live/$NAME/cert.pem" "$before"
-}
-revoke() {
-  cp "certbot/live/$NAME/cert.pem" revoked.pem
-  documented certbot-revoke
-  wait_until 20 status_is revoked.pem revoked
-}
+renew() { renews_as_documented "certbot/live/$NAME/cert.pem"; }
+revoke() { revokes_as_documented "certbot/live/$NAME/cert.pem"; }
 as_printed() { printed certbot; good "/etc/letsencrypt/live/$NAME/cert.pem" "$NAME"; }
 profile() { in_folder "${1:-short}"; order "$default_directory" --standalone --preferred-profile short -d "$NAME"; short "certbot/live/$NAME/cert.pem"; }
 ari() {
