@@ -22,9 +22,7 @@ pub(crate) async fn download(
     signed: Signed,
 ) -> Result<Response, Refusal> {
     let released = own(&server, &authority, &serial, &signed).await?;
-    let alternates = server.alternates.of(&*server.store, server.clock.now(), &authority).await?;
-    let response = chain(&server, &authority, &released.der).await?;
-    Ok(linked(&server.certificate_url(&authority, serial), &alternates, None, response))
+    chain(&server, &authority, &released.der, &server.certificate_url(&authority, serial), None).await
 }
 
 /// POST /acme/cert/{authority}/{serial}/{n}
@@ -34,10 +32,7 @@ pub(crate) async fn download_alternate(
     signed: Signed,
 ) -> Result<Response, Refusal> {
     let released = own(&server, &authority, &serial, &signed).await?;
-    let alternates = server.alternates.of(&*server.store, server.clock.now(), &authority).await?;
-    let alternate = alternates.iter().find(|alternate| alternate.number == number).ok_or_else(Refusal::not_found)?;
-    let response = pem_chain(&released.der, &alternate.chain);
-    Ok(linked(&server.certificate_url(&authority, serial), &alternates, Some(number), response))
+    chain(&server, &authority, &released.der, &server.certificate_url(&authority, serial), Some(number)).await
 }
 
 /// The certificate, if the account may fetch it.
@@ -67,12 +62,26 @@ fn pem_chain(leaf: &[u8], above: &str) -> Response {
     ([content_type], chain).into_response()
 }
 
-/// A certificate with those above it, PEM (§9.1).
-pub(crate) async fn chain(server: &AcmeServer, authority: &AuthorityName, leaf: &[u8]) -> Result<Response, Refusal> {
-    let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.name == *authority).await?;
-    let issuer = issuer.ok_or_else(|| {
-        tracing::error!(%authority, "a certificate's authority is not known");
-        Refusal::unavailable()
-    })?;
-    Ok(pem_chain(leaf, &issuer.chain))
+/// A certificate with those above it, PEM (§9.1): one of its chains, the default one or that with this number, with links
+/// to all the others. `url` is the default one's; the others' are below it.
+pub(crate) async fn chain(
+    server: &AcmeServer,
+    authority: &AuthorityName,
+    leaf: &[u8],
+    url: &str,
+    number: Option<u64>,
+) -> Result<Response, Refusal> {
+    let alternates = server.alternates.of(&*server.store, server.clock.now(), authority).await?;
+    let response = if let Some(number) = number {
+        let alternate = alternates.iter().find(|alternate| alternate.number == number).ok_or_else(Refusal::not_found)?;
+        pem_chain(leaf, &alternate.chain)
+    } else {
+        let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.name == *authority).await?;
+        let issuer = issuer.ok_or_else(|| {
+            tracing::error!(%authority, "a certificate's authority is not known");
+            Refusal::unavailable()
+        })?;
+        pem_chain(leaf, &issuer.chain)
+    };
+    Ok(linked(url, &alternates, number, response))
 }
