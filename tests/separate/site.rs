@@ -4,7 +4,7 @@
 #[path = "site/clients.rs"]
 mod clients;
 #[path = "site/processes.rs"]
-mod processes;
+pub(crate) mod processes;
 #[path = "site/replicas.rs"]
 mod replicas;
 #[path = "site/setup.rs"]
@@ -20,7 +20,6 @@ use tempfile::TempDir;
 
 use crate::harness::free_port;
 
-pub(crate) use processes::{child_of, is_alive};
 pub(crate) use user::User;
 
 pub(crate) struct Site {
