@@ -3,7 +3,6 @@
 //! Neither has anything secret: no body, header, query, nonce or signature. An account is named only once its signature
 //! was verified, and labels of metrics are route templates, statuses and problem types, of which there are few.
 
-use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::HttpBody as _;
@@ -12,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ca_core::model::{AccountId, ProblemType};
 use ca_service::metrics::{self, Metric};
+use ca_service::proxies::ClientAddress;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
@@ -41,10 +41,6 @@ pub static METRICS: [&Metric; 11] = [
     &limits::DISPLACED,
     &limits::PAUSED,
 ];
-
-/// Where a request comes from: the peer of its connection. A request that came over no socket has none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ClientAddress(pub IpAddr);
 
 /// What a handler finds out about its request: the account whose signature was verified.
 #[derive(Clone, Default)]

@@ -10,7 +10,6 @@ use http::{HeaderValue, header};
 
 use crate::alternates::Alternate;
 use crate::front::AcmeServer;
-use crate::issuers::Issuer;
 use crate::problem::Refusal;
 use crate::request::{Ids, Signed, ThreeIds};
 use crate::routes::with_header;
@@ -23,10 +22,7 @@ pub(crate) async fn download(
     signed: Signed,
 ) -> Result<Response, Refusal> {
     let released = own(&server, &authority, &serial, &signed).await?;
-    let now = server.clock.now();
-    let issuer = known(&authority, server.issuers.current(&*server.store, now, &authority).await?)?;
-    let response = pem_chain(&released.der, &issuer.chain);
-    Ok(linked(&server.certificate_url(&authority, serial), issuer.alternates(now), None, response))
+    chain(&server, &authority, &released.der, &server.certificate_url(&authority, serial), None).await
 }
 
 /// POST /acme/cert/{authority}/{serial}/{n}
@@ -36,11 +32,7 @@ pub(crate) async fn download_alternate(
     signed: Signed,
 ) -> Result<Response, Refusal> {
     let released = own(&server, &authority, &serial, &signed).await?;
-    let now = server.clock.now();
-    let issuer = known(&authority, server.issuers.current(&*server.store, now, &authority).await?)?;
-    let alternate = issuer.alternates(now).find(|alternate| alternate.number == number).ok_or_else(Refusal::not_found)?;
-    let response = pem_chain(&released.der, &alternate.chain);
-    Ok(linked(&server.certificate_url(&authority, serial), issuer.alternates(now), Some(number), response))
+    chain(&server, &authority, &released.der, &server.certificate_url(&authority, serial), Some(number)).await
 }
 
 /// The certificate, if the account may fetch it.
@@ -70,16 +62,26 @@ fn pem_chain(leaf: &[u8], above: &str) -> Response {
     ([content_type], chain).into_response()
 }
 
-/// A certificate with those above it, PEM (§9.1).
-pub(crate) async fn chain(server: &AcmeServer, authority: &AuthorityName, leaf: &[u8]) -> Result<Response, Refusal> {
-    let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.name == *authority).await?;
-    Ok(pem_chain(leaf, &known(authority, issuer)?.chain))
-}
-
-/// The issuer of a certificate that is on record.
-fn known(authority: &AuthorityName, issuer: Option<Arc<Issuer>>) -> Result<Arc<Issuer>, Refusal> {
-    issuer.ok_or_else(|| {
+/// A certificate with those above it, PEM (§9.1): one of its chains, the default one or that with this number, with links
+/// to all the others. `url` is the default one's; the others' are below it.
+pub(crate) async fn chain(
+    server: &AcmeServer,
+    authority: &AuthorityName,
+    leaf: &[u8],
+    url: &str,
+    number: Option<u64>,
+) -> Result<Response, Refusal> {
+    let now = server.clock.now();
+    let issuer = server.issuers.current(&*server.store, now, authority).await?.ok_or_else(|| {
         tracing::error!(%authority, "a certificate's authority is not known");
         Refusal::unavailable()
-    })
+    })?;
+    let response = match number {
+        Some(number) => {
+            let alternate = issuer.alternates(now).find(|alternate| alternate.number == number).ok_or_else(Refusal::not_found)?;
+            pem_chain(leaf, &alternate.chain)
+        }
+        None => pem_chain(leaf, &issuer.chain),
+    };
+    Ok(linked(url, issuer.alternates(now), number, response))
 }

@@ -48,13 +48,13 @@ mod routes;
 mod server;
 mod settings;
 mod settled;
-mod shares;
 mod star;
 mod tls;
 mod validation;
 
-pub use access::{ClientAddress, METRICS};
+pub use access::METRICS;
 pub use assemble::{Assembly, offers};
+pub use ca_service::proxies::ClientAddress;
 pub use config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
 pub use front::AcmeServer;
 pub use identity::ServerCertificate;

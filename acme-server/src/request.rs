@@ -13,11 +13,12 @@ use ca_core::evidence::json::MAX_BYTES;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::jws::{KeyRef, ParsedJws};
 use ca_core::model::{Account, AccountId, AccountStatus, Actor, ProblemType};
+use ca_service::proxies::ClientAddress;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 
-use crate::access::{ClientAddress, Seen};
+use crate::access::Seen;
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
 

@@ -45,7 +45,7 @@ const fn route(path: &'static str, access: Access, handler: fn() -> MethodRouter
 }
 
 /// Every route there is: [`AcmeServer::router`] has no other, so what a test sweeps is what is served.
-pub static ROUTES: [Route; 19] = [
+pub static ROUTES: [Route; 20] = [
     route("/acme/directory", Access::Anyone, || get(directory::default)),
     route("/a/{authority}/acme/p/{profile}/directory", Access::Anyone, || get(directory::scoped)),
     route("/acme/new-nonce", Access::Anyone, || head(new_nonce).get(new_nonce)),
@@ -62,8 +62,9 @@ pub static ROUTES: [Route; 19] = [
     route("/acme/chall/{authorization}/{method}", Access::Account, || post(authorizations::challenge)),
     route("/acme/cert/{authority}/{serial}", Access::Account, || post(certificates::download)),
     route("/acme/cert/{authority}/{serial}/{n}", Access::Account, || post(certificates::download_alternate)),
-    // Anyone may GET it where the order says so; of the others nobody.
+    // Anyone may GET these where the order says so; of the others nobody.
     route("/acme/star/{id}", Access::Account, || get(star::fetch_openly).post(star::fetch)),
+    route("/acme/star/{id}/{n}", Access::Account, || get(star::fetch_alternate_openly).post(star::fetch_alternate)),
     route("/acme/revoke-cert", Access::AccountOrKey, || post(revoke::revoke)),
     route("/acme/renewal-info/{id}", Access::Anyone, || get(renewal_info::read)),
 ];

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
-use ca_service::proxies::Proxies;
+use ca_service::proxies::{ClientAddress, Proxies};
+use ca_service::shares::Shares;
 use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -23,8 +24,6 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::access::ClientAddress;
-use crate::shares::Shares;
 use crate::tls::TlsIdentity;
 
 /// Limits of a listener.

@@ -15,7 +15,7 @@ use crate::certificates::chain;
 use crate::front::AcmeServer;
 use crate::orders::answer;
 use crate::problem::Refusal;
-use crate::request::{Id, Signed};
+use crate::request::{Id, Ids, Signed};
 use crate::routes::with_header;
 
 const CERT_NOT_BEFORE: HeaderName = HeaderName::from_static("cert-not-before");
@@ -71,21 +71,47 @@ pub(crate) async fn cancel(server: &AcmeServer, order: Order, signed: &Signed) -
 
 /// POST /acme/star/{id}
 pub(crate) async fn fetch(State(server): State<Arc<AcmeServer>>, Id(id): Id<OrderId>, signed: Signed) -> Result<Response, Refusal> {
-    signed.require_post_as_get()?;
-    let order = server.own_order(&id, &signed.account.id).await?;
-    current(&server, &order).await
+    current(&server, &own(&server, &id, &signed).await?, None).await
 }
 
-/// GET /acme/star/{id}, of orders whose client lets anyone fetch the certificate; others are as if they were not there.
+/// POST /acme/star/{id}/{n}
+pub(crate) async fn fetch_alternate(
+    State(server): State<Arc<AcmeServer>>,
+    Ids(id, number): Ids<OrderId, u64>,
+    signed: Signed,
+) -> Result<Response, Refusal> {
+    current(&server, &own(&server, &id, &signed).await?, Some(number)).await
+}
+
+/// GET /acme/star/{id}
 pub(crate) async fn fetch_openly(State(server): State<Arc<AcmeServer>>, Id(id): Id<OrderId>) -> Result<Response, Refusal> {
-    match server.store.order(&id).await? {
-        Some(order) if order.auto_renewal.as_ref().is_some_and(|terms| terms.allow_certificate_get) => current(&server, &order).await,
-        Some(_) | None => Err(Refusal::method_not_allowed()),
-    }
+    current(&server, &open(&server, &id).await?, None).await
 }
 
-/// Two reads by key, and the chain from memory.
-async fn current(server: &AcmeServer, order: &Order) -> Result<Response, Refusal> {
+/// GET /acme/star/{id}/{n}
+pub(crate) async fn fetch_alternate_openly(
+    State(server): State<Arc<AcmeServer>>,
+    Ids(id, number): Ids<OrderId, u64>,
+) -> Result<Response, Refusal> {
+    current(&server, &open(&server, &id).await?, Some(number)).await
+}
+
+async fn own(server: &AcmeServer, id: &OrderId, signed: &Signed) -> Result<Order, Refusal> {
+    signed.require_post_as_get()?;
+    server.own_order(id, &signed.account.id).await
+}
+
+/// An order whose client lets anyone fetch the certificate; others are as if they were not there.
+async fn open(server: &AcmeServer, id: &OrderId) -> Result<Order, Refusal> {
+    let order = server.store.order(id).await?;
+    order
+        .filter(|order| order.auto_renewal.as_ref().is_some_and(|terms| terms.allow_certificate_get))
+        .ok_or_else(Refusal::method_not_allowed)
+}
+
+/// Two reads by key, and the chain from memory. The certificate is fetched as RFC 8555 §7.4.2 has it (§3.3), with links to
+/// its alternate chains; whoever may fetch the one may fetch the others.
+async fn current(server: &AcmeServer, order: &Order, chain_number: Option<u64>) -> Result<Response, Refusal> {
     let (Some(terms), Some(serial)) = (&order.auto_renewal, &order.serial) else { return Err(Refusal::not_found()) };
     let over = |kind, detail: &str| Err(Refusal::new(kind, detail));
     match order.status {
@@ -98,7 +124,7 @@ async fn current(server: &AcmeServer, order: &Order) -> Result<Response, Refusal
         OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Invalid => return Err(Refusal::not_found()),
     }
     let record = server.store.certificate(&order.authority, serial).await?.ok_or_else(Refusal::not_found)?;
-    let response = chain(server, &record.authority, &record.der).await?;
+    let response = chain(server, &record.authority, &record.der, &server.star_url(&order.id), chain_number).await?;
     let response = with_header(response, CERT_NOT_BEFORE, &record.not_before.to_http_date());
     Ok(with_header(response, CERT_NOT_AFTER, &record.not_after.to_http_date()))
 }

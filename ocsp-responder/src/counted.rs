@@ -6,6 +6,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ca_service::metrics::{CONTENT_TYPE, Metric};
+use ca_service::proxies::ClientAddress;
 use http::{HeaderValue, header};
 use tokio::time::Instant;
 
@@ -33,15 +34,24 @@ static CRL_LEFT: Metric = Metric::gauge(
 /// Every metric of this process; docs/monitoring.md describes each.
 pub static METRICS: [&Metric; 6] = [&REQUESTS, &SECONDS, &READY, &LEDGER_AGE, &SIGNER, &CRL_LEFT];
 
-/// Counts a request once its answer is ready.
+/// Counts a request once its answer is ready, and logs it at level debug: there may be thousands a second.
 pub(crate) async fn observe(State(responder): State<Arc<Responder>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     // A template, of which there are as many as routes.
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let address = request.extensions().get::<ClientAddress>().copied();
     let response = next.run(request).await;
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    responder.metrics.count(&REQUESTS, &[route, response.status().as_str()]);
-    responder.metrics.observe(&SECONDS, &[route], began.elapsed());
+    let (status, took) = (response.status(), began.elapsed());
+    responder.metrics.count(&REQUESTS, &[route, status.as_str()]);
+    responder.metrics.observe(&SECONDS, &[route], took);
+    tracing::debug!(
+        route,
+        status = status.as_u16(),
+        address = address.map(|a| tracing::field::display(a.0)),
+        microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
     response
 }
 

@@ -33,5 +33,5 @@ pub use config::{NeverIssued, ResponderConfig, ResponderKeys};
 pub use counted::METRICS;
 pub use follow::Responder;
 pub use http::{ROUTES, Route};
-pub use serve::{Limits, serve, serve_with_limits};
+pub use serve::{Limits, serve, serve_behind, serve_with_limits};
 pub use settings::{KeysSection, ResponderLimits, ResponderSettings, StatusSection};

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::config::ResponderKeys;
 use crate::follow::Responder;
-use crate::serve::{Limits, serve_with_limits};
+use crate::serve::{Limits, serve_behind, serve_with_limits};
 use crate::settings::ResponderSettings;
 
 /// Makes the keys where they are missing, of the kind that is `wanted` or P-256, and gives their digests, for the policy's `[[policy.authority.own]]`.
@@ -57,10 +57,10 @@ pub async fn run(settings: &ResponderSettings) -> anyhow::Result<()> {
     let mut listeners = JoinSet::new();
     for held in held {
         let (listener, router, mut stopped) = (held.listen()?, Arc::clone(&responder).router(), stopped.clone());
-        let limits = settings.of_listeners();
+        let (proxies, limits) = (settings.status.proxies(), settings.of_listeners());
         listeners.spawn(async move {
             // An error means that the sender is gone, which is a stop as well.
-            serve_with_limits(listener, router, limits, async { drop(stopped.wait_for(|stop| *stop).await) }).await;
+            serve_behind(listener, router, proxies, limits, async { drop(stopped.wait_for(|stop| *stop).await) }).await;
         });
     }
     for held in held_metrics {

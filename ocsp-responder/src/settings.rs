@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::model::AuthorityName;
+use ca_core::validation::Network;
 use ca_keystore::UnsealSpec;
 use ca_service::config::{Settings, StoreSection, check_bounds, check_listen};
 use ca_service::logging::LogConfig;
 use ca_service::metrics::MetricsSection;
+use ca_service::proxies::{Proxies, ProxySays, check_proxies};
 use serde::Deserialize;
 
 use crate::config::{NeverIssued, ResponderConfig};
@@ -45,6 +48,19 @@ pub struct StatusSection {
     /// What is said of a serial number that was never issued: `unknown` or `revoked`.
     #[serde(default = "default_never_issued")]
     pub never_issued: String,
+    /// The networks of proxies whose word on the client's address counts.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
+    /// How they give it.
+    #[serde(default)]
+    pub proxies_say: ProxySays,
+}
+
+impl StatusSection {
+    /// The proxies in front of the listeners.
+    pub fn proxies(&self) -> Arc<Proxies> {
+        Arc::new(Proxies::new(self.trusted_proxies.clone(), self.proxies_say))
+    }
 }
 
 fn default_never_issued() -> String {
@@ -68,6 +84,8 @@ pub struct KeysSection {
 pub struct ResponderLimits {
     /// Open connections of each listener; more wait in the kernel's queue.
     pub connections: u32,
+    /// How many of them one IPv4 /24 or IPv6 /64 may have, trusted proxies aside.
+    pub connections_per_network: u32,
     /// How many seconds a request's header may take.
     pub request_seconds: u64,
     /// How many seconds an OCSP answer is valid.
@@ -80,7 +98,14 @@ pub struct ResponderLimits {
 
 impl Default for ResponderLimits {
     fn default() -> Self {
-        Self { connections: 1024, request_seconds: 15, ocsp_validity_seconds: 3600, ocsp_cache_mib: 64, drain_seconds: 10 }
+        Self {
+            connections: 1024,
+            connections_per_network: 512,
+            request_seconds: 15,
+            ocsp_validity_seconds: 3600,
+            ocsp_cache_mib: 64,
+            drain_seconds: 10,
+        }
     }
 }
 
@@ -100,6 +125,7 @@ impl ResponderSettings {
     pub fn of_listeners(&self) -> Limits {
         Limits {
             connections: self.limits.connections as usize,
+            per_network: self.limits.connections_per_network,
             header_timeout: Duration::from_secs(self.limits.request_seconds),
             drain: Duration::from_secs(self.limits.drain_seconds),
             ..Limits::default()
@@ -110,11 +136,13 @@ impl ResponderSettings {
 impl Settings for ResponderSettings {
     fn check(&self) -> Result<(), String> {
         check_listen("status.listen", &self.status.listen)?;
+        check_proxies("status.trusted_proxies", &self.status.trusted_proxies)?;
         self.metrics.check()?;
         self.status.never_issued.parse::<NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
         let l = &self.limits;
         check_bounds(&[
             ("limits.connections", u64::from(l.connections), 1, 100_000),
+            ("limits.connections_per_network", u64::from(l.connections_per_network), 1, 100_000),
             ("limits.request_seconds", l.request_seconds, 1, 300),
             ("limits.ocsp_validity_seconds", l.ocsp_validity_seconds, 60, 7 * 86_400),
             ("limits.ocsp_cache_mib", l.ocsp_cache_mib, 1, 16 * 1024),
@@ -139,6 +167,7 @@ mod tests {
     fn the_sample_parses_and_shows_the_defaults() {
         let settings = ResponderSettings::parse(SAMPLE, Path::new("/etc/countersign")).unwrap();
         assert_eq!(settings.limits, ResponderLimits::default());
+        assert_eq!((settings.status.trusted_proxies.len(), settings.status.proxies_say), (0, ProxySays::default()));
         assert_eq!(settings.log, LogConfig::default());
         assert_eq!(settings.store.socket, Path::new("/run/countersign/store.sock"));
         assert_eq!(settings.keys.ocsp.len(), 1);
@@ -156,6 +185,9 @@ mod tests {
         check("[store]", "[store]\npath = \"ca.db\"", "path");
         check("[keys]", "[keystore]\ndir = \"keys\"\n[keys]", "keystore");
         check("never_issued = \"unknown\"", "never_issued = \"good\"", "never_issued");
+        check("trusted_proxies = []", "trusted_proxies = [\"10.0.0.1/8\"]", "is not a network");
+        check("proxies_say = \"proxy-protocol\"", "proxies_say = \"any\"", "proxies_say");
+        check("connections_per_network = 512", "connections_per_network = 0", "limits.connections_per_network is 0");
         check("ocsp_cache_mib = 64", "ocsp_cache_mib = 0", "limits.ocsp_cache_mib is 0");
         check("listen = [\"[::]:14002\"]", "listen = []", "status.listen");
         check("listen = [\"127.0.0.1:14092\"]", "listen = [\"[::]:14092\"]", "metrics.listen has [::]:14092");

@@ -1,12 +1,16 @@
 //! A client that signs what it likes and sends it when it likes: many requests at one moment.
 
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use ca_testkit::acme::ClientKey;
+use http_body_util::BodyExt as _;
+use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
@@ -19,7 +23,18 @@ use tokio_rustls::client::TlsStream;
 
 use crate::harness::{Demo, PATIENCE};
 
-/// A way to a demonstration's ACME server.
+/// Who knows a CA's facts, as in `demo.env`.
+pub(crate) trait Facts {
+    fn fact(&self, name: &str) -> &str;
+}
+
+impl Facts for Demo {
+    fn fact(&self, name: &str) -> &str {
+        Demo::fact(self, name)
+    }
+}
+
+/// A way to an ACME server.
 #[derive(Clone)]
 pub(crate) struct Wire {
     tls: TlsConnector,
@@ -60,15 +75,15 @@ pub(crate) struct Account {
 }
 
 impl Wire {
-    pub(crate) fn to(demo: &Demo) -> Self {
+    pub(crate) fn to(ca: &impl Facts) -> Self {
         let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(demo.fact("CA_BUNDLE")).expect("a bundle") {
+        for certificate in CertificateDer::pem_file_iter(ca.fact("CA_BUNDLE")).expect("a bundle") {
             roots.add(certificate.expect("a certificate")).expect("a root");
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("TLS");
         let config = builder.with_root_certificates(roots).with_no_client_auth();
-        let base = demo.fact("ACME_DIRECTORY").trim_end_matches("/acme/directory").to_owned();
+        let base = ca.fact("ACME_DIRECTORY").trim_end_matches("/acme/directory").to_owned();
         let authority = base.trim_start_matches("https://").to_owned();
         let port = authority.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
         Self { tls: TlsConnector::from(Arc::new(config)), base, authority, port, from: Ipv4Addr::LOCALHOST }
@@ -134,21 +149,21 @@ impl Wire {
     }
 
     /// A newAccount request, bound to the demonstration's grant.
-    pub(crate) async fn new_account(&self, demo: &Demo, key: &ClientKey) -> String {
+    pub(crate) async fn new_account(&self, ca: &impl Facts, key: &ClientKey) -> String {
         let url = format!("{}/acme/new-account", self.base);
-        let secret = URL_SAFE_NO_PAD.decode(demo.fact("EAB_HMAC")).expect("base64url");
+        let secret = URL_SAFE_NO_PAD.decode(ca.fact("EAB_HMAC")).expect("base64url");
         let b64 = |text: String| URL_SAFE_NO_PAD.encode(text);
         let (protected, payload) =
-            (b64(json!({ "alg": "HS256", "kid": demo.fact("EAB_KID"), "url": url }).to_string()), b64(key.jwk().to_string()));
+            (b64(json!({ "alg": "HS256", "kid": ca.fact("EAB_KID"), "url": url }).to_string()), b64(key.jwk().to_string()));
         let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), format!("{protected}.{payload}").as_bytes());
         let binding = json!({ "protected": protected, "payload": payload, "signature": URL_SAFE_NO_PAD.encode(mac.as_ref()) });
         let header = json!({ "jwk": key.jwk(), "nonce": self.nonce().await, "url": url });
         key.jws(header, &json!({ "termsOfServiceAgreed": true, "externalAccountBinding": binding }))
     }
 
-    pub(crate) async fn account(&self, demo: &Demo) -> Account {
+    pub(crate) async fn account(&self, ca: &impl Facts) -> Account {
         let key = ClientKey::default();
-        let body = self.new_account(demo, &key).await;
+        let body = self.new_account(ca, &key).await;
         let reply = self.try_ask("POST", "/acme/new-account", "", &body).await.expect("an answer");
         assert_eq!(reply.status, 201, "{}", reply.text);
         Account { kid: reply.header("location").expect("a location").to_owned(), key }
@@ -174,5 +189,28 @@ impl Wire {
             });
         }
         tasks.join_all().await
+    }
+}
+
+/// A stock client's way: each request has a connection of its own.
+impl HttpClient for Wire {
+    fn request(
+        &self,
+        request: http::Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
+        let wire = self.clone();
+        Box::pin(async move {
+            let other = |error: Box<dyn std::error::Error + Send + Sync>| instant_acme::Error::Other(error);
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.expect("it is in memory").to_bytes();
+            let reply = wire.try_ask(parts.method.as_str(), &parts.uri.to_string(), "", &String::from_utf8_lossy(&body)).await;
+            let reply = reply.map_err(|error| other(error.into()))?;
+            let mut response = http::Response::builder().status(reply.status);
+            for (name, value) in &reply.headers {
+                response = response.header(name, value);
+            }
+            let (parts, ()) = response.body(()).map_err(|error| other(error.into()))?.into_parts();
+            Ok(BytesResponse { parts, body: Box::new(Bytes::from(reply.text)) })
+        })
     }
 }

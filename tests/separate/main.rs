@@ -9,9 +9,13 @@
 mod harness;
 mod reach;
 mod recovery;
+mod replicas;
 mod site;
 mod supervised;
 mod units;
+#[path = "../end_to_end/wire.rs"]
+#[allow(dead_code, reason = "the other tests use more of it")]
+mod wire;
 
 use std::process::Command;
 

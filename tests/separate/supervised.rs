@@ -5,7 +5,8 @@ use std::process::Command;
 
 use crate::harness::{block_on, succeeds, wait_for};
 use crate::reach::check_reach;
-use crate::site::{Site, User, child_of, is_alive};
+use crate::site::processes::{child_of, is_alive};
+use crate::site::{Site, User};
 
 #[test]
 fn ca_serve_runs_three_users_and_holds_nothing_itself() {

@@ -10,13 +10,13 @@ use crate::world::{BASE, World};
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// What an answer names as alternates, in order.
-fn alternates(answer: &Answer) -> Vec<String> {
+pub(crate) fn alternates(answer: &Answer) -> Vec<String> {
     let links = answer.headers.get_all("link").iter().map(|link| link.to_str().unwrap());
     links.filter_map(|link| Some(link.strip_suffix(">;rel=\"alternate\"")?.strip_prefix('<')?.to_owned())).collect()
 }
 
 /// The certificates of a chain, each signed by the next.
-fn certificates(answer: &Answer) -> Vec<Certificate> {
+pub(crate) fn certificates(answer: &Answer) -> Vec<Certificate> {
     assert_eq!(answer.is(200).header("content-type"), "application/pem-certificate-chain");
     let all = pem_decode_all(&answer.body, "CERTIFICATE").unwrap();
     let all: Vec<_> = all.iter().map(|der| Certificate::from_der(der).unwrap()).collect();

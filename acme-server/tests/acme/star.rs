@@ -6,6 +6,7 @@ use ca_core::model::OrderStatus;
 use ca_core::pki::{SerialNumber, Timestamp};
 use serde_json::{Value, json};
 
+use crate::alternates::{alternates, certificates};
 use crate::client::{self, Account, Answer, csr, csr_by};
 use crate::world::{BASE, World};
 
@@ -119,6 +120,48 @@ async fn a21_anyone_may_get_it_where_client_and_policy_allow() {
     let (_, order) = valid(&account, json!({ "allow-certificate-get": true })).await;
     assert_eq!(order["auto-renewal"]["allow-certificate-get"], false, "what is not granted is not reflected");
     closed.get(star_certificate(&order).strip_prefix(BASE).unwrap()).await.is_problem(405, "malformed");
+}
+
+#[tokio::test]
+async fn a21_its_alternate_chains_are_below_its_url_under_the_same_rule() {
+    let world = World::new();
+    let (account, other) = (world.account().await, world.account().await);
+    let root = world.cross_certify(3, "demo-root", Duration::from_secs(365 * DAY));
+    world.cross_certify(8, "demo", Duration::from_secs(DAY));
+    let (order, open) = valid(&account, json!({ "allow-certificate-get": true })).await;
+    let (_, closed) = valid(&account, json!({})).await;
+    for order in [&open, &closed] {
+        let url = star_certificate(order);
+        let [third, eighth] = [3, 8].map(|number| format!("{url}/{number}"));
+        let default = account.post(url, "").await;
+        assert_eq!(alternates(&default), [third.clone(), eighth.clone()]);
+        let by_root = account.post(&third, "").await;
+        assert_eq!(alternates(&by_root), [url.to_owned(), eighth]);
+        assert_eq!(by_root.header("cert-not-after"), default.header("cert-not-after"));
+        let chain = certificates(&by_root);
+        assert_eq!((chain.len(), &chain[0]), (3, &certificates(&default)[0]), "the same certificate (RFC 8555 §7.4.2)");
+        chain[2].is_signed_by(&root).unwrap();
+        other.post(&third, "").await.is_problem(403, "unauthorized");
+        account.post(&third, "{}").await.is_problem(400, "malformed");
+        account.post(&format!("{url}/4"), "").await.is_problem(404, "malformed");
+    }
+    // Whoever may GET the one may GET the others.
+    let path = |order: &Value, number: u64| format!("{}/{number}", star_certificate(order).strip_prefix(BASE).unwrap());
+    let got = world.get(&path(&open, 3)).await;
+    assert_eq!(got.is(200).body, account.post(&path(&open, 3), "").await.body);
+    world.get(&path(&open, 4)).await.is_problem(404, "malformed");
+    for number in [3, 4] {
+        world.get(&path(&closed, number)).await.is_problem(405, "malformed");
+    }
+
+    // The next certificate has the same URLs; a chain ends with its cross-certificate, and all of them with the order.
+    world.store.renew(&order.rsplit('/').next().unwrap().parse().unwrap());
+    world.clock.advance(Duration::from_secs(DAY + 1));
+    let renewed = world.get(&path(&open, 3)).await;
+    assert_ne!(certificates(&renewed)[0], certificates(&got)[0]);
+    world.get(&path(&open, 8)).await.is_problem(404, "malformed");
+    account.post(&order, r#"{"status":"canceled"}"#).await.is(200);
+    world.get(&path(&open, 3)).await.is_problem(403, "autoRenewalCanceled");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ca_service::config::{check_bounds, check_listen, check_url, read_text};
+use ca_service::proxies::check_proxies;
 
 use super::Config;
 use crate::exit::configuration;
@@ -46,6 +47,7 @@ impl Config {
                 check_listen(key, addresses)?;
             }
         }
+        check_proxies("status.trusted_proxies", &self.status.trusted_proxies)?;
         self.status.never_issued.parse::<ocsp_responder::NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
         self.validation.check()?;
         self.metrics.check()?;

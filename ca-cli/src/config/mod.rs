@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use acme_server::{AcmeSection, ValidationSection};
 use ca_core::model::AuthorityName;
+use ca_core::validation::Network;
 use ca_keystore::{KeyStoreSpec, UnsealSpec};
 use ca_service::metrics::MetricsSection;
+use ca_service::proxies::ProxySays;
 use serde::Deserialize;
 
 mod load;
@@ -157,6 +159,12 @@ pub(crate) struct StatusSection {
     /// What is said of a serial number that was never issued: `unknown` or `revoked`.
     #[serde(default = "default_never_issued")]
     pub(crate) never_issued: String,
+    /// The networks of proxies whose word on the client's address counts.
+    #[serde(default)]
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// How they give it.
+    #[serde(default)]
+    pub(crate) proxies_say: ProxySays,
 }
 
 /// `[control]`
@@ -212,7 +220,7 @@ pub(crate) struct OperatorConfig {
 pub(crate) struct LimitsConfig {
     /// Open connections of each listener; more wait in the kernel's queue.
     pub(crate) connections: u32,
-    /// How many of the ACME listeners' one IPv4 /24 or IPv6 /64 may have, trusted proxies aside.
+    /// How many of them one IPv4 /24 or IPv6 /64 may have, trusted proxies aside.
     pub(crate) connections_per_network: u32,
     /// How many seconds a request's header, or its body, may take.
     pub(crate) request_seconds: u64,

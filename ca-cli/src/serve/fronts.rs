@@ -10,6 +10,7 @@ use ca_core::model::{Authority, AuthorityName};
 use ca_core::ports::ServiceKey;
 use ca_keystore::SoftwareServiceKey;
 use ca_service::listen::Held;
+use ca_service::proxies::Proxies;
 use ca_service::span;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::{Responder, ResponderConfig, ResponderKeys};
@@ -228,14 +229,16 @@ fn serve_status(
     let router = Arc::clone(responder).router();
     let bounds = ocsp_responder::Limits {
         connections: config.limits.connections as usize,
+        per_network: config.limits.connections_per_network,
         header_timeout: Duration::from_secs(config.limits.request_seconds),
         drain: Duration::from_secs(config.limits.drain_seconds),
         ..ocsp_responder::Limits::default()
     };
     for held in held {
         let (listener, router, stopping) = (held.listen()?, router.clone(), wait(stopped.clone()));
+        let proxies = Arc::new(Proxies::new(config.status.trusted_proxies.clone(), config.status.proxies_say));
         ready.listeners.spawn(async move {
-            ocsp_responder::serve_with_limits(listener, router, bounds, stopping).await;
+            ocsp_responder::serve_behind(listener, router, proxies, bounds, stopping).await;
             Ok(())
         });
     }

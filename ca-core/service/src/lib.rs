@@ -3,7 +3,7 @@
 //! - [`system`]: the one implementation of clock and randomness;
 //! - [`exit`]: exit codes and errors that carry one; [`logging`]: lines on standard error; [`metrics`]: numbers for a scrape;
 //! - [`config`]: a TOML file, bounded, from the text to a value;
-//! - [`listen`]: addresses; [`proxies`]: who is behind the proxies in front of them; [`unix`]: sockets in the file system; [`signal`]: when to stop, and telling that it is ready;
+//! - [`listen`]: addresses; [`proxies`]: who is behind the proxies in front of them; [`shares`]: what one network has of the connections; [`unix`]: sockets in the file system; [`signal`]: when to stop, and telling that it is ready;
 //! - [`service_key`]: the sealed key of a service of this CA's own, and its public half for the worker.
 //!
 //! It deliberately lacks any store and any authority key.
@@ -15,6 +15,7 @@ pub mod logging;
 pub mod metrics;
 pub mod proxies;
 pub mod service_key;
+pub mod shares;
 pub mod signal;
 pub mod system;
 pub mod unix;

@@ -31,6 +31,11 @@ pub enum ProxySays {
     XForwardedFor,
 }
 
+/// Where a request comes from: the peer of its connection, or who is behind the proxies. A request that came over no socket
+/// has none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
 /// The proxies of a listener.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Proxies {

@@ -36,6 +36,22 @@ fn read_certificate(row: &Row<'_>) -> StoreResult<CertificateRecord> {
     })
 }
 
+/// Reads a certificate.
+pub(crate) fn find(connection: &Connection, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {
+    let (authority, serial) = (authority.as_str(), serial.as_bytes().as_slice());
+    optional!(
+        connection,
+        read_certificate,
+        "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
+                c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
+                (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
+                   AND o.status <> 'invalid') AS replaced_by
+         FROM certificates c WHERE c.authority = $1 AND c.serial = $2",
+        authority,
+        serial
+    )
+}
+
 /// A text that is put together at run time, of constants only, and its arguments.
 struct Query<'a> {
     text: String,
@@ -123,21 +139,7 @@ impl CertificateStore for SqliteStore {
     }
 
     async fn certificate(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {
-        let (authority, serial) = (authority.as_str(), serial.as_bytes().as_slice());
-        let find = |c: &Connection| {
-            optional!(
-                c,
-                read_certificate,
-                "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
-                        c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
-                        (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
-                           AND o.status <> 'invalid') AS replaced_by
-                 FROM certificates c WHERE c.authority = $1 AND c.serial = $2",
-                authority,
-                serial
-            )
-        };
-        self.readers.look(find)
+        self.readers.look(|c| find(c, authority, serial))
     }
 
     async fn certificates(

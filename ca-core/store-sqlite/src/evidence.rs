@@ -3,62 +3,60 @@
 use ca_core::evidence::new_order::MAX_IDENTIFIERS;
 use ca_core::model::{Evidence, SignedStatement, ValidationRecord};
 use ca_core::ports::StoreResult;
+use rusqlite::Connection;
 
 use crate::convert::from_json;
 use crate::error::damaged;
 use crate::sql::{Row, all, optional};
-use crate::writer::Tx;
 
 /// An authorization is proven once, so that each identifier has one.
 const MAX_VALIDATIONS: i64 = MAX_IDENTIFIERS as i64;
 
-impl Tx {
-    /// The evidence of a request by `account`, for `order` where there is one.
-    pub(crate) fn evidence(&self, account: &str, order: Option<&str>) -> StoreResult<Evidence> {
-        let read = |row: &Row<'_>| {
-            let (statement, signature) = (row.get::<Option<String>>("statement")?, row.get::<Option<String>>("signature")?);
-            let evidence = Evidence {
-                grant: statement.zip(signature).map(|(statement, signature)| SignedStatement { statement, signature }),
-                new_account: row.get("jws")?,
-                key_changes: Vec::new(),
-                new_order: row.get("new_order")?,
-                finalize: row.get("finalize_jws")?,
-                validations: Vec::new(),
-            };
-            // An order that its grant covers rests on no validation, and lists no authorizations.
-            Ok((evidence, row.get::<Option<String>>("authorizations")?.is_some()))
+/// The evidence of a request by `account`, for `order` where there is one.
+pub(crate) fn find(connection: &Connection, account: &str, order: Option<&str>) -> StoreResult<Evidence> {
+    let read = |row: &Row<'_>| {
+        let (statement, signature) = (row.get::<Option<String>>("statement")?, row.get::<Option<String>>("signature")?);
+        let evidence = Evidence {
+            grant: statement.zip(signature).map(|(statement, signature)| SignedStatement { statement, signature }),
+            new_account: row.get("jws")?,
+            key_changes: Vec::new(),
+            new_order: row.get("new_order")?,
+            finalize: row.get("finalize_jws")?,
+            validations: Vec::new(),
         };
-        let found = optional!(
-            &self.connection,
-            read,
-            "SELECT a.jws, g.statement, g.signature, o.jws AS new_order, o.finalize_jws, o.authorizations
-             FROM accounts a LEFT JOIN grants g ON g.id = a.grant_id LEFT JOIN orders o ON o.id = $2
-             WHERE a.id = $1",
-            account,
-            order
-        )?;
-        let (mut evidence, rests) = found.ok_or_else(|| damaged("request", format!("its account {account} is gone")))?;
-        evidence.key_changes = self.key_changes(account)?;
-        if let (Some(order), true) = (order, rests) {
-            evidence.validations = self.validations_behind(order)?;
-        }
-        Ok(evidence)
+        // An order that its grant covers rests on no validation, and lists no authorizations.
+        Ok((evidence, row.get::<Option<String>>("authorizations")?.is_some()))
+    };
+    let found = optional!(
+        connection,
+        read,
+        "SELECT a.jws, g.statement, g.signature, o.jws AS new_order, o.finalize_jws, o.authorizations
+         FROM accounts a LEFT JOIN grants g ON g.id = a.grant_id LEFT JOIN orders o ON o.id = $2
+         WHERE a.id = $1",
+        account,
+        order
+    )?;
+    let (mut evidence, rests) = found.ok_or_else(|| damaged("request", format!("its account {account} is gone")))?;
+    evidence.key_changes = key_changes(connection, account)?;
+    if let (Some(order), true) = (order, rests) {
+        evidence.validations = validations_behind(connection, order)?;
     }
+    Ok(evidence)
+}
 
-    /// The key changes of an account, the first first.
-    fn key_changes(&self, account: &str) -> StoreResult<Vec<String>> {
-        all!(&self.connection, |row| row.get("jws"), "SELECT jws FROM key_changes WHERE account_id = $1 ORDER BY number", account)
-    }
+/// The key changes of an account, the first first.
+fn key_changes(connection: &Connection, account: &str) -> StoreResult<Vec<String>> {
+    all!(connection, |row| row.get("jws"), "SELECT jws FROM key_changes WHERE account_id = $1 ORDER BY number", account)
+}
 
-    /// The successful validations of the authorizations that an order rests on, the newest first.
-    fn validations_behind(&self, order: &str) -> StoreResult<Vec<ValidationRecord>> {
-        all!(
-            &self.connection,
-            |row| from_json("validation record", &row.get::<String>("body")?),
-            "SELECT r.body FROM order_authorizations m JOIN validation_records r ON r.authorization_id = m.authorization_id
-             WHERE m.order_id = $1 AND r.proven = 1 ORDER BY r.seq DESC LIMIT $2",
-            order,
-            MAX_VALIDATIONS
-        )
-    }
+/// The successful validations of the authorizations that an order rests on, the newest first.
+fn validations_behind(connection: &Connection, order: &str) -> StoreResult<Vec<ValidationRecord>> {
+    all!(
+        connection,
+        |row| from_json("validation record", &row.get::<String>("body")?),
+        "SELECT r.body FROM order_authorizations m JOIN validation_records r ON r.authorization_id = m.authorization_id
+         WHERE m.order_id = $1 AND r.proven = 1 ORDER BY r.seq DESC LIMIT $2",
+        order,
+        MAX_VALIDATIONS
+    )
 }

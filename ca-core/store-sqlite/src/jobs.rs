@@ -152,7 +152,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn renewing_order(&self, id: &OrderId) -> StoreResult<Option<RenewingOrder>> {
-        star::find(self, id).await
+        star::find(self, id)
     }
 
     async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {

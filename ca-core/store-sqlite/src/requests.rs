@@ -8,11 +8,11 @@ use ca_core::pki::Timestamp;
 use ca_core::ports::{RequestQueue, StoreError, StoreResult};
 use rusqlite::Connection;
 
-use crate::SqliteStore;
 use crate::convert::{from_json, json, read, time, unsigned};
 use crate::error::{conflict, damaged};
 use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
+use crate::{SqliteStore, evidence};
 
 /// The most requests in one lease: their evidence is read within the writer's transaction.
 const MAX_LEASE: u32 = 256;
@@ -53,7 +53,7 @@ impl Tx {
         let read_row = |row: &Row<'_>| {
             let (account, order) = (row.get::<String>("account_id")?, row.get::<Option<String>>("order_id")?);
             let authority = row.get::<Option<String>>("authority")?;
-            let evidence = self.evidence(&account, order.as_deref())?;
+            let evidence = evidence::find(&self.connection, &account, order.as_deref())?;
             let account = read("account id", account)?;
             let body = match (order, authority) {
                 (Some(order), Some(authority)) => {

@@ -6,23 +6,26 @@ use ca_core::model::{
 };
 use ca_core::pki::Timestamp;
 use ca_core::plan::star;
-use ca_core::ports::{CertificateStore as _, StoreError, StoreResult};
+use ca_core::ports::{StoreError, StoreResult};
 
 use crate::convert::{from_json, json, time, word};
-use crate::error::{conflict, damaged};
+use crate::error::{conflict, damaged, from_sqlite};
 use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
-use crate::{SqliteStore, orders};
+use crate::{SqliteStore, certificates, evidence, orders};
 
 /// An order that renews itself, with what its next certificate rests on.
-pub(crate) async fn find(store: &SqliteStore, id: &OrderId) -> StoreResult<Option<RenewingOrder>> {
-    let Some(order) = store.readers.look(|c| orders::find(c, id))? else { return Ok(None) };
-    let (Some(serial), Some(_)) = (&order.serial, &order.auto_renewal) else { return Ok(None) };
-    let standing = store.certificate(&order.authority, serial).await?;
-    let standing = standing.ok_or_else(|| damaged("order", format!("the certificate of {id} is gone")))?;
-    let (account, order_id) = (order.account.clone(), id.clone());
-    let evidence = store.write(move |tx| tx.evidence(account.as_str(), Some(order_id.as_str()))).await?;
-    Ok(Some(RenewingOrder { order, evidence, standing }))
+pub(crate) fn find(store: &SqliteStore, id: &OrderId) -> StoreResult<Option<RenewingOrder>> {
+    store.readers.look(|c| {
+        // One snapshot: what is refused for good ends the order.
+        let snapshot = c.unchecked_transaction().map_err(from_sqlite)?;
+        let Some(order) = orders::find(&snapshot, id)? else { return Ok(None) };
+        let (Some(serial), Some(_)) = (&order.serial, &order.auto_renewal) else { return Ok(None) };
+        let standing = certificates::find(&snapshot, &order.authority, serial)?;
+        let standing = standing.ok_or_else(|| damaged("order", format!("the certificate of {id} is gone")))?;
+        let evidence = evidence::find(&snapshot, order.account.as_str(), Some(id.as_str()))?;
+        Ok(Some(RenewingOrder { order, evidence, standing }))
+    })
 }
 
 impl Tx {
@@ -120,20 +123,26 @@ impl Tx {
             account,
             at
         )?;
-        for order in canceled {
-            self.end_canceled(&order, at, None)?;
-        }
-        Ok(())
+        self.end_all(&canceled, at)
     }
 
     /// Cancels what the accounts of a grant that ends or rests have.
     pub(crate) fn cancel_orders_of_grant(&mut self, grant: &GrantId, at: Timestamp) -> StoreResult<()> {
-        let grant = grant.as_str();
-        let accounts = all!(&self.connection, |row| row.get::<String>("id"), "SELECT id FROM accounts WHERE grant_id = $1", grant)?;
-        for account in accounts {
-            self.cancel_orders_of_account(&account, at)?;
-        }
-        Ok(())
+        let (grant, at) = (grant.as_str(), at.unix());
+        let canceled = all!(
+            &self.connection,
+            |row| row.get::<String>("order_id"),
+            "UPDATE star_orders SET canceled_at = $2 WHERE canceled_at IS NULL AND order_id IN (
+               SELECT o.id FROM accounts a JOIN orders o ON o.account_id = a.id WHERE a.grant_id = $1 AND o.status = 'valid')
+             RETURNING order_id",
+            grant,
+            at
+        )?;
+        self.end_all(&canceled, at)
+    }
+
+    fn end_all(&mut self, canceled: &[String], at: i64) -> StoreResult<()> {
+        canceled.iter().try_for_each(|order| self.end_canceled(order, at, None))
     }
 
     fn end_canceled(&mut self, order: &str, at: i64, problem: Option<&Problem>) -> StoreResult<()> {

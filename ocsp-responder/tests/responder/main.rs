@@ -4,4 +4,5 @@
 
 mod answers;
 mod http;
+mod proxied;
 mod support;

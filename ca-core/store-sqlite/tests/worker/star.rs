@@ -173,6 +173,30 @@ async fn a21_a_grant_revoked_or_suspended_or_an_account_deactivated_cancels() {
     }
 }
 
+#[tokio::test]
+async fn a21_a_grant_that_ends_cancels_what_all_its_accounts_have_and_nothing_else() {
+    let desk = Desk::open().await;
+    let grant = desk.grant(None).await;
+    let (one, two, other) = (desk.account_of(&grant).await, desk.account_of(&grant).await, desk.account().await);
+    let gone = [star(&desk, &one).await, star(&desk, &one).await, star(&desk, &two).await];
+    let (kept, plain) = (star(&desk, &other).await, desk.finalized(&one, json!({})).await);
+    desk.settle().await;
+    let expires = desk.order(&plain).await.expires;
+    days(&desk, 1);
+    desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap();
+    for id in &gone {
+        let order = desk.order(id).await;
+        assert_eq!((order.status, order.expires), (OrderStatus::Canceled, desk.clock.now()));
+    }
+    assert_eq!(desk.order(&kept).await.status, OrderStatus::Valid);
+    let plain = desk.order(&plain).await;
+    assert_eq!((plain.status, plain.expires), (OrderStatus::Valid, expires));
+    let (far, farther) = (desk.clock.now().plus(Duration::from_secs(500 * DAY)), desk.clock.now().plus(Duration::from_secs(501 * DAY)));
+    let left = desk.store.lease_jobs(&"w".parse().unwrap(), &"l".parse().unwrap(), far, farther, 100).await.unwrap();
+    let left: Vec<_> = left.into_iter().map(|leased| leased.id).filter(|id| id.as_str().starts_with("star.")).collect();
+    assert_eq!(left, [job(&kept)]);
+}
+
 /// Rows that say otherwise change nothing: the worker verifies grant, account, names and key each time.
 #[tokio::test]
 async fn a21_each_certificate_is_judged_anew_from_its_evidence() {

@@ -7,18 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ca_core::limits::network_of;
 
 /// Open connections by network. It holds no more networks than there are connections.
-#[derive(Default)]
-pub(crate) struct Shares(Mutex<HashMap<IpAddr, u32>>);
+#[derive(Debug, Default)]
+pub struct Shares(Mutex<HashMap<IpAddr, u32>>);
 
 /// One open connection; it counts until it is dropped.
-pub(crate) struct Share {
+#[derive(Debug)]
+#[must_use]
+pub struct Share {
     shares: Arc<Shares>,
     network: IpAddr,
 }
 
 impl Shares {
     /// Counts one more from `address`; nothing where its network has `most` already.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, most: u32) -> Option<Share> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr, most: u32) -> Option<Share> {
         let network = network_of(address);
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.get(&network).copied().unwrap_or(0);

@@ -1,0 +1,181 @@
+//! Two ACME servers as replicas of each other, each a program of a user of its own, over one worker.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ca_testkit::acme::ClientKey;
+use instant_acme::{Account, Identifier, NewOrder, RetryPolicy};
+use serde_json::{Value, json};
+
+use crate::harness::{block_on, wait_for};
+use crate::site::{Site, User};
+use crate::wire::{self, Reply, Wire};
+
+/// Reads the account with a nonce of one's choice.
+async fn read_account(wire: &Wire, account: &wire::Account, nonce: &str) -> Reply {
+    let header = json!({ "kid": account.kid, "nonce": nonce, "url": account.kid });
+    let reply = wire.try_ask("POST", &account.kid, "", &account.key.jws_of_text(header, "")).await.expect("an answer");
+    assert!(reply.header("replay-nonce").is_some_and(|fresh| fresh != nonce), "a fresh one comes with every answer");
+    reply
+}
+
+async fn is_accepted(wire: &Wire, account: &wire::Account, nonce: &str) -> bool {
+    let reply = read_account(wire, account, nonce).await;
+    if reply.status == 200 {
+        return true;
+    }
+    assert_eq!((reply.status, reply.problem().as_str()), (400, "badNonce"), "{}", reply.text);
+    false
+}
+
+/// Hands in the request for an order's certificate.
+async fn finalize(wire: &Wire, account: &wire::Account, order: &Value, name: &str) -> Value {
+    let csr = URL_SAFE_NO_PAD.encode(ClientKey::default().csr(&[name], None));
+    let reply = wire.post(account, order["finalize"].as_str().expect("a URL"), &json!({ "csr": csr })).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    reply.json()
+}
+
+#[test]
+fn a03_a_nonce_of_one_replica_program_is_accepted_once_by_either() {
+    let site = Site::start_replicated();
+    let (one, two) = (site.wire(User::Acme), site.wire(User::Replica));
+    block_on(async {
+        let account = one.account(&site).await;
+        for (issuer, other) in [(&one, &two), (&two, &one), (&one, &one), (&two, &two)] {
+            let nonce = issuer.nonce().await;
+            assert!(is_accepted(other, &account, &nonce).await);
+            for wire in [&one, &two] {
+                assert!(!is_accepted(wire, &account, &nonce).await, "it is used");
+            }
+        }
+        // At one moment, at both.
+        for issuer in [&one, &two, &one, &two] {
+            let nonce = issuer.nonce().await;
+            let ask = |wire| is_accepted(wire, &account, &nonce);
+            let told = tokio::join!(ask(&two), ask(&one), ask(&two), ask(&one), ask(&two), ask(&one));
+            let told = [told.0, told.1, told.2, told.3, told.4, told.5];
+            assert_eq!(told.iter().filter(|accepted| **accepted).count(), 1, "{told:?}");
+        }
+    });
+    site.stop();
+}
+
+#[test]
+fn a03_an_order_begun_at_one_replica_is_finalized_at_the_other() {
+    let site = Site::start_replicated();
+    let (one, two) = (site.wire(User::Acme), site.wire(User::Replica));
+    let name = site.fact("DEMO_NAME").to_owned();
+    // Step by step: each at the other than the last.
+    block_on(async {
+        let account = one.account(&site).await;
+        let order = two.order(&account, &name).await;
+        let id = finalize(&one, &account, &order, &name).await;
+        assert_eq!(id["status"], "valid", "{id}");
+        let chain = two.post(&account, id["certificate"].as_str().expect("a URL"), &Value::Null).await;
+        assert!(chain.status == 200 && chain.text.starts_with("-----BEGIN CERTIFICATE-----"), "{}", chain.text);
+    });
+    // A stock client behind a real proxy, which gives each connection to the next.
+    let _proxy = site.balancer();
+    let orders: BTreeSet<String> = block_on(async {
+        let account = site.account_by(Account::builder_with_http(Box::new(Wire::to(&site)))).await.expect("an account");
+        let mut orders = BTreeSet::new();
+        for _ in 0..6 {
+            let mut order = account.new_order(&NewOrder::new(&[Identifier::Dns(name.clone())])).await.expect("an order");
+            orders.insert(order.url().rsplit('/').next().expect("an id").to_owned());
+            // With this one, an odd number of requests: of two servers in turn the other is next.
+            order.refresh().await.expect("it is there");
+            order.finalize().await.expect("it is taken");
+            order.poll_certificate(&RetryPolicy::default()).await.expect("a certificate");
+        }
+        orders
+    });
+    let who_did = |route: &str, order: &str| {
+        let did = |user: &User| site.log(*user).lines().any(|line| line.contains(route) && line.contains(order));
+        let users: Vec<User> = [User::Acme, User::Replica].into_iter().filter(did).collect();
+        assert_eq!(users.len(), 1, "{route} of {order}: {users:?}");
+        users[0]
+    };
+    let crossed = orders.iter().map(|order| (who_did("/acme/new-order", order), who_did("/acme/order/{id}/finalize", order)));
+    let crossed: BTreeSet<_> = crossed.filter(|(begun, finalized)| begun != finalized).collect();
+    assert_eq!(crossed, [(User::Acme, User::Replica), (User::Replica, User::Acme)].into(), "each way");
+    site.stop();
+}
+
+#[test]
+fn a03_where_a_replica_was_killed_its_nonces_are_refused_and_the_other_goes_on() {
+    let mut site = Site::start_replicated();
+    let proxy = site.balancer();
+    let (one, two) = (site.wire(User::Acme), site.wire(User::Replica));
+    let name = site.fact("DEMO_NAME").to_owned();
+    let (account, order, nonces, stock) = block_on(async {
+        let account = one.account(&site).await;
+        let order = one.order(&account, &name).await;
+        // The way between the two is open by then.
+        assert!(is_accepted(&two, &account, &one.nonce().await).await);
+        let stock = site.account_by(Account::builder_with_http(Box::new(Wire::to(&site)))).await.expect("an account");
+        (account, order, [one.nonce().await, one.nonce().await], stock)
+    });
+    site.kill(User::Acme);
+    block_on(async {
+        let refused = read_account(&two, &account, &nonces[0]).await;
+        assert_eq!((refused.status, refused.problem().as_str()), (400, "badNonce"), "{}", refused.text);
+        let fresh = refused.header("replay-nonce").expect("a fresh nonce");
+        assert!(is_accepted(&two, &account, fresh).await, "the retry of RFC 8555 §6.5 succeeds");
+        // What the dead one began, the other ends.
+        assert_eq!(finalize(&two, &account, &order, &name).await["status"], "valid");
+        for _ in 0..3 {
+            site.issue(&stock).await.expect("the proxy's clients are served");
+        }
+    });
+    assert!(site.log(User::Replica).contains("another replica did not answer"), "operators are told");
+
+    // Once it is back, each takes the other's again, and still none of those from before its death.
+    site.launch(User::Acme);
+    site.wait_until_ready();
+    block_on(async {
+        assert!(!is_accepted(&one, &account, &nonces[1]).await && !is_accepted(&two, &account, &nonces[1]).await);
+        for (issuer, other) in [(&one, &two), (&two, &one)] {
+            assert!(is_accepted(other, &account, &issuer.nonce().await).await);
+        }
+    });
+    wait_for("the proxy to hand clients to both again", || {
+        block_on(site.issue(&stock)).expect("an order");
+        site.log(User::Acme).lines().rev().take(20).any(|line| line.contains("/acme/order/{id}/finalize"))
+    });
+    drop(proxy);
+    site.stop();
+}
+
+/// The worker's machine sees a user of the role at its socket, and the way between the two is the site's.
+#[test]
+fn a03_a_replica_on_another_machine_reaches_the_store_through_tls() {
+    let (site, port, [worker_end, replica_end]) = Site::start_replicated_apart();
+    let (one, two) = (site.wire(User::Acme), site.wire(User::Replica));
+    let name = site.fact("DEMO_NAME").to_owned();
+    let (account, order) = block_on(async {
+        let account = two.account(&site).await;
+        for (issuer, other) in [(&one, &two), (&two, &one)] {
+            assert!(is_accepted(other, &account, &issuer.nonce().await).await);
+        }
+        let order = two.order(&account, &name).await;
+        assert_eq!(finalize(&one, &account, &order, &name).await["status"], "valid");
+        let order = one.order(&account, &name).await;
+        (account, order)
+    });
+    let seen = format!("uid={}", User::Gateway.uid());
+    assert!(site.log(User::Worker).lines().any(|line| line.contains("is connected to the store") && line.contains(&seen)));
+
+    // Without the way only the one behind it says "come back", and it finds the store again by itself.
+    drop(worker_end);
+    // Nobody may see this order, which only the store can tell.
+    let asked = |wire: &Wire| block_on(wire.try_ask("GET", "/acme/star/0", "", "")).expect("an answer").status;
+    wait_for("the replica to say that the store is away", || asked(&two) == 503);
+    assert_eq!(asked(&one), 405);
+    let _worker_end = site.store_to_tcp(port);
+    wait_for("the replica to find the store again", || asked(&two) == 405);
+    block_on(async { assert_eq!(finalize(&two, &account, &order, &name).await["status"], "valid") });
+    drop(replica_end);
+    site.stop();
+}
