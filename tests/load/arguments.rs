@@ -37,7 +37,7 @@ impl Scale {
 impl Mode {
     /// The mode of this process. Ends it where the arguments make none.
     pub(crate) fn of_process() -> Self {
-        // cargo's own comes first.
+        // cargo adds one of its own.
         let given: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
         let given: Vec<&str> = given.iter().map(String::as_str).collect();
         let mode = match given[..] {

@@ -144,7 +144,7 @@ pub(crate) struct Load {
     /// How long each finalize took, in order.
     finalized: Vec<Duration>,
     seconds: f64,
-    /// Seconds of CPU that this program used.
+    /// Seconds of CPU that this program used, with what answers challenges.
     cpu: f64,
 }
 

@@ -61,7 +61,7 @@ fn load_of_granted(demo: &Demo, limits: Limits) -> (Load, f64) {
 pub(crate) fn granted(demo: &Demo, span: Duration) -> Measured {
     let (load, cpu) = load_of_granted(demo, Limits::span(span));
     let measured = Measured::say("ACME orders", &load, cpu);
-    println!("(aim: below 1 ms of the server)");
+    println!("(aim where a grant covers the name: below 1 ms of the server)");
     measured
 }
 
