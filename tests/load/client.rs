@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue, RETRY_AFTER};
@@ -27,6 +28,8 @@ type Sender = SendRequest<BodyWrapper<Bytes>>;
 pub(crate) struct Client {
     tls: TlsConnector,
     kept: Arc<Mutex<Option<Sender>>>,
+    /// Of all clients that were made of one.
+    requests: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -42,12 +45,17 @@ impl Client {
             .expect("TLS versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { tls: TlsConnector::from(Arc::new(config)), kept: Arc::default() }
+        Self { tls: TlsConnector::from(Arc::new(config)), kept: Arc::default(), requests: Arc::default() }
     }
 
     /// A client that trusts the same, with a connection of its own.
     pub(crate) fn another(&self) -> Self {
-        Self { tls: self.tls.clone(), kept: Arc::default() }
+        Self { tls: self.tls.clone(), kept: Arc::default(), requests: Arc::clone(&self.requests) }
+    }
+
+    /// How many requests it and its others have sent.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<Sender, Box<dyn std::error::Error + Send + Sync>> {
@@ -72,6 +80,7 @@ impl Client {
             Some(sender) => sender,
             None => self.connect(authority.host(), authority.port_u16().unwrap_or(443)).await?,
         };
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let (mut parts, body) = sender.send_request(request).await?.into_parts();
         parts.headers.remove(RETRY_AFTER);
         let body = body.collect().await?.to_bytes();

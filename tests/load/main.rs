@@ -33,7 +33,6 @@ mod zone;
 use arguments::{Mode, Scale};
 use harness::Demo;
 use process::{now, resident_megabytes};
-use zone::Zone;
 
 fn main() {
     match Mode::of_process() {
@@ -54,7 +53,7 @@ fn bench(scale: &Scale) {
     let together = orders::granted(&demo, scale.span);
     orders::half_load(&demo, together.rate, scale.span);
     let mut demo = orders::without_anchor(demo, scale.span);
-    let zone = Zone::open(&mut demo, "");
+    let zone = orders::zone(&mut demo);
     let challenged = orders::challenged(&demo, &zone, scale.span);
     ocsp::answers(&demo, scale.asking);
     println!("memory after the load: {:.1} MB", resident_megabytes(demo.process_id()));
