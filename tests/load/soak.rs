@@ -8,7 +8,8 @@ use crate::clients::{CLIENTS, Clients, Limits, Names, block_on};
 use crate::harness::Demo;
 use crate::process::{cpu_seconds, now, resident_megabytes};
 
-/// After how many orders it is told where things stand.
+/// After how many orders it is told where things stand. What the server keeps of settled orders is full by then, so that
+/// a comparison with the first step shows what grows without end; a soak of a few thousand shows the filling as well.
 const STEP: u64 = 10_000;
 /// The longest that it goes on.
 const LONGEST: Duration = Duration::from_secs(20 * 60);
