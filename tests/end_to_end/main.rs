@@ -37,3 +37,4 @@ mod terminators;
 mod wire;
 #[cfg(feature = "yubihsm")]
 mod yubihsm;
+mod zone;
