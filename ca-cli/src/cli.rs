@@ -1,6 +1,7 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
 mod accounts;
+mod certs;
 mod grants;
 mod keys;
 mod lint;
@@ -8,13 +9,14 @@ mod officers;
 
 use std::path::PathBuf;
 
-use ca_core::model::{AuthorityName, GrantId};
-use ca_core::pki::{KeyAlgorithm, SerialNumber};
+use ca_core::model::AuthorityName;
+use ca_core::pki::KeyAlgorithm;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::values::{Reason, When};
+use crate::commands::values::When;
 pub(crate) use accounts::AccountCommand;
+pub(crate) use certs::{CertCommand, Choosing, Replace};
 pub(crate) use grants::{GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantRotate, GrantUpdate};
 pub(crate) use keys::KeyCommand;
 pub(crate) use lint::LintArgs;
@@ -209,99 +211,6 @@ pub(crate) struct Signing {
     /// security token signs.
     #[arg(long, value_name = "FILE")]
     pub(crate) operator_key: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CertCommand {
-    /// List certificates, newest first
-    List {
-        /// Of this authority
-        #[arg(long)]
-        authority: Option<AuthorityName>,
-        /// With exactly this name: a DNS name, an address, a URI or a mailbox
-        #[arg(long)]
-        name: Option<String>,
-        /// Of this grant
-        #[arg(long)]
-        grant: Option<GrantId>,
-        /// Of this profile
-        #[arg(long)]
-        profile: Option<String>,
-        /// That end before this time: +7d, or 2026-01-31T12:00:00Z
-        #[arg(long, value_name = "TIME")]
-        expires_before: Option<When>,
-        /// Revoked ones only
-        #[arg(long, conflicts_with = "unrevoked")]
-        revoked: bool,
-        /// Unrevoked ones only
-        #[arg(long)]
-        unrevoked: bool,
-        /// At most so many
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-        limit: u32,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Show one certificate, with its PEM
-    Show {
-        /// The serial number in hexadecimal, as openssl prints it
-        serial: SerialNumber,
-        /// The authority [default: whichever has the serial]
-        #[arg(long)]
-        authority: Option<AuthorityName>,
-        /// Only the PEM
-        #[arg(long, conflicts_with = "json")]
-        pem: bool,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Revoke a certificate; this can't be undone
-    ///
-    /// OCSP says so within a second, the next CRL lists it at once.
-    Revoke {
-        /// The serial number in hexadecimal, as openssl prints it
-        serial: SerialNumber,
-        /// The authority [default: whichever has the serial]
-        #[arg(long)]
-        authority: Option<AuthorityName>,
-        /// Why
-        #[arg(long, value_enum, default_value_t = Reason::Unspecified)]
-        reason: Reason,
-        /// Since when the key is suspected, with keyCompromise: 2026-01-31T12:00:00Z
-        #[arg(long, value_name = "TIME")]
-        invalidity_date: Option<When>,
-        /// Don't ask for confirmation
-        #[arg(long)]
-        yes: bool,
-        #[command(flatten)]
-        signing: Signing,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Put a certificate on hold; only officers take it off again
-    ///
-    /// OCSP says revoked within a second, the next CRL lists it with certificateHold.
-    Hold {
-        /// The serial number in hexadecimal, as openssl prints it
-        serial: SerialNumber,
-        /// The authority [default: whichever has the serial]
-        #[arg(long)]
-        authority: Option<AuthorityName>,
-        #[command(flatten)]
-        signing: Signing,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Propose to take a certificate off hold
-    Unhold(Unhold),
-    /// Revoke many certificates: up to the policy's count at once, above it by a proposal to the officers
-    ///
-    /// The choice is made now, and the exact list counts: certificates that come later are not on it.
-    ///
-    /// Example: ca cert revoke-bulk --grant 8c1f… --reason keyCompromise
-    RevokeBulk(RevokeBulk),
-    /// Propose to revoke a CA certificate: its authority issues no more, and it is listed for the issuer's next CRL ceremony
-    RevokeCa(RevokeCa),
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,8 +1,10 @@
 //! `ca grant …`
 
 use ca_core::evidence::statement::Operation;
-use ca_core::lifecycle::{BulkChoice, OperatorReply};
-use ca_core::model::{AuthorityName, CertificateFilter, Grant, GrantId, GrantLimits, GrantRecord, GrantStatus, RevocationReason};
+use ca_core::lifecycle::OperatorReply;
+use ca_core::model::{
+    AuthorityName, BulkChoice, CertificateFilter, Grant, GrantId, GrantLimits, GrantRecord, GrantStatus, RevocationReason,
+};
 use ca_core::policy::{Policy, SubjectParts};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};

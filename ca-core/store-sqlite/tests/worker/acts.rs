@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use ca_core::ceremony::{ActStatement, Roster};
 use ca_core::evidence::statement::Operation;
-use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest, ProposalView, Trusted};
-use ca_core::model::{CertificateFilter, LedgerEvent, OrderStatus, Problem, ProblemType, ProposalState, RevocationReason, SerialStatus};
+use ca_core::lifecycle::{OperatorReply, ProposalRequest, ProposalView, Trusted};
+use ca_core::model::{
+    BulkChoice, CertificateFilter, LedgerEvent, OrderStatus, Problem, ProblemType, ProposalState, RevocationReason, SerialStatus,
+};
 use ca_core::pki::SerialNumber;
 use ca_core::policy::Policy;
 use ca_core::ports::{AdminStore as _, Anchor as _, ApprovalStore as _, Clock as _, StatusStore as _};
