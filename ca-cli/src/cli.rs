@@ -14,7 +14,6 @@ use ca_core::pki::KeyAlgorithm;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::values::When;
 pub(crate) use accounts::AccountCommand;
 pub(crate) use certs::{CertCommand, Choosing, Replace};
 pub(crate) use grants::{GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantRotate, GrantUpdate};

@@ -110,7 +110,7 @@ pub(crate) enum CertCommand {
     ///
     ///   2. ca cert replace --status, until nothing is to go; it tells which services lag
     ///
-    ///   3. ca cert revoke-bulk --marked --reason superseded
+    ///   3. ca cert revoke-bulk --marked --reason superseded (at any time before: --replaced)
     ///
     /// One operator who may revoke marks any number, for it does no harm and --undo takes it back. Cut off, the same command
     /// goes on. --authority alone means all of its certificates, the CA's own too, which the worker renews by itself.

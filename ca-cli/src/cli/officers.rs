@@ -214,6 +214,9 @@ pub(crate) struct RevokeBulk {
     /// Marked for replacement, by `ca cert replace`
     #[arg(long, conflicts_with = "list")]
     pub(crate) marked: bool,
+    /// Marked, and replaced since: to revoke these stops no service
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) replaced: bool,
     /// Why
     #[arg(long, value_enum)]
     pub(crate) reason: Reason,

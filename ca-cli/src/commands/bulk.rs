@@ -23,7 +23,8 @@ use crate::system::SystemClock;
 /// `ca cert revoke-bulk`
 pub(super) async fn revoke_bulk(config: &Config, args: RevokeBulk) -> anyhow::Result<()> {
     let mut choice = choice(config, args.choosing).await?;
-    choice.filter.marked = args.marked.then_some(true);
+    choice.filter.marked = (args.marked || args.replaced).then_some(true);
+    choice.replaced = args.replaced;
     let ControlAnswer::Chosen { serials, operator_bulk } =
         ask(&config.control.socket, &ControlRequest::Choose { choice: choice.clone() }).await?
     else {
@@ -63,6 +64,7 @@ pub(super) async fn choice(config: &Config, choosing: Choosing) -> anyhow::Resul
             issued_before: choosing.issued_before.and_then(|t| t.from(now)),
             ..CertificateFilter::default()
         },
+        replaced: false,
     })
 }
 

@@ -79,7 +79,7 @@ async fn revoke_held(config: &Config, id: &GrantId, signing: &Signing) -> anyhow
     if cert::list(config, CertificateFilter { authority: Some(authority.clone()), ..filter.clone() }, 1).await?.is_empty() {
         return Ok(0);
     }
-    let choice = BulkChoice { authority: authority.clone(), serials: Vec::new(), filter };
+    let choice = BulkChoice { authority: authority.clone(), serials: Vec::new(), filter, replaced: false };
     let ControlAnswer::Chosen { serials, operator_bulk } = ask(&config.control.socket, &ControlRequest::Choose { choice }).await? else {
         return Err(unexpected());
     };

@@ -177,6 +177,9 @@ fn to_text(report: &ReplacementReport, services: &HashMap<GrantId, String>, now:
     }
     out.push_str(":\n");
     out.push_str(&cert::to_table(shown, now));
+    if c.replaced > 0 {
+        out.push_str("\nThose that are replaced can be revoked already: ca cert revoke-bulk --replaced --reason superseded\n");
+    }
     out
 }
 

@@ -95,8 +95,12 @@ pub struct BulkChoice {
     pub authority: AuthorityName,
     /// Exactly these; empty: those that the filter finds.
     pub serials: Vec<SerialNumber>,
-    /// By grant, account, key, profile or time; authority, revocation and names in it don't count.
+    /// By grant, account, key, profile, time or mark; authority, revocation and names in it don't count.
     pub filter: CertificateFilter,
+    /// Of those that the filter finds, the ones that are marked for replacement and have something in their place: to revoke
+    /// them stops no service.
+    #[serde(default)]
+    pub replaced: bool,
 }
 
 impl BulkChoice {
@@ -111,6 +115,7 @@ impl BulkChoice {
             || f.issued_from.is_some()
             || f.issued_before.is_some()
             || f.marked.is_some()
+            || self.replaced
     }
 
     /// How the choice was made, for the reader of the statement.
@@ -128,7 +133,8 @@ impl BulkChoice {
             f.issued_before.map(|t| format!("issued before {t}")),
             f.marked.map(|marked| if marked { "marked for replacement".to_owned() } else { "not marked for replacement".to_owned() }),
         ];
-        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        let replaced = self.replaced.then(|| "replaced since they were marked".to_owned());
+        let parts: Vec<_> = parts.into_iter().flatten().chain(replaced).collect();
         if parts.is_empty() { "all of the authority".to_owned() } else { parts.join(", ") }
     }
 }

@@ -16,11 +16,11 @@ use serde_json::json;
 use crate::desk::{Client, Desk, demo};
 
 fn listed(serials: &[SerialNumber]) -> BulkChoice {
-    BulkChoice { authority: demo(), serials: serials.to_vec(), filter: CertificateFilter::default() }
+    BulkChoice { authority: demo(), serials: serials.to_vec(), filter: CertificateFilter::default(), replaced: false }
 }
 
 fn filtered(filter: CertificateFilter) -> BulkChoice {
-    BulkChoice { authority: demo(), serials: Vec::new(), filter }
+    BulkChoice { authority: demo(), serials: Vec::new(), filter, replaced: false }
 }
 
 fn replace(choice: BulkChoice) -> Operation {
@@ -173,6 +173,8 @@ async fn lesson_24_an_operator_sees_who_has_renewed_before_revoking() {
     let mut expected = vec![first.serial, second.serial];
     expected.sort_unstable();
     assert_eq!(chosen, expected);
+    let safe = BulkChoice { replaced: true, ..choice };
+    assert_eq!(desk.worker.choose(&safe).await.unwrap(), [first.serial], "revoking these stops nobody");
     let of_quick = CertificateFilter { grant: first.grant, ..Default::default() };
     assert_eq!(desk.worker.replacement_report(&of_quick).await.unwrap().count.marked, 1);
 }

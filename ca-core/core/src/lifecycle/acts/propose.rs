@@ -169,9 +169,17 @@ impl Worker {
                 CertificateFilter { authority: Some(choice.authority.clone()), name: None, revoked: None, ..choice.filter.clone() };
             let mut after = None;
             loop {
-                let page = self.store.certificates(&filter, after.as_ref(), PAGE).await.map_err(|e| unavailable(&e))?;
-                let Some(last) = page.last().map(|c| c.serial) else { break };
-                found.extend(page.iter().filter(|c| self.is_revocable(c)).map(|c| c.serial));
+                let last = if choice.replaced {
+                    let page = self.store.replacements(&filter, after.as_ref(), PAGE).await.map_err(|e| unavailable(&e))?;
+                    let replaced = page.iter().filter(|r| r.successor.is_some()).map(|r| &r.record);
+                    found.extend(replaced.filter(|c| self.is_revocable(c)).map(|c| c.serial));
+                    page.last().map(|r| r.record.serial)
+                } else {
+                    let page = self.store.certificates(&filter, after.as_ref(), PAGE).await.map_err(|e| unavailable(&e))?;
+                    found.extend(page.iter().filter(|c| self.is_revocable(c)).map(|c| c.serial));
+                    page.last().map(|c| c.serial)
+                };
+                let Some(last) = last else { break };
                 if found.len() > MAX_BULK {
                     return Err(too_many());
                 }
