@@ -129,13 +129,13 @@ fn to_json(report: &ReplacementReport, services: &HashMap<GrantId, String>) -> V
         let c = &s.count;
         json!({
             "service": service_of(s, services), "grant": s.grant, "authority": s.authority, "marked": c.marked, "replaced": c.replaced,
-            "replaced_by_order": c.by_order, "to_go": c.to_go, "ended": c.ended, "revoked": c.revoked,
+            "replaced_by_order": c.by_order, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
             "next_end": s.next_end.map(Timestamp::to_rfc3339),
         })
     };
     let c = &report.count;
     json!({
-        "marked": c.marked, "replaced": c.replaced, "replaced_by_order": c.by_order, "to_go": c.to_go, "ended": c.ended, "revoked": c.revoked,
+        "marked": c.marked, "replaced": c.replaced, "replaced_by_order": c.by_order, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
         "first_marked": report.first_marked.map(Timestamp::to_rfc3339),
         "services": report.services.iter().map(group).collect::<Vec<_>>(),
         "certificates_to_go": report.to_go.iter().map(cert::to_json).collect::<Vec<_>>(),
@@ -146,7 +146,7 @@ fn to_text(report: &ReplacementReport, services: &HashMap<GrantId, String>, now:
     let c = &report.count;
     let Some(first) = report.first_marked else { return "No certificate is marked for replacement.\n".to_owned() };
     let mut out = format!(
-        "marked    {} (the first {})\nreplaced  {} ({} by an order that says so, {} by a later certificate)\nto go     {}\nended     {} \
+        "marked    {} (the first {})\nreplaced  {} ({} by an order that says so, {} by a later certificate)\nto go     {}{}\nended     {} \
          (revoked or expired, and nothing came in their place)\nrevoked   {}\n\n",
         c.marked,
         relative(first, now),
@@ -154,6 +154,11 @@ fn to_text(report: &ReplacementReport, services: &HashMap<GrantId, String>, now:
         c.by_order,
         c.replaced - c.by_order,
         c.to_go,
+        if c.elsewhere > 0 {
+            format!(" (for the names of {}, another account has a later certificate)", c.elsewhere)
+        } else {
+            String::new()
+        },
         c.ended,
         c.revoked
     );
@@ -199,7 +204,7 @@ mod tests {
             next_end: (count.to_go > 0).then(|| Timestamp::from_unix(8200)),
         };
         let mut report = ReplacementReport {
-            count: ReplacementCount { by_order: 1, ..count(6, 4, 2) },
+            count: ReplacementCount { by_order: 1, elsewhere: 1, ..count(6, 4, 2) },
             first_marked: Some(Timestamp::from_unix(400)),
             services: vec![group(Some("g-1"), count(3, 1, 2)), group(Some("g-2"), count(1, 1, 0)), group(None, count(2, 2, 0))],
             to_go: Vec::new(),
@@ -209,7 +214,11 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[..3],
-            ["marked    6 (the first 10 min ago)", "replaced  4 (1 by an order that says so, 3 by a later certificate)", "to go     2"]
+            [
+                "marked    6 (the first 10 min ago)",
+                "replaced  4 (1 by an order that says so, 3 by a later certificate)",
+                "to go     2 (for the names of 1, another account has a later certificate)"
+            ]
         );
         assert_eq!(lines[7], "payments         3       1         2      0      in 2 h    demo       g-1");
         assert!(lines[8].starts_with("?  ") && lines[9].starts_with(OWN), "{text}");

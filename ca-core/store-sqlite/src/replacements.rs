@@ -120,6 +120,27 @@ fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult
     )
 }
 
+/// The authority of a later certificate for the same names, which another account holds.
+fn elsewhere(connection: &Connection, record: &CertificateRecord) -> StoreResult<Option<AuthorityName>> {
+    let (Some(account), Some(name)) = (&record.account, a_name(record)) else { return Ok(None) };
+    let (authority, number, account) = (record.authority.as_str(), record.serial.as_bytes().as_slice(), account.as_str());
+    let identifiers = json(&record.identifiers);
+    optional!(
+        connection,
+        |row| read("authority", row.get("authority")?),
+        "SELECT d.authority FROM certificate_names n JOIN certificates d ON d.seq = n.certificate
+         WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
+           AND d.account_id <> $4 AND d.identifiers = $5 AND d.state = 'released' AND d.revoked_at IS NULL
+           AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
+         ORDER BY n.certificate DESC LIMIT 1",
+        name,
+        authority,
+        number,
+        account,
+        identifiers
+    )
+}
+
 /// A name by which the certificate, and what comes in its place, is found.
 fn a_name(record: &CertificateRecord) -> Option<String> {
     let of_order = record.identifiers.first().map(Identifier::value);
@@ -150,7 +171,12 @@ impl ReplacementStore for SqliteStore {
         let (after, at_most) = (after.copied(), limit(at_most));
         let list = move |c: &Connection| {
             let records = matching(c, &filter, after.as_ref(), at_most)?.into_iter();
-            records.map(|record| Ok(Replacement { successor: successor(c, &record)?, record })).collect()
+            let replacement = |record| {
+                let successor = successor(c, &record)?;
+                let elsewhere = if successor.is_none() { elsewhere(c, &record)? } else { None };
+                Ok(Replacement { record, successor, elsewhere })
+            };
+            records.map(replacement).collect()
         };
         self.readers.list(list).await
     }

@@ -99,6 +99,9 @@ pub struct Replacement {
     pub record: CertificateRecord,
     /// None: nothing yet.
     pub successor: Option<Successor>,
+    /// Without a successor: the authority of a later certificate for the same names that another account holds, as a service
+    /// has it that moved to another authority. It is a hint: nobody can tell whether that one is used in this one's place.
+    pub elsewhere: Option<AuthorityName>,
 }
 
 /// How a marked certificate stands.
@@ -137,6 +140,8 @@ pub struct ReplacementCount {
     pub by_order: u64,
     /// Valid, and nothing came in their place.
     pub to_go: u64,
+    /// Of these, how many have a later certificate for the same names that another account holds.
+    pub elsewhere: u64,
     /// Revoked or expired, and nothing came in their place.
     pub ended: u64,
     /// Revoked ones, replaced or not.
@@ -191,6 +196,7 @@ impl ReplacementTally {
     /// Counts one.
     pub fn add(&mut self, replacement: Replacement) {
         let (state, by_order) = (replacement.state(self.now), matches!(replacement.successor, Some(Successor::Order { .. })));
+        let elsewhere = state == ReplacementState::ToGo && replacement.elsewhere.is_some();
         let record = replacement.record;
         let (service, next_end) = self.services.entry((record.authority.clone(), record.grant.clone())).or_default();
         for count in [&mut self.report.count, service] {
@@ -198,6 +204,7 @@ impl ReplacementTally {
             count.replaced += u64::from(state == ReplacementState::Replaced);
             count.by_order += u64::from(by_order);
             count.to_go += u64::from(state == ReplacementState::ToGo);
+            count.elsewhere += u64::from(elsewhere);
             count.ended += u64::from(state == ReplacementState::Ended);
             count.revoked += u64::from(record.revoked.is_some());
         }
@@ -283,7 +290,7 @@ mod tests {
             marked: Some(ReplacementMark { at: Timestamp::from_unix(i64::from(serial)), explanation: None }),
             created_at: Timestamp::from_unix(0),
         };
-        Replacement { record, successor }
+        Replacement { record, successor, elsewhere: grant.filter(|g| *g == "moving").map(|_| "other".parse().unwrap()) }
     }
 
     #[test]
@@ -296,14 +303,16 @@ mod tests {
         tally.add(marked(6, Some("slow"), 400, false, None));
         tally.add(marked(5, Some("slow"), 500, true, None));
         tally.add(marked(4, None, 100, false, None));
+        tally.add(marked(3, Some("moving"), 300, false, None));
+        tally.add(marked(2, Some("moving"), 300, true, None));
         let report = tally.report();
-        let all = ReplacementCount { marked: 6, replaced: 2, by_order: 1, to_go: 2, ended: 2, revoked: 2 };
-        assert_eq!((report.count, report.first_marked), (all, Some(Timestamp::from_unix(4))));
+        let all = ReplacementCount { marked: 8, replaced: 2, by_order: 1, to_go: 3, elsewhere: 1, ended: 3, revoked: 3 };
+        assert_eq!((report.count, report.first_marked), (all, Some(Timestamp::from_unix(2))));
         let services: Vec<_> =
             report.services.iter().map(|s| (s.grant.as_ref().map(GrantId::as_str), s.count.to_go, s.count.ended)).collect();
-        assert_eq!(services, [(Some("slow"), 2, 1), (Some("quick"), 0, 0), (None, 0, 1)]);
+        assert_eq!(services, [(Some("slow"), 2, 1), (Some("moving"), 1, 1), (Some("quick"), 0, 0), (None, 0, 1)]);
         assert_eq!(report.services[0].next_end, Some(Timestamp::from_unix(400)));
-        assert_eq!(report.to_go.iter().map(|r| r.serial).collect::<Vec<_>>(), [by(6), by(7)], "what ends first is first");
+        assert_eq!(report.to_go.iter().map(|r| r.serial).collect::<Vec<_>>(), [by(3), by(6), by(7)], "what ends first is first");
     }
 
     #[test]

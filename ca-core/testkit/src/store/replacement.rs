@@ -104,6 +104,10 @@ pub async fn lesson_24_what_came_in_a_certificate_s_place_is_known(factory: &dyn
     store.create_order(&ordered, &audit("order.create")).await.unwrap();
     assert_eq!(successors().await, [None, None, None, None]);
 
+    let elsewhere: Vec<_> =
+        store.replacements(&CertificateFilter::default(), None, 10).await.unwrap().into_iter().rev().map(|r| r.elsewhere).collect();
+    assert_eq!(elsewhere, [None, Some(authority.clone()), None, None], "what another account holds is a hint");
+
     let named = issued(&world, &one, "b.demo.test", "server", Some(marked[1])).await;
     let later = issued(&world, &one, "a.demo.test", "client", None).await;
     let own = world.certificate(6000).await;
