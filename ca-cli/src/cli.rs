@@ -15,7 +15,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use accounts::AccountCommand;
-pub(crate) use certificates::{CertCommand, CrlCommand};
+pub(crate) use certificates::{CertCommand, Choosing, CrlCommand, Replace};
 pub(crate) use demo::{DemoArgs, DemoLog, RehearsalCommand};
 pub(crate) use grants::{GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantRotate, GrantUpdate};
 pub(crate) use keys::{KeyCommand, KeysCommand};

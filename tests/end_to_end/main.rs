@@ -32,6 +32,7 @@ mod profiles;
 mod proxied;
 mod races;
 mod recovery;
+mod replace;
 mod tampering;
 mod terminators;
 mod wire;

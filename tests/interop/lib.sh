@@ -70,8 +70,8 @@ version() { record version "$1"; }
 
 fail() { echo "$*"; return 1; }
 
-# by_operator CERTIFICATE: revoked, so that its window for renewal lies in the past (RFC 9773 §4.2).
-by_operator() { /w/bin/ca cert revoke "$(serial "$1")" --reason superseded --yes && window_open "$1"; }
+# by_operator CERTIFICATE: marked for replacement, so that its window for renewal lies in the past (RFC 9773 §4.2).
+by_operator() { /w/bin/ca cert replace "$(serial "$1")" && window_over "$1" && status_is "$1" good; }
 
 # wait_until SECONDS COMMAND…
 wait_until() { local i; for ((i = 0; i < $1 * 5; i++)); do if "${@:2}" >/dev/null 2>&1; then return 0; fi; sleep 0.2; done; fail "waited $1 seconds for: ${*:2}"; }
