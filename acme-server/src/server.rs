@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use axum::Router;
 use axum::response::Response;
 use ca_service::proxies::{ClientAddress, Proxies};
 use ca_service::shares::Shares;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::tls::TlsIdentity;
@@ -141,7 +142,7 @@ async fn accept(
                     continue;
                 };
                 let (tls, stopped) = (tls.clone(), stopped.clone());
-                let router = Addressed { router: router.clone(), peer: peer.ip(), proxies: Arc::clone(&proxies) };
+                let router = Addressed { router: router.clone(), peer: peer.ip(), proxies: Arc::clone(&proxies), last_from: None };
                 connections.spawn(async move {
                     serve_connection(stream, router, tls, limits, stopped).await;
                     drop((slot, share));
@@ -169,18 +170,27 @@ struct Addressed {
     router: Router,
     peer: IpAddr,
     proxies: Arc<Proxies>,
+    /// From when on answers end the connection; nothing: its protocol has its own way.
+    last_from: Option<Instant>,
 }
 
 impl Service<Request<Incoming>> for Addressed {
     type Response = Response;
     type Error = Infallible;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let values = |name| request.headers().get_all(name).into_iter().map(HeaderValue::as_bytes);
         let address = ClientAddress(self.proxies.client(self.peer, values));
         request.extensions_mut().insert(address);
-        TowerToHyperService::new(self.router.clone()).call(request)
+        let (answering, last_from) = (TowerToHyperService::new(self.router.clone()).call(request), self.last_from);
+        Box::pin(async move {
+            let mut response = answering.await?;
+            if last_from.is_some_and(|at| Instant::now() >= at) {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        })
     }
 }
 
@@ -214,19 +224,22 @@ async fn serve_connection(
     }
 }
 
+/// An old connection ends with an answer: a request that comes while an idle one is closed would get none. One that never
+/// asks again runs into the header timeout.
 async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     stream: S,
-    router: Addressed,
+    mut router: Addressed,
     limits: Limits,
     stopped: watch::Receiver<bool>,
 ) {
+    router.last_from = Some(Instant::now() + limits.max_age);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), router);
-    drive(connection, limits, stopped).await;
+    drive(connection, limits.max_age + 2 * limits.header_timeout, limits.drain, stopped).await;
 }
 
 async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
@@ -242,11 +255,11 @@ async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .serve_connection(TokioIo::new(stream), router);
-    drive(connection, limits, stopped).await;
+    drive(connection, limits.max_age, limits.drain, stopped).await;
 }
 
-/// Runs a connection to its end; asks it to end when the server stops or it is old.
-async fn drive<C>(connection: C, limits: Limits, mut stopped: watch::Receiver<bool>)
+/// Runs a connection to its end; asks it to end when the server stops or it is old, and leaves it `drain` for that.
+async fn drive<C>(connection: C, max_age: Duration, drain: Duration, mut stopped: watch::Receiver<bool>)
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
@@ -254,13 +267,13 @@ where
     let result = tokio::select! {
         result = connection.as_mut() => Some(result),
         _ = stopped.wait_for(|stop| *stop) => None,
-        () = tokio::time::sleep(limits.max_age) => None,
+        () = tokio::time::sleep(max_age) => None,
     };
     let result = match result {
         Some(result) => result,
         None => {
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(limits.drain, connection).await {
+            match tokio::time::timeout(drain, connection).await {
                 Ok(result) => result,
                 Err(_) => return,
             }

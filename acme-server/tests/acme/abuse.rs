@@ -88,6 +88,14 @@ async fn a23_a_body_that_is_too_large_or_too_slow_is_refused() {
     assert!(world.state().accounts.is_empty());
 }
 
+/// It is not closed under a request: the answer to one says that it was the last.
+#[tokio::test]
+async fn a23_an_old_connection_ends_with_an_answer() {
+    let server = Server::start(&World::new(), Limits { max_age: Duration::ZERO, ..Limits::default() }).await;
+    let answer = server.send(b"GET /acme/directory HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
 #[tokio::test]
 async fn a23_more_idle_connections_than_there_are_slots_do_not_hold_the_server() {
     let limits = Limits { max_connections: 64, header_timeout: Duration::from_millis(300), ..Limits::default() };
