@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use ca_core::evidence::verified::VerifiedSignatures;
 use ca_core::model::{
     AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, GrantRecord, GrantStatus, Order, OrderId,
     Outcome,
@@ -35,6 +36,7 @@ pub struct AcmeServer {
     pub(crate) replicas: Option<Replicas>,
     pub(crate) issuers: Issuers,
     pub(crate) settled: Settled,
+    pub(crate) verified: Arc<VerifiedSignatures>,
     pub(crate) limiter: Limiter,
     metrics: Metrics,
     directories: RwLock<Arc<Directories>>,
@@ -58,6 +60,7 @@ impl AcmeServer {
             validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
             settled: Settled::default(),
+            verified: Arc::default(),
             limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
             metrics,
             config,
@@ -71,6 +74,12 @@ impl AcmeServer {
     #[must_use]
     pub fn with_replicas(self, number: u16, replicas: Replicas) -> Self {
         Self { nonces: Nonces::new(number, &*self.rng), replicas: Some(replicas), ..self }
+    }
+
+    /// The same, with a memory of verified signatures that others of this process use too.
+    #[must_use]
+    pub fn sharing(self, verified: Arc<VerifiedSignatures>) -> Self {
+        Self { verified, ..self }
     }
 
     /// Whether a request's nonce is accepted, which it is once, by whichever replica issued it.
