@@ -52,6 +52,7 @@ impl Tx {
             requests_before,
             left
         )?);
+        self.touched.pruned = left < most;
         left -= count(execute!(
             &self.connection,
             "DELETE FROM nonces WHERE nonce IN (SELECT nonce FROM nonces WHERE expires <= $1 ORDER BY expires LIMIT $2)",

@@ -21,6 +21,8 @@ pub(crate) struct Touched {
     pub(crate) validations: bool,
     /// Whether there is a request to serve.
     pub(crate) requests: bool,
+    /// Whether requests that ended may be gone.
+    pub(crate) pruned: bool,
     /// Requests that were queued or ended.
     pub(crate) states: Vec<(RequestId, RequestState)>,
 }
@@ -36,6 +38,7 @@ impl Touched {
         self.jobs |= other.jobs;
         self.ledger |= other.ledger;
         self.validations |= other.validations;
+        self.pruned |= other.pruned;
         self.states.append(&mut other.states);
         other.clear();
     }
@@ -66,6 +69,9 @@ impl Default for Signing {
 impl Wakers {
     /// Wakes everyone whom a committed change concerns.
     pub(crate) fn tell(&self, touched: &mut Touched) {
+        if touched.pruned {
+            self.signing().states = Memo::new(MAX_WAITERS);
+        }
         // The states first: who is woken asks for them.
         if !touched.states.is_empty() {
             let mut signing = self.signing();
