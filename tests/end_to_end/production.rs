@@ -6,6 +6,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use ca_testkit::plan::FirstPlan;
+
 use crate::harness::{expect_success, free_port, succeeds, wait_for};
 
 struct Site {
@@ -168,59 +170,8 @@ socket = "ca.sock"
             let keys = digests.as_array().expect("a list");
             keys.iter().find(|k| k["shape"] == shape).expect("one of this shape")["key_sha256"].as_str().unwrap().to_owned()
         };
-        let roster: String =
-            officers.iter().map(|(name, key)| format!("[[roster.officer]]\nname = \"{name}\"\nkeys = [\"{key}\"]\n")).collect();
-        format!(
-            r#"
-format = "countersign/plan/2"
-kind = "production"
-title = "First ceremony of Bank"
-status_base_url = "http://127.0.0.1:{status}"
-approval_days = 30
-cps = {{ url = "https://bank.test/cps", version = "1.0" }}
-tool = {{ sha256 = "{tool}" }}
-evidence = {{ bags = ["root-keys"], media = ["bundle-copy"] }}
-# The machine that runs the tests is on a network; a ceremony's is not.
-[environment]
-offline = false
-no_swap = false
-no_core_dumps = true
-{devices}
-[[person]]
-name = "dora"
-role = "administrator"
-keys = ["{dora}"]
-[[person]]
-name = "wim"
-role = "witness"
-keys = ["{wim}"]
-[[custodian]]
-name = "ana"
-holds = "the root key store"
-[roster]
-threshold = 2
-{roster}
-[root]
-authority = "bank-root"
-key = "bank-root-2026"
-algorithm = "p384"
-subject = {{ country = "DE", organization = "Bank", common_name = "Bank Root" }}
-lifetime_days = 7300
-crl_lifetime_days = 400
-next_ceremony_days = 365
-[[issuing]]
-authority = "bank"
-key = "bank-2026"
-algorithm = "p256"
-subject = {{ country = "DE", organization = "Bank", common_name = "Bank Issuing" }}
-lifetime_days = 1825
-permitted = ["dns:bank.test", "dns:localhost"]
-[policy]
-version = 1
-[[policy.authority]]
-name = "bank"
-names = ["dns:*.bank.test"]
-max_per_hour = 100
+        let policy = format!(
+            r#"max_per_hour = 100
 crl_validity = 86400
 crl_interval = 3600
 profile.client = {{ shape = "client", lifetime = 2592000 }}
@@ -240,14 +191,23 @@ name = "olga"
 key = "{operator}"
 may = ["grant", "revoke"]
 "#,
-            status = self.status,
             ocsp = digest("ocsp"),
             server = digest("server"),
-            tool = ca_core::pki::sha256(&std::fs::read(env!("CARGO_BIN_EXE_ca")).unwrap()),
-            devices = self.device("root", "root-keys", "root.key") + &self.device("online", "authority-keys", "authority.key"),
-            dora = self.ssh_key("dora"),
-            wim = self.ssh_key("wim"),
-        )
+        );
+        let first = FirstPlan {
+            kind: "production",
+            status_base_url: &format!("http://127.0.0.1:{}", self.status),
+            tool: ca_core::pki::sha256(&std::fs::read(env!("CARGO_BIN_EXE_ca")).unwrap()).to_string(),
+            evidence: ["root-keys", "bundle-copy"],
+            // The machine that runs the tests is on a network; a ceremony's is not.
+            environment: "offline = false\nno_swap = false\nno_core_dumps = true",
+            devices: self.device("root", "root-keys", "root.key") + &self.device("online", "authority-keys", "authority.key"),
+            others: [self.ssh_key("dora"), self.ssh_key("wim")],
+            officers: officers.iter().map(|(name, key)| (*name, vec![key.clone()])).collect(),
+            permitted: &["dns:bank.test", "dns:localhost"],
+            policy,
+        };
+        first.text()
     }
 }
 

@@ -6,12 +6,11 @@ mod common;
 
 use std::time::Duration;
 
-use ca_ceremony::{Error, Moment, RunOutcome, verify};
+use ca_ceremony::{Moment, RunOutcome, verify};
 use ca_core::ceremony::{Role, Roster};
 use ca_core::model::AuthorityKind;
 use ca_core::pki::Certificate;
 use ca_core::ports::{GenerateKey, KeyStore as _};
-use common::later::dies_at;
 use common::{Ceremony, missing, owed, refused};
 
 #[tokio::test]
@@ -168,23 +167,10 @@ async fn ceremony_38_a_run_that_dies_at_any_line_is_resumed_into_one_set_of_cert
     let mut exceptions = 0;
     for number in numbers {
         for moment in [Moment::Before, Moment::After] {
-            let mut died = false;
             let ceremony = Ceremony::quick();
             missing(ceremony.run().await);
             ceremony.sign_plan(&["ana", "bela"]);
-            for _ in 0..8 {
-                match ceremony.observed(Some(dies_at(number, moment))).await {
-                    Ok(RunOutcome::NeedsSignatures(_)) => ceremony.sign_statements(&["ana", "bela"]),
-                    Ok(RunOutcome::NeedsPeople(duties)) => ceremony.fulfil(&duties),
-                    Ok(RunOutcome::Complete(_)) => break,
-                    Err(Error::Io { .. } | Error::Issuance { .. }) => {
-                        died = true;
-                        break;
-                    }
-                    Err(e) => panic!("line {number} {moment:?}: {e}"),
-                }
-            }
-            assert!(died, "line {number} {moment:?}");
+            assert!(ceremony.dies(number, moment).await, "line {number} {moment:?}");
             let verified = ceremony.complete().await;
             exceptions += verified.exceptions.len();
             assert_eq!(std::fs::read_dir(ceremony.bundle().join("certs")).unwrap().count(), 2, "line {number} {moment:?}");

@@ -70,6 +70,7 @@ impl Config {
 mod tests {
     use ca_core::ports::FirmwareVersion;
     use ca_keystore::{CredentialSpec, KeyStoreSpec, Pkcs11Spec, SoftwareSpec, UnsealSpec, YubiHsmKeySpec, YubiHsmSpec};
+    use ca_testkit::sample::unexplained;
 
     use super::super::{LimitsConfig, LogConfig, LogFormat, User};
     use super::*;
@@ -153,13 +154,7 @@ mod tests {
 
     #[test]
     fn the_sample_documents_every_key() {
-        // Each key stands in the sample with a comment above it.
-        let lines: Vec<&str> = SAMPLE.lines().collect();
-        for (i, line) in lines.iter().enumerate() {
-            let bare = line.trim_start_matches("# ");
-            let is_key = bare.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
-            assert!(!is_key || lines[i - 1].starts_with('#'), "no comment above `{line}`");
-        }
+        assert_eq!(unexplained(SAMPLE), None);
     }
 
     #[track_caller]

@@ -1,7 +1,5 @@
 //! The memory of verified signatures: what verified once need not again, and nothing else is ever believed.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::jws::ParsedJws;
 use ca_core::evidence::verified::VerifiedSignatures;

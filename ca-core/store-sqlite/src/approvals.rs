@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use ca_core::model::{
-    AuditEntry, JobKind, Proposal, ProposalId, ProposalState, RevocationReason, RevokedAuthority, StoredApproval, Unheld, UnholdRequest,
+    AuditEntry, JobKind, LedgerEvent, Proposal, ProposalId, ProposalState, RevocationReason, RevokedAuthority, StoredApproval, Unheld,
+    UnholdRequest,
 };
 use ca_core::model::{CrlScope, Outcome};
 use ca_core::pki::Timestamp;
@@ -250,7 +251,7 @@ impl Tx {
             serial
         )?;
         let hold = RevocationReason::CertificateHold;
-        let (code, at) = (i64::from(hold.code()), request.at.unix());
+        let code = i64::from(hold.code());
         let partition = match row {
             None => return Ok(Unheld::NotFound),
             Some((reason, _)) if reason != Some(code) => return Ok(Unheld::NotHeld),
@@ -269,21 +270,7 @@ impl Tx {
         self.audit(&entry)?;
         let scope = CrlScope(unsigned("CRL partition", partition)?);
         self.ensure_job(&JobKind::PublishCrl { authority: request.authority.clone(), scope }, request.at)?;
-        let head = one!(
-            &self.connection,
-            |row| row.get::<i64>("ledger_head"),
-            "UPDATE authorities SET ledger_head = ledger_head + 1 WHERE name = $1 RETURNING ledger_head",
-            name
-        )?;
-        execute!(
-            &self.connection,
-            "INSERT INTO ledger (authority, number, serial, event, reason, at) VALUES ($1, $2, $3, 'unhold', $4, $5)",
-            name,
-            head,
-            serial,
-            code,
-            at
-        )?;
+        let head = self.ledger_row(&request.authority, &request.serial, LedgerEvent::Unhold, hold, request.at)?;
         execute!(
             &self.connection,
             "UPDATE certificates SET revoked_at = NULL, revocation_reason = NULL, invalidity_date = NULL, revoked_number = NULL
@@ -292,7 +279,6 @@ impl Tx {
             serial,
             code
         )?;
-        self.touched.ledger = true;
         Ok(Unheld::Now { number: unsigned("ledger number", head)? })
     }
 }

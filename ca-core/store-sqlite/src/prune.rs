@@ -49,14 +49,13 @@ impl Tx {
             now,
             left
         )?);
-        let requests = count(execute!(
+        left -= count(execute!(
             &self.connection,
             "DELETE FROM requests WHERE seq IN (
                SELECT seq FROM requests WHERE ended_at IS NOT NULL AND ended_at <= $1 ORDER BY ended_at LIMIT $2)",
             requests_before,
             left
         )?);
-        left -= requests;
         // Those of dropped orders went with them.
         self.touched.pruned = left < most;
         left -= count(execute!(

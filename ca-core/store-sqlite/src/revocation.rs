@@ -5,15 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::evidence::revocation::{RevocationRight, verify};
 use ca_core::model::{
-    Account, Actor, AuditEntry, AuthorityName, CertificateRecord, CrlRecord, CrlScope, JobKind, LedgerEntry, Outcome, RevocationReason,
-    RevocationRequest, Revoked, SerialStatus,
+    Account, Actor, AuditEntry, AuthorityName, CertificateRecord, CrlRecord, CrlScope, JobKind, LedgerEntry, LedgerEvent, Outcome,
+    RevocationReason, RevocationRequest, Revoked, SerialStatus,
 };
 use ca_core::pki::{SerialNumber, Timestamp};
 use ca_core::ports::{CertificateStore as _, RevocationStore, StatusStore, StoreError, StoreResult};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::convert::{self, limit, read, reason, serial, signed, time, unsigned};
+use crate::convert::{self, limit, read, reason, serial, signed, time, unsigned, word};
 use crate::error::conflict;
 use crate::requests::wait;
 use crate::sql::{Row, all, execute, one, optional};
@@ -116,14 +116,14 @@ impl Tx {
         invalidity_date: Option<Timestamp>,
         at: Timestamp,
     ) -> StoreResult<Option<u64>> {
-        let (name, serial, code) = (authority.as_str(), serial.as_bytes().as_slice(), i64::from(reason.code()));
+        let (name, octets, code) = (authority.as_str(), serial.as_bytes().as_slice(), i64::from(reason.code()));
         let row = optional!(
             &self.connection,
             |row| Ok((row.get::<String>("kind")?, row.get::<i64>("crl_partition")?)),
             "SELECT c.crl_partition, a.kind FROM certificates c JOIN authorities a ON a.name = c.authority
              WHERE c.authority = $1 AND c.serial = $2 AND (c.revoked_at IS NULL OR c.revocation_reason = 6 AND $3 <> 6)",
             name,
-            serial,
+            octets,
             code
         )?;
         let Some((kind, partition)) = row else { return Ok(None) };
@@ -132,8 +132,34 @@ impl Tx {
             let scope = CrlScope(unsigned("CRL partition", partition)?);
             self.ensure_job(&JobKind::PublishCrl { authority: authority.clone(), scope }, at)?;
         }
-        // The head row last: whoever sees a number sees every one below it.
+        let head = self.ledger_row(authority, serial, LedgerEvent::Revoke, reason, at)?;
         let (at, invalidity_date) = (at.unix(), invalidity_date.map(Timestamp::unix));
+        execute!(
+            &self.connection,
+            "UPDATE certificates SET revoked_at = coalesce(revoked_at, $3), revocation_reason = $4, invalidity_date = $5, revoked_number = $6
+             WHERE authority = $1 AND serial = $2 AND (revoked_at IS NULL OR revocation_reason = 6)",
+            name,
+            octets,
+            at,
+            code,
+            invalidity_date,
+            head
+        )?;
+        unsigned("ledger number", head).map(Some)
+    }
+
+    /// Writes the next row of an authority's ledger; gives its number. The head's row comes last in a transaction, so that
+    /// whoever sees a number sees every one below it.
+    pub(crate) fn ledger_row(
+        &mut self,
+        authority: &AuthorityName,
+        serial: &SerialNumber,
+        event: LedgerEvent,
+        reason: RevocationReason,
+        at: Timestamp,
+    ) -> StoreResult<i64> {
+        let (name, serial, event) = (authority.as_str(), serial.as_bytes().as_slice(), word(&event));
+        let (code, at) = (i64::from(reason.code()), at.unix());
         let head: i64 = one!(
             &self.connection,
             |row| row.get("ledger_head"),
@@ -142,26 +168,16 @@ impl Tx {
         )?;
         execute!(
             &self.connection,
-            "INSERT INTO ledger (authority, number, serial, event, reason, at) VALUES ($1, $2, $3, 'revoke', $4, $5)",
+            "INSERT INTO ledger (authority, number, serial, event, reason, at) VALUES ($1, $2, $3, $4, $5, $6)",
             name,
             head,
             serial,
+            event,
             code,
             at
         )?;
-        execute!(
-            &self.connection,
-            "UPDATE certificates SET revoked_at = coalesce(revoked_at, $3), revocation_reason = $4, invalidity_date = $5, revoked_number = $6
-             WHERE authority = $1 AND serial = $2 AND (revoked_at IS NULL OR revocation_reason = 6)",
-            name,
-            serial,
-            at,
-            code,
-            invalidity_date,
-            head
-        )?;
         self.touched.ledger = true;
-        unsigned("ledger number", head).map(Some)
+        Ok(head)
     }
 }
 

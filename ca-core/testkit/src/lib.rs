@@ -11,6 +11,8 @@ pub mod key_device;
 pub mod key_store;
 pub mod officers;
 pub mod operator;
+pub mod plan;
+pub mod sample;
 pub mod softhsm;
 pub mod specimens;
 pub mod store;

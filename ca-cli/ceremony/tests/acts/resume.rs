@@ -8,9 +8,7 @@ use crate::support::begun;
 use crate::support::begun_with_backups;
 use crate::support::intermediate;
 use crate::support::key_act;
-use ca_ceremony::Error;
 use ca_ceremony::Moment;
-use ca_ceremony::RunOutcome;
 use ca_ceremony::VerifiedBundle;
 use ca_ceremony::verify;
 use ca_core::pki::Certificate;
@@ -35,20 +33,7 @@ async fn dies_at_every_act_line(begun: &Ceremony, check: impl AsyncFn(&Ceremony,
             let ceremony = begun.fork();
             missing(ceremony.run().await);
             ceremony.sign_plan(&["ana", "bela"]);
-            let mut died = false;
-            for _ in 0..10 {
-                match ceremony.observed(Some(dies_at(number, moment))).await {
-                    Ok(RunOutcome::NeedsSignatures(_)) => ceremony.sign_statements(&["ana", "bela"]),
-                    Ok(RunOutcome::NeedsPeople(duties)) => ceremony.fulfil(&duties),
-                    Ok(RunOutcome::Complete(_)) => break,
-                    Err(Error::Io { .. } | Error::Issuance { .. }) => {
-                        died = true;
-                        break;
-                    }
-                    Err(e) => panic!("line {number} {moment:?}: {e}"),
-                }
-            }
-            survived += usize::from(!died);
+            survived += usize::from(!ceremony.dies(number, moment).await);
             let verified = ceremony.complete().await;
             check(&ceremony, &verified).await;
         }

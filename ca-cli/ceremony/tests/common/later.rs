@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use ca_ceremony::{Error, Observer, SystemRng};
+use ca_ceremony::{Error, Observer, RunOutcome, SystemRng};
 use ca_core::pki::{Timestamp, sha256};
 use ca_core::ports::{Clock as _, KeyDevice as _, KeyStore as _};
 
@@ -124,6 +124,22 @@ impl Ceremony {
 
 /// A digest or a nonce of a test.
 pub const NONCE: &str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f";
+
+impl Ceremony {
+    /// Goes on until the run dies at this line of the transcript, or is done; whether it died.
+    pub async fn dies(&self, number: u64, moment: ca_ceremony::Moment) -> bool {
+        for _ in 0..10 {
+            match self.observed(Some(dies_at(number, moment))).await {
+                Ok(RunOutcome::NeedsSignatures(_)) => self.sign_statements(&["ana", "bela"]),
+                Ok(RunOutcome::NeedsPeople(duties)) => self.fulfil(&duties),
+                Ok(RunOutcome::Complete(_)) => return false,
+                Err(Error::Io { .. } | Error::Issuance { .. }) => return true,
+                Err(e) => panic!("line {number} {moment:?}: {e}"),
+            }
+        }
+        panic!("line {number} {moment:?}: neither dead nor done")
+    }
+}
 
 /// Stops the run at line `number` of the transcript, and every write after it: as if the process had died there.
 pub fn dies_at(number: u64, moment: ca_ceremony::Moment) -> Observer {

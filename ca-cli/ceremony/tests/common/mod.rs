@@ -18,6 +18,7 @@ use ca_core::pki::{Sha256Digest, Timestamp, sha256};
 use ca_core::ports::{Clock as _, KeyDevice};
 use ca_keystore::{SoftwareKeyStore, Unsealer};
 use ca_testkit::FakeClock;
+use ca_testkit::plan::{CLIENTS, FirstPlan};
 use zeroize::Zeroizing;
 
 pub const NAMESPACE: &str = "ceremony@countersign";
@@ -124,90 +125,24 @@ impl Ceremony {
 
     fn plan_text(&self, options: &Options) -> String {
         let public = |key: &str| std::fs::read_to_string(self.dir.path().join(format!("{key}.pub"))).unwrap().trim().to_owned();
-        let officer = |name: &str, keys: &[&str]| {
-            let keys: Vec<String> = keys.iter().map(|k| format!("{:?}", public(k))).collect();
-            format!("[[roster.officer]]\nname = \"{name}\"\nkeys = [{}]\n", keys.join(", "))
-        };
+        let officer = |name: &'static str, keys: &[&str]| (name, keys.iter().map(|key| public(key)).collect::<Vec<_>>());
         let serial = |store: &str| ready(self.keys(store).identity()).unwrap().serial;
-        let mark = if options.kind == "rehearsal" { "REHEARSAL " } else { "" };
-        format!(
-            r#"format = "countersign/plan/2"
-kind = "{kind}"
-title = "First ceremony"
-status_base_url = "http://127.0.0.1:14002"
-approval_days = 30
-tool = {{ sha256 = "{tool}" }}
-cps = {{ url = "https://cps.bank.test/", version = "1.0" }}
-evidence = {{ bags = ["root-keys"], media = ["bundle-copy"] }}
-
-[environment]
-{environment}
-
-[device.root]
-kind = "software"
-serial = "{root_serial}"
-before = "new"
-
-[device.online]
-kind = "software"
-serial = "{online_serial}"
-before = []
-
-[[person]]
-name = "dora"
-role = "administrator"
-keys = ["{dora}"]
-
-[[person]]
-name = "wim"
-role = "witness"
-keys = ["{wim}"]
-
-[[custodian]]
-name = "ana"
-holds = "the root key store"
-
-[roster]
-threshold = 2
-{}{}{}
-[root]
-authority = "bank-root"
-key = "bank-root-2026"
-algorithm = "p384"
-subject = {{ organization = "Bank", common_name = "{mark}Bank Root" }}
-lifetime_days = 3650
-crl_lifetime_days = 365
-next_ceremony_days = 330
-
-[[issuing]]
-authority = "bank"
-key = "bank-2026"
-algorithm = "p256"
-subject = {{ country = "DE", organization = "Bank", common_name = "{mark}Bank Issuing" }}
-lifetime_days = 1825
-permitted = ["dns:bank.test", "ip:127.0.0.0/8"]
-
-[policy]
-version = 1
-[[policy.authority]]
-name = "bank"
-names = ["dns:*.bank.test"]
-max_per_hour = 10
-crl_validity = 86400
-crl_interval = 3600
-profile.client = {{ shape = "client", lifetime = 3600 }}
-"#,
-            officer("ana", &["ana", "ana2"]),
-            officer("bela", &["bela"]),
-            officer("cora", &["cora"]),
-            kind = options.kind,
-            tool = options.tool,
-            environment = options.environment,
-            root_serial = serial("root-keys"),
-            online_serial = serial("online-keys"),
-            dora = public("dora"),
-            wim = public("wim"),
-        )
+        let device = |place: &str, store: &str, before: &str| {
+            format!("[device.{place}]\nkind = \"software\"\nserial = \"{}\"\nbefore = {before}\n", serial(store))
+        };
+        let first = FirstPlan {
+            kind: options.kind,
+            status_base_url: "http://127.0.0.1:14002",
+            tool: options.tool.to_string(),
+            evidence: ["root-keys", "bundle-copy"],
+            environment: options.environment,
+            devices: [device("root", "root-keys", "\"new\""), device("online", "online-keys", "[]")].join("\n"),
+            others: [public("dora"), public("wim")],
+            officers: vec![officer("ana", &["ana", "ana2"]), officer("bela", &["bela"]), officer("cora", &["cora"])],
+            permitted: &["dns:bank.test", "ip:127.0.0.0/8"],
+            policy: CLIENTS.to_owned(),
+        };
+        first.text()
     }
 
     pub fn plan(&self) -> PathBuf {

@@ -155,6 +155,8 @@ impl KeyholderConfig {
 
 #[cfg(test)]
 mod tests {
+    use ca_testkit::sample::unexplained;
+
     use super::*;
 
     const SAMPLE: &str = include_str!("../../keyholder.sample.toml");
@@ -164,12 +166,7 @@ mod tests {
         let config = KeyholderConfig::parse(SAMPLE, Path::new("/etc/countersign")).unwrap();
         assert_eq!(config.socket, Path::new(ca_keystore::keyholder::DEFAULT_SOCKET));
         assert_eq!(config.credentials[0].set.as_deref(), Some(Path::new("/etc/countersign/authority.set.json")));
-        let lines: Vec<&str> = SAMPLE.lines().collect();
-        for (i, line) in lines.iter().enumerate() {
-            let bare = line.trim_start_matches("# ");
-            let is_key = bare.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
-            assert!(!is_key || lines[i - 1].starts_with('#'), "no comment above `{line}`");
-        }
+        assert_eq!(unexplained(SAMPLE), None);
     }
 
     #[track_caller]

@@ -68,15 +68,7 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::super::Plan;
-    use super::super::plan::tests::plan;
-
-    #[track_caller]
-    fn check(from: &str, to: &str, part: &str) {
-        let text = plan();
-        assert!(text.contains(from), "{from}");
-        let error = Plan::parse(&text.replacen(from, to, 1)).unwrap_err().to_string();
-        assert!(error.contains(part), "{from} -> {to}: {error}");
-    }
+    use super::super::plan::tests::{check, plan};
 
     #[test]
     fn ceremony_03_a_production_plan_pins_tool_devices_firmware_and_practice_statement() {

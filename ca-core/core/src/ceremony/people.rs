@@ -149,17 +149,8 @@ pub(super) fn is_text(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Plan;
-    use super::super::plan::tests::plan;
+    use super::super::plan::tests::check;
     use super::super::quorum::tests::public;
-
-    #[track_caller]
-    fn check(from: &str, to: &str, part: &str) {
-        let text = plan();
-        assert!(text.contains(from), "{from}");
-        let error = Plan::parse(&text.replacen(from, to, 1)).unwrap_err().to_string();
-        assert!(error.contains(part), "{from} -> {to}: {error}");
-    }
 
     #[test]
     fn ceremony_08_incompatible_roles_in_one_person_are_refused() {

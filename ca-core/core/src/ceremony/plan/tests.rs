@@ -1,24 +1,9 @@
+use ca_testkit::plan::{CLIENTS, FirstPlan};
+
 use super::super::quorum::tests::public;
 use super::*;
 
-pub(crate) fn plan() -> String {
-    let officer = |name: &str, seed: u8| format!("[[roster.officer]]\nname = \"{name}\"\nkeys = [\"{}\"]\n", public(seed));
-    format!(
-        r#"format = "countersign/plan/2"
-kind = "production"
-title = "First ceremony"
-status_base_url = "http://127.0.0.1:14002"
-approval_days = 30
-cps = {{ url = "https://cps.bank.test/", version = "1.0" }}
-tool = {{ sha256 = "1111111111111111111111111111111111111111111111111111111111111111" }}
-evidence = {{ bags = ["root"], media = ["boot"] }}
-
-[environment]
-offline = true
-no_swap = true
-no_core_dumps = true
-
-[device.root]
+const DEVICES: &str = r#"[device.root]
 kind = "yubi-hsm2"
 serial = "1"
 lowest_firmware = "2.4.0"
@@ -28,56 +13,31 @@ before = "new"
 kind = "software"
 serial = "2"
 before = []
+"#;
 
-[[person]]
-name = "dora"
-role = "administrator"
-keys = ["{dora}"]
+pub(crate) fn plan() -> String {
+    let first = FirstPlan {
+        kind: "production",
+        status_base_url: "http://127.0.0.1:14002",
+        tool: "1".repeat(64),
+        evidence: ["root", "boot"],
+        environment: "offline = true\nno_swap = true\nno_core_dumps = true",
+        devices: DEVICES.to_owned(),
+        others: [public(21), public(22)],
+        officers: vec![("ana", vec![public(1)]), ("bela", vec![public(2)])],
+        permitted: &["dns:bank.test"],
+        policy: CLIENTS.to_owned(),
+    };
+    first.text()
+}
 
-[[person]]
-name = "wim"
-role = "witness"
-keys = ["{wim}"]
-
-[[custodian]]
-name = "ana"
-holds = "the root key store"
-
-[roster]
-threshold = 2
-{}{}
-[root]
-authority = "bank-root"
-key = "bank-root-2026"
-algorithm = "p384"
-subject = {{ organization = "Bank", common_name = "Bank Root" }}
-lifetime_days = 3650
-crl_lifetime_days = 365
-next_ceremony_days = 330
-
-[[issuing]]
-authority = "bank"
-key = "bank-2026"
-algorithm = "p256"
-subject = {{ organization = "Bank", common_name = "Bank Issuing" }}
-lifetime_days = 1825
-permitted = ["dns:bank.test"]
-
-[policy]
-version = 1
-[[policy.authority]]
-name = "bank"
-names = ["dns:*.bank.test"]
-max_per_hour = 10
-crl_validity = 86400
-crl_interval = 3600
-profile.client = {{ shape = "client", lifetime = 3600 }}
-"#,
-        officer("ana", 1),
-        officer("bela", 2),
-        dora = public(21),
-        wim = public(22),
-    )
+/// Changes the plan in one place; what is said of it then must have this part.
+#[track_caller]
+pub(crate) fn check(from: &str, to: &str, part: &str) {
+    let text = plan();
+    assert!(text.contains(from), "{from}");
+    let error = Plan::parse(&text.replacen(from, to, 1)).unwrap_err().to_string();
+    assert!(error.contains(part), "{from} -> {to}: {error}");
 }
 
 #[test]
@@ -244,13 +204,6 @@ fn post_quantum_keys_are_planned_in_software_only() {
 
 #[test]
 fn unsound_plans_are_refused() {
-    #[track_caller]
-    fn check(from: &str, to: &str, part: &str) {
-        let text = plan();
-        assert!(text.contains(from), "{from}");
-        let error = Plan::parse(&text.replacen(from, to, 1)).unwrap_err().to_string();
-        assert!(error.contains(part), "{from} -> {to}: {error}");
-    }
     check("title =", "titel = \"x\"\ntitle =", "unknown field");
     check("title =", "title = \"x\"\ntitle =", "duplicate key");
     check("threshold = 2", "threshold = 3", "can't be met");
