@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::evidence::csr_names::check_names;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{ChallengeMethod, Grant, Order, OrderCommand, OrderId, OrderRejected, OrderStatus, ProblemType};
-use ca_core::pki::{Csr, KeyError, PublicKey};
+use ca_core::pki::{KeyError, PublicKey};
 use ca_core::ports::StoreError;
 use ca_core::profile::{check_key, is_same_key};
 use http::StatusCode;
@@ -30,7 +30,7 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
     let grant = server.live_grant(&signed).await?.grant;
     let payload = signed.jws.payload_object()?;
     let csr = payload.get("csr").and_then(Value::as_str).ok_or_else(|| Refusal::malformed("the payload has no `csr` string"))?;
-    let key = check_csr(csr, &order, &grant, &signed.key)?;
+    let key = check_csr(&server, csr, &order, &grant, &signed.key)?;
     key_is_attested(&server, &order, &key).await?;
     key_is_free(&server, &key).await?;
     server.judge_finalize(&grant, &order, &key, now).await?;
@@ -56,10 +56,10 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
 }
 
 /// Refuses a CSR that does not fit; the order stays ready (RFC 8555 §7.4).
-fn check_csr(text: &str, order: &Order, grant: &Grant, account_key: &Jwk) -> Result<PublicKey, Refusal> {
+fn check_csr(server: &AcmeServer, text: &str, order: &Order, grant: &Grant, account_key: &Jwk) -> Result<PublicKey, Refusal> {
     let bad = |detail: String| Refusal::new(ProblemType::BadCsr, detail);
     let der = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad("the CSR is not unpadded base64url".to_owned()))?;
-    let csr = Csr::from_der(&der).map_err(|e| bad(e.to_string()))?;
+    let csr = server.verified.csr(&der).map_err(|e| bad(e.to_string()))?;
     check_names(&csr, &order.identifiers, grant).map_err(bad)?;
     check_key(csr.public_key()).map_err(|e| bad(e.to_string()))?;
     // RFC 8555 §11.1: an account key must not be certified.

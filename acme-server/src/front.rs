@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use ca_core::evidence::verified::VerifiedSignatures;
 use ca_core::model::{
     AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, GrantRecord, GrantStatus, Order, OrderId,
     Outcome,
@@ -37,6 +38,7 @@ pub struct AcmeServer {
     pub(crate) issuers: Issuers,
     pub(crate) alternates: Alternates,
     pub(crate) settled: Settled,
+    pub(crate) verified: Arc<VerifiedSignatures>,
     pub(crate) limiter: Limiter,
     metrics: Metrics,
     directories: RwLock<Arc<Directories>>,
@@ -61,6 +63,7 @@ impl AcmeServer {
             issuers: Issuers::default(),
             alternates: Alternates::default(),
             settled: Settled::default(),
+            verified: Arc::default(),
             limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
             metrics,
             config,
@@ -74,6 +77,12 @@ impl AcmeServer {
     #[must_use]
     pub fn with_replicas(self, number: u16, replicas: Replicas) -> Self {
         Self { nonces: Nonces::new(number, &*self.rng), replicas: Some(replicas), ..self }
+    }
+
+    /// The same, with a memory of verified signatures that others of this process use too.
+    #[must_use]
+    pub fn sharing(self, verified: Arc<VerifiedSignatures>) -> Self {
+        Self { verified, ..self }
     }
 
     /// Whether a request's nonce is accepted, which it is once, by whichever replica issued it.

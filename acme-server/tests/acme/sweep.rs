@@ -8,6 +8,8 @@ use std::time::Duration;
 use acme_server::{Access, ROUTES, Route};
 use axum::body::Body;
 use ca_core::model::{AccountStatus, AuthorizationId, CertificateState, ChallengeMethod, OrderId, OrderStatus};
+use ca_core::pki::SerialNumber;
+use ca_testkit::SeededRng;
 use http::{Method, Request};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -368,9 +370,9 @@ async fn a09_every_object_refuses_what_its_state_does_not_allow() {
     let world = world();
     let owner = world.account().await;
     let route = |path: &str| ROUTES.iter().find(|r| r.path == path).unwrap();
-    let check = async |path: &str, what: &str, status: u16, kind: &str, enter: &dyn Fn(&Aim<'_>)| {
-        let aim = Aim::at(route(path), &owner).await;
-        enter(&aim);
+    let check = async |path: &str, what: &str, status: u16, kind: &str, enter: &dyn Fn(&mut Aim<'_>)| {
+        let mut aim = Aim::at(route(path), &owner).await;
+        enter(&mut aim);
         aim.refused(what, status, kind, owner.post(&aim.url, &aim.payload)).await;
     };
     let order_of = |aim: &Aim<'_>| {
@@ -396,13 +398,23 @@ async fn a09_every_object_refuses_what_its_state_does_not_allow() {
         })
         .await;
     }
-    for path in ["/acme/cert/{authority}/{serial}", "/acme/cert/{authority}/{serial}/{n}", "/acme/revoke-cert"] {
-        check(path, "not released", 404, "malformed", &|_| {
-            world.state().certificates.values_mut().for_each(|c| c.state = CertificateState::Intent);
+    for path in ["/acme/cert/{authority}/{serial}", "/acme/cert/{authority}/{serial}/{n}"] {
+        // Another one beside it: what was released once stays so.
+        check(path, "not released", 404, "malformed", &|aim| {
+            let mut state = world.state();
+            let mut other = state.certificates.values().find(|c| aim.url.contains(&c.serial.to_string())).unwrap().clone();
+            let serial = SerialNumber::random(&SeededRng::new(9));
+            aim.url = aim.url.replace(&other.serial.to_string(), &serial.to_string());
+            (other.serial, other.state) = (serial, CertificateState::Intent);
+            state.certificates.insert(serial, other);
         })
         .await;
-        world.state().certificates.values_mut().for_each(|c| c.state = CertificateState::Released);
     }
+    check("/acme/revoke-cert", "not released", 404, "malformed", &|_| {
+        world.state().certificates.values_mut().for_each(|c| c.state = CertificateState::Intent);
+    })
+    .await;
+    world.state().certificates.values_mut().for_each(|c| c.state = CertificateState::Released);
     let aim = Aim::at(route("/acme/key-change"), &owner).await;
     let second = world.register(Key::of(&KeyPair::generate().unwrap())).await;
     let taken = second.key.sign(

@@ -60,6 +60,10 @@ use crate::sql::{execute, one};
 use crate::wake::Wakers;
 use crate::writer::{Tx, Writer};
 
+/// After how many pages of 4 KiB in the write-ahead log they are copied into the file: pages that are written again and
+/// again are copied once. A start after a crash reads as many.
+const CHECKPOINT: u32 = 4000;
+
 /// How many prepared statements a connection keeps: more than there are.
 const STATEMENTS: usize = 256;
 
@@ -139,6 +143,7 @@ fn open_to_write(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // What a savepoint may have to take back is kept in memory: it is as much as one command changes.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }

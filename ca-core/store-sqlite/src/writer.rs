@@ -5,6 +5,7 @@
 //! transaction up, nobody knows what to believe, so everyone hears [`StoreError::Unavailable`] and may try again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ca_core::pki::Sha256Digest;
 use ca_core::ports::{StoreError, StoreResult};
@@ -42,6 +43,9 @@ impl Tx {
         sql::run(&self.connection, sql, &[]).map(|_| ())
     }
 }
+
+/// Where several commands came together, others are on their way: waiting for them saves commits.
+const LINGER: Duration = Duration::from_micros(300);
 
 /// A command in the queue, its result type erased.
 trait Command: Send {
@@ -127,9 +131,12 @@ impl Writer {
 }
 
 fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: &Wakers, remembered: &Remembered, lock: FileLock) {
-    let mut closing = None;
+    let (mut closing, mut crowded) = (None, false);
     while closing.is_none() {
         let Some(mut message) = waiting.blocking_recv() else { break };
+        if crowded {
+            std::thread::sleep(LINGER);
+        }
         let mut batch = Vec::new();
         loop {
             match message {
@@ -147,6 +154,7 @@ fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: &Wakers, reme
                 Err(_) => break,
             }
         }
+        crowded = batch.len() > 1;
         if !batch.is_empty() {
             commit(&mut tx, batch, wakers, remembered);
         }

@@ -3,6 +3,7 @@
 
 use super::chain::{AuthorizedAccount, Refusal, by_account, path_of};
 use super::proofs::{Proof, Proofs};
+use super::verified::VerifiedSignatures;
 use crate::model::{AuthorizationId, ChallengeMethod, ProblemType, ValidationRecord};
 use crate::pki::{Identifier, PublicKey, Timestamp};
 use crate::policy::{AuthorityPolicy, ChallengeZone};
@@ -19,6 +20,7 @@ pub(super) fn check(
     account: &AuthorizedAccount,
     key: &PublicKey,
     now: Timestamp,
+    verified: &VerifiedSignatures,
 ) -> Result<(), Refusal> {
     for (identifier, proof) in proofs {
         match proof {
@@ -27,7 +29,7 @@ pub(super) fn check(
             Proof::Challenged(record) => {
                 let zone = rules.challenge_zone(identifier);
                 let zone = zone.ok_or_else(|| unproven(identifier, "the policy no longer challenges it"))?;
-                let attested = judge(identifier, record, zone, account, now)?;
+                let attested = judge(identifier, record, zone, account, now, verified)?;
                 if attested != *key {
                     let detail = format!("the CSR's key is not the one that was attested for `{identifier}`");
                     return Err(Refusal::new(ProblemType::BadCsr, detail));
@@ -45,10 +47,11 @@ fn judge(
     zone: &ChallengeZone,
     account: &AuthorizedAccount,
     now: Timestamp,
+    verified: &VerifiedSignatures,
 ) -> Result<PublicKey, Refusal> {
     let evidence = record.attestation.as_ref().ok_or_else(|| unproven(identifier, "its validation has no attestation"))?;
     // By any key that the account has had: the challenge may have been answered before the last keyChange.
-    let answer = by_account(&evidence.jws, &account.keys, &account.account)?;
+    let answer = by_account(&evidence.jws, &account.keys, &account.account, verified)?;
     if path_of(&answer.protected.url) != Some(&answer_path(&record.authorization)) {
         return Err(unproven(identifier, "the attestation was sent for another challenge"));
     }

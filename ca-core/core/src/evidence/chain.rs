@@ -24,6 +24,7 @@ use super::jws::{KeyRef, ParsedJws};
 use super::memo::Memo;
 use super::new_order::{NewOrderRequest, OrderScope};
 use super::proofs::{Proof, Proofs};
+use super::verified::VerifiedSignatures;
 use super::{attested, csr_names, eab, grant, json, proofs};
 use crate::anchor::GrantPlace;
 use crate::model::{AccountId, AuthorityName, AutoRenewal, Evidence, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
@@ -130,11 +131,12 @@ enum FinalizedBy {
 /// Verifies evidence; remembers, by hash, what it verified of accounts.
 pub struct Verifier {
     accounts: Mutex<Memo<Sha256Digest, Arc<AuthorizedAccount>>>,
+    verified: Arc<VerifiedSignatures>,
 }
 
 impl Default for Verifier {
     fn default() -> Self {
-        Self { accounts: Mutex::new(Memo::new(MEMO)) }
+        Self { accounts: Mutex::new(Memo::new(MEMO)), verified: Arc::default() }
     }
 }
 
@@ -147,6 +149,11 @@ fn unauthorized(detail: &str) -> Refusal {
 }
 
 impl Verifier {
+    /// The signatures that it has verified.
+    pub(crate) const fn signatures(&self) -> &Arc<VerifiedSignatures> {
+        &self.verified
+    }
+
     /// Verifies that the account may exist: for a newAccount request.
     ///
     /// # Errors
@@ -217,8 +224,8 @@ impl Verifier {
             return Err(malformed("the order's evidence is incomplete"));
         };
         let order = OrderId::from_evidence(new_order);
-        let (request, scope) = read_new_order(new_order, &account)?;
-        let csr = read_finalize(finalize, &account, &order, finalized_by)?;
+        let (request, scope) = read_new_order(new_order, &account, &self.verified)?;
+        let csr = read_finalize(finalize, &account, &order, finalized_by, &self.verified)?;
 
         let grant = &account.grant;
         let authority = scope.authority.clone().unwrap_or_else(|| grant.authority.clone());
@@ -233,7 +240,7 @@ impl Verifier {
         if let Some(terms) = &request.auto_renewal {
             check_terms(terms, &profile, offered, &proofs, &grant.limits, now)?;
         }
-        attested::check(&proofs, rules, &account, csr.public_key(), now)?;
+        attested::check(&proofs, rules, &account, csr.public_key(), now, &self.verified)?;
         let algorithm = check_csr(&csr, &request.identifiers, &account)?;
         if !offered.takes_key(algorithm) {
             return Err(Refusal::new(ProblemType::BadCsr, format!("the profile `{profile}` certifies no keys of the kind {algorithm}")));
@@ -280,7 +287,7 @@ impl Verifier {
         let account = match known {
             Some(account) => account,
             None => {
-                let account = Arc::new(verify_identity(evidence, policy, secrets)?);
+                let account = Arc::new(verify_identity(evidence, policy, secrets, &self.verified)?);
                 lock().insert(key, Arc::clone(&account));
                 account
             }
@@ -330,7 +337,12 @@ fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
     sha256(&bytes)
 }
 
-fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecrets) -> Result<AuthorizedAccount, Refusal> {
+fn verify_identity(
+    evidence: &Evidence,
+    policy: &Policy,
+    secrets: &dyn EabSecrets,
+    verified: &VerifiedSignatures,
+) -> Result<AuthorizedAccount, Refusal> {
     let (grant, place) = read_grant(evidence, policy)?;
     let account = AccountId::from_evidence(&evidence.new_account);
     let is_open = policy.authority(&grant.authority).is_some_and(|rules| rules.is_open(&grant));
@@ -340,7 +352,7 @@ fn verify_identity(evidence: &Evidence, policy: &Policy, secrets: &dyn EabSecret
     }
     let mut keys = vec![first];
     for jws in &evidence.key_changes {
-        let next = read_key_change(jws, keys.last().expect("it begins with one"), &account)?;
+        let next = read_key_change(jws, keys.last().expect("it begins with one"), &account, verified)?;
         keys.push(next);
     }
     Ok(AuthorizedAccount { account, grant, place, secret, keys })
@@ -375,8 +387,8 @@ fn read_new_account(text: &str, grant: &Grant, is_open: bool, secrets: &dyn EabS
 }
 
 /// RFC 8555 §7.3.5: the outer JWS by the old key, the inner one by the new.
-fn read_key_change(text: &str, old: &Jwk, account: &AccountId) -> Result<Jwk, Refusal> {
-    let outer = by_account(text, std::slice::from_ref(old), account)?;
+fn read_key_change(text: &str, old: &Jwk, account: &AccountId, verified: &VerifiedSignatures) -> Result<Jwk, Refusal> {
+    let outer = by_account(text, std::slice::from_ref(old), account, verified)?;
     let inner = ParsedJws::from_value(json::parse(&outer.payload).map_err(|e| malformed(&e.to_string()))?)?;
     let KeyRef::Jwk(new) = &inner.protected.key else { return Err(malformed("a keyChange's inner JWS carries the new key")) };
     inner.verify(new)?;
@@ -393,23 +405,27 @@ fn read_key_change(text: &str, old: &Jwk, account: &AccountId) -> Result<Jwk, Re
 }
 
 /// A JWS by one of these keys, whose `kid` is this account's URL.
-pub(super) fn by_account(text: &str, keys: &[Jwk], account: &AccountId) -> Result<ParsedJws, Refusal> {
+pub(super) fn by_account(text: &str, keys: &[Jwk], account: &AccountId, verified: &VerifiedSignatures) -> Result<ParsedJws, Refusal> {
     let jws = ParsedJws::parse(text)?;
     let KeyRef::Kid(kid) = &jws.protected.key else { return Err(malformed("the request names its account by kid")) };
     if path_of(kid).and_then(|p| p.strip_prefix("/acme/acct/")) != Some(account.as_str()) {
         return Err(unauthorized("the request was signed for another account"));
     }
     // The current key first: it is nearly always the one.
-    if keys.iter().rev().any(|key| jws.verify(key).is_ok()) {
+    if keys.iter().rev().any(|key| verified.jws(&jws, key).is_ok()) {
         Ok(jws)
     } else {
         Err(unauthorized("the account's key did not sign this request"))
     }
 }
 
-fn read_new_order(text: &str, account: &AuthorizedAccount) -> Result<(NewOrderRequest, OrderScope), Refusal> {
+fn read_new_order(
+    text: &str,
+    account: &AuthorizedAccount,
+    verified: &VerifiedSignatures,
+) -> Result<(NewOrderRequest, OrderScope), Refusal> {
     // By any key that the account has had: the finalize JWS, by the current one, names this very text by its hash.
-    let jws = by_account(text, &account.keys, &account.account)?;
+    let jws = by_account(text, &account.keys, &account.account, verified)?;
     let scope = path_of(&jws.protected.url)
         .and_then(OrderScope::of_path)
         .ok_or_else(|| malformed("the newOrder request was made for another URL"))?;
@@ -436,12 +452,18 @@ fn check_terms(
     }
 }
 
-fn read_finalize(text: &str, account: &AuthorizedAccount, order: &OrderId, by: FinalizedBy) -> Result<Csr, Refusal> {
+fn read_finalize(
+    text: &str,
+    account: &AuthorizedAccount,
+    order: &OrderId,
+    by: FinalizedBy,
+    verified: &VerifiedSignatures,
+) -> Result<Csr, Refusal> {
     let keys = match by {
         FinalizedBy::Current => account.keys.last().map(std::slice::from_ref).unwrap_or_default(),
         FinalizedBy::Any => &account.keys,
     };
-    let jws = by_account(text, keys, &account.account)?;
+    let jws = by_account(text, keys, &account.account, verified)?;
     if path_of(&jws.protected.url) != Some(&format!("/acme/order/{order}/finalize")) {
         return Err(unauthorized("the finalize request was made for another order"));
     }
@@ -449,7 +471,7 @@ fn read_finalize(text: &str, account: &AuthorizedAccount, order: &OrderId, by: F
     let csr = payload.get("csr").and_then(Value::as_str).ok_or_else(|| malformed("the finalize request has no csr"))?;
     let bad = |detail: String| Refusal::new(ProblemType::BadCsr, detail);
     let der = URL_SAFE_NO_PAD.decode(csr).map_err(|_| bad("the CSR is not unpadded base64url".to_owned()))?;
-    Csr::from_der(&der).map_err(|e| bad(e.to_string()))
+    verified.csr(&der).map_err(|e| bad(e.to_string()))
 }
 
 fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount) -> Result<KeyAlgorithm, Refusal> {

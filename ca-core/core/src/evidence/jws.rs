@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::json;
 use super::jwk::Jwk;
 use crate::model::{Problem, ProblemType};
+use crate::pki::{Sha256Digest, sha256};
 
 /// The signature algorithms of accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +130,17 @@ impl ParsedJws {
         } else {
             Err(malformed("the signature does not verify with the account's key"))
         }
+    }
+
+    /// A digest over the key, the signed bytes with the algorithm in their header, and the signature, each behind its
+    /// length.
+    pub(super) fn digest_with(&self, key: &Jwk) -> Sha256Digest {
+        let mut octets = Vec::with_capacity(128 + self.signing_input.len() + self.signature.len());
+        for part in [key.thumbprint().as_bytes(), self.signing_input.as_bytes(), &self.signature] {
+            octets.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            octets.extend_from_slice(part);
+        }
+        sha256(&octets)
     }
 
     /// The payload as a JSON object.

@@ -17,5 +17,6 @@ pub mod sshsig;
 pub mod statement;
 #[cfg(test)]
 mod test_keys;
+pub mod verified;
 #[cfg(test)]
 mod wycheproof;

@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use crate::evidence::chain::Verifier;
 use crate::evidence::memo::Memo;
+use crate::evidence::verified::VerifiedSignatures;
 use crate::model::{Actor, AuditEntry, AuthorityName, GrantId, OrderId, Outcome, WorkerId};
 use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
@@ -193,6 +194,11 @@ impl Worker {
             asked: Mutex::default(),
             grants_off: Mutex::default(),
         }
+    }
+
+    /// The signatures of requests that this worker has verified; a front end in the same process may share them.
+    pub fn verified_signatures(&self) -> Arc<VerifiedSignatures> {
+        Arc::clone(self.verifier.signatures())
     }
 
     /// The policy in use.
