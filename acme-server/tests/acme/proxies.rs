@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::access::Log;
 use crate::tls::identity;
@@ -35,11 +36,14 @@ impl Drop for Server {
 impl Server {
     /// A server that trusts proxies in these networks.
     async fn behind(networks: &[&str], says: ProxySays) -> Self {
+        Self::within(networks, says, Limits { handshake_timeout: Duration::from_millis(500), ..Limits::default() }).await
+    }
+
+    async fn within(networks: &[&str], says: ProxySays, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (tls, (certificate, key)) = (TlsIdentity::new(), identity());
         tls.set(std::slice::from_ref(&certificate), &key).unwrap();
-        let limits = Limits { handshake_timeout: Duration::from_millis(500), ..Limits::default() };
         let proxies = Arc::new(Proxies::new(networks.iter().map(|n| n.parse().unwrap()).collect(), says));
         let task = tokio::spawn(serve_tls_behind(listener, World::new().router, tls, proxies, limits, std::future::pending()));
         Self { port, certificate, task }
@@ -48,23 +52,29 @@ impl Server {
     /// Opens with these octets, then asks for the directory over TLS with these further lines; gives the whole answer, or
     /// nothing where the server hangs up.
     async fn ask(&self, opening: &[u8], more: &str) -> Option<String> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.certificate.clone())).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = builder.with_root_certificates(roots).with_no_client_auth();
         let asked = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-            stream.write_all(opening).await.ok()?;
-            let mut stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await.ok()?;
-            let request = format!("GET {DIRECTORY} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n");
-            stream.write_all(request.as_bytes()).await.ok()?;
+            let mut stream = self.asking(opening, &format!("connection: close\r\n{more}")).await?;
             let mut answer = Vec::new();
             // A server that has answered need not say goodbye in TLS.
             let _ = stream.read_to_end(&mut answer).await;
             String::from_utf8(answer).ok().filter(|answer| answer.starts_with("HTTP/1.1 200"))
         };
         tokio::time::timeout(PATIENCE, asked).await.expect("the server neither answers nor hangs up")
+    }
+
+    /// A connection on which the directory was asked for.
+    async fn asking(&self, opening: &[u8], more: &str) -> Option<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.certificate.clone())).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = builder.with_root_certificates(roots).with_no_client_auth();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(opening).await.ok()?;
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await.ok()?;
+        let request = format!("GET {DIRECTORY} HTTP/1.1\r\nhost: x\r\n{more}\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        Some(stream)
     }
 
     /// The address that the log has of a request.
@@ -149,4 +159,24 @@ async fn a23_forwarded_headers_count_from_trusted_proxies_and_only_the_chosen_on
     assert_eq!(server.seen(b"", forwarded).await, some("127.0.0.1"));
     let long = format!("x-forwarded-for: {}\r\n", vec!["203.0.113.9"; 600].join(", "));
     assert_eq!(server.seen(b"", &long).await, some("203.0.113.9"));
+}
+
+#[tokio::test]
+async fn a23_behind_a_proxy_each_network_has_its_share_of_connections() {
+    let limits = Limits { max_per_network: 2, ..Limits::default() };
+    let server = Server::within(&["127.0.0.0/8"], ProxySays::ProxyProtocol, limits).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.asking(LINE, "").await.unwrap();
+        // Answered, so that it is open by now.
+        stream.read_u8().await.unwrap();
+        held.push(stream);
+    }
+    let neighbour = binary(0x21, [192, 0, 2, 77]);
+    assert_eq!(server.ask(&neighbour, "").await, None, "the same /24");
+    assert!(server.ask(&binary(0x21, [192, 0, 3, 1]), "").await.is_some());
+    assert!(server.ask(b"PROXY UNKNOWN\r\n", "").await.is_some(), "the proxy itself has no share");
+    drop(held);
+    let freed = async { while server.ask(&neighbour, "").await.is_none() {} };
+    tokio::time::timeout(PATIENCE, freed).await.expect("what has ended no longer counts");
 }
