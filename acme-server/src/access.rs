@@ -10,7 +10,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ca_core::model::{AccountId, ProblemType};
-use ca_service::metrics::{self, Kind, Metric};
+use ca_service::metrics::{self, Metric};
 use ca_service::proxies::ClientAddress;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
@@ -18,36 +18,14 @@ use tokio::time::Instant;
 use crate::front::AcmeServer;
 use crate::limits;
 
-static REQUESTS: Metric = Metric {
-    name: "countersign_acme_requests_total",
-    help: "Requests by route template and HTTP status.",
-    kind: Kind::Counter,
-    labels: &["route", "status"],
-};
-static SECONDS: Metric = Metric {
-    name: "countersign_acme_request_seconds",
-    help: "How long requests took until their answer was ready.",
-    kind: Kind::Histogram,
-    labels: &["route"],
-};
-static PROBLEMS: Metric = Metric {
-    name: "countersign_acme_problems_total",
-    help: "Refusals by ACME problem type; badNonce among them.",
-    kind: Kind::Counter,
-    labels: &["type"],
-};
-static STEPS: Metric =
-    Metric { name: "countersign_acme_steps_total", help: "Steps of clients that succeeded.", kind: Kind::Counter, labels: &["step"] };
-static STORE_UP: Metric =
-    Metric { name: "countersign_store_up", help: "Whether the store answered at this scrape: 1 or 0.", kind: Kind::Gauge, labels: &[] };
-static QUEUE_AGE: Metric = Metric {
-    name: "countersign_queue_oldest_seconds",
-    help: "How long the oldest request has waited for the worker.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-static INFO: Metric =
-    Metric { name: "countersign_build_info", help: "1, with the version that runs.", kind: Kind::Gauge, labels: &["version"] };
+static REQUESTS: Metric = Metric::requests("countersign_acme_requests_total");
+static SECONDS: Metric = Metric::request_seconds("countersign_acme_request_seconds");
+static PROBLEMS: Metric =
+    Metric::counter("countersign_acme_problems_total", "Refusals by ACME problem type; badNonce among them.", &["type"]);
+static STEPS: Metric = Metric::counter("countersign_acme_steps_total", "Steps of clients that succeeded.", &["step"]);
+static STORE_UP: Metric = Metric::gauge("countersign_store_up", "Whether the store answered at this scrape: 1 or 0.", &[]);
+static QUEUE_AGE: Metric = Metric::gauge("countersign_queue_oldest_seconds", "How long the oldest request has waited for the worker.", &[]);
+static INFO: Metric = Metric::version("countersign_build_info");
 
 /// Every metric of this process; docs/monitoring.md describes each.
 pub static METRICS: [&Metric; 11] = [

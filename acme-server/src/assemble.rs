@@ -53,8 +53,8 @@ impl Assembly<'_> {
     }
 }
 
-/// The profiles that orders may ask for at each authority: the policy's, but for those that the site hides; and the zones
-/// in which it challenges.
+/// What the policy lets each authority issue, and the profiles that orders may ask for: the policy's, but for those that
+/// the site hides.
 pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> Vec<AuthorityOffer> {
     let issuing = authorities.iter().filter(|a| a.kind == AuthorityKind::Issuing);
     issuing
@@ -63,13 +63,7 @@ pub fn offers(policy: &Policy, authorities: &[Authority], hidden: &[String]) -> 
             let shown = rules.profiles.iter().filter(|(name, _)| !hidden.contains(name));
             let profiles =
                 shown.map(|(name, p)| ProfileOffer { name: name.clone(), description: describe(p), star: p.star_bounds() }).collect();
-            Some(AuthorityOffer {
-                name: authority.name.clone(),
-                profiles,
-                zones: rules.challenge_zones.clone(),
-                rules: Some(rules.clone()),
-                open_enrolment: rules.open_enrolment.clone(),
-            })
+            Some(AuthorityOffer { profiles, rules: rules.clone() })
         })
         .collect()
 }

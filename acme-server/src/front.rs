@@ -14,7 +14,6 @@ use http::HeaderValue;
 use serde_json::Value;
 
 use crate::access::METRICS;
-use crate::alternates::Alternates;
 use crate::config::{AcmeConfig, AuthorityOffer, ConfigError};
 use crate::directory::Directories;
 use crate::issuers::Issuers;
@@ -36,7 +35,6 @@ pub struct AcmeServer {
     pub(crate) nonces: Nonces,
     pub(crate) replicas: Option<Replicas>,
     pub(crate) issuers: Issuers,
-    pub(crate) alternates: Alternates,
     pub(crate) settled: Settled,
     pub(crate) verified: Arc<VerifiedSignatures>,
     pub(crate) limiter: Limiter,
@@ -61,7 +59,6 @@ impl AcmeServer {
             replicas: None,
             validators: Validators::new(&config.validation).map_err(ConfigError::Validation)?,
             issuers: Issuers::default(),
-            alternates: Alternates::default(),
             settled: Settled::default(),
             verified: Arc::default(),
             limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),

@@ -63,6 +63,6 @@ pub use renewal_info::{CertId, CertIdError, suggested_window};
 pub use replicas::Replicas;
 pub use routes::{Access, ROUTES, Route, metrics_page};
 pub use server::{Limits, serve_loopback, serve_tls, serve_tls_behind};
-pub use settings::{AcmeLimits, AcmeSection, KeySection, PeerSection, ReplicasSection, ServerSettings, StoreSection};
+pub use settings::{AcmeLimits, AcmeSection, KeySection, PeerSection, ReplicasSection, ServerSettings};
 pub use tls::{TlsError, TlsIdentity};
 pub use validation::{ValidationConfig, ValidationSection};

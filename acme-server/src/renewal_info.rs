@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ca_core::model::{CertificateRecord, CertificateState};
+use ca_core::model::{CertificateRecord, CertificateState, ExplanationUrl};
 use ca_core::pki::{SerialNumber, Timestamp, sha256};
 use http::{StatusCode, header};
 use serde_json::json;
@@ -59,10 +59,11 @@ impl fmt::Display for CertId {
 }
 
 /// When the holder should renew: about two thirds into the life, somewhere that depends on the serial number alone, so
-/// that a fleet enrolled in one minute does not renew in one minute. A revoked or superseded certificate's window has
-/// passed (RFC 9773 §4.2).
+/// that a fleet enrolled in one minute does not renew in one minute. The window of one that is revoked, superseded or marked
+/// for replacement has passed (RFC 9773 §4.2).
 pub fn suggested_window(record: &CertificateRecord) -> (Timestamp, Timestamp) {
-    if let Some((at, _)) = record.revoked {
+    let why = record.revoked.map(|(at, _)| at).or(record.marked.as_ref().map(|mark| mark.at));
+    if let Some(at) = why {
         return (at.minus(Duration::from_secs(3600)), at.minus(Duration::from_secs(1)));
     }
     if record.replaced_by.is_some() {
@@ -75,6 +76,13 @@ pub fn suggested_window(record: &CertificateRecord) -> (Timestamp, Timestamp) {
     let start = life * 5 / 8 + life / 12 * share / 65_536;
     let from = record.not_before.plus(start);
     (from, from.plus((life / 24).max(Duration::from_secs(1))))
+}
+
+/// Why the window is not the usual one (RFC 9773 §4.2): as the operator said who marked it, or else `usual`.
+fn explanation<'a>(record: &'a CertificateRecord, usual: Option<&'a str>) -> Option<&'a str> {
+    let marked = record.marked.as_ref();
+    let own = marked.and_then(|mark| mark.explanation.as_ref()).map(ExplanationUrl::as_str);
+    own.or(usual.filter(|_| record.revoked.is_some() || marked.is_some()))
 }
 
 /// How long an answer holds: 6 hours, less for short lives (RFC 9773 §4.3).
@@ -92,8 +100,7 @@ pub(crate) async fn read(State(server): State<Arc<AcmeServer>>, Id(id): Id<CertI
     }
     let (start, end) = suggested_window(&record);
     let mut body = json!({ "suggestedWindow": { "start": start.to_rfc3339(), "end": end.to_rfc3339() } });
-    // RFC 9773 §4.2: why, where the window is not the usual one.
-    if let Some(url) = server.config.explanation_url.as_ref().filter(|_| record.revoked.is_some()) {
+    if let Some(url) = explanation(&record, server.config.explanation_url.as_deref()) {
         body["explanationURL"] = json!(url);
     }
     Ok(with_header(json(StatusCode::OK, &body), header::RETRY_AFTER, &retry_after(&record).to_string()))
@@ -101,6 +108,8 @@ pub(crate) async fn read(State(server): State<Arc<AcmeServer>>, Id(id): Id<CertI
 
 #[cfg(test)]
 mod tests {
+    use ca_core::model::ReplacementMark;
+
     use super::*;
 
     #[test]
@@ -134,6 +143,7 @@ mod tests {
             order: None,
             revoked: None,
             replaced_by: None,
+            marked: None,
             created_at: Timestamp::from_unix(1060),
         }
     }
@@ -157,6 +167,11 @@ mod tests {
         // Revoked in its first second: the window has passed all the same.
         revoked.revoked = Some((revoked.not_before, ca_core::model::RevocationReason::Superseded));
         assert!(suggested_window(&revoked).1 < revoked.not_before);
+        let mut marked = record(1, 86_400);
+        marked.marked = Some(ReplacementMark { at: Timestamp::from_unix(6000), explanation: None });
+        assert!(suggested_window(&marked).1 < Timestamp::from_unix(6000), "in the past from the moment that it is marked");
+        marked.replaced_by = Some("order".parse().unwrap());
+        assert!(suggested_window(&marked).1 < Timestamp::from_unix(6000));
         let mut replaced = record(1, 86_400);
         replaced.replaced_by = Some("order".parse().unwrap());
         assert!(suggested_window(&replaced).1 < replaced.created_at, "in the past from the moment that it was issued");

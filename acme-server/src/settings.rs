@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ca_core::validation::Network;
 use ca_keystore::{UnsealSpec, Unsealer};
-use ca_service::config::{Settings, check_bounds, check_listen, check_url};
+use ca_service::config::{Settings, StoreSection, check_bounds, check_listen, check_url};
 use ca_service::exit::configuration;
 use ca_service::logging::LogConfig;
 use ca_service::metrics::MetricsSection;
@@ -44,14 +44,6 @@ pub struct ServerSettings {
     /// Where operators read numbers.
     #[serde(default)]
     pub metrics: MetricsSection,
-}
-
-/// `[store]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoreSection {
-    /// The worker's store socket.
-    pub socket: PathBuf,
 }
 
 /// `[acme]`
@@ -245,7 +237,7 @@ impl Settings for ServerSettings {
     }
 
     fn resolve(&mut self, folder: &Path) {
-        self.store.socket = folder.join(&self.store.socket);
+        self.store.resolve(folder);
         self.key.file = folder.join(&self.key.file);
         self.key.unseal.resolve(folder);
         self.replicas.iter_mut().for_each(|r| r.key = folder.join(&r.key));

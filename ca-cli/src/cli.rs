@@ -1,24 +1,27 @@
 //! The commands and their help: also the source of the completions and the manual pages.
 
 mod accounts;
+mod certificates;
+mod demo;
 mod grants;
 mod keys;
 mod lint;
 mod officers;
+mod trail;
 
 use std::path::PathBuf;
 
-use ca_core::model::{AuthorityName, GrantId};
-use ca_core::pki::{KeyAlgorithm, SerialNumber};
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::commands::values::{Reason, When};
 pub(crate) use accounts::AccountCommand;
+pub(crate) use certificates::{CertCommand, Choosing, CrlCommand, Replace};
+pub(crate) use demo::{DemoArgs, DemoLog, RehearsalCommand};
 pub(crate) use grants::{GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantRotate, GrantUpdate};
-pub(crate) use keys::KeyCommand;
+pub(crate) use keys::{KeyCommand, KeysCommand};
 pub(crate) use lint::LintArgs;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};
+pub(crate) use trail::{AnchorCommand, AuditCommand};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -212,282 +215,12 @@ pub(crate) struct Signing {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum CertCommand {
-    /// List certificates, newest first
-    List {
-        /// Of this authority
-        #[arg(long)]
-        authority: Option<AuthorityName>,
-        /// With exactly this name: a DNS name, an address, a URI or a mailbox
-        #[arg(long)]
-        name: Option<String>,
-        /// Of this grant
-        #[arg(long)]
-        grant: Option<GrantId>,
-        /// Of this profile
-        #[arg(long)]
-        profile: Option<String>,
-        /// That end before this time: +7d, or 2026-01-31T12:00:00Z
-        #[arg(long, value_name = "TIME")]
-        expires_before: Option<When>,
-        /// Revoked ones only
-        #[arg(long, conflicts_with = "unrevoked")]
-        revoked: bool,
-        /// Unrevoked ones only
-        #[arg(long)]
-        unrevoked: bool,
-        /// At most so many
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-        limit: u32,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Show one certificate, with its PEM
-    Show {
-        /// The serial number in hexadecimal, as openssl prints it
-        serial: SerialNumber,
-        /// The authority [default: whichever has the serial]
-        #[arg(long)]
-        authority: Option<AuthorityName>,
-        /// Only the PEM
-        #[arg(long, conflicts_with = "json")]
-        pem: bool,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Revoke a certificate; this can't be undone
-    ///
-    /// OCSP says so within a second, the next CRL lists it at once.
-    Revoke {
-        /// The serial number in hexadecimal, as openssl prints it
-        serial: SerialNumber,
-        /// The authority [default: whichever has the serial]
-        #[arg(long)]
-        authority: Option<AuthorityName>,
-        /// Why
-        #[arg(long, value_enum, default_value_t = Reason::Unspecified)]
-        reason: Reason,
-        /// Since when the key is suspected, with keyCompromise: 2026-01-31T12:00:00Z
-        #[arg(long, value_name = "TIME")]
-        invalidity_date: Option<When>,
-        /// Don't ask for confirmation
-        #[arg(long)]
-        yes: bool,
-        #[command(flatten)]
-        signing: Signing,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Put a certificate on hold; only officers take it off again
-    ///
-    /// OCSP says revoked within a second, the next CRL lists it with certificateHold.
-    Hold {
-        /// The serial number in hexadecimal, as openssl prints it
-        serial: SerialNumber,
-        /// The authority [default: whichever has the serial]
-        #[arg(long)]
-        authority: Option<AuthorityName>,
-        #[command(flatten)]
-        signing: Signing,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Propose to take a certificate off hold
-    Unhold(Unhold),
-    /// Revoke many certificates: up to the policy's count at once, above it by a proposal to the officers
-    ///
-    /// The choice is made now, and the exact list counts: certificates that come later are not on it.
-    ///
-    /// Example: ca cert revoke-bulk --grant 8c1f… --reason keyCompromise
-    RevokeBulk(RevokeBulk),
-    /// Propose to revoke a CA certificate: its authority issues no more, and it is listed for the issuer's next CRL ceremony
-    RevokeCa(RevokeCa),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CrlCommand {
-    /// List the CA certificates that officers revoked, for the next CRL ceremony of their issuer
-    ///
-    /// With --json each has the officers' statement and signatures: the evidence that the ceremony needs.
-    RevokedCas {
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Show the current CRLs
-    Show {
-        /// Only this authority's [default: all]
-        #[arg(long)]
-        authority: Option<AuthorityName>,
-        /// The CRLs themselves in PEM, root's and issuers' in one file, as terminators want them
-        #[arg(long, conflicts_with = "json")]
-        pem: bool,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Have a new CRL made and published now
-    Publish {
-        /// The authority [default: the instance's default one]
-        #[arg(long)]
-        authority: Option<AuthorityName>,
-        #[command(flatten)]
-        signing: Signing,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Make what is missing of the service keys, and print the digests that a ceremony's plan pins
-    ///
-    /// The worker's master key, the ACME server's TLS key and each authority's OCSP key, where the configuration says.
-    /// Keys that exist are left alone. Authority keys are not made here: those come from a ceremony.
-    Init {
-        /// The kind of new OCSP keys: any but ML-DSA is read by every client [default: p256]
-        #[arg(long, value_name = "KIND")]
-        ocsp_algorithm: Option<KeyAlgorithm>,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Read and check the configuration and the files that it names, without starting anything
     Check {
         #[command(flatten)]
         output: Output,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Show the newest entries
-    Tail {
-        /// How many
-        #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        lines: u32,
-        /// Go on as entries are written, until Ctrl-C
-        #[arg(short, long)]
-        follow: bool,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Write the whole trail into a file, for an auditor
-    ///
-    /// One JSON object a line: number, leaf (base64) and hash. Whoever has the file checks it with `ca audit
-    /// reconcile FILE` or by hand: each hash is SHA-256 over the hash before (32 zero octets at first) and the leaf.
-    Export {
-        /// The file; one that exists is refused
-        file: PathBuf,
-    },
-    /// Compare the signatures in the hardware module's own log with what is on record
-    ///
-    /// Every signature that the device logged must belong to an attempt on record, and every signature on record must
-    /// be in the device's log. Checks the trail's hash chain on the way. Exit code 1 when something does not fit.
-    Reconcile {
-        /// An exported trail; without it the running instance is asked
-        file: Option<PathBuf>,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AnchorCommand {
-    /// Write the statement that officers sign before an anchor begins, or goes on after a restore
-    ///
-    /// It names the CA, its first roster, the policy in force and where the audit trail stands. The instance must be
-    /// stopped. Each officer signs the file as it is; the command prints how.
-    Statement {
-        /// The file to write; it must not exist
-        out: PathBuf,
-        /// About an older database that has to be accepted, because the newest one is lost
-        #[arg(long)]
-        restore: bool,
-    },
-    /// Make a new worker's anchor, approved by the officers; one that exists is never replaced
-    ///
-    /// Example: ca anchor init anchor.json --signature ana.sig --signature bela.sig
-    Init {
-        /// The statement, as `ca anchor statement` wrote it
-        statement: PathBuf,
-        /// A signature over it; repeat for each officer
-        #[arg(long = "signature", value_name = "FILE", required = true)]
-        signatures: Vec<PathBuf>,
-    },
-    /// Go on with an older database, approved by the officers, because the newest one is lost; this can't be undone
-    ///
-    /// Only the place in the audit trail moves, and the latest time seen to that of the statement. Policy, roster, CRL
-    /// numbers, spent approvals and a stop never go back. Read "After a restore" in docs/officer.md first: what was
-    /// issued and revoked since the copy is not in it.
-    AcceptRestore {
-        /// The statement, as `ca anchor statement --restore` wrote it
-        statement: PathBuf,
-        /// A signature over it; repeat for each officer
-        #[arg(long = "signature", value_name = "FILE", required = true)]
-        signatures: Vec<PathBuf>,
-        /// Don't ask for confirmation
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Show what the anchor remembers
-    Show {
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Walk the whole audit trail, which must pass through the place that the anchor remembers, and look at every grant
-    Verify {
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RehearsalCommand {
-    /// Have the throwaway officers approve an edited policy
-    ///
-    /// Copy DIR/bundle/policy.toml, edit the copy and raise its version. The instance must be stopped: the policy is
-    /// stored at once, and the worker takes it at its next start.
-    Approve {
-        /// The edited policy
-        policy: PathBuf,
-        /// The rehearsal's folder [default: `rehearsal` beside the configuration]
-        #[arg(long)]
-        dir: Option<PathBuf>,
-    },
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct DemoArgs {
-    /// The folder of everything that it makes
-    #[arg(long, default_value = "var")]
-    pub(crate) dir: PathBuf,
-    /// The port of the ACME server [default: 14000, or the one of the first start]
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) acme_port: Option<u16>,
-    /// The port of OCSP, CRLs and issuer certificates; certificates name it, so it stays [default: 14002, or the one of
-    /// the first start]
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) status_port: Option<u16>,
-    /// The kind of the root's and the issuing authority's keys; ml-dsa-65 and ml-dsa-87 make a post-quantum hierarchy
-    /// (docs/post-quantum.md) [default: p256, or that of the first start]
-    #[arg(long, value_name = "KIND")]
-    pub(crate) algorithm: Option<KeyAlgorithm>,
-    /// What is logged
-    #[arg(long, value_enum, default_value_t = DemoLog::Warn)]
-    pub(crate) log: DemoLog,
-}
-
-/// How much the demonstration logs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum DemoLog {
-    /// What someone should look at.
-    Warn,
-    /// What happens.
-    Info,
-    /// Everything.
-    Debug,
 }
 
 #[cfg(test)]

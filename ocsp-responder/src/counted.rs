@@ -5,49 +5,31 @@ use std::sync::{Arc, PoisonError};
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use ca_service::metrics::{CONTENT_TYPE, Kind, Metric};
+use ca_service::metrics::{CONTENT_TYPE, Metric};
 use ca_service::proxies::ClientAddress;
 use http::{HeaderValue, header};
 use tokio::time::Instant;
 
 use crate::follow::Responder;
 
-static REQUESTS: Metric = Metric {
-    name: "countersign_status_requests_total",
-    help: "Requests by route template and HTTP status.",
-    kind: Kind::Counter,
-    labels: &["route", "status"],
-};
-static SECONDS: Metric = Metric {
-    name: "countersign_status_request_seconds",
-    help: "How long requests took until their answer was ready.",
-    kind: Kind::Histogram,
-    labels: &["route"],
-};
-static READY: Metric = Metric {
-    name: "countersign_status_ready",
-    help: "Whether nothing keeps the responder from answering: 1 or 0.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-static LEDGER_AGE: Metric = Metric {
-    name: "countersign_ledger_age_seconds",
-    help: "How long ago the revocation ledger was read; none before the first time.",
-    kind: Kind::Gauge,
-    labels: &["authority"],
-};
-static SIGNER: Metric = Metric {
-    name: "countersign_ocsp_signer_valid",
-    help: "Whether there is a valid certificate for the delegated OCSP key: 1 or 0.",
-    kind: Kind::Gauge,
-    labels: &["authority"],
-};
-static CRL_LEFT: Metric = Metric {
-    name: "countersign_crl_validity_seconds",
-    help: "How long the CRL that was last served is still valid; 0: it has ended.",
-    kind: Kind::Gauge,
-    labels: &["authority", "partition"],
-};
+static REQUESTS: Metric = Metric::requests("countersign_status_requests_total");
+static SECONDS: Metric = Metric::request_seconds("countersign_status_request_seconds");
+static READY: Metric = Metric::gauge("countersign_status_ready", "Whether nothing keeps the responder from answering: 1 or 0.", &[]);
+static LEDGER_AGE: Metric = Metric::gauge(
+    "countersign_ledger_age_seconds",
+    "How long ago the revocation ledger was read; none before the first time.",
+    &["authority"],
+);
+static SIGNER: Metric = Metric::gauge(
+    "countersign_ocsp_signer_valid",
+    "Whether there is a valid certificate for the delegated OCSP key: 1 or 0.",
+    &["authority"],
+);
+static CRL_LEFT: Metric = Metric::gauge(
+    "countersign_crl_validity_seconds",
+    "How long the CRL that was last served is still valid; 0: it has ended.",
+    &["authority", "partition"],
+);
 
 /// Every metric of this process; docs/monitoring.md describes each.
 pub static METRICS: [&Metric; 6] = [&REQUESTS, &SECONDS, &READY, &LEDGER_AGE, &SIGNER, &CRL_LEFT];

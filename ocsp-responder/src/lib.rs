@@ -34,4 +34,4 @@ pub use counted::METRICS;
 pub use follow::Responder;
 pub use http::{ROUTES, Route};
 pub use serve::{Limits, serve, serve_behind, serve_with_limits};
-pub use settings::{KeysSection, ResponderLimits, ResponderSettings, StatusSection, StoreSection};
+pub use settings::{KeysSection, ResponderLimits, ResponderSettings, StatusSection};

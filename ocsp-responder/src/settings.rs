@@ -9,7 +9,7 @@ use std::time::Duration;
 use ca_core::model::AuthorityName;
 use ca_core::validation::Network;
 use ca_keystore::UnsealSpec;
-use ca_service::config::{Settings, check_bounds, check_listen};
+use ca_service::config::{Settings, StoreSection, check_bounds, check_listen};
 use ca_service::logging::LogConfig;
 use ca_service::metrics::MetricsSection;
 use ca_service::proxies::{Proxies, ProxySays, check_proxies};
@@ -37,14 +37,6 @@ pub struct ResponderSettings {
     /// Where operators read numbers.
     #[serde(default)]
     pub metrics: MetricsSection,
-}
-
-/// `[store]`
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoreSection {
-    /// The worker's store socket.
-    pub socket: PathBuf,
 }
 
 /// `[status]`
@@ -159,7 +151,7 @@ impl Settings for ResponderSettings {
     }
 
     fn resolve(&mut self, folder: &Path) {
-        self.store.socket = folder.join(&self.store.socket);
+        self.store.resolve(folder);
         self.keys.unseal.resolve(folder);
         self.keys.ocsp.values_mut().for_each(|path| *path = folder.join(&*path));
     }

@@ -32,8 +32,10 @@ mod profiles;
 mod proxied;
 mod races;
 mod recovery;
+mod replace;
 mod tampering;
 mod terminators;
 mod wire;
 #[cfg(feature = "yubihsm")]
 mod yubihsm;
+mod zone;

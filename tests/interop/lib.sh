@@ -70,8 +70,8 @@ version() { record version "$1"; }
 
 fail() { echo "$*"; return 1; }
 
-# by_operator CERTIFICATE: revoked, so that its window for renewal lies in the past (RFC 9773 §4.2).
-by_operator() { /w/bin/ca cert revoke "$(serial "$1")" --reason superseded --yes && window_open "$1"; }
+# by_operator CERTIFICATE: marked for replacement, so that its window for renewal lies in the past (RFC 9773 §4.2).
+by_operator() { /w/bin/ca cert replace "$(serial "$1")" && window_over "$1" && status_is "$1" good; }
 
 # wait_until SECONDS COMMAND…
 wait_until() { local i; for ((i = 0; i < $1 * 5; i++)); do if "${@:2}" >/dev/null 2>&1; then return 0; fi; sleep 0.2; done; fail "waited $1 seconds for: ${*:2}"; }
@@ -131,6 +131,26 @@ requests() { grep -c "route=\"\?$1" /w/server.log || true; }
 
 # asked_ari COUNT: renewalInfo was asked since there were COUNT requests for it.
 asked_ari() { [ "$(requests /acme/renewal-info)" -gt "$1" ] || fail "renewalInfo was not asked"; }
+
+# renews_as_documented CERTIFICATE
+renews_as_documented() { cp "$1" before.pem; documented "$client-renew"; renewed "$1" "$(serial before.pem)"; }
+
+# revokes_as_documented CERTIFICATE
+revokes_as_documented() { cp "$1" revoked.pem; documented "$client-revoke"; wait_until 20 status_is revoked.pem revoked; }
+
+# renews_by_window CERTIFICATE STATUS COMMAND…: COMMAND asks for the window and leaves the certificate alone before it, which
+# it tells with STATUS, and renews it within.
+renews_by_window() {
+  local asked
+  cp "$1" before.pem
+  "${@:3}" || [ $? = "$2" ]
+  [ "$(serial "$1")" = "$(serial before.pem)" ] || fail "renewed before the window"
+  by_operator before.pem
+  asked=$(requests /acme/renewal-info)
+  "${@:3}"
+  asked_ari "$asked"
+  renewed "$1" "$(serial before.pem)"
+}
 
 # replaced CERTIFICATE: the order that renewed it said so: its window lies at the beginning of its life.
 replaced() {

@@ -6,37 +6,46 @@ use std::process::Command;
 use ca_core::pki::pem_encode;
 use ca_testkit::specimens::{Chain, Kind, Purpose, Specimen};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-/// A folder of specimens, seen from here and, where it lies in a userland, from within that.
+/// A run's own folder of specimens, seen from here and, where it lies in a userland, from within that. It goes with the
+/// run, but stays where the run fails, to be looked at.
 pub(crate) struct Folder {
-    root: PathBuf,
+    root: TempDir,
     userland: Option<PathBuf>,
 }
 
-impl Folder {
-    /// An empty folder at `root`; what was there is removed.
-    pub(crate) fn new(root: &Path, userland: Option<&Path>) -> Self {
-        if root.exists() {
-            std::fs::remove_dir_all(root).unwrap();
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the specimens are in {}", self.root.path().display());
+            self.root.disable_cleanup(true);
         }
-        std::fs::create_dir_all(root).unwrap();
-        Self { root: root.to_owned(), userland: userland.map(Path::to_owned) }
+    }
+}
+
+impl Folder {
+    /// A new folder, in the userland where there is one.
+    pub(crate) fn new(userland: Option<&Path>) -> Self {
+        let beside = userland.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")));
+        let root = tempfile::Builder::new().prefix("specimens-").tempdir_in(beside).unwrap();
+        Self { root, userland: userland.map(Path::to_owned) }
     }
 
     /// Where a file is, seen from here.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
-        self.root.join(file)
+        self.root.path().join(file)
     }
 
     /// A program of this machine, or of the userland, that works in this folder.
     pub(crate) fn command(&self, program: &str, in_userland: bool) -> Command {
         if !in_userland {
             let mut command = Command::new(program);
-            command.current_dir(&self.root);
+            command.current_dir(self.root.path());
             return command;
         }
         let userland = self.userland.as_deref().expect("only what runs with all oracles asks for the userland");
-        let inside = Path::new("/").join(self.root.strip_prefix(userland).expect("the folder lies in the userland"));
+        let inside = Path::new("/").join(self.root.path().strip_prefix(userland).expect("the folder lies in the userland"));
         let mut command = Command::new("chroot");
         // env -C changes into the folder within.
         command.arg(userland).args(["/usr/bin/env", "-i", "-C"]).arg(inside);

@@ -17,6 +17,9 @@ fn python() -> PathBuf {
     let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pkilint-{VERSION}"));
     let python = environment.join("bin/python");
     let ready = environment.join("ready");
+    // Two runs may come at the same time: one makes it.
+    let lock = std::fs::File::create(environment.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
     if !ready.exists() {
         let remedy = "install Debian's packages python3 and python3-venv";
         output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment), remedy);

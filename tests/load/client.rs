@@ -1,13 +1,15 @@
 //! The load's HTTPS client: one connection kept for each account, without Nagle's delay. The ACME library's own client
-//! leaves that delay on, and the kernel's late acknowledgements would be most of what is measured.
+//! leaves that delay on, and the kernel's late acknowledgements would be most of what is measured. So would the pauses that
+//! a server asks for: its `Retry-After` is not heard.
 
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderValue, RETRY_AFTER};
 use http::{Request, Uri};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1::SendRequest;
@@ -21,10 +23,13 @@ use tokio_rustls::TlsConnector;
 
 type Sender = SendRequest<BodyWrapper<Bytes>>;
 
+/// Clones share their connection.
 #[derive(Clone)]
 pub(crate) struct Client {
     tls: TlsConnector,
     kept: Arc<Mutex<Option<Sender>>>,
+    /// Of all clients that were made of one.
+    requests: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -40,7 +45,17 @@ impl Client {
             .expect("TLS versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { tls: TlsConnector::from(Arc::new(config)), kept: Arc::default() }
+        Self { tls: TlsConnector::from(Arc::new(config)), kept: Arc::default(), requests: Arc::default() }
+    }
+
+    /// A client that trusts the same, with a connection of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self { tls: self.tls.clone(), kept: Arc::default(), requests: Arc::clone(&self.requests) }
+    }
+
+    /// How many requests it and its others have sent.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<Sender, Box<dyn std::error::Error + Send + Sync>> {
@@ -65,7 +80,9 @@ impl Client {
             Some(sender) => sender,
             None => self.connect(authority.host(), authority.port_u16().unwrap_or(443)).await?,
         };
-        let (parts, body) = sender.send_request(request).await?.into_parts();
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let (mut parts, body) = sender.send_request(request).await?.into_parts();
+        parts.headers.remove(RETRY_AFTER);
         let body = body.collect().await?.to_bytes();
         *kept = Some(sender);
         Ok(BytesResponse { parts, body: Box::new(body) })

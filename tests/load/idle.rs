@@ -1,4 +1,4 @@
-//! Ten thousand connections that say nothing: the server stays ready, and it is said what each costs.
+//! Very many connections that say nothing: the server stays ready, and it is said what each costs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,28 +8,20 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::harness::{Demo, block_on, wait_for};
+use crate::process::{now, open_files, resident_megabytes};
 use crate::wire::Wire;
-use crate::{now, resident_megabytes};
 
-const MANY: u64 = 10_000;
 /// Files that processes have open beside connections.
 const OTHERS: u64 = 300;
 /// How many connections are opened at the same time.
 const AT_ONCE: usize = 64;
-
-/// How many files a process may have open.
-fn open_files(pid: &str) -> u64 {
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
-    line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or(1024)
-}
 
 fn connections(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
 /// Opens them against the demonstration, whose own limit is raised for it; gives it back as it was.
-pub(crate) fn idle(mut demo: Demo) -> Demo {
+pub(crate) fn idle(mut demo: Demo, wanted: u64) -> Demo {
     demo.stop();
     let file = demo.var().join("ca.toml");
     let text = std::fs::read_to_string(&file).expect("the configuration");
@@ -39,8 +31,8 @@ pub(crate) fn idle(mut demo: Demo) -> Demo {
         .expect("the folder is writable");
     demo.launch(&[]);
     let pid = demo.process_id();
-    let (server, client) = (open_files(&pid.to_string()), open_files("self"));
-    let many = MANY.min(server.min(client).saturating_sub(OTHERS));
+    let (server, client) = (open_files(pid), open_files(std::process::id()));
+    let many = wanted.min(server.min(client).saturating_sub(OTHERS));
     let (before, files) = (resident_megabytes(pid), connections(pid));
     block_on(async {
         let wire = Wire::to(&demo);
@@ -60,7 +52,7 @@ pub(crate) fn idle(mut demo: Demo) -> Demo {
         }
         let open = opening.join_all().await;
         println!(
-            "idle TLS connections: {} open after {:.1} s (asked for {MANY}; a process here may open {server} files)",
+            "idle TLS connections: {} open after {:.1} s (asked for {wanted}; a process here may open {server} files)",
             open.len(),
             begun.elapsed().as_secs_f64()
         );

@@ -17,7 +17,7 @@ use ca_core::limits::{Key, PauseRule, Quota, Table, network_of, registered_name}
 use ca_core::model::{AccountId, Actor, Grant, GrantId, ProblemType, Standing};
 use ca_core::pki::{Identifier, Timestamp};
 use ca_core::ports::Rng;
-use ca_service::metrics::{self, Metric, Metrics};
+use ca_service::metrics::{Metric, Metrics};
 use serde_json::json;
 
 use crate::front::AcmeServer;
@@ -30,30 +30,26 @@ pub use settings::{Override, PauseSection, PerSubject, Rate, RateSection, Rates}
 /// How many subjects the table has room for: 2 MiB.
 const ROOM: usize = 1 << 16;
 
-pub(crate) static LIMITED: Metric = Metric {
-    name: "countersign_acme_limited_total",
-    help: "Requests turned away by a rate limit, by what was counted and by whom.",
-    kind: metrics::Kind::Counter,
-    labels: &["limit", "by"],
-};
-pub(crate) static SUBJECTS_BUSY: Metric = Metric {
-    name: "countersign_acme_limit_subjects",
-    help: "Accounts, grants, networks and names that have spent some of a limit at this scrape.",
-    kind: metrics::Kind::Gauge,
-    labels: &[],
-};
-pub(crate) static DISPLACED: Metric = Metric {
-    name: "countersign_acme_limit_displaced_total",
-    help: "Subjects of limits that were forgotten for want of room, those that had spent least.",
-    kind: metrics::Kind::Counter,
-    labels: &[],
-};
-pub(crate) static PAUSED: Metric = Metric {
-    name: "countersign_acme_paused_total",
-    help: "Accounts that were paused because they only failed, and requests of paused accounts.",
-    kind: metrics::Kind::Counter,
-    labels: &["what"],
-};
+pub(crate) static LIMITED: Metric = Metric::counter(
+    "countersign_acme_limited_total",
+    "Requests turned away by a rate limit, by what was counted and by whom.",
+    &["limit", "by"],
+);
+pub(crate) static SUBJECTS_BUSY: Metric = Metric::gauge(
+    "countersign_acme_limit_subjects",
+    "Accounts, grants, networks and names that have spent some of a limit at this scrape.",
+    &[],
+);
+pub(crate) static DISPLACED: Metric = Metric::counter(
+    "countersign_acme_limit_displaced_total",
+    "Subjects of limits that were forgotten for want of room, those that had spent least.",
+    &[],
+);
+pub(crate) static PAUSED: Metric = Metric::counter(
+    "countersign_acme_paused_total",
+    "Accounts that were paused because they only failed, and requests of paused accounts.",
+    &["what"],
+);
 
 /// The limits of a server.
 pub(crate) struct Limiter {

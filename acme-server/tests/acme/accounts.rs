@@ -53,7 +53,7 @@ async fn a06_bindings_that_are_refused() {
 
 #[tokio::test]
 async fn a14_accounts_without_a_binding_stand_on_the_grant_that_the_officers_opened() {
-    let world = World::with(|c| c.authorities[0].open_enrolment = Some(KID.parse().unwrap()));
+    let world = World::with(|c| c.authorities[0].rules.open_enrolment = Some(KID.parse().unwrap()));
     assert_eq!(world.get("/acme/directory").await.is(200).json()["meta"]["externalAccountRequired"], false);
     let open = async || world.post(&Key::new(), None, "/acme/new-account", "{}").await;
     open().await.is(201);

@@ -1,7 +1,7 @@
 //! Certificates: download, revocation, renewal information, replacement.
 
 use acme_server::CertId;
-use ca_core::model::{Actor, AuthorizationCommand, AuthorizationId, ChallengeMethod, RevocationReason};
+use ca_core::model::{Actor, AuthorizationCommand, AuthorizationId, ChallengeMethod, ReplacementMark, RevocationReason};
 use ca_core::pki::{Certificate, SerialNumber, Timestamp, pem_decode_all, x5t_s256};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ async fn a11_revocation_by_the_certificates_own_key() {
 /// RFC 8555 §7.6: "an account that holds authorizations for all of the identifiers in the certificate", by challenges.
 #[tokio::test]
 async fn a11_revocation_by_an_account_that_has_proven_each_identifier() {
-    let world = World::with(|c| c.authorities[0].zones = vec![crate::challenges::zone(&[ChallengeMethod::Http01], &[])]);
+    let world = World::with(|c| c.authorities[0].rules.challenge_zones = vec![crate::challenges::zone(&[ChallengeMethod::Http01], &[])]);
     let granted = |names: &[&str]| world.grant(|g| g.grant.names = names.iter().map(|n| n.parse().unwrap()).collect());
     granted(&["dns:*.demo.test", "dns:*.dmz.test"]);
     let (owner, other) = (world.account().await, world.account().await);
@@ -168,6 +168,46 @@ async fn a20_renewal_information_is_anyones_to_ask() {
     for id in [unknown.to_string(), foreign.to_string(), "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE".into(), "x".into(), "%ff.AQ".into()] {
         world.get(&format!("/acme/renewal-info/{id}")).await.is_problem(404, "malformed");
     }
+}
+
+#[tokio::test]
+async fn a20_marked_for_replacement_the_window_has_passed_and_says_why() {
+    let (usual, own) = ("https://ca.test/why", "https://ca.test/incident-7");
+    let world = World::with(|c| c.explanation_url = Some(usual.to_owned()));
+    let account = world.account().await;
+    let (first, other) = (account.certificate(&["a.demo.test"]).await, account.certificate(&["b.demo.test"]).await);
+    let (first, other) = (leaf(&first.body), leaf(&other.body));
+    let info = async |certificate: &Certificate| {
+        let answer = world.get(&format!("/acme/renewal-info/{}", cert_id(certificate))).await;
+        (answer.is(200).json(), answer.header("retry-after").to_owned())
+    };
+    let (before, retry_after) = info(&first).await;
+    let usual_window = before["suggestedWindow"].clone();
+    assert_eq!(before.get("explanationURL"), None);
+
+    let now = world.clock.now();
+    world.store.mark(&first.serial(), Some(ReplacementMark { at: now, explanation: None }));
+    let (marked, after) = info(&first).await;
+    assert!(marked["suggestedWindow"]["end"].as_str().unwrap() < now.to_rfc3339().as_str(), "{marked}");
+    assert_eq!((&marked["explanationURL"], after), (&json!(usual), retry_after));
+    assert_eq!(info(&other).await.0.get("explanationURL"), None, "nobody else's");
+
+    world.store.mark(&first.serial(), Some(ReplacementMark { at: now, explanation: Some(own.parse().unwrap()) }));
+    assert_eq!(info(&first).await.0["explanationURL"], own, "the operator's own says more");
+    // Renewed at once: one order says what it replaces, and is the only one.
+    let mut payload = order(&["a.demo.test"]);
+    payload["replaces"] = json!(cert_id(&first));
+    let renewal = account.post("/acme/new-order", &payload.to_string()).await;
+    account.finalize(&renewal.is(201).json(), &crate::client::csr(&["a.demo.test"], None)).await.is(200);
+    let (replaced, _) = info(&first).await;
+    assert!(replaced["suggestedWindow"]["end"].as_str().unwrap() < now.to_rfc3339().as_str());
+    account.post("/acme/revoke-cert", &revocation(&first, json!(4))).await.is(200);
+    assert_eq!(info(&first).await.0["explanationURL"], own, "revoked for what it was marked for");
+
+    world.store.mark(&other.serial(), Some(ReplacementMark { at: now, explanation: None }));
+    world.store.mark(&other.serial(), None);
+    assert!(info(&other).await.0["suggestedWindow"]["start"].as_str() > Some(now.to_rfc3339().as_str()), "as usual again");
+    assert!(usual_window["start"].as_str() > Some(now.to_rfc3339().as_str()));
 }
 
 #[tokio::test]

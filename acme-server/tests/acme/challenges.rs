@@ -33,7 +33,7 @@ impl Site {
     pub(crate) async fn new(zone: ChallengeZone, configure: impl FnOnce(&mut ValidationConfig)) -> Self {
         let dns = Dns::start().await;
         let world = World::with(|config| {
-            config.authorities[0].zones = vec![zone];
+            config.authorities[0].rules.challenge_zones = vec![zone];
             let validation = &mut config.validation;
             validation.resolvers = vec![dns.address];
             validation.networks = vec!["127.0.0.1".parse().unwrap()];
@@ -126,7 +126,8 @@ impl Account<'_> {
 
 #[tokio::test]
 async fn a07_identifiers_are_granted_challenged_or_refused() {
-    let world = World::with(|c| c.authorities[0].zones = vec![zone(&[ChallengeMethod::Http01, ChallengeMethod::Dns01], &[])]);
+    let world =
+        World::with(|c| c.authorities[0].rules.challenge_zones = vec![zone(&[ChallengeMethod::Http01, ChallengeMethod::Dns01], &[])]);
     let account = world.account().await;
     let created = account.order(&["a.demo.test", "x.dmz.test", "*.dmz.test"]).await;
     let order = created.is(201).json();
@@ -158,7 +159,7 @@ async fn a07_identifiers_are_granted_challenged_or_refused() {
 
 #[tokio::test]
 async fn a04_a_challenge_shows_the_way_up_and_is_taken_up_once() {
-    let world = World::with(|c| c.authorities[0].zones = vec![zone(&ChallengeMethod::ALL, &[])]);
+    let world = World::with(|c| c.authorities[0].rules.challenge_zones = vec![zone(&ChallengeMethod::ALL, &[])]);
     let (account, other) = (world.account().await, world.account().await);
     let open = account.open("x.dmz.test", ChallengeMethod::Http01).await;
     assert_eq!(open.token.len(), 43, "256 bits");
@@ -190,7 +191,7 @@ async fn a04_a_challenge_shows_the_way_up_and_is_taken_up_once() {
 
 #[tokio::test]
 async fn a08_what_nobody_proves_expires() {
-    let world = World::with(|c| c.authorities[0].zones = vec![zone(&[ChallengeMethod::Http01], &[])]);
+    let world = World::with(|c| c.authorities[0].rules.challenge_zones = vec![zone(&[ChallengeMethod::Http01], &[])]);
     let account = world.account().await;
     let open = account.open("x.dmz.test", ChallengeMethod::Http01).await;
     let read = account.post(&open.authorization, "").await.json();
@@ -208,7 +209,7 @@ async fn a08_what_nobody_proves_expires() {
 async fn a07_authorizations_before_any_order() {
     let plain = World::new();
     assert!(plain.get("/acme/directory").await.json().get("newAuthz").is_none(), "without zones there is nothing to authorize");
-    let world = World::with(|c| c.authorities[0].zones = vec![zone(&[ChallengeMethod::Http01], &["ca.bank.test"])]);
+    let world = World::with(|c| c.authorities[0].rules.challenge_zones = vec![zone(&[ChallengeMethod::Http01], &["ca.bank.test"])]);
     let directory = world.get("/acme/directory").await.json();
     assert_eq!(directory["newAuthz"], format!("{BASE}/acme/new-authz"));
     assert_eq!(directory["meta"]["caaIdentities"], json!(["ca.bank.test"]));

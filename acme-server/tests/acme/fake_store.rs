@@ -75,6 +75,11 @@ impl FakeStore {
         state.orders[id].serial.unwrap()
     }
 
+    /// What an operator does to a certificate.
+    pub(crate) fn mark(&self, serial: &SerialNumber, mark: Option<ReplacementMark>) {
+        self.state.lock().unwrap().certificates.get_mut(serial).unwrap().marked = mark;
+    }
+
     fn release(&self, state: &mut State, id: &OrderId) {
         let serial = SerialNumber::from_der_integer(&[1, state.certificates.len() as u8 + 1]).unwrap();
         let order = state.orders.get_mut(id).unwrap();
@@ -103,6 +108,7 @@ impl FakeStore {
             order: Some(id.clone()),
             revoked: None,
             replaced_by: None,
+            marked: None,
             created_at: parsed.not_before(),
         };
         state.certificates.insert(serial, record);

@@ -6,13 +6,12 @@ use std::time::Duration;
 use acme_server::ClientAddress;
 use ca_core::model::{GrantLimits, GrantRecord, GrantUse};
 use ca_core::pki::KeyAlgorithm;
-use ca_core::policy::{AuthorityPolicy, Policy};
 use ca_core::ports::Clock as _;
 use rcgen::KeyPair;
 use serde_json::json;
 
 use crate::client::{Key, csr, csr_by, order};
-use crate::world::{KID, World};
+use crate::world::{KID, World, rules};
 
 /// The same server, asked from this address.
 fn from(world: &mut World, address: &str) {
@@ -99,31 +98,17 @@ async fn a14_keys_and_lives_outside_the_grant_leave_the_order_ready() {
     account.finalize(&created, &csr_by(&key, &["a.demo.test"], None)).await.is(200);
 }
 
-fn rules() -> AuthorityPolicy {
-    let text = format!(
-        r#"
-        version = 1
-        [[authority]]
-        name = "demo"
-        key_sha256 = "{}"
-        names = ["dns:*.demo.test", "ip:127.0.0.0/8"]
-        max_per_hour = 20
-        crl_validity = 86400
-        crl_interval = 3600
-        [authority.profile.client]
-        shape = "client"
-        lifetime = 3600
-        keys = ["p384"]
-        names = ["dns:*.demo.test"]
-        "#,
-        "0".repeat(64)
-    );
-    Policy::parse(&text).unwrap().authorities.remove(0)
-}
+const CLIENT: &str = r#"
+    [authority.profile.client]
+    shape = "client"
+    lifetime = 3600
+    keys = ["p384"]
+    names = ["dns:*.demo.test"]
+"#;
 
 #[tokio::test]
 async fn a14_the_policy_speaks_before_the_worker() {
-    let world = World::with(|config| config.authorities[0].rules = Some(rules()));
+    let world = World::with(|config| config.authorities[0].rules = rules(&["dns:*.demo.test", "ip:127.0.0.0/8"], CLIENT));
     let account = world.account().await;
     // Inside the grant: one that the authority's policy lacks, then one that only this profile lacks.
     let refused = account.order(&["a.demo.test", "*.demo.test"]).await;

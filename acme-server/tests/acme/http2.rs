@@ -1,23 +1,17 @@
 //! HTTP/2: with a real client, and frame by frame with one that abuses it.
 
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use acme_server::{Limits, TlsIdentity, serve_tls};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use acme_server::Limits;
+use ca_service::proxies::Proxies;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::identity;
-use crate::world::World;
+use crate::socket::{PATIENCE, Server};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 // RFC 9113 §6.
 const HEADERS: u8 = 1;
@@ -41,39 +35,16 @@ fn request(method: u8) -> Vec<u8> {
 const GET: u8 = 0x82;
 const POST: u8 = 0x83;
 
-struct Server {
-    port: u16,
-    certificate: Vec<u8>,
-    task: JoinHandle<std::io::Result<()>>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// A server whose timeouts are short.
+async fn server() -> Server {
+    let limits = Limits { header_timeout: Duration::from_secs(1), drain: Duration::from_secs(1), ..Limits::default() };
+    Server::start(Proxies::none(), limits).await
 }
 
 impl Server {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (tls, (certificate, key)) = (TlsIdentity::new(), identity());
-        tls.set(std::slice::from_ref(&certificate), &key).unwrap();
-        let limits = Limits { header_timeout: Duration::from_secs(1), drain: Duration::from_secs(1), ..Limits::default() };
-        let task = tokio::spawn(serve_tls(listener, World::new().router, tls, limits, std::future::pending()));
-        Self { port, certificate, task }
-    }
-
     /// A connection on which the preface and these settings were sent.
-    async fn connect(&self, settings: &[u8]) -> TlsStream<TcpStream> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.certificate.clone())).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let mut stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    async fn h2(&self, settings: &[u8]) -> TlsStream<TcpStream> {
+        let mut stream = self.connect(&[b"h2"], b"").await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).await.unwrap();
         stream
@@ -121,13 +92,13 @@ async fn until(stream: &mut TlsStream<TcpStream>, wanted: impl Fn(u8, u32, &[u8]
 
 #[tokio::test]
 async fn a02_curl_speaks_http_2_with_the_server() {
-    Server::start().await.is_ready().await;
+    server().await.is_ready().await;
 }
 
 #[tokio::test]
 async fn a23_http_2_streams_are_bounded() {
-    let server = Server::start().await;
-    let mut stream = server.connect(&[]).await;
+    let server = server().await;
+    let mut stream = server.h2(&[]).await;
     // Requests whose bodies never come.
     let open: Vec<u8> = (0..200).flat_map(|i| frame(HEADERS, END_HEADERS, 2 * i + 1, &request(POST))).collect();
     stream.write_all(&open).await.unwrap();
@@ -139,8 +110,8 @@ async fn a23_http_2_streams_are_bounded() {
 
 #[tokio::test]
 async fn a23_http_2_rapid_reset_does_not_hold_the_server() {
-    let server = Server::start().await;
-    let mut stream = server.connect(&[]).await;
+    let server = server().await;
+    let mut stream = server.h2(&[]).await;
     for round in 0..100u32 {
         let one =
             |i: u32| [frame(HEADERS, END_HEADERS | END_STREAM, i, &request(GET)), frame(RST_STREAM, 0, i, &8u32.to_be_bytes())].concat();
@@ -157,8 +128,8 @@ async fn a23_http_2_rapid_reset_does_not_hold_the_server() {
 
 #[tokio::test]
 async fn a23_http_2_headers_without_end_are_refused() {
-    let server = Server::start().await;
-    let mut stream = server.connect(&[]).await;
+    let server = server().await;
+    let mut stream = server.h2(&[]).await;
     let mut sent = stream.write_all(&frame(HEADERS, END_STREAM, 1, &request(GET))).await;
     // A literal header of 4 KiB in each: far more than a request may have.
     let field = [&[0x00, 1][..], b"x", &[0x7f, 0x81, 0x1f], &[b'a'; 4096]].concat();
@@ -174,9 +145,9 @@ async fn a23_http_2_headers_without_end_are_refused() {
 
 #[tokio::test]
 async fn a23_http_2_a_window_of_nothing_does_not_hold_the_server() {
-    let server = Server::start().await;
+    let server = server().await;
     // SETTINGS_INITIAL_WINDOW_SIZE is 0: answers can never be sent.
-    let mut stream = server.connect(&[0, 4, 0, 0, 0, 0]).await;
+    let mut stream = server.h2(&[0, 4, 0, 0, 0, 0]).await;
     let asked: Vec<u8> = (0..50).flat_map(|i| frame(HEADERS, END_HEADERS | END_STREAM, 2 * i + 1, &request(GET))).collect();
     stream.write_all(&asked).await.unwrap();
     assert!(until(&mut stream, |kind, _, _| kind == HEADERS).await.is_some());

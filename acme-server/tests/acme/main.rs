@@ -4,6 +4,7 @@
 mod client;
 mod fake_store;
 mod net;
+mod socket;
 mod tls;
 mod world;
 

@@ -1,80 +1,38 @@
 //! Behind proxies, at the socket: what counts, from whom, and for how long it is waited.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use acme_server::{Limits, TlsIdentity, serve_tls_behind};
+use acme_server::Limits;
 use ca_service::proxies::{Proxies, ProxySays};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tokio::net::TcpStream;
 
 use crate::access::Log;
-use crate::tls::identity;
-use crate::world::World;
+use crate::socket::{PATIENCE, Server};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const DIRECTORY: &str = "/acme/directory";
 
-struct Server {
-    port: u16,
-    certificate: Vec<u8>,
-    task: JoinHandle<std::io::Result<()>>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// A server that trusts proxies in these networks.
+async fn behind(networks: &[&str], says: ProxySays) -> Server {
+    let proxies = Proxies::new(networks.iter().map(|n| n.parse().unwrap()).collect(), says);
+    Server::start(proxies, Limits { handshake_timeout: Duration::from_millis(500), ..Limits::default() }).await
 }
 
 impl Server {
-    /// A server that trusts proxies in these networks.
-    async fn behind(networks: &[&str], says: ProxySays) -> Self {
-        Self::within(networks, says, Limits { handshake_timeout: Duration::from_millis(500), ..Limits::default() }).await
-    }
-
-    async fn within(networks: &[&str], says: ProxySays, limits: Limits) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (tls, (certificate, key)) = (TlsIdentity::new(), identity());
-        tls.set(std::slice::from_ref(&certificate), &key).unwrap();
-        let proxies = Arc::new(Proxies::new(networks.iter().map(|n| n.parse().unwrap()).collect(), says));
-        let task = tokio::spawn(serve_tls_behind(listener, World::new().router, tls, proxies, limits, std::future::pending()));
-        Self { port, certificate, task }
-    }
-
     /// Opens with these octets, then asks for the directory over TLS with these further lines; gives the whole answer, or
     /// nothing where the server hangs up.
     async fn ask(&self, opening: &[u8], more: &str) -> Option<String> {
         let asked = async {
-            let mut stream = self.asking(opening, &format!("connection: close\r\n{more}")).await?;
+            let mut stream = self.connect(&[], opening).await.ok()?;
+            let request = format!("GET {DIRECTORY} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n");
+            stream.write_all(request.as_bytes()).await.ok()?;
             let mut answer = Vec::new();
             // A server that has answered need not say goodbye in TLS.
             let _ = stream.read_to_end(&mut answer).await;
             String::from_utf8(answer).ok().filter(|answer| answer.starts_with("HTTP/1.1 200"))
         };
         tokio::time::timeout(PATIENCE, asked).await.expect("the server neither answers nor hangs up")
-    }
-
-    /// A connection on which the directory was asked for.
-    async fn asking(&self, opening: &[u8], more: &str) -> Option<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.certificate.clone())).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = builder.with_root_certificates(roots).with_no_client_auth();
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        stream.write_all(opening).await.ok()?;
-        let mut stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await.ok()?;
-        let request = format!("GET {DIRECTORY} HTTP/1.1\r\nhost: x\r\n{more}\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        Some(stream)
     }
 
     /// The address that the log has of a request.
@@ -101,7 +59,7 @@ fn binary(command: u8, client: [u8; 4]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a23_a_trusted_proxys_header_says_who_the_client_is() {
-    let server = Server::behind(&["127.0.0.0/8"], ProxySays::ProxyProtocol).await;
+    let server = behind(&["127.0.0.0/8"], ProxySays::ProxyProtocol).await;
     assert_eq!(server.seen(LINE, "").await, some("192.0.2.1"));
     assert_eq!(server.seen(b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n", "").await, some("2001:db8::1"));
     assert_eq!(server.seen(&binary(0x21, [192, 0, 2, 7]), "").await, some("192.0.2.7"));
@@ -115,7 +73,7 @@ async fn a23_a_trusted_proxys_header_says_who_the_client_is() {
 
 #[tokio::test]
 async fn a23_what_a_proxy_says_wrongly_or_late_ends_the_connection() {
-    let server = Server::behind(&["127.0.0.0/8"], ProxySays::ProxyProtocol).await;
+    let server = behind(&["127.0.0.0/8"], ProxySays::ProxyProtocol).await;
     let endless = [&b"PROXY UNKNOWN "[..], &[b'a'; 4096]].concat();
     let twice = [LINE, LINE].concat();
     let lengthy = [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x21, 0x11, 0xff, 0xff]].concat();
@@ -134,7 +92,7 @@ async fn a23_what_a_proxy_says_wrongly_or_late_ends_the_connection() {
 #[tokio::test]
 async fn a23_from_elsewhere_a_header_ends_the_connection_and_forwarded_ones_count_for_nothing() {
     for says in [ProxySays::ProxyProtocol, ProxySays::Forwarded, ProxySays::XForwardedFor] {
-        let server = Server::behind(&["10.0.0.0/8", "::1/128"], says).await;
+        let server = behind(&["10.0.0.0/8", "::1/128"], says).await;
         assert_eq!(server.seen(LINE, "").await, None);
         assert_eq!(server.seen(&binary(0x21, [192, 0, 2, 7]), "").await, None);
         let forged = "x-forwarded-for: 10.0.0.1, 203.0.113.9\r\nforwarded: for=203.0.113.9\r\nx-real-ip: 203.0.113.9\r\n";
@@ -147,14 +105,14 @@ async fn a23_forwarded_headers_count_from_trusted_proxies_and_only_the_chosen_on
     let forwarded = "forwarded: for=198.51.100.1;proto=https, for=\"192.0.2.1:4711\"\r\n";
     let x = "x-forwarded-for: 198.51.100.1\r\nx-forwarded-for: 192.0.2.2\r\n";
     let both = format!("{forwarded}{x}");
-    let server = Server::behind(&["127.0.0.0/8"], ProxySays::Forwarded).await;
+    let server = behind(&["127.0.0.0/8"], ProxySays::Forwarded).await;
     assert_eq!(server.seen(b"", &both).await, some("192.0.2.1"));
     assert_eq!(server.seen(b"", x).await, some("127.0.0.1"));
     assert_eq!(server.seen(b"", "forwarded: for=unknown\r\n").await, some("127.0.0.1"));
     assert_eq!(server.seen(b"", "forwarded: ;;;,\"\r\n").await, some("127.0.0.1"));
     // In this mode connections begin with TLS.
     assert_eq!(server.seen(LINE, "").await, None);
-    let server = Server::behind(&["127.0.0.0/8", "192.0.2.2/32"], ProxySays::XForwardedFor).await;
+    let server = behind(&["127.0.0.0/8", "192.0.2.2/32"], ProxySays::XForwardedFor).await;
     assert_eq!(server.seen(b"", &both).await, some("198.51.100.1"), "through two of the site's proxies");
     assert_eq!(server.seen(b"", forwarded).await, some("127.0.0.1"));
     let long = format!("x-forwarded-for: {}\r\n", vec!["203.0.113.9"; 600].join(", "));
@@ -163,14 +121,12 @@ async fn a23_forwarded_headers_count_from_trusted_proxies_and_only_the_chosen_on
 
 #[tokio::test]
 async fn a23_behind_a_proxy_each_network_has_its_share_of_connections() {
-    let limits = Limits { max_per_network: 2, ..Limits::default() };
-    let server = Server::within(&["127.0.0.0/8"], ProxySays::ProxyProtocol, limits).await;
+    let proxies = Proxies::new(vec!["127.0.0.0/8".parse().unwrap()], ProxySays::ProxyProtocol);
+    let server = Server::start(proxies, Limits { max_per_network: 2, ..Limits::default() }).await;
     let mut held = Vec::new();
     for _ in 0..2 {
-        let mut stream = server.asking(LINE, "").await.unwrap();
-        // Answered, so that it is open by now.
-        stream.read_u8().await.unwrap();
-        held.push(stream);
+        // Once TLS is spoken it counts.
+        held.push(server.connect(&[], LINE).await.unwrap());
     }
     let neighbour = binary(0x21, [192, 0, 2, 77]);
     assert_eq!(server.ask(&neighbour, "").await, None, "the same /24");

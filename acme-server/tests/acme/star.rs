@@ -241,8 +241,9 @@ async fn a21_terms_outside_the_policy_are_refused() {
     assert!(world.state().orders.is_empty());
 
     // A name that is challenged is validated for days, not for as long as an order renews itself.
-    let challenging =
-        World::with(|c| c.authorities[0].zones = vec![crate::challenges::zone(&[ca_core::model::ChallengeMethod::Http01], &[])]);
+    let challenging = World::with(|c| {
+        c.authorities[0].rules.challenge_zones = vec![crate::challenges::zone(&[ca_core::model::ChallengeMethod::Http01], &[])]
+    });
     let account = challenging.account().await;
     let payload = order(&challenging, &["a.demo.test", "a.dmz.test"], json!({})).to_string();
     let answer = account.post("/acme/new-order", &payload).await;

@@ -23,8 +23,9 @@ use crate::world::{BASE, World};
 const JOSE: &str = "application/jose+json";
 
 fn world() -> World {
-    let world = World::with(|config| config.authorities[0].zones = vec![zone(&[ChallengeMethod::Http01], &[])]);
+    let world = World::with(|config| config.authorities[0].rules.challenge_zones = vec![zone(&[ChallengeMethod::Http01], &[])]);
     world.grant(|g| g.grant.names = vec!["dns:*.demo.test".parse().unwrap()]);
+    world.cross_certify(7, "demo-root", Duration::from_secs(365 * 86_400));
     world
 }
 
@@ -43,7 +44,6 @@ async fn objects(owner: &Account<'_>) -> Objects {
     let ready = owner.order(&["b.demo.test"]).await.is(201).header("location").to_owned();
     let valid = owner.order(&["c.demo.test"]).await.is(201).json();
     let valid = owner.finalize(&valid, &csr(&["c.demo.test"], None)).await.is(200).json();
-    owner.world.cross_certify(7, "demo-root", Duration::from_secs(365 * 86_400));
     let der = b64(&owner.world.state().certificates.values().next().unwrap().der);
     let renewing = owner.post("/acme/new-order", &star::order(owner.world, &["f.demo.test"], json!({})).to_string()).await.is(201).json();
     let renewing = owner.finalize(&renewing, &csr(&["f.demo.test"], None)).await.is(200).json();

@@ -4,32 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acme_server::{Limits, TlsIdentity, serve_loopback, serve_tls};
-use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio_rustls::TlsConnector;
 
+use crate::socket::{connect, identity};
 use crate::world::World;
-
-pub(crate) fn identity() -> (Vec<u8>, Vec<u8>) {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-    (certificate.der().to_vec(), key.serialize_der())
-}
 
 /// Gets the directory over TLS from a server that should have this certificate; tells the answer and the protocol.
 async fn get(port: u16, trusted: &[u8], alpn: &[u8]) -> std::io::Result<(String, Option<Vec<u8>>)> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(trusted.to_vec())).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![alpn.to_vec()];
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await?;
+    let mut stream = connect(port, trusted, &[alpn], b"").await?;
     let negotiated = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
     if negotiated.as_deref() == Some(b"h2") {
         return Ok((String::new(), negotiated));

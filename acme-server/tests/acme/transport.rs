@@ -1,6 +1,10 @@
 //! What holds before any resource is reached.
 
+use std::sync::Arc;
+
+use acme_server::{AcmeConfig, AcmeServer, ConfigError};
 use axum::body::Body;
+use ca_testkit::SeededRng;
 use http::{Method, Request};
 use serde_json::json;
 
@@ -13,9 +17,9 @@ async fn a01_every_authority_and_profile_has_its_directory_and_meta_says_what_th
         c.terms_of_service = Some("https://ca.test/terms".to_owned());
         c.website = Some("https://ca.test".to_owned());
         let mut second = c.authorities[0].clone();
-        second.name = "second".parse().unwrap();
+        second.rules.name = "second".parse().unwrap();
         second.profiles.truncate(1);
-        second.zones =
+        second.rules.challenge_zones =
             vec![crate::challenges::zone(&[ca_core::model::ChallengeMethod::Http01], &["ca.bank.test", "ca.bank.test", "a.bank.test"])];
         c.authorities.push(second);
     });
@@ -52,6 +56,25 @@ async fn a01_every_authority_and_profile_has_its_directory_and_meta_says_what_th
     world.get("/a/second/acme/p/short/directory").await.is_problem(404, "malformed");
     let plain = World::new().get("/acme/directory").await.json();
     assert_eq!((plain["meta"].get("termsOfService"), plain["meta"].get("website")), (None, None));
+}
+
+#[tokio::test]
+async fn urls_begin_with_a_base_of_host_and_port_alone() {
+    let world = World::new();
+    let server = |base: &str| {
+        let config = AcmeConfig { public_base_url: base.to_owned(), ..world.config.clone() };
+        AcmeServer::new(config, world.store.clone(), world.clock.clone(), Arc::new(SeededRng::new(7)))
+    };
+    for (base, begins) in [("https://127.0.0.1:14000/", "https://127.0.0.1:14000"), ("https://[::1]:14000", "https://[::1]:14000")] {
+        let directory = world.beside(server(base).unwrap()).get("/acme/directory").await.json();
+        assert_eq!(directory["newNonce"], format!("{begins}/acme/new-nonce"));
+    }
+    for bad in ["", "ftp://x", "https://", "https://x/y", "https://u@x", "https://x\n"] {
+        assert!(matches!(server(bad), Err(ConfigError::BaseUrl(_))), "{bad}");
+    }
+    let nothing = AcmeConfig { authorities: Vec::new(), ..world.config.clone() };
+    let server = AcmeServer::new(nothing, world.store.clone(), world.clock.clone(), Arc::new(SeededRng::new(7)));
+    assert!(matches!(server, Err(ConfigError::DefaultAuthority(_))));
 }
 
 #[tokio::test]

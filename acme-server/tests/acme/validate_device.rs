@@ -164,7 +164,7 @@ async fn a07_devices_need_the_grant_and_are_attested_within_orders() {
     // Without a format's roots the challenge is not offered, and nothing takes its place.
     let mut rootless = zone(&maker);
     rootless.attestation = AttestationRoots::default();
-    let closed = crate::world::World::with(|c| c.authorities[0].zones = vec![rootless]);
+    let closed = crate::world::World::with(|c| c.authorities[0].rules.challenge_zones = vec![rootless]);
     closed.grant(|g| g.grant.names = vec!["permanent-identifier:SN-*".parse().unwrap()]);
     order(&closed.account().await, &[device(DEVICE)]).await.is_problem(403, "rejectedIdentifier");
     // Where no zone has it, the grant's word is the operators'.

@@ -11,7 +11,7 @@ use ca_core::model::{
     Authority, AuthorityKind, AuthorityName, CrossCertificate, Grant, GrantId, GrantRecord, GrantStatus, SignedStatement,
 };
 use ca_core::pki::{Certificate, Identifier, SerialNumber, Timestamp};
-use ca_core::policy::StarBounds;
+use ca_core::policy::{AuthorityPolicy, Policy, StarBounds};
 use ca_core::ports::Clock as _;
 use ca_testkit::{FakeClock, SeededRng};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _, SanType};
@@ -20,6 +20,37 @@ use crate::fake_store::{FakeStore, State, spki_sha256};
 
 pub(crate) const BASE: &str = "https://ca.test:14000";
 pub(crate) const KID: &str = "0123456789abcdef";
+
+/// What the tests order, where the policy's rules are not what they are about.
+const EVERY_NAME: [&str; 8] = [
+    "dns:*.demo.test",
+    "dns-wildcard:demo.test",
+    "dns:*.dmz.test",
+    "dns-wildcard:dmz.test",
+    "ip:127.0.0.0/8",
+    "ip:fd00::/8",
+    "permanent-identifier:*",
+    "hardware-module:*/1.2.3",
+];
+
+/// What the officers let the authority `demo` issue: for these names, with these parts of a policy document.
+pub(crate) fn rules(names: &[&str], parts: &str) -> AuthorityPolicy {
+    let text = format!(
+        r#"
+        version = 1
+        [[authority]]
+        name = "demo"
+        key_sha256 = "{}"
+        names = {names:?}
+        max_per_hour = 20
+        crl_validity = 86400
+        crl_interval = 3600
+        {parts}
+        "#,
+        "0".repeat(64)
+    );
+    Policy::parse(&text).unwrap().authorities.remove(0)
+}
 
 pub(crate) struct World {
     pub(crate) server: Arc<AcmeServer>,
@@ -126,13 +157,7 @@ impl World {
             certificate_get: true,
         };
         let client = ProfileOffer { star: Some(star), ..offer("client") };
-        let offers = AuthorityOffer {
-            name: name.clone(),
-            profiles: vec![client, offer("short")],
-            zones: Vec::new(),
-            rules: None,
-            open_enrolment: None,
-        };
+        let offers = AuthorityOffer { profiles: vec![client, offer("short")], rules: rules(&EVERY_NAME, "") };
         let mut config = AcmeConfig::new(BASE, name, vec![offers]);
         configure(&mut config);
         let server = Arc::new(AcmeServer::new(config.clone(), store.clone(), clock.clone(), Arc::new(SeededRng::new(7))).unwrap());

@@ -1,8 +1,8 @@
-//! `ca key …`: keys of certificates.
+//! `ca key …`: keys of certificates; `ca keys …`: those of the CA's own services.
 
 use std::path::PathBuf;
 
-use ca_core::pki::Sha256Digest;
+use ca_core::pki::{KeyAlgorithm, Sha256Digest};
 use clap::Subcommand;
 
 use super::{Output, Signing};
@@ -52,6 +52,21 @@ pub(crate) enum KeyCommand {
         /// At most so many
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make what is missing of the service keys, and print the digests that a ceremony's plan pins
+    ///
+    /// The worker's master key, the ACME server's TLS key and each authority's OCSP key, where the configuration says.
+    /// Keys that exist are left alone. Authority keys are not made here: those come from a ceremony.
+    Init {
+        /// The kind of new OCSP keys: any but ML-DSA is read by every client [default: p256]
+        #[arg(long, value_name = "KIND")]
+        ocsp_algorithm: Option<KeyAlgorithm>,
         #[command(flatten)]
         output: Output,
     },

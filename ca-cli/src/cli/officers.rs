@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use ca_core::model::{AccountId, AuthorityName, GrantId, ProposalId};
-use ca_core::pki::{SerialNumber, Sha256Digest};
+use ca_core::model::{AuthorityName, ProposalId};
+use ca_core::pki::SerialNumber;
 use clap::{Args, Subcommand};
 
-use super::{Output, Signing};
+use super::{Choosing, Output, Signing};
 use crate::commands::values::{CaReason, Reason, When};
 
 /// For how long a proposal can be signed.
@@ -209,30 +209,14 @@ pub(crate) struct RevokeCa {
 /// `ca cert revoke-bulk`
 #[derive(Debug, Args)]
 pub(crate) struct RevokeBulk {
-    /// The authority [default: the instance's default one]
-    #[arg(long)]
-    pub(crate) authority: Option<AuthorityName>,
-    /// Exactly the serial numbers in this file, one a line
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["grant", "account", "spki", "profile", "issued_from", "issued_before"])]
-    pub(crate) list: Option<PathBuf>,
-    /// Of this grant
-    #[arg(long)]
-    pub(crate) grant: Option<GrantId>,
-    /// Of this account
-    #[arg(long)]
-    pub(crate) account: Option<AccountId>,
-    /// With this key: SHA-256 of its SubjectPublicKeyInfo, as `ca cert show` prints it
-    #[arg(long, value_name = "SHA256")]
-    pub(crate) spki: Option<Sha256Digest>,
-    /// Of this profile
-    #[arg(long)]
-    pub(crate) profile: Option<String>,
-    /// On record from this time on: 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME")]
-    pub(crate) issued_from: Option<When>,
-    /// On record before this time
-    #[arg(long, value_name = "TIME")]
-    pub(crate) issued_before: Option<When>,
+    #[command(flatten)]
+    pub(crate) choosing: Choosing,
+    /// Marked for replacement, by `ca cert replace`
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) marked: bool,
+    /// Marked, and replaced since: to revoke these stops no service
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) replaced: bool,
     /// Why
     #[arg(long, value_enum)]
     pub(crate) reason: Reason,

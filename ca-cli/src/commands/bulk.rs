@@ -4,15 +4,15 @@ use std::path::Path;
 
 use ca_core::ceremony::MAX_BULK;
 use ca_core::evidence::statement::Operation;
-use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest};
-use ca_core::model::CertificateFilter;
+use ca_core::lifecycle::{OperatorReply, ProposalRequest};
+use ca_core::model::{BulkChoice, CertificateFilter};
 use ca_core::pki::SerialNumber;
 use ca_core::ports::Clock as _;
 use serde_json::json;
 
 use super::proposal::propose;
 use super::{authority_or_default, confirm, submit};
-use crate::cli::{Proposing, RevokeBulk, Stop};
+use crate::cli::{Choosing, Proposing, RevokeBulk, Stop};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
@@ -22,20 +22,9 @@ use crate::system::SystemClock;
 
 /// `ca cert revoke-bulk`
 pub(super) async fn revoke_bulk(config: &Config, args: RevokeBulk) -> anyhow::Result<()> {
-    let now = SystemClock.now();
-    let choice = BulkChoice {
-        authority: authority_or_default(config, args.authority).await?,
-        serials: args.list.as_deref().map(read_list).transpose()?.unwrap_or_default(),
-        filter: CertificateFilter {
-            grant: args.grant,
-            account: args.account,
-            spki_sha256: args.spki,
-            profile: args.profile,
-            issued_from: args.issued_from.and_then(|t| t.from(now)),
-            issued_before: args.issued_before.and_then(|t| t.from(now)),
-            ..CertificateFilter::default()
-        },
-    };
+    let mut choice = choice(config, args.choosing).await?;
+    choice.filter.marked = (args.marked || args.replaced).then_some(true);
+    choice.replaced = args.replaced;
     let ControlAnswer::Chosen { serials, operator_bulk } =
         ask(&config.control.socket, &ControlRequest::Choose { choice: choice.clone() }).await?
     else {
@@ -58,6 +47,25 @@ pub(super) async fn revoke_bulk(config: &Config, args: RevokeBulk) -> anyhow::Re
         return print_json(&json!({ "authority": authority, "revoked": revoked }));
     }
     print(&format!("Revoked {revoked} certificates. OCSP says so within a second; the new CRL is on its way.\n"))
+}
+
+/// What is meant, as the worker is asked for it.
+pub(super) async fn choice(config: &Config, choosing: Choosing) -> anyhow::Result<BulkChoice> {
+    let now = SystemClock.now();
+    Ok(BulkChoice {
+        authority: authority_or_default(config, choosing.authority).await?,
+        serials: choosing.list.as_deref().map(read_list).transpose()?.unwrap_or_default(),
+        filter: CertificateFilter {
+            grant: choosing.grant,
+            account: choosing.account,
+            spki_sha256: choosing.spki,
+            profile: choosing.profile,
+            issued_from: choosing.issued_from.and_then(|t| t.from(now)),
+            issued_before: choosing.issued_before.and_then(|t| t.from(now)),
+            ..CertificateFilter::default()
+        },
+        replaced: false,
+    })
 }
 
 fn read_list(path: &Path) -> anyhow::Result<Vec<SerialNumber>> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::bulk::revoke_bulk;
 use super::proposal::propose;
+use super::replace::replace;
 use super::{confirm, submit};
 use crate::cli::CertCommand;
 use crate::config::Config;
@@ -23,7 +24,7 @@ const PAGE: u32 = 1000;
 
 pub(crate) async fn cert(config: &Config, command: CertCommand) -> anyhow::Result<()> {
     match command {
-        CertCommand::List { authority, name, grant, profile, expires_before, revoked, unrevoked, limit, output } => {
+        CertCommand::List { authority, name, grant, profile, expires_before, revoked, unrevoked, marked, limit, output } => {
             let filter = CertificateFilter {
                 authority,
                 name,
@@ -37,6 +38,7 @@ pub(crate) async fn cert(config: &Config, command: CertCommand) -> anyhow::Resul
                 } else {
                     None
                 },
+                marked: marked.then_some(true),
                 ..CertificateFilter::default()
             };
             let found = list(config, filter, limit).await?;
@@ -105,6 +107,7 @@ pub(crate) async fn cert(config: &Config, command: CertCommand) -> anyhow::Resul
             propose(config, ProposalRequest::Unhold { authority: record.authority, serial: args.serial }, args.proposing).await
         }
         CertCommand::RevokeBulk(args) => revoke_bulk(config, args).await,
+        CertCommand::Replace(args) => replace(config, args).await,
         CertCommand::RevokeCa(args) => {
             let request = ProposalRequest::RevokeAuthority {
                 authority: args.authority,
@@ -132,7 +135,7 @@ pub(super) async fn list(config: &Config, filter: CertificateFilter, limit: u32)
     Ok(found)
 }
 
-async fn one(config: &Config, authority: Option<AuthorityName>, serial: SerialNumber) -> anyhow::Result<CertificateRecord> {
+pub(super) async fn one(config: &Config, authority: Option<AuthorityName>, serial: SerialNumber) -> anyhow::Result<CertificateRecord> {
     let ControlAnswer::Certificates { mut certificates } =
         ask(&config.control.socket, &ControlRequest::Certificate { authority, serial }).await?
     else {
@@ -178,12 +181,14 @@ fn verdict(record: &CertificateRecord, now: Timestamp) -> String {
     match (record.state, record.revoked) {
         (CertificateState::Released, Some((_, reason))) => format!("revoked ({})", reason.name()),
         (CertificateState::Released, None) if record.not_after <= now => "expired".to_owned(),
+        (CertificateState::Released, None) if record.marked.is_some() => "to be replaced".to_owned(),
         (CertificateState::Released, None) => "valid".to_owned(),
         (CertificateState::Intent | CertificateState::Abandoned, _) => state(record).to_owned(),
     }
 }
 
 pub(super) fn to_json(record: &CertificateRecord) -> Value {
+    let marked = record.marked.as_ref().map(|mark| json!({ "at": mark.at.to_rfc3339(), "explanation": mark.explanation }));
     let revoked = record.revoked.map(|(at, reason)| json!({ "at": at.to_rfc3339(), "reason": reason.name() }));
     json!({
         "authority": record.authority, "serial": record.serial, "state": state(record), "profile": record.profile,
@@ -191,7 +196,7 @@ pub(super) fn to_json(record: &CertificateRecord) -> Value {
         "spki_sha256": record.spki_sha256,
         "not_before": record.not_before.to_rfc3339(), "not_after": record.not_after.to_rfc3339(), "partition": record.partition,
         "account": record.account, "grant": record.grant, "order": record.order, "revoked": revoked,
-        "replaced_by": record.replaced_by, "created_at": record.created_at.to_rfc3339(),
+        "replaced_by": record.replaced_by, "marked": marked, "created_at": record.created_at.to_rfc3339(),
     })
 }
 
@@ -234,6 +239,10 @@ fn details(record: &CertificateRecord, now: Timestamp) -> String {
     ];
     if let Some((at, reason)) = record.revoked {
         lines.push(("revoked", format!("{at}, {}", reason.name())));
+    }
+    if let Some(mark) = &record.marked {
+        let why = mark.explanation.as_ref().map_or_else(String::new, |url| format!(", {url}"));
+        lines.push(("marked", format!("{}, for replacement{why}", mark.at)));
     }
     if let Some(order) = &record.replaced_by {
         lines.push(("replaced by", format!("order {order}")));

@@ -1,8 +1,10 @@
 //! `ca grant …`
 
 use ca_core::evidence::statement::Operation;
-use ca_core::lifecycle::{BulkChoice, OperatorReply};
-use ca_core::model::{AuthorityName, CertificateFilter, Grant, GrantId, GrantLimits, GrantRecord, GrantStatus, RevocationReason};
+use ca_core::lifecycle::OperatorReply;
+use ca_core::model::{
+    AuthorityName, BulkChoice, CertificateFilter, Grant, GrantId, GrantLimits, GrantRecord, GrantStatus, RevocationReason,
+};
 use ca_core::policy::{Policy, SubjectParts};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
@@ -77,7 +79,7 @@ async fn revoke_held(config: &Config, id: &GrantId, signing: &Signing) -> anyhow
     if cert::list(config, CertificateFilter { authority: Some(authority.clone()), ..filter.clone() }, 1).await?.is_empty() {
         return Ok(0);
     }
-    let choice = BulkChoice { authority: authority.clone(), serials: Vec::new(), filter };
+    let choice = BulkChoice { authority: authority.clone(), serials: Vec::new(), filter, replaced: false };
     let ControlAnswer::Chosen { serials, operator_bulk } = ask(&config.control.socket, &ControlRequest::Choose { choice }).await? else {
         return Err(unexpected());
     };

@@ -21,6 +21,7 @@ mod lint;
 mod officer;
 mod policy;
 mod proposal;
+mod replace;
 mod status;
 mod trail;
 pub(crate) mod values;

@@ -1,10 +1,10 @@
 //! What is asked and answered over the control socket.
 
 use ca_core::ceremony::{PolicyBundle, Roster};
-use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest, ProposalView};
+use ca_core::lifecycle::{OperatorReply, ProposalRequest, ProposalView};
 use ca_core::model::{
-    AccountId, AccountRecord, AuditRow, Authority, AuthorityName, BlockedKey, CertificateFilter, CertificateRecord, CrlRecord, GrantId,
-    GrantRecord, GrantUse, JobRecord, ProposalId, RevokedAuthority, SignedStatement,
+    AccountId, AccountRecord, AuditRow, Authority, AuthorityName, BlockedKey, BulkChoice, CertificateFilter, CertificateRecord, CrlRecord,
+    GrantId, GrantRecord, GrantUse, JobRecord, ProposalId, ReplacementReport, RevokedAuthority, SignedStatement,
 };
 use ca_core::pki::{KeyAlgorithm, SerialNumber, Sha256Digest, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,11 @@ pub(crate) enum ControlRequest {
         authority: Option<AuthorityName>,
         /// Its serial number.
         serial: SerialNumber,
+    },
+    /// How far the replacement of marked certificates has come.
+    Replacements {
+        /// Of which of them.
+        filter: CertificateFilter,
     },
     /// Blocked keys: those of statements, then those of certificates revoked for keyCompromise.
     BlockedKeys {
@@ -160,6 +165,11 @@ pub(crate) enum ControlAnswer {
     Certificates {
         /// They.
         certificates: Vec<CertificateRecord>,
+    },
+    /// How far a replacement has come.
+    Replacements {
+        /// How far.
+        report: Box<ReplacementReport>,
     },
     /// Blocked keys.
     BlockedKeys {

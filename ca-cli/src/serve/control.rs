@@ -68,6 +68,9 @@ impl Answers for InstanceAnswers {
                 serials,
                 operator_bulk: self.worker.policy().operator_bulk,
             }),
+            ControlRequest::Replacements { filter } => {
+                answered(self.worker.replacement_report(&filter).await, |report| ControlAnswer::Replacements { report: Box::new(report) })
+            }
             ControlRequest::Propose { request, seconds } => {
                 answered(self.worker.propose(*request, Duration::from_secs(seconds)).await, proposal)
             }
@@ -133,6 +136,7 @@ impl InstanceAnswers {
         Ok(match request {
             ControlRequest::Submit { .. }
             | ControlRequest::Choose { .. }
+            | ControlRequest::Replacements { .. }
             | ControlRequest::Propose { .. }
             | ControlRequest::Proposals { .. }
             | ControlRequest::Proposal { .. }

@@ -13,7 +13,7 @@ use ca_core::model::{CrlScope, KeyLabel};
 use ca_core::pki::{Certificate, Timestamp};
 use ca_core::ports::{CertificateStore as _, Clock as _, KeyStore, RequestQueue as _, StatusStore as _, StoreResult};
 use ca_keystore::MeteredKeyStore;
-use ca_service::metrics::{Kind, Metric, Metrics};
+use ca_service::metrics::{Metric, Metrics};
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
 use tokio::time::Instant;
@@ -25,53 +25,47 @@ use crate::system::SystemClock;
 const CERTIFICATES_SOON: Duration = Duration::from_secs(86_400);
 const GRANTS_SOON: Duration = Duration::from_secs(30 * 86_400);
 
-const fn gauge(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
-    Metric { name, help, kind: Kind::Gauge, labels }
-}
-
-static QUEUE: Metric = gauge("countersign_worker_queue_requests", "Requests of the ACME server that wait for the worker.", &[]);
-static QUEUE_AGE: Metric = gauge("countersign_worker_queue_oldest_seconds", "How long the oldest of them has waited.", &[]);
-static SIGNING: Metric = Metric {
-    name: "countersign_signature_seconds",
-    help: "How long signatures by authority keys took, in the key store or device.",
-    kind: Kind::Histogram,
-    labels: &["key"],
-};
-static FAILED: Metric = Metric {
-    name: "countersign_signature_failures_total",
-    help: "Signatures that the key store or device did not make.",
-    kind: Kind::Counter,
-    labels: &["key"],
-};
-static KEYS_USABLE: Metric = gauge("countersign_keys_usable", "Whether the authority keys can be used: 1 or 0.", &[]);
+static QUEUE: Metric = Metric::gauge("countersign_worker_queue_requests", "Requests of the ACME server that wait for the worker.", &[]);
+static QUEUE_AGE: Metric = Metric::gauge("countersign_worker_queue_oldest_seconds", "How long the oldest of them has waited.", &[]);
+static SIGNING: Metric =
+    Metric::histogram("countersign_signature_seconds", "How long signatures by authority keys took, in the key store or device.", &["key"]);
+static FAILED: Metric =
+    Metric::counter("countersign_signature_failures_total", "Signatures that the key store or device did not make.", &["key"]);
+static KEYS_USABLE: Metric = Metric::gauge("countersign_keys_usable", "Whether the authority keys can be used: 1 or 0.", &[]);
 static RECORD_SOUND: Metric =
-    gauge("countersign_record_sound", "Whether database, clock and anchor agree: 1 or 0; at 0 nothing is signed.", &[]);
-static STOPPED: Metric = gauge("countersign_issuance_stopped", "Whether issuance for orders is stopped: 1 or 0.", &[]);
-static POLICY: Metric = gauge("countersign_policy_version", "The version of the policy in force.", &[]);
-static CERTIFICATES: Metric = gauge(
+    Metric::gauge("countersign_record_sound", "Whether database, clock and anchor agree: 1 or 0; at 0 nothing is signed.", &[]);
+static STOPPED: Metric = Metric::gauge("countersign_issuance_stopped", "Whether issuance for orders is stopped: 1 or 0.", &[]);
+static POLICY: Metric = Metric::gauge("countersign_policy_version", "The version of the policy in force.", &[]);
+static CERTIFICATES: Metric = Metric::gauge(
     "countersign_certificates",
     "Certificates on record by state: intent, released, revoked, abandoned; expired ones are among them.",
     &["authority", "state"],
 );
 static ENDING: Metric =
-    gauge("countersign_certificates_ending", "Released certificates that end within a day; at most 10000 are counted.", &[]);
-static JOBS_DUE: Metric = gauge("countersign_jobs_due", "Jobs of the schedule whose time has come.", &[]);
-static JOBS_FAILING: Metric = gauge("countersign_jobs_failing", "Jobs whose last try failed; they are tried again.", &[]);
-static AUTHORITY_LEFT: Metric =
-    gauge("countersign_authority_validity_seconds", "How long an authority's certificate is still valid; 0: it has ended.", &["authority"]);
-static OWN_LEFT: Metric = gauge(
+    Metric::gauge("countersign_certificates_ending", "Released certificates that end within a day; at most 10000 are counted.", &[]);
+static JOBS_DUE: Metric = Metric::gauge("countersign_jobs_due", "Jobs of the schedule whose time has come.", &[]);
+static JOBS_FAILING: Metric = Metric::gauge("countersign_jobs_failing", "Jobs whose last try failed; they are tried again.", &[]);
+static AUTHORITY_LEFT: Metric = Metric::gauge(
+    "countersign_authority_validity_seconds",
+    "How long an authority's certificate is still valid; 0: it has ended.",
+    &["authority"],
+);
+static OWN_LEFT: Metric = Metric::gauge(
     "countersign_own_certificate_validity_seconds",
     "How long the newest of the CA's own certificates is still valid; 0: it has ended, or there is none.",
     &["authority", "name"],
 );
 static CRL_AGE: Metric =
-    gauge("countersign_crl_published_age_seconds", "How long ago the current CRL was made (thisUpdate).", &["authority"]);
-static CRL_LEFT: Metric =
-    gauge("countersign_crl_published_validity_seconds", "How long the current CRL is still valid; 0: it has ended.", &["authority"]);
-static GRANTS_ENDING: Metric = gauge("countersign_grants_ending", "Active grants that stop issuing within 30 days.", &[]);
+    Metric::gauge("countersign_crl_published_age_seconds", "How long ago the current CRL was made (thisUpdate).", &["authority"]);
+static CRL_LEFT: Metric = Metric::gauge(
+    "countersign_crl_published_validity_seconds",
+    "How long the current CRL is still valid; 0: it has ended.",
+    &["authority"],
+);
+static GRANTS_ENDING: Metric = Metric::gauge("countersign_grants_ending", "Active grants that stop issuing within 30 days.", &[]);
 static GRANT_LEFT: Metric =
-    gauge("countersign_grant_next_end_seconds", "How long until the next active grant stops issuing; absent where none does.", &[]);
-static INFO: Metric = gauge("countersign_worker_info", "1, with the version that runs.", &["version"]);
+    Metric::gauge("countersign_grant_next_end_seconds", "How long until the next active grant stops issuing; absent where none does.", &[]);
+static INFO: Metric = Metric::version("countersign_worker_info");
 
 /// Every metric of the worker; docs/monitoring.md describes each.
 static METRICS: [&Metric; 19] = [

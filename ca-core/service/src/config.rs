@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::exit::configuration;
@@ -25,6 +26,21 @@ pub fn read_text(path: &Path, hint: &str) -> anyhow::Result<(String, PathBuf)> {
     }
     let folder = std::path::absolute(path).map_err(unreadable)?;
     Ok((text, folder.parent().unwrap_or_else(|| Path::new("/")).to_owned()))
+}
+
+/// `[store]` of a process that the worker serves.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSection {
+    /// The worker's store socket.
+    pub socket: PathBuf,
+}
+
+impl StoreSection {
+    /// Makes a relative path start at `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
+        self.socket = folder.join(&self.socket);
+    }
 }
 
 /// A process's configuration.

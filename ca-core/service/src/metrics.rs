@@ -74,6 +74,38 @@ pub struct Metric {
     pub labels: &'static [&'static str],
 }
 
+impl Metric {
+    /// What only grows.
+    pub const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Self { name, help, kind: Kind::Counter, labels }
+    }
+
+    /// What is so at the scrape.
+    pub const fn gauge(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Self { name, help, kind: Kind::Gauge, labels }
+    }
+
+    /// How long things took.
+    pub const fn histogram(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Self { name, help, kind: Kind::Histogram, labels }
+    }
+
+    /// The requests of a service over HTTP.
+    pub const fn requests(name: &'static str) -> Self {
+        Self::counter(name, "Requests by route template and HTTP status.", &["route", "status"])
+    }
+
+    /// How long they took.
+    pub const fn request_seconds(name: &'static str) -> Self {
+        Self::histogram(name, "How long requests took until their answer was ready.", &["route"])
+    }
+
+    /// Which version runs.
+    pub const fn version(name: &'static str) -> Self {
+        Self::gauge(name, "1, with the version that runs.", &["version"])
+    }
+}
+
 /// One combination of label values.
 struct Series {
     labels: Box<[Box<str>]>,
@@ -273,9 +305,9 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
 
-    static REQUESTS: Metric = Metric { name: "requests_total", help: "Requests.", kind: Kind::Counter, labels: &["route", "status"] };
-    static WAIT: Metric = Metric { name: "wait_seconds", help: "The wait.", kind: Kind::Gauge, labels: &[] };
-    static TOOK: Metric = Metric { name: "took_seconds", help: "How long.", kind: Kind::Histogram, labels: &["route"] };
+    static REQUESTS: Metric = Metric::counter("requests_total", "Requests.", &["route", "status"]);
+    static WAIT: Metric = Metric::gauge("wait_seconds", "The wait.", &[]);
+    static TOOK: Metric = Metric::histogram("took_seconds", "How long.", &["route"]);
 
     #[test]
     fn what_is_counted_is_rendered() {

@@ -26,11 +26,16 @@ fn read_account(row: &Row<'_>) -> StoreResult<Account> {
 
 /// Reads an account.
 pub(crate) fn find(connection: &Connection, id: &AccountId) -> StoreResult<Option<Account>> {
+    Ok(find_row(connection, id)?.map(|(_, account)| account))
+}
+
+/// Reads an account, with the number of its row.
+pub(crate) fn find_row(connection: &Connection, id: &AccountId) -> StoreResult<Option<(i64, Account)>> {
     let id = id.as_str();
     optional!(
         connection,
-        read_account,
-        "SELECT id, status, jwk, thumbprint, contact, terms_agreed, grant_id, created_at FROM accounts WHERE id = $1",
+        |row| Ok((row.get("seq")?, read_account(row)?)),
+        "SELECT seq, id, status, jwk, thumbprint, contact, terms_agreed, grant_id, created_at FROM accounts WHERE id = $1",
         id
     )
 }

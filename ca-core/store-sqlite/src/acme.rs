@@ -21,7 +21,7 @@ impl AcmeStore for SqliteStore {
     }
 
     async fn account(&self, id: &AccountId) -> StoreResult<Option<Account>> {
-        self.remembered.account(id, || self.readers.look(|c| accounts::find(c, id)))
+        self.remembered.account(id, || self.readers.look(|c| accounts::find_row(c, id)))
     }
 
     async fn account_by_key(&self, thumbprint: &str) -> StoreResult<Option<Account>> {
@@ -53,7 +53,7 @@ impl AcmeStore for SqliteStore {
     }
 
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
-        self.remembered.grant(id, || self.readers.look(|c| admin::find_grant(c, id)))
+        self.remembered.grant(id, || self.readers.look(|c| admin::find_grant_row(c, id)))
     }
 
     async fn grant_use(&self, id: &GrantId, since: Timestamp, at_most: u32) -> StoreResult<GrantUse> {

@@ -30,12 +30,17 @@ fn read_grant(row: &Row<'_>) -> StoreResult<GrantRecord> {
 }
 
 /// Reads a grant.
-pub(crate) fn find_grant(connection: &Connection, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
+fn find_grant(connection: &Connection, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
+    Ok(find_grant_row(connection, id)?.map(|(_, grant)| grant))
+}
+
+/// Reads a grant, with the number of its row.
+pub(crate) fn find_grant_row(connection: &Connection, id: &GrantId) -> StoreResult<Option<(i64, GrantRecord)>> {
     let id = id.as_str();
     optional!(
         connection,
-        read_grant,
-        "SELECT body, statement, signature, status, created_at, accounts, suspended_at FROM grants WHERE id = $1",
+        |row| Ok((row.get("seq")?, read_grant(row)?)),
+        "SELECT seq, body, statement, signature, status, created_at, accounts, suspended_at FROM grants WHERE id = $1",
         id
     )
 }

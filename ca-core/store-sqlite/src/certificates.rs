@@ -1,14 +1,22 @@
 //! Certificates, read only.
 
 use async_trait::async_trait;
-use ca_core::model::{Authority, AuthorityName, CertificateFilter, CertificateRecord, CrossCertificate, KeyBlock};
+use ca_core::model::{
+    Authority, AuthorityName, CertificateFilter, CertificateRecord, CrossCertificate, ExplanationUrl, KeyBlock, ReplacementMark,
+};
 use ca_core::pki::{SerialNumber, Sha256Digest};
 use ca_core::ports::{CertificateStore, StoreResult};
 use rusqlite::{Connection, ToSql};
 
 use crate::convert::{digest, from_json, limit, read, read_opt, reason, serial, time, unsigned};
+use crate::error::damaged;
 use crate::sql::{self, Row, optional};
 use crate::{SqliteStore, authorities, blocked_keys, cross};
+
+fn read_mark(at: i64, row: &Row<'_>) -> StoreResult<ReplacementMark> {
+    let explanation = row.get::<Option<String>>("explanation")?.map(ExplanationUrl::try_from).transpose();
+    Ok(ReplacementMark { at: time(at), explanation: explanation.map_err(|e| damaged("a mark's explanation", e))? })
+}
 
 fn read_certificate(row: &Row<'_>) -> StoreResult<CertificateRecord> {
     let (number, spki_sha256): (Vec<u8>, Vec<u8>) = (row.get("serial")?, row.get("spki_sha256")?);
@@ -32,6 +40,7 @@ fn read_certificate(row: &Row<'_>) -> StoreResult<CertificateRecord> {
         revoked: revoked_at.zip(code).map(|(at, code)| Ok((time(at), reason(code)?))).transpose()?,
         // RFC 9773 §5: that order is the one which names it, as long as it is not invalid.
         replaced_by: read_opt("order id", row.get("replaced_by")?)?,
+        marked: row.get::<Option<i64>>("marked_at")?.map(|at| read_mark(at, row)).transpose()?,
         created_at: time(row.get("created_at")?),
     })
 }
@@ -45,8 +54,9 @@ pub(crate) fn find(connection: &Connection, authority: &AuthorityName, serial: &
         "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
                 c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
                 (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
-                   AND o.status <> 'invalid') AS replaced_by
-         FROM certificates c WHERE c.authority = $1 AND c.serial = $2",
+                   AND o.status <> 'invalid') AS replaced_by,
+                m.at AS marked_at, m.explanation
+         FROM certificates c LEFT JOIN replacement_marks m ON m.certificate = c.seq WHERE c.authority = $1 AND c.serial = $2",
         authority,
         serial
     )
@@ -69,7 +79,7 @@ impl<'a> Query<'a> {
 }
 
 /// The newest certificates that a filter lets through, from the one before `after` on.
-fn matching(
+pub(crate) fn matching(
     connection: &Connection,
     filter: &CertificateFilter,
     after: Option<&SerialNumber>,
@@ -79,9 +89,15 @@ fn matching(
     let text = "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
                 c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
                 (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
-                   AND o.status <> 'invalid') AS replaced_by
-         FROM certificates c WHERE 1 = 1";
+                   AND o.status <> 'invalid') AS replaced_by, m.at AS marked_at, m.explanation";
     let mut query = Query { text: text.to_owned(), arguments: Vec::new() };
+    query.text.push_str(match filter.marked {
+        // A CROSS JOIN keeps this order: the marks are few.
+        Some(true) => " FROM replacement_marks m CROSS JOIN certificates c ON c.seq = m.certificate WHERE 1 = 1",
+        Some(false) => " FROM certificates c LEFT JOIN replacement_marks m ON m.certificate = c.seq WHERE m.certificate IS NULL",
+        None => " FROM certificates c LEFT JOIN replacement_marks m ON m.certificate = c.seq WHERE 1 = 1",
+    });
+    let seq = if filter.marked == Some(true) { "m.certificate" } else { "c.seq" };
     if let Some(authority) = &filter.authority {
         query.push(" AND c.authority = ", authority.as_str());
     }
@@ -117,13 +133,17 @@ fn matching(
     }
     if let Some(after) = after {
         // Two authorities drawing the same 159 bits is not a case worth a composite cursor.
-        query.push(" AND c.seq < (SELECT max(l.seq) FROM certificates l WHERE l.serial = ", after.as_bytes());
+        query.text.push_str(" AND ");
+        query.text.push_str(seq);
+        query.push(" < (SELECT max(l.seq) FROM certificates l WHERE l.serial = ", after.as_bytes());
         if let Some(authority) = &filter.authority {
             query.push(" AND l.authority = ", authority.as_str());
         }
         query.text.push(')');
     }
-    query.push(" ORDER BY c.seq DESC LIMIT ", at_most);
+    query.text.push_str(" ORDER BY ");
+    query.text.push_str(seq);
+    query.push(" DESC LIMIT ", at_most);
     let arguments: Vec<&dyn ToSql> = query.arguments.iter().map(|argument| &**argument as &dyn ToSql).collect();
     sql::every(connection, &query.text, &arguments, read_certificate)
 }
@@ -131,11 +151,11 @@ fn matching(
 #[async_trait]
 impl CertificateStore for SqliteStore {
     async fn cross_certificates(&self) -> StoreResult<Vec<CrossCertificate>> {
-        self.readers.look(cross::list)
+        self.remembered.crosses(|| self.readers.look(cross::list))
     }
 
     async fn authorities(&self) -> StoreResult<Vec<Authority>> {
-        self.readers.look(authorities::list)
+        self.remembered.authorities(|| self.readers.look(authorities::list))
     }
 
     async fn certificate(&self, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {
@@ -166,8 +186,9 @@ impl CertificateStore for SqliteStore {
                 "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
                         c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
                         (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
-                           AND o.status <> 'invalid') AS replaced_by
-                 FROM certificates c
+                           AND o.status <> 'invalid') AS replaced_by,
+                        m.at AS marked_at, m.explanation
+                 FROM certificates c LEFT JOIN replacement_marks m ON m.certificate = c.seq
                  WHERE c.spki_sha256 = $3 AND c.authority = $1 AND c.profile = $2 AND c.state = 'released' AND c.revoked_at IS NULL
                  ORDER BY c.seq DESC LIMIT 1",
                 authority,

@@ -31,6 +31,7 @@ mod prune;
 mod readers;
 mod release;
 mod remembered;
+mod replacements;
 mod requests;
 mod revocation;
 mod sql;

@@ -25,6 +25,9 @@ const KEEP_VALIDATIONS: Duration = Duration::from_secs(400 * 86_400);
 /// How long failures of accounts are remembered: longer than any rule looks back.
 const KEEP_FAILURES: Duration = Duration::from_secs(32 * 86_400);
 
+/// How long a mark for replacement is kept after its certificate's end; the audit trail has it for good.
+const KEEP_MARKS: Duration = Duration::from_secs(90 * 86_400);
+
 impl Tx {
     pub(crate) fn prune(&mut self, now: Timestamp, at_most: u32) -> StoreResult<u64> {
         let most = limit(at_most);
@@ -33,6 +36,7 @@ impl Tx {
         let proposals_before = now.minus(KEEP_PROPOSALS).unix();
         let validations_before = now.minus(KEEP_VALIDATIONS).unix();
         let failures_before = now.minus(KEEP_FAILURES).unix();
+        let marks_before = now.minus(KEEP_MARKS).unix();
         let now = now.unix();
         // An order without any attempt: authorizations and requests go with it.
         left -= count(execute!(
@@ -45,13 +49,16 @@ impl Tx {
             now,
             left
         )?);
-        left -= count(execute!(
+        let requests = count(execute!(
             &self.connection,
             "DELETE FROM requests WHERE seq IN (
                SELECT seq FROM requests WHERE ended_at IS NOT NULL AND ended_at <= $1 ORDER BY ended_at LIMIT $2)",
             requests_before,
             left
         )?);
+        left -= requests;
+        // Those of dropped orders went with them.
+        self.touched.pruned = left < most;
         left -= count(execute!(
             &self.connection,
             "DELETE FROM nonces WHERE nonce IN (SELECT nonce FROM nonces WHERE expires <= $1 ORDER BY expires LIMIT $2)",
@@ -93,6 +100,13 @@ impl Tx {
             "DELETE FROM account_failures WHERE (account_id, number) IN (
                SELECT account_id, number FROM account_failures WHERE at <= $1 ORDER BY at LIMIT $2)",
             failures_before,
+            left
+        )?);
+        left -= count(execute!(
+            &self.connection,
+            "DELETE FROM replacement_marks WHERE certificate IN (
+               SELECT certificate FROM replacement_marks WHERE not_after <= $1 ORDER BY not_after LIMIT $2)",
+            marks_before,
             left
         )?);
         unsigned("rows", most - left)

@@ -23,6 +23,8 @@ pub(crate) struct Touched {
     pub(crate) requests: bool,
     /// Requests that were queued or ended.
     pub(crate) states: Vec<(RequestId, RequestState)>,
+    /// Whether old requests were dropped.
+    pub(crate) pruned: bool,
 }
 
 impl Touched {
@@ -37,6 +39,7 @@ impl Touched {
         self.ledger |= other.ledger;
         self.validations |= other.validations;
         self.states.append(&mut other.states);
+        self.pruned |= other.pruned;
         other.clear();
     }
 }
@@ -67,8 +70,11 @@ impl Wakers {
     /// Wakes everyone whom a committed change concerns.
     pub(crate) fn tell(&self, touched: &mut Touched) {
         // The states first: who is woken asks for them.
-        if !touched.states.is_empty() {
+        if touched.pruned || !touched.states.is_empty() {
             let mut signing = self.signing();
+            if touched.pruned {
+                signing.states = Memo::new(MAX_WAITERS);
+            }
             for (id, state) in touched.states.drain(..) {
                 let ended = state != RequestState::Waiting;
                 if let (true, Some((_, notify))) = (ended, signing.waiting.get(&id)) {

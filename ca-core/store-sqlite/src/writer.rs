@@ -172,20 +172,18 @@ fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: &Wakers, reme
 /// Runs a batch in one transaction and answers everyone in it.
 fn commit(tx: &mut Tx, mut batch: Vec<Box<dyn Command>>, wakers: &Wakers, remembered: &Remembered) {
     let mut durable = Touched::default();
-    let failure = match transaction(tx, &mut batch, &mut durable) {
-        Ok(()) => {
-            remembered.committed();
-            wakers.tell(&mut durable);
-            None
-        }
-        Err(error) => {
-            tracing::error!(%error, commands = batch.len(), "a group commit failed");
-            tx.forget();
-            // Where SQLite has rolled back by itself this says so, and changes nothing.
-            let _ = tx.run("ROLLBACK");
-            Some(error.to_string())
-        }
-    };
+    let failure = transaction(tx, &mut batch, &mut durable).err();
+    if let Some(error) = &failure {
+        tracing::error!(%error, commands = batch.len(), "a group commit failed");
+        tx.forget();
+        // Where SQLite has rolled back by itself this says so, and changes nothing.
+        let _ = tx.run("ROLLBACK");
+    }
+    remembered.drop_changed();
+    if failure.is_none() {
+        wakers.tell(&mut durable);
+    }
+    let failure = failure.map(|error| error.to_string());
     for command in batch {
         command.answer(failure.as_deref());
     }

@@ -233,6 +233,7 @@ impl World {
             order: None,
             revoked: None,
             replaced_by: None,
+            marked: None,
             created_at: now,
         }
     }

@@ -12,16 +12,8 @@ register() { # DIRECTORY
 cert() { echo "acme.sh/${1}_ecc/$1.cer"; }
 
 enrol() { documented acme.sh-enrol; good "$(cert "$NAME")" "$NAME"; }
-renew() {
-  cp "$(cert "$NAME")" before.pem
-  documented acme.sh-renew
-  renewed "$(cert "$NAME")" "$(serial before.pem)"
-}
-revoke() {
-  cp "$(cert "$NAME")" revoked.pem
-  documented acme.sh-revoke
-  wait_until 20 status_is revoked.pem revoked
-}
+renew() { renews_as_documented "$(cert "$NAME")"; }
+revoke() { revokes_as_documented "$(cert "$NAME")"; }
 profile() {
   in_folder short
   register "$default_directory"
@@ -29,19 +21,11 @@ profile() {
   short "$(cert "$NAME")"
 }
 ari() {
-  local asked
   in_folder ari
   register "$DIRECTORY"
   plain --issue --server "$DIRECTORY" --webroot . -d "$NAME"
-  cp "$(cert "$NAME")" before.pem
   # It says that it skipped with status 2.
-  plain --renew -d "$NAME" --ecc || [ $? = 2 ]
-  [ "$(serial "$(cert "$NAME")")" = "$(serial before.pem)" ] || fail "renewed before the window"
-  by_operator before.pem
-  asked=$(requests /acme/renewal-info)
-  plain --renew -d "$NAME" --ecc
-  asked_ari "$asked"
-  renewed "$(cert "$NAME")" "$(serial before.pem)"
+  renews_by_window "$(cert "$NAME")" 2 plain --renew -d "$NAME" --ecc
 }
 http_01() { plain --issue --server "$DIRECTORY" --standalone -d acmesh-http.dmz.demo.test; good "$(cert acmesh-http.dmz.demo.test)" acmesh-http.dmz.demo.test; }
 tls_alpn_01() { plain --issue --server "$DIRECTORY" --alpn -d acmesh-tls.dmz.demo.test; good "$(cert acmesh-tls.dmz.demo.test)" acmesh-tls.dmz.demo.test; }

@@ -34,16 +34,8 @@ chmod +x hook.sh
 hook=$PWD/hook.sh
 
 enrol() { documented dehydrated-enrol; good "dehydrated/certs/$NAME/cert.pem" "$NAME"; }
-renew() {
-  cp "dehydrated/certs/$NAME/cert.pem" before.pem
-  documented dehydrated-renew
-  renewed "dehydrated/certs/$NAME/cert.pem" "$(serial before.pem)"
-}
-revoke() {
-  cp "dehydrated/certs/$NAME/cert.pem" revoked.pem
-  documented dehydrated-revoke
-  wait_until 20 status_is revoked.pem revoked
-}
+renew() { renews_as_documented "dehydrated/certs/$NAME/cert.pem"; }
+revoke() { revokes_as_documented "dehydrated/certs/$NAME/cert.pem"; }
 profile() { in_folder short; setup "$default_directory"; plain --cron --domain "$NAME" --acme-profile short; short "dehydrated/certs/$NAME/cert.pem"; }
 http_01() { in_folder more; setup "$DIRECTORY"; served plain --cron --domain deh-http.dmz.demo.test; good dehydrated/certs/deh-http.dmz.demo.test/cert.pem deh-http.dmz.demo.test; }
 tls_alpn_01() {

@@ -14,7 +14,7 @@ ari() {
   by_operator before.pem
   cp cert.pem now.pem
   cp before.pem cert.pem
-  [ "$(plain window)" -lt "$(date +%s)" ] || fail "the window of a revoked certificate has not begun"
+  [ "$(plain window)" -lt "$(date +%s)" ] || fail "the window of a marked certificate has not begun"
   cp now.pem cert.pem
   [ "$(plain window)" -gt "$(date +%s)" ] || fail "the window of a new certificate has begun"
 }

@@ -12,26 +12,14 @@ at() { # DIRECTORY
 }
 
 enrol() { documented lego-enrol; good "lego/certificates/$NAME.crt" "$NAME"; }
-renew() {
-  cp "lego/certificates/$NAME.crt" before.pem
-  documented lego-renew
-  renewed "lego/certificates/$NAME.crt" "$(serial before.pem)"
-}
-revoke() { documented lego-revoke; wait_until 20 status_is "lego/certificates/$NAME.crt" revoked; }
+renew() { renews_as_documented "lego/certificates/$NAME.crt"; }
+revoke() { revokes_as_documented "lego/certificates/$NAME.crt"; }
 profile() { in_folder short; at "$default_directory"; order "$NAME" --http run --profile short; short "lego/certificates/$NAME.crt"; }
 ari() {
-  local asked
   in_folder ari
   at "$DIRECTORY"
   order "$NAME" --http run
-  cp "lego/certificates/$NAME.crt" before.pem
-  order "$NAME" --http renew --days 1 --no-random-sleep
-  [ "$(serial "lego/certificates/$NAME.crt")" = "$(serial before.pem)" ] || fail "renewed before the window"
-  by_operator before.pem
-  asked=$(requests /acme/renewal-info)
-  order "$NAME" --http renew --days 1 --no-random-sleep
-  asked_ari "$asked"
-  renewed "lego/certificates/$NAME.crt" "$(serial before.pem)"
+  renews_by_window "lego/certificates/$NAME.crt" 0 order "$NAME" --http renew --days 1 --no-random-sleep
 }
 http_01() { at "$DIRECTORY"; order lego-http.dmz.demo.test --http run; good lego/certificates/lego-http.dmz.demo.test.crt lego-http.dmz.demo.test; }
 tls_alpn_01() { at "$DIRECTORY"; order lego-tls.dmz.demo.test --tls run; good lego/certificates/lego-tls.dmz.demo.test.crt lego-tls.dmz.demo.test; }

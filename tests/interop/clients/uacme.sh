@@ -23,31 +23,15 @@ chmod +x hook.sh
 hook=$PWD/hook.sh
 
 enrol() { documented uacme-enrol; good "uacme/$NAME/cert.pem" "$NAME"; }
-renew() {
-  cp "uacme/$NAME/cert.pem" before.pem
-  documented uacme-renew
-  renewed "uacme/$NAME/cert.pem" "$(serial before.pem)"
-}
-revoke() {
-  cp "uacme/$NAME/cert.pem" revoked.pem
-  documented uacme-revoke
-  wait_until 20 status_is revoked.pem revoked
-}
+renew() { renews_as_documented "uacme/$NAME/cert.pem"; }
+revoke() { revokes_as_documented "uacme/$NAME/cert.pem"; }
 profile() { in_folder short; register "$default_directory"; plain "$default_directory" --profile short issue "$NAME"; short "uacme/$NAME/cert.pem"; }
 ari() {
-  local asked
   in_folder ari
   register "$DIRECTORY"
   plain "$DIRECTORY" issue "$NAME"
-  cp "uacme/$NAME/cert.pem" before.pem
   # It says that it is not due with status 1.
-  plain "$DIRECTORY" --no-ocsp issue "$NAME" || [ $? = 1 ]
-  [ "$(serial "uacme/$NAME/cert.pem")" = "$(serial before.pem)" ] || fail "renewed before the window"
-  by_operator before.pem
-  asked=$(requests /acme/renewal-info)
-  plain "$DIRECTORY" --no-ocsp issue "$NAME"
-  asked_ari "$asked"
-  renewed "uacme/$NAME/cert.pem" "$(serial before.pem)"
+  renews_by_window "uacme/$NAME/cert.pem" 1 plain "$DIRECTORY" --no-ocsp issue "$NAME"
 }
 http_01() { served plain "$DIRECTORY" --hook /usr/share/uacme/uacme.sh issue uacme-http.dmz.demo.test; good uacme/uacme-http.dmz.demo.test/cert.pem uacme-http.dmz.demo.test; }
 tls_alpn_01() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::sshsig;
-use crate::model::{AccountId, Actor, AuthorityName, Grant, GrantId, RevocationReason, SignedStatement};
+use crate::model::{AccountId, Actor, AuthorityName, BulkChoice, ExplanationUrl, Grant, GrantId, RevocationReason, SignedStatement};
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 use crate::policy::{OperatorPolicy, Permission, Policy};
 
@@ -94,6 +94,18 @@ pub enum Operation {
         /// Why.
         reason: RevocationReason,
     },
+    /// Mark certificates for replacement: clients that follow ARI renew them at once (RFC 9773). It stops nothing.
+    CertificateReplace {
+        /// Which ones, as they are when the statement is applied.
+        choice: BulkChoice,
+        /// Where their holders read why.
+        explanation: Option<ExplanationUrl>,
+    },
+    /// Take such marks away.
+    CertificateReplaceUndo {
+        /// Of which certificates.
+        choice: BulkChoice,
+    },
     /// Block a key for good: it is never certified again.
     KeyBlock {
         /// SHA-256 of its SubjectPublicKeyInfo.
@@ -123,7 +135,11 @@ impl Operation {
             | Self::GrantResume { .. }
             | Self::GrantRevoke { .. }
             | Self::AccountResume { .. } => Permission::Grant,
-            Self::CertificateRevoke { .. } | Self::CertificateRevokeBulk { .. } | Self::KeyBlock { .. } => Permission::Revoke,
+            Self::CertificateRevoke { .. }
+            | Self::CertificateRevokeBulk { .. }
+            | Self::CertificateReplace { .. }
+            | Self::CertificateReplaceUndo { .. }
+            | Self::KeyBlock { .. } => Permission::Revoke,
             Self::CertificateHold { .. } => Permission::Hold,
             Self::IssuanceStop { .. } => Permission::Stop,
             Self::CrlPublish { .. } => Permission::Publish,
@@ -141,6 +157,8 @@ impl Operation {
             Self::AccountResume { .. } => "account.resume",
             Self::CertificateRevoke { .. } => "certificate.revoke",
             Self::CertificateRevokeBulk { .. } => "certificate.revoke-bulk",
+            Self::CertificateReplace { .. } => "certificate.replace",
+            Self::CertificateReplaceUndo { .. } => "certificate.replace-undo",
             Self::CertificateHold { .. } => "certificate.hold",
             Self::KeyBlock { .. } => "key.block",
             Self::IssuanceStop { .. } => "issuance.stop",
@@ -162,6 +180,7 @@ impl Operation {
             | Self::CertificateRevokeBulk { authority, .. }
             | Self::CertificateHold { authority, .. }
             | Self::CrlPublish { authority } => Some(authority),
+            Self::CertificateReplace { choice, .. } | Self::CertificateReplaceUndo { choice } => Some(&choice.authority),
         }
     }
 
@@ -173,6 +192,7 @@ impl Operation {
             Self::AccountResume { id } => id.to_string(),
             Self::CertificateRevoke { serial, .. } | Self::CertificateHold { serial, .. } => serial.to_string(),
             Self::CertificateRevokeBulk { serials, .. } => format!("{} certificates", serials.len()),
+            Self::CertificateReplace { choice, .. } | Self::CertificateReplaceUndo { choice } => choice.describe(),
             Self::KeyBlock { spki_sha256, .. } => spki_sha256.to_string(),
             Self::IssuanceStop { .. } => "issuance".to_owned(),
             Self::CrlPublish { authority } => authority.to_string(),

@@ -70,8 +70,9 @@ impl Worker {
                     continue;
                 }
                 let newest = self.store.newest_for_key(name, &own.shape, &own.key_sha256).await?;
-                // One that an older policy named otherwise is made anew.
-                let newest = newest.filter(|c| c.identifiers == sorted(&own.names)).map(|c| (c.created_at, c.not_after));
+                // One that an older policy named otherwise, or that is marked for replacement, is made anew.
+                let newest =
+                    newest.filter(|c| c.identifiers == sorted(&own.names) && c.marked.is_none()).map(|c| (c.created_at, c.not_after));
                 inventory.own.push(OwnState { authority: name.clone(), own: own.name.clone(), newest });
             }
             let (scope, head) = (CrlScope::FULL, self.store.ledger_head(name).await?);

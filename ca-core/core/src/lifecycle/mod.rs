@@ -22,6 +22,7 @@ mod order;
 mod probe;
 mod reconcile;
 mod released;
+mod replace;
 mod requests;
 mod signer;
 mod star;
@@ -41,7 +42,7 @@ use crate::policy::Policy;
 use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
 use crate::profile::BlockedKeys;
 
-pub use acts::{BulkChoice, Officers, PolicyApproval, ProposalRequest, ProposalView, TrustError, Trusted, roster_chain};
+pub use acts::{Officers, PolicyApproval, ProposalRequest, ProposalView, TrustError, Trusted, roster_chain};
 pub use device_log::{FollowedLog, reconcile};
 pub use guard::{WINDOW, walk};
 pub use operator::{EabKey, OperatorReply};

@@ -88,6 +88,18 @@ pub enum OperatorReply {
         /// How many of them were not revoked before.
         revoked: u64,
     },
+    /// Certificates are marked for replacement.
+    ReplacementMarked {
+        /// How many the choice meant.
+        meant: u64,
+        /// How many of them were not marked before.
+        marked: u64,
+    },
+    /// Certificates are no longer marked for replacement.
+    ReplacementUnmarked {
+        /// How many were.
+        unmarked: u64,
+    },
     /// A key is blocked for good.
     KeyBlocked {
         /// Whether no statement blocked it before.
@@ -213,6 +225,8 @@ impl Worker {
                 self.note(&done).await;
                 Ok(OperatorReply::BulkRevoked { revoked })
             }
+            Operation::CertificateReplace { choice, explanation } => self.mark(choice, explanation.as_ref(), &done).await,
+            Operation::CertificateReplaceUndo { choice } => self.unmark(choice, &done).await,
             Operation::KeyBlock { spki_sha256, reason } => self.block_key(spki_sha256, reason, &done).await,
             Operation::IssuanceStop { reason } => self.stop(statement, reason, begun).await,
             Operation::CrlPublish { authority } => self.crl_now(authority, policy, &done).await,

@@ -20,6 +20,7 @@ mod key_block;
 mod order;
 mod problem;
 mod proposal;
+mod replacement;
 mod request;
 mod revocation;
 mod standing;
@@ -34,7 +35,7 @@ pub use authorization::{
     ChallengeToken, UnknownMethod,
 };
 pub use auto_renewal::AutoRenewal;
-pub use certificate::{CertificateFilter, CertificateRecord, CertificateState};
+pub use certificate::{BulkChoice, CertificateFilter, CertificateRecord, CertificateState};
 pub use credential::CredentialPurpose;
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use cross::{CrossCertificate, CrossError};
@@ -53,6 +54,10 @@ pub use key_block::{BlockedKey, KeyBlock};
 pub use order::{NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};
 pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};
+pub use replacement::{
+    ExplanationUrl, ExplanationUrlError, Replacement, ReplacementCount, ReplacementMark, ReplacementReport, ReplacementState,
+    ReplacementTally, ServiceReplacements, Successor,
+};
 pub use request::{Evidence, RenewingOrder, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
 pub use standing::{AccountRecord, Standing};

@@ -10,6 +10,7 @@ mod eab_secrets;
 mod key_device;
 mod key_store;
 mod publisher;
+mod replacement;
 mod rng;
 mod service_key;
 mod standing;
@@ -24,6 +25,7 @@ pub use key_device::{
 };
 pub use key_store::{GenerateKey, KeyInfo, KeyStore, KeyStoreError, SignInput};
 pub use publisher::{Publisher, PublisherError};
+pub use replacement::ReplacementStore;
 pub use rng::Rng;
 pub use service_key::{ServiceKey, ServiceKeyError};
 pub use standing::{AccountAdminStore, StandingStore};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{AccountAdminStore, StandingStore, ValidationStore};
+use super::{AccountAdminStore, ReplacementStore, StandingStore, ValidationStore};
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
     CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, CrossCertificate, Grant, GrantId, GrantRecord,
@@ -357,6 +357,7 @@ pub trait WorkerStore:
     + AuditStore
     + AdminStore
     + ApprovalStore
+    + ReplacementStore
     + AcmeStore
     + ValidationStore
     + StandingStore
@@ -374,6 +375,7 @@ impl<T> WorkerStore for T where
         + AuditStore
         + AdminStore
         + ApprovalStore
+        + ReplacementStore
         + AcmeStore
         + ValidationStore
         + StandingStore

@@ -372,6 +372,25 @@ impl AdminStore for Joined {
 }
 
 #[async_trait]
+impl ReplacementStore for Joined {
+    async fn mark_for_replacement(
+        &self,
+        authority: &AuthorityName,
+        serials: &[SerialNumber],
+        mark: &ReplacementMark,
+        audit: &AuditEntry,
+    ) -> StoreResult<u64> {
+        self.owner.mark_for_replacement(authority, serials, mark, audit).await
+    }
+    async fn unmark(&self, authority: &AuthorityName, serials: &[SerialNumber], audit: &AuditEntry) -> StoreResult<u64> {
+        self.owner.unmark(authority, serials, audit).await
+    }
+    async fn replacements(&self, filter: &CertificateFilter, after: Option<&SerialNumber>, at_most: u32) -> StoreResult<Vec<Replacement>> {
+        self.owner.replacements(filter, after, at_most).await
+    }
+}
+
+#[async_trait]
 impl ApprovalStore for Joined {
     async fn put_proposal(&self, proposal: &Proposal, audit: &AuditEntry) -> StoreResult<()> {
         self.owner.put_proposal(proposal, audit).await

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use ca_core::ceremony::{ActStatement, Roster};
 use ca_core::evidence::statement::Operation;
-use ca_core::lifecycle::{BulkChoice, OperatorReply, ProposalRequest, ProposalView, Trusted};
-use ca_core::model::{CertificateFilter, LedgerEvent, OrderStatus, Problem, ProblemType, ProposalState, RevocationReason, SerialStatus};
+use ca_core::lifecycle::{OperatorReply, ProposalRequest, ProposalView, Trusted};
+use ca_core::model::{
+    BulkChoice, CertificateFilter, LedgerEvent, OrderStatus, Problem, ProblemType, ProposalState, RevocationReason, SerialStatus,
+};
 use ca_core::pki::SerialNumber;
 use ca_core::policy::Policy;
 use ca_core::ports::{AdminStore as _, Anchor as _, ApprovalStore as _, Clock as _, StatusStore as _};
@@ -354,7 +356,12 @@ async fn many_certificates_go_by_their_exact_list() {
     let client = desk.account().await;
     let serials = desk.issued(&client, 5).await;
     let record = desk.certificate(serials[0]).await;
-    let choice = |filter: CertificateFilter, serials: &[SerialNumber]| BulkChoice { authority: demo(), serials: serials.to_vec(), filter };
+    let choice = |filter: CertificateFilter, serials: &[SerialNumber]| BulkChoice {
+        authority: demo(),
+        serials: serials.to_vec(),
+        filter,
+        replaced: false,
+    };
     let by_account = || choice(CertificateFilter { account: Some(client.id.clone()), ..Default::default() }, &[]);
 
     // Each way of choosing finds what it names.
@@ -504,7 +511,7 @@ async fn a_large_revocation_goes_on_after_a_death() {
     )
     .await;
     let filter = CertificateFilter { profile: Some("client".to_owned()), ..Default::default() };
-    let choice = Box::new(BulkChoice { authority: demo(), serials: vec![], filter });
+    let choice = Box::new(BulkChoice { authority: demo(), serials: vec![], filter, replaced: false });
     let view = desk.propose(ProposalRequest::RevokeBulk { choice, reason: RevocationReason::KeyCompromise }).await;
     let begun = desk.approve(&view, &[101, 104]).await.unwrap();
     assert_eq!((begun.proposal.state, begun.proposal.progress), (ProposalState::Begun, 2048));

@@ -19,6 +19,7 @@ mod operator;
 mod orders;
 mod post_quantum;
 mod profiles;
+mod replace;
 mod revocation;
 mod star;
 mod yubihsm;

@@ -15,6 +15,7 @@ mod grant_use;
 mod issuance;
 mod jobs;
 mod orders;
+mod replacement;
 mod requests;
 mod revocation;
 mod standing;
@@ -39,6 +40,7 @@ pub use grant_use::*;
 pub use issuance::*;
 pub use jobs::*;
 pub use orders::*;
+pub use replacement::*;
 pub use requests::*;
 pub use revocation::*;
 pub use standing::*;
@@ -71,6 +73,7 @@ macro_rules! store_conformance {
             a08_authorizations_are_used_again_while_valid, authorizations_stand_for_themselves, a_late_result_changes_nothing,
             a23_failures_in_a_row_are_counted_until_a_success, a23_a_pause_stands_until_it_is_ended, a23_a_renewal_is_an_order_of_the_same_names,
             a21_a_renewing_order_goes_on_until_it_ends, a21_what_its_owner_loses_cancels_it,
+            a20_a_mark_stands_until_it_is_taken_away, lesson_24_what_came_in_a_certificate_s_place_is_known,
             a_new_process_finds_everything, concurrent_commands_all_commit,
         );
     };

@@ -22,7 +22,7 @@ use crate::model::{Actor, AuditEntry, Outcome, Problem, ProblemType, Proposal, P
 use crate::pki::Sha256Digest;
 use crate::ports::{AnchorError, StoreError};
 
-pub use propose::{BulkChoice, ProposalRequest};
+pub use propose::ProposalRequest;
 pub use trust::{PolicyApproval, TrustError, Trusted, roster_chain};
 
 /// Who approves on this CA, and which policy they put in force.

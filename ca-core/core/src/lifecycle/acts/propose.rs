@@ -8,7 +8,9 @@ use super::verify::read;
 use super::{ProposalView, about_row, not_so, refused, unavailable};
 use crate::ceremony::{ActStatement, MAX_BULK, OfficerAct, Roster, serial_list};
 use crate::lifecycle::Worker;
-use crate::model::{Actor, AuthorityName, CertificateFilter, Outcome, Problem, Proposal, ProposalId, ProposalState, RevocationReason};
+use crate::model::{
+    Actor, AuthorityName, BulkChoice, CertificateFilter, Outcome, Problem, Proposal, ProposalId, ProposalState, RevocationReason,
+};
 use crate::pki::{Certificate, SerialNumber, Timestamp, sha256};
 use crate::policy::Policy;
 
@@ -56,37 +58,6 @@ pub enum ProposalRequest {
     },
     /// That issuance goes on.
     Resume,
-}
-
-/// Which certificates a bulk revocation is about: a list, or all unrevoked and unexpired ones that a filter finds.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BulkChoice {
-    /// Their authority.
-    pub authority: AuthorityName,
-    /// Exactly these; empty: those that the filter finds.
-    pub serials: Vec<SerialNumber>,
-    /// By grant, account, key, profile or time; authority, revocation and names in it don't count.
-    pub filter: CertificateFilter,
-}
-
-impl BulkChoice {
-    /// How the choice was made, for the reader of the statement.
-    pub fn describe(&self) -> String {
-        if !self.serials.is_empty() {
-            return "a list of serial numbers".to_owned();
-        }
-        let f = &self.filter;
-        let parts = [
-            f.grant.as_ref().map(|g| format!("grant {g}")),
-            f.account.as_ref().map(|a| format!("account {a}")),
-            f.spki_sha256.map(|k| format!("key {k}")),
-            f.profile.as_ref().map(|p| format!("profile {}", p.chars().filter(|c| !c.is_control()).take(64).collect::<String>())),
-            f.issued_from.map(|t| format!("issued from {t}")),
-            f.issued_before.map(|t| format!("issued before {t}")),
-        ];
-        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-    }
 }
 
 /// How many certificates are read at once.
@@ -191,22 +162,24 @@ impl Worker {
         }
         let mut found = Vec::new();
         if choice.serials.is_empty() {
-            let f = &choice.filter;
-            let by_nothing = f.grant.is_none()
-                && f.account.is_none()
-                && f.spki_sha256.is_none()
-                && f.profile.is_none()
-                && f.issued_from.is_none()
-                && f.issued_before.is_none();
-            if by_nothing {
-                return Err(not_so("a choice names at least a grant, an account, a key, a profile or a time"));
+            if !choice.is_narrow() {
+                return Err(not_so("a choice names at least a grant, an account, a key, a profile, a time or a mark"));
             }
-            let filter = CertificateFilter { authority: Some(choice.authority.clone()), name: None, revoked: None, ..f.clone() };
+            let filter =
+                CertificateFilter { authority: Some(choice.authority.clone()), name: None, revoked: None, ..choice.filter.clone() };
             let mut after = None;
             loop {
-                let page = self.store.certificates(&filter, after.as_ref(), PAGE).await.map_err(|e| unavailable(&e))?;
-                let Some(last) = page.last().map(|c| c.serial) else { break };
-                found.extend(page.iter().filter(|c| self.is_revocable(c)).map(|c| c.serial));
+                let last = if choice.replaced {
+                    let page = self.store.replacements(&filter, after.as_ref(), PAGE).await.map_err(|e| unavailable(&e))?;
+                    let replaced = page.iter().filter(|r| r.successor.is_some()).map(|r| &r.record);
+                    found.extend(replaced.filter(|c| self.is_revocable(c)).map(|c| c.serial));
+                    page.last().map(|r| r.record.serial)
+                } else {
+                    let page = self.store.certificates(&filter, after.as_ref(), PAGE).await.map_err(|e| unavailable(&e))?;
+                    found.extend(page.iter().filter(|c| self.is_revocable(c)).map(|c| c.serial));
+                    page.last().map(|c| c.serial)
+                };
+                let Some(last) = last else { break };
                 if found.len() > MAX_BULK {
                     return Err(too_many());
                 }

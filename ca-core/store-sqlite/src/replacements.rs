@@ -1,0 +1,183 @@
+//! Certificates that are marked for replacement, and what came in their place.
+
+use async_trait::async_trait;
+use ca_core::model::{AuditEntry, AuthorityName, CertificateFilter, CertificateRecord, Replacement, ReplacementMark, Successor};
+use ca_core::pki::{Certificate, Identifier, SerialNumber};
+use ca_core::ports::{ReplacementStore, StoreResult};
+use rusqlite::Connection;
+
+use crate::SqliteStore;
+use crate::certificates::matching;
+use crate::convert::{json, limit, read, serial};
+use crate::sql::{Row, execute, optional};
+use crate::writer::Tx;
+
+impl Tx {
+    fn mark(
+        &mut self,
+        authority: &AuthorityName,
+        serials: &[SerialNumber],
+        mark: &ReplacementMark,
+        audit: &AuditEntry,
+    ) -> StoreResult<u64> {
+        let (authority, at, explanation) = (authority.as_str(), mark.at.unix(), mark.explanation.as_ref().map(|url| url.as_str()));
+        let mut new = 0;
+        for number in serials {
+            let number = number.as_bytes().as_slice();
+            let known = execute!(
+                &self.connection,
+                "UPDATE replacement_marks SET explanation = $3
+                 WHERE certificate = (SELECT seq FROM certificates WHERE authority = $1 AND serial = $2)",
+                authority,
+                number,
+                explanation
+            )?;
+            if known == 0 {
+                new += execute!(
+                    &self.connection,
+                    "INSERT INTO replacement_marks (certificate, at, explanation, not_after)
+                     SELECT seq, $3, $4, not_after FROM certificates WHERE authority = $1 AND serial = $2 AND state <> 'abandoned'",
+                    authority,
+                    number,
+                    at,
+                    explanation
+                )?;
+            }
+        }
+        self.audit(audit)?;
+        Ok(new as u64)
+    }
+
+    fn unmark(&mut self, authority: &AuthorityName, serials: &[SerialNumber], audit: &AuditEntry) -> StoreResult<u64> {
+        let authority = authority.as_str();
+        let mut unmarked = 0;
+        for number in serials {
+            let number = number.as_bytes().as_slice();
+            unmarked += execute!(
+                &self.connection,
+                "DELETE FROM replacement_marks WHERE certificate = (SELECT seq FROM certificates WHERE authority = $1 AND serial = $2)",
+                authority,
+                number
+            )?;
+        }
+        self.audit(audit)?;
+        Ok(unmarked as u64)
+    }
+}
+
+fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult<Option<Successor>> {
+    let (authority, number) = (record.authority.as_str(), record.serial.as_bytes().as_slice());
+    let by_order =
+        |row: &Row<'_>| Ok(Successor::Order { order: read("order id", row.get("id")?)?, serial: serial(&row.get::<Vec<u8>>("serial")?)? });
+    let named = optional!(
+        connection,
+        by_order,
+        "SELECT id, serial FROM orders
+         WHERE authority = $1 AND replaces = $2 AND replaces IS NOT NULL AND status <> 'invalid' AND status = 'valid'",
+        authority,
+        number
+    )?;
+    if named.is_some() {
+        return Ok(named);
+    }
+    let later = |row: &Row<'_>| Ok(Successor::Later { serial: serial(&row.get::<Vec<u8>>("serial")?)? });
+    let (profile, identifiers) = (record.profile.as_str(), json(&record.identifiers));
+    let Some(account) = &record.account else {
+        // The CA's own: it keeps its key.
+        let spki = record.spki_sha256.0.as_slice();
+        return optional!(
+            connection,
+            later,
+            "SELECT d.serial FROM certificates d
+             WHERE d.spki_sha256 = $1 AND d.authority = $2 AND d.profile = $3
+               AND d.seq > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $4)
+               AND d.account_id IS NULL AND d.identifiers = $5 AND d.state = 'released' AND d.revoked_at IS NULL
+               AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
+             ORDER BY d.seq DESC LIMIT 1",
+            spki,
+            authority,
+            profile,
+            number,
+            identifiers
+        );
+    };
+    let Some(name) = a_name(record) else { return Ok(None) };
+    let account = account.as_str();
+    optional!(
+        connection,
+        later,
+        "SELECT d.serial FROM certificate_names n JOIN certificates d ON d.seq = n.certificate
+         WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
+           AND d.account_id = $4 AND d.authority = $2 AND d.profile = $5 AND d.identifiers = $6 AND d.state = 'released'
+           AND d.revoked_at IS NULL AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
+         ORDER BY n.certificate DESC LIMIT 1",
+        name,
+        authority,
+        number,
+        account,
+        profile,
+        identifiers
+    )
+}
+
+/// The authority of a later certificate for the same names, which another account holds.
+fn elsewhere(connection: &Connection, record: &CertificateRecord) -> StoreResult<Option<AuthorityName>> {
+    let (Some(account), Some(name)) = (&record.account, a_name(record)) else { return Ok(None) };
+    let (authority, number, account) = (record.authority.as_str(), record.serial.as_bytes().as_slice(), account.as_str());
+    let identifiers = json(&record.identifiers);
+    optional!(
+        connection,
+        |row| read("authority", row.get("authority")?),
+        "SELECT d.authority FROM certificate_names n JOIN certificates d ON d.seq = n.certificate
+         WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
+           AND d.account_id <> $4 AND d.identifiers = $5 AND d.state = 'released' AND d.revoked_at IS NULL
+           AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
+         ORDER BY n.certificate DESC LIMIT 1",
+        name,
+        authority,
+        number,
+        account,
+        identifiers
+    )
+}
+
+/// A name by which the certificate, and what comes in its place, is found.
+fn a_name(record: &CertificateRecord) -> Option<String> {
+    let of_order = record.identifiers.first().map(Identifier::value);
+    // URIs and mailboxes are in the certificate alone.
+    of_order.or_else(|| Certificate::from_der(&record.der).ok()?.alt_names().first().map(ToString::to_string))
+}
+
+#[async_trait]
+impl ReplacementStore for SqliteStore {
+    async fn mark_for_replacement(
+        &self,
+        authority: &AuthorityName,
+        serials: &[SerialNumber],
+        mark: &ReplacementMark,
+        audit: &AuditEntry,
+    ) -> StoreResult<u64> {
+        let (authority, serials, mark, audit) = (authority.clone(), serials.to_vec(), mark.clone(), audit.clone());
+        self.write(move |tx| tx.mark(&authority, &serials, &mark, &audit)).await
+    }
+
+    async fn unmark(&self, authority: &AuthorityName, serials: &[SerialNumber], audit: &AuditEntry) -> StoreResult<u64> {
+        let (authority, serials, audit) = (authority.clone(), serials.to_vec(), audit.clone());
+        self.write(move |tx| tx.unmark(&authority, &serials, &audit)).await
+    }
+
+    async fn replacements(&self, filter: &CertificateFilter, after: Option<&SerialNumber>, at_most: u32) -> StoreResult<Vec<Replacement>> {
+        let filter = CertificateFilter { marked: Some(true), ..filter.clone() };
+        let (after, at_most) = (after.copied(), limit(at_most));
+        let list = move |c: &Connection| {
+            let records = matching(c, &filter, after.as_ref(), at_most)?.into_iter();
+            let replacement = |record| {
+                let successor = successor(c, &record)?;
+                let elsewhere = if successor.is_none() { elsewhere(c, &record)? } else { None };
+                Ok(Replacement { record, successor, elsewhere })
+            };
+            records.map(replacement).collect()
+        };
+        self.readers.list(list).await
+    }
+}

@@ -1,0 +1,130 @@
+//! Marks for replacement, and what came in their place.
+
+use ca_core::log::intent_leaf;
+use ca_core::model::{AccountId, CertificateFilter, IntentContent, ReplacementMark, Successor};
+use ca_core::pki::{Identifier, SerialNumber, sha256};
+use ca_core::ports::WorkerStore;
+
+use super::revocation::revocation;
+use super::{StoreFactory, World, at, audit};
+
+/// A released certificate of an account for one name, perhaps in another one's place.
+async fn issued(world: &World, account: &AccountId, name: &str, profile: &str, replaces: Option<SerialNumber>) -> SerialNumber {
+    let mut new = world.new_order(account, &[name]);
+    new.order.replaces = replaces;
+    let order = world.store.create_order(&new, &audit("order.create")).await.unwrap().id;
+    let request = world.store.queue_finalize(&order, "finalize", at(1), &audit("order.finalize")).await.unwrap();
+    let request = world.lease_one(&request, 1, 60).await;
+    let serial = world.serial();
+    let mut intent = world.intent(&World::origin(&order, &request, account), serial);
+    let IntentContent::Certificate(content) = &mut intent.content else { unreachable!("a certificate's intent") };
+    content.identifiers = vec![Identifier::from_text(name).unwrap()];
+    content.profile = profile.to_owned();
+    intent.leaf = intent_leaf(&intent);
+    world.store.record_intent(&intent).await.unwrap();
+    world.store.complete(&World::completion(&intent, serial.as_bytes())).await.unwrap();
+    serial
+}
+
+async fn mark_of(store: &dyn WorkerStore, serial: &SerialNumber) -> Option<ReplacementMark> {
+    store.certificate(&World::authority(), serial).await.unwrap().unwrap().marked
+}
+
+/// A mark is in the certificate's record, keeps its time, and goes away again; each transaction has one audit entry.
+pub async fn a20_a_mark_stands_until_it_is_taken_away(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let (authority, entry) = (World::authority(), audit("certificate.replace"));
+    let mut serials = Vec::new();
+    for _ in 0..5 {
+        serials.insert(0, world.certificate(5000).await);
+    }
+    let mark = |when: i64, url: Option<&str>| ReplacementMark { at: at(when), explanation: url.map(|url| url.parse().unwrap()) };
+    let (first, second) = (mark(10, Some("https://ca.test/why")), mark(20, None));
+    let store = &world.store;
+    let with_others = [serials[1], world.serial(), serials[3]];
+    assert_eq!(store.mark_for_replacement(&authority, &with_others, &first, &entry).await.unwrap(), 2, "never issued: passed over");
+    assert_eq!(store.mark_for_replacement(&"demo-root".parse().unwrap(), &serials, &first, &entry).await.unwrap(), 0, "another's");
+    assert_eq!(store.mark_for_replacement(&authority, &serials[3..], &second, &entry).await.unwrap(), 1);
+    let explained_anew = ReplacementMark { explanation: None, ..first.clone() };
+    for (serial, expected) in serials.iter().zip([None, Some(&first), None, Some(&explained_anew), Some(&second)]) {
+        assert_eq!(mark_of(&**store, serial).await.as_ref(), expected);
+    }
+
+    let world = world.reopen(factory).await;
+    let store = &world.store;
+    let listed = async |marked: bool, after: Option<&SerialNumber>, limit: u32| -> Vec<_> {
+        let filter = CertificateFilter { authority: Some(authority.clone()), marked: Some(marked), ..Default::default() };
+        store.certificates(&filter, after, limit).await.unwrap().into_iter().map(|c| c.serial).collect()
+    };
+    assert_eq!(listed(true, None, 10).await, [serials[1], serials[3], serials[4]]);
+    assert_eq!(listed(true, Some(&serials[1]), 1).await, [serials[3]]);
+    assert_eq!(listed(false, None, 10).await, [serials[0], serials[2]]);
+    assert_eq!(listed(false, Some(&serials[0]), 10).await, [serials[2]]);
+    let newest = store.newest_for_key(&authority, "client", &sha256(b"key")).await.unwrap().unwrap();
+    assert_eq!((newest.serial, newest.marked), (serials[0], None));
+
+    assert_eq!(store.unmark(&authority, &serials[..4], &entry).await.unwrap(), 2);
+    assert_eq!(store.unmark(&authority, &serials[..4], &entry).await.unwrap(), 0);
+    assert_eq!(listed(true, None, 10).await, [serials[4]]);
+    let rows = store.audit_after(0, 1000).await.unwrap();
+    assert_eq!(rows.iter().filter(|row| String::from_utf8_lossy(&row.leaf).contains("certificate.replace")).count(), 5);
+    store.prune(at(5000), 1000).await.unwrap();
+    assert_eq!(listed(true, None, 10).await, [serials[4]], "it has ended, and its mark is looked at still");
+    store.prune(at(5000 + 91 * 86_400), 1000).await.unwrap();
+    assert_eq!(listed(true, None, 10).await, []);
+}
+
+/// What came in a marked certificate's place: what an order says, or a later one of the same account, profile and names.
+pub async fn lesson_24_what_came_in_a_certificate_s_place_is_known(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let (authority, entry) = (World::authority(), audit("certificate.replace"));
+    let (one, two) = (world.account("one").await.account.id, world.account("two").await.account.id);
+    let marked = [
+        issued(&world, &one, "a.demo.test", "client", None).await,
+        issued(&world, &one, "b.demo.test", "client", None).await,
+        issued(&world, &two, "a.demo.test", "client", None).await,
+        world.certificate(5000).await,
+    ];
+    let mark = ReplacementMark { at: at(10), explanation: None };
+    assert_eq!(store.mark_for_replacement(&authority, &marked, &mark, &entry).await.unwrap(), 4);
+    let successors = async || -> Vec<Option<Successor>> {
+        let found = store.replacements(&CertificateFilter::default(), None, 10).await.unwrap();
+        assert!(found.iter().map(|r| &r.record.serial).eq(marked.iter().rev()) && found.iter().all(|r| r.record.marked.is_some()));
+        found.into_iter().rev().map(|r| r.successor).collect()
+    };
+    assert_eq!(successors().await, [None, None, None, None], "another account's is none");
+
+    // Another account's, another profile's, other names, or an order alone: nothing yet.
+    issued(&world, &two, "b.demo.test", "client", None).await;
+    issued(&world, &one, "a.demo.test", "server", None).await;
+    issued(&world, &one, "c.demo.test", "client", None).await;
+    let mut ordered = world.new_order(&two, &["a.demo.test"]);
+    ordered.order.replaces = Some(marked[2]);
+    store.create_order(&ordered, &audit("order.create")).await.unwrap();
+    assert_eq!(successors().await, [None, None, None, None]);
+
+    let elsewhere: Vec<_> =
+        store.replacements(&CertificateFilter::default(), None, 10).await.unwrap().into_iter().rev().map(|r| r.elsewhere).collect();
+    assert_eq!(elsewhere, [None, Some(authority.clone()), None, None], "what another account holds is a hint");
+
+    let named = issued(&world, &one, "b.demo.test", "server", Some(marked[1])).await;
+    let later = issued(&world, &one, "a.demo.test", "client", None).await;
+    let own = world.certificate(6000).await;
+    let found = successors().await;
+    assert!(matches!(&found[1], Some(Successor::Order { serial, .. }) if *serial == named), "{found:?}");
+    assert_eq!(found[0], Some(Successor::Later { serial: later }));
+    assert_eq!(found[2], None);
+    assert_eq!(found[3], Some(Successor::Later { serial: own }), "the CA's own keeps its key");
+
+    // One that is revoked, or is to be replaced itself, is no successor.
+    store.revoke(&revocation(later, 100)).await.unwrap();
+    let newest = issued(&world, &one, "a.demo.test", "client", None).await;
+    assert_eq!(successors().await[0], Some(Successor::Later { serial: newest }));
+    store.mark_for_replacement(&authority, &[newest], &mark, &entry).await.unwrap();
+    let all = store.replacements(&CertificateFilter::default(), Some(&newest), 10).await.unwrap();
+    assert_eq!((all.len(), all[3].successor.clone()), (4, None));
+    let filter = CertificateFilter { account: Some(two), ..Default::default() };
+    let of_two = store.replacements(&filter, None, 10).await.unwrap();
+    assert_eq!(of_two.into_iter().map(|r| r.record.serial).collect::<Vec<_>>(), [marked[2]]);
+}
