@@ -27,7 +27,10 @@ fn check_never_depends(package: &str, forbidden: &[&str]) {
 
 #[test]
 fn the_core_performs_no_io() {
-    check_never_depends("ca-core", &["sqlx", "rusqlite", "axum", "hyper", "tokio", "cryptoki", "yubihsm", "reqwest", "instant-acme", "rustls", "ring"]);
+    check_never_depends(
+        "ca-core",
+        &["sqlx", "rusqlite", "axum", "hyper", "tokio", "cryptoki", "yubihsm", "reqwest", "instant-acme", "rustls", "ring"],
+    );
 }
 
 #[test]
@@ -43,7 +46,10 @@ fn the_front_end_and_the_responder_hold_no_authority_key() {
 #[test]
 fn what_the_front_end_shares_with_the_worker_has_no_store_and_no_authority_key() {
     for package in ["ca-store-socket", "ca-service"] {
-        check_never_depends(package, &["sqlx", "sqlx-sqlite", "rusqlite", "ca-store-sqlite", "cryptoki", "yubihsm", "ca-ceremony", "axum", "ring"]);
+        check_never_depends(
+            package,
+            &["sqlx", "sqlx-sqlite", "rusqlite", "ca-store-sqlite", "cryptoki", "yubihsm", "ca-ceremony", "axum", "ring"],
+        );
         let tree = dependencies(package, &[]);
         let backend = tree.iter().find(|line| line.starts_with("ca-keystore ") && line.contains("authority"));
         assert!(backend.is_none(), "{package} must not build the authority key store: {backend:?}");
