@@ -136,16 +136,11 @@ async fn accept(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                let most = if proxies.is_trusted(peer.ip()) { u32::MAX } else { limits.max_per_network };
-                let Some(share) = shares.enter(peer.ip(), most) else {
-                    tracing::debug!(address = %peer.ip(), "a network has as many connections as it may");
-                    continue;
-                };
-                let (tls, stopped) = (tls.clone(), stopped.clone());
+                let (tls, shares, stopped) = (tls.clone(), Arc::clone(&shares), stopped.clone());
                 let router = Addressed { router: router.clone(), peer: peer.ip(), proxies: Arc::clone(&proxies), last_from: None };
                 connections.spawn(async move {
-                    serve_connection(stream, router, tls, limits, stopped).await;
-                    drop((slot, share));
+                    serve_connection(stream, router, tls, &shares, limits, stopped).await;
+                    drop(slot);
                 });
             }
             Err(error) => {
@@ -198,6 +193,7 @@ async fn serve_connection(
     stream: TcpStream,
     mut router: Addressed,
     tls: Option<TlsAcceptor>,
+    shares: &Arc<Shares>,
     limits: Limits,
     stopped: watch::Receiver<bool>,
 ) {
@@ -212,6 +208,12 @@ async fn serve_connection(
             tracing::warn!(proxy = %router.peer, %error, "a connection through a proxy is closed");
             return;
         }
+    };
+    // A proxy that speaks for itself, or for many in one connection, has no share of its own.
+    let most = if router.proxies.is_trusted(router.peer) { u32::MAX } else { limits.max_per_network };
+    let Some(_share) = shares.enter(router.peer, most) else {
+        tracing::debug!(address = %router.peer, "a network has as many connections as it may");
+        return;
     };
     let Some(tls) = tls else {
         return serve_http1(stream, router, limits, stopped).await;

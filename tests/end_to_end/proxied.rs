@@ -44,13 +44,14 @@ impl Drop for HaProxy {
     }
 }
 
-/// Adds to the demonstration's `[acme]` and starts it again.
-fn configure(demo: &mut Demo, acme: &str, more: &str) {
+/// Adds to this section of the demonstration's configuration, and at its end, and starts it again.
+fn configure(demo: &mut Demo, section: &str, lines: &str, more: &str) {
     demo.stop();
     let file = demo.var().join("ca.toml");
     let text = fs::read_to_string(&file).unwrap();
-    assert!(text.contains("[acme]\n"), "{text}");
-    fs::write(&file, format!("{}{more}", text.replacen("[acme]\n", &format!("[acme]\n{acme}"), 1))).unwrap();
+    let head = format!("[{section}]\n");
+    assert!(text.contains(&head), "{text}");
+    fs::write(&file, format!("{}{more}", text.replacen(&head, &format!("{head}{lines}"), 1))).unwrap();
     demo.launch(&[]);
 }
 
@@ -63,7 +64,7 @@ fn logged(demo: &Demo, address: &str) -> bool {
 #[test]
 fn a23_the_address_behind_a_real_haproxy_reaches_the_log_and_the_limits() {
     let mut demo = Demo::start_as(&["--log", "info"]);
-    configure(&mut demo, "trusted_proxies = [\"127.0.0.77/32\"]\n", "\n[acme.limits]\norders = { network = \"2/1h\" }\n");
+    configure(&mut demo, "acme", "trusted_proxies = [\"127.0.0.77/32\"]\n", "\n[acme.limits]\norders = { network = \"2/1h\" }\n");
     let name = demo.fact("DEMO_NAME").to_owned();
     block_on(async {
         let direct = Wire::to(&demo);
@@ -99,4 +100,21 @@ fn a23_the_address_behind_a_real_haproxy_reaches_the_log_and_the_limits() {
         assert!(demo.log().contains("a trusted proxy sent no PROXY header"), "the log says what is missing");
         assert_eq!(order(&through(&one, [127, 0, 4, 5])).await, 201);
     });
+}
+
+#[test]
+fn a23_the_status_service_stands_behind_a_real_haproxy() {
+    let mut demo = Demo::start();
+    configure(&mut demo, "status", "trusted_proxies = [\"127.0.0.77/32\"]\n", "");
+    let url = demo.fact("CRL_URL").to_owned();
+    let port: u16 = url.split([':', '/']).nth(4).and_then(|port| port.parse().ok()).expect("a port");
+    let proxy = HaProxy::start(&demo, port, "127.0.0.77", "send-proxy-v2");
+    let fetch = |port_now: u16, from: &str| {
+        let url = url.replace(&format!(":{port}/"), &format!(":{port_now}/"));
+        Command::new("curl").args(["-sf", "--max-time", "20", "--interface", from, &url]).output().expect("curl runs (package curl)")
+    };
+    let (direct, through) = (fetch(port, "127.0.0.1"), fetch(proxy.port, "127.0.0.1"));
+    assert!(through.status.success() && !through.stdout.is_empty(), "{through:?}");
+    assert_eq!(through.stdout, direct.stdout);
+    assert!(!fetch(port, "127.0.0.77").status.success(), "a proxy must say who is behind it");
 }

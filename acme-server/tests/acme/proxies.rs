@@ -118,3 +118,21 @@ async fn a23_forwarded_headers_count_from_trusted_proxies_and_only_the_chosen_on
     let long = format!("x-forwarded-for: {}\r\n", vec!["203.0.113.9"; 600].join(", "));
     assert_eq!(server.seen(b"", &long).await, some("203.0.113.9"));
 }
+
+#[tokio::test]
+async fn a23_behind_a_proxy_each_network_has_its_share_of_connections() {
+    let proxies = Proxies::new(vec!["127.0.0.0/8".parse().unwrap()], ProxySays::ProxyProtocol);
+    let server = Server::start(proxies, Limits { max_per_network: 2, ..Limits::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        // Once TLS is spoken it counts.
+        held.push(server.connect(&[], LINE).await.unwrap());
+    }
+    let neighbour = binary(0x21, [192, 0, 2, 77]);
+    assert_eq!(server.ask(&neighbour, "").await, None, "the same /24");
+    assert!(server.ask(&binary(0x21, [192, 0, 3, 1]), "").await.is_some());
+    assert!(server.ask(b"PROXY UNKNOWN\r\n", "").await.is_some(), "the proxy itself has no share");
+    drop(held);
+    let freed = async { while server.ask(&neighbour, "").await.is_none() {} };
+    tokio::time::timeout(PATIENCE, freed).await.expect("what has ended no longer counts");
+}
