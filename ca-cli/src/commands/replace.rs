@@ -155,7 +155,7 @@ fn to_text(report: &ReplacementReport, services: &HashMap<GrantId, String>, now:
         c.replaced - c.by_order,
         c.to_go,
         if c.elsewhere > 0 {
-            format!(" (for the names of {}, another account has a later certificate)", c.elsewhere)
+            format!(" (for the names of {}, another authority has a later certificate)", c.elsewhere)
         } else {
             String::new()
         },
@@ -217,7 +217,7 @@ mod tests {
             [
                 "marked    6 (the first 10 min ago)",
                 "replaced  4 (1 by an order that says so, 3 by a later certificate)",
-                "to go     2 (for the names of 1, another account has a later certificate)"
+                "to go     2 (for the names of 1, another authority has a later certificate)"
             ]
         );
         assert_eq!(lines[7], "payments         3       1         2      0      in 2 h    demo       g-1");

@@ -12,6 +12,10 @@ use crate::convert::{json, limit, read, serial};
 use crate::sql::{Row, execute, optional};
 use crate::writer::Tx;
 
+/// How many later certificates of the same account, and of the same name, are looked at, so that a report's cost is bounded.
+/// What comes in a certificate's place is among the newest; one that is not found counts as to go, which does no harm.
+const LOOKED_AT: i64 = 200;
+
 impl Tx {
     fn mark(
         &mut self,
@@ -101,43 +105,68 @@ fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult
             identifiers
         );
     };
-    let Some(name) = a_name(record) else { return Ok(None) };
     let account = account.as_str();
+    // The newest of the account, which mostly has few; else the newest of a name, which mostly has few.
+    let of_account = optional!(
+        connection,
+        later,
+        "SELECT serial FROM (
+             SELECT d.seq, d.authority, d.serial, d.profile, d.identifiers, d.state, d.revoked_at FROM certificates d
+             WHERE d.account_id = $1 AND d.seq > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
+             ORDER BY d.seq DESC LIMIT $6)
+         WHERE authority = $2 AND profile = $4 AND identifiers = $5 AND state = 'released' AND revoked_at IS NULL
+           AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = seq)
+         LIMIT 1",
+        account,
+        authority,
+        number,
+        profile,
+        identifiers,
+        LOOKED_AT
+    )?;
+    if of_account.is_some() {
+        return Ok(of_account);
+    }
+    let Some(name) = a_name(record) else { return Ok(None) };
     optional!(
         connection,
         later,
-        "SELECT d.serial FROM certificate_names n JOIN certificates d ON d.seq = n.certificate
-         WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
-           AND d.account_id = $4 AND d.authority = $2 AND d.profile = $5 AND d.identifiers = $6 AND d.state = 'released'
+        "SELECT d.serial FROM (
+             SELECT n.certificate FROM certificate_names n
+             WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
+             ORDER BY n.certificate DESC LIMIT $7) JOIN certificates d ON d.seq = certificate
+         WHERE d.account_id = $4 AND d.authority = $2 AND d.profile = $5 AND d.identifiers = $6 AND d.state = 'released'
            AND d.revoked_at IS NULL AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
-         ORDER BY n.certificate DESC LIMIT 1",
+         LIMIT 1",
         name,
         authority,
         number,
         account,
         profile,
-        identifiers
+        identifiers,
+        LOOKED_AT
     )
 }
 
-/// The authority of a later certificate for the same names, which another account holds.
+/// Another authority that issued a later certificate for the same names.
 fn elsewhere(connection: &Connection, record: &CertificateRecord) -> StoreResult<Option<AuthorityName>> {
-    let (Some(account), Some(name)) = (&record.account, a_name(record)) else { return Ok(None) };
-    let (authority, number, account) = (record.authority.as_str(), record.serial.as_bytes().as_slice(), account.as_str());
-    let identifiers = json(&record.identifiers);
+    let Some(name) = a_name(record) else { return Ok(None) };
+    let (authority, number, identifiers) = (record.authority.as_str(), record.serial.as_bytes().as_slice(), json(&record.identifiers));
     optional!(
         connection,
         |row| read("authority", row.get("authority")?),
-        "SELECT d.authority FROM certificate_names n JOIN certificates d ON d.seq = n.certificate
-         WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
-           AND d.account_id <> $4 AND d.identifiers = $5 AND d.state = 'released' AND d.revoked_at IS NULL
+        "SELECT d.authority FROM (
+             SELECT n.certificate FROM certificate_names n
+             WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
+             ORDER BY n.certificate DESC LIMIT $5) JOIN certificates d ON d.seq = certificate
+         WHERE d.authority <> $2 AND d.identifiers = $4 AND d.state = 'released' AND d.revoked_at IS NULL
            AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
-         ORDER BY n.certificate DESC LIMIT 1",
+         LIMIT 1",
         name,
         authority,
         number,
-        account,
-        identifiers
+        identifiers,
+        LOOKED_AT
     )
 }
 

@@ -99,8 +99,8 @@ pub struct Replacement {
     pub record: CertificateRecord,
     /// None: nothing yet.
     pub successor: Option<Successor>,
-    /// Without a successor: the authority of a later certificate for the same names that another account holds, as a service
-    /// has it that moved to another authority. It is a hint: nobody can tell whether that one is used in this one's place.
+    /// Without a successor: another authority that issued a later certificate for the same names, as for a service that moved
+    /// there. It is a hint: nobody can tell whether that one is used in this one's place.
     pub elsewhere: Option<AuthorityName>,
 }
 
@@ -140,7 +140,7 @@ pub struct ReplacementCount {
     pub by_order: u64,
     /// Valid, and nothing came in their place.
     pub to_go: u64,
-    /// Of these, how many have a later certificate for the same names that another account holds.
+    /// Of these, for the names of how many another authority issued a later certificate.
     pub elsewhere: u64,
     /// Revoked or expired, and nothing came in their place.
     pub ended: u64,

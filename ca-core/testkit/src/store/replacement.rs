@@ -1,7 +1,7 @@
 //! Marks for replacement, and what came in their place.
 
 use ca_core::log::intent_leaf;
-use ca_core::model::{AccountId, CertificateFilter, IntentContent, ReplacementMark, Successor};
+use ca_core::model::{AccountId, CertificateFilter, IntentContent, Origin, ReplacementMark, Successor};
 use ca_core::pki::{Identifier, SerialNumber, sha256};
 use ca_core::ports::WorkerStore;
 
@@ -104,9 +104,16 @@ pub async fn lesson_24_what_came_in_a_certificate_s_place_is_known(factory: &dyn
     store.create_order(&ordered, &audit("order.create")).await.unwrap();
     assert_eq!(successors().await, [None, None, None, None]);
 
-    let elsewhere: Vec<_> =
-        store.replacements(&CertificateFilter::default(), None, 10).await.unwrap().into_iter().rev().map(|r| r.elsewhere).collect();
-    assert_eq!(elsewhere, [None, Some(authority.clone()), None, None], "what another account holds is a hint");
+    // Another authority's is a hint.
+    let mut moved = world.intent(&Origin::Ceremony, world.serial());
+    moved.authority = "demo-root".parse().unwrap();
+    moved.leaf = intent_leaf(&moved);
+    store.record_intent(&moved).await.unwrap();
+    store.complete(&World::completion(&moved, b"moved")).await.unwrap();
+    let found = store.replacements(&CertificateFilter::default(), None, 10).await.unwrap();
+    let elsewhere: Vec<_> = found.iter().rev().map(|r| r.elsewhere.is_some()).collect();
+    assert_eq!(elsewhere, [true, false, true, true], "those of a.demo.test");
+    assert_eq!(successors().await, [None, None, None, None]);
 
     let named = issued(&world, &one, "b.demo.test", "server", Some(marked[1])).await;
     let later = issued(&world, &one, "a.demo.test", "client", None).await;
