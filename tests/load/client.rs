@@ -7,6 +7,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue, RETRY_AFTER};
@@ -21,13 +22,22 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
+use crate::process::now;
+
+/// How old a connection may grow. Servers close old ones, this product's after ten minutes, and what a client has just
+/// sent on one is lost then.
+const OLDEST: Duration = Duration::from_secs(300);
+
 type Sender = SendRequest<BodyWrapper<Bytes>>;
+
+/// A connection, made then.
+type Kept = (Sender, Instant);
 
 /// Clones share their connection.
 #[derive(Clone)]
 pub(crate) struct Client {
     tls: TlsConnector,
-    kept: Arc<Mutex<Option<Sender>>>,
+    kept: Arc<Mutex<Option<Kept>>>,
     /// Of all clients that were made of one.
     requests: Arc<AtomicU64>,
 }
@@ -73,18 +83,18 @@ impl Client {
         *request.uri_mut() = request.uri().path_and_query().map_or(Uri::from_static("/"), |p| Uri::from(p.clone()));
         let mut kept = self.kept.lock().await;
         let alive = match kept.take() {
-            Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
-            None => None,
+            Some((mut sender, since)) if since.elapsed() < OLDEST => sender.ready().await.is_ok().then_some((sender, since)),
+            _ => None,
         };
-        let mut sender = match alive {
-            Some(sender) => sender,
-            None => self.connect(authority.host(), authority.port_u16().unwrap_or(443)).await?,
+        let (mut sender, since) = match alive {
+            Some(alive) => alive,
+            None => (self.connect(authority.host(), authority.port_u16().unwrap_or(443)).await?, now()),
         };
         self.requests.fetch_add(1, Ordering::Relaxed);
         let (mut parts, body) = sender.send_request(request).await?.into_parts();
         parts.headers.remove(RETRY_AFTER);
         let body = body.collect().await?.to_bytes();
-        *kept = Some(sender);
+        *kept = Some((sender, since));
         Ok(BytesResponse { parts, body: Box::new(body) })
     }
 }
