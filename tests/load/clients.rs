@@ -13,8 +13,8 @@ use crate::client::Client;
 use crate::process::{cpu_seconds, now};
 use crate::responder::Responder;
 
-/// Clients that order at the same time.
-pub(crate) const CLIENTS: usize = 16;
+/// Clients that order at the same time: as many as keep both cores busy.
+pub(crate) const CLIENTS: usize = 32;
 
 /// A runtime for the clients. One thread: the cores are the server's as well, and a second one would cost both.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
