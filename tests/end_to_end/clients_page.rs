@@ -87,10 +87,17 @@ fn a14_every_command_of_the_page_is_run_by_interop() {
     let named: BTreeSet<String> = blocks().into_iter().map(|(name, _)| name).collect();
     let mut run = BTreeSet::new();
     for entry in std::fs::read_dir(top().join("tests/interop/clients")).expect("the scripts") {
-        let script = std::fs::read_to_string(entry.expect("an entry").path()).expect("a script");
+        let path = entry.expect("an entry").path();
+        let script = std::fs::read_to_string(&path).expect("a script");
+        let client = path.file_stem().expect("a name").to_string_lossy();
         for line in script.lines() {
             let after = |word: &str| line.split_once(word).map(|(_, rest)| rest);
-            if let Some(block) = after("documented ") {
+            // These two run the block that is named for the script.
+            if after("renews_as_documented ").is_some() {
+                run.insert(format!("sh {client}-renew"));
+            } else if after("revokes_as_documented ").is_some() {
+                run.insert(format!("sh {client}-revoke"));
+            } else if let Some(block) = after("documented ") {
                 let end = block.find(|c: char| !(c.is_alphanumeric() || "-.".contains(c))).unwrap_or(block.len());
                 run.insert(format!("sh {}", &block[..end]));
             } else if let Some((block, _)) = after("block \"").and_then(|rest| rest.split_once('"')) {
