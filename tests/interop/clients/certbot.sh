@@ -33,7 +33,7 @@ ari() {
 }
 # Of a month's life, and not asked about before: certbot keeps to Retry-After.
 marked() {
-  in_folder marked
+  cd .. && in_folder marked
   order "$DIRECTORY" --standalone -d "$NAME"
   cp "certbot/live/$NAME/cert.pem" before.pem
   by_operator before.pem
