@@ -51,21 +51,26 @@ pub(super) async fn revoke_bulk(config: &Config, args: RevokeBulk) -> anyhow::Re
 
 /// What is meant, as the worker is asked for it.
 pub(super) async fn choice(config: &Config, choosing: Choosing) -> anyhow::Result<BulkChoice> {
+    let list = choosing.list.clone();
+    let mut filter = filter(choosing);
+    let authority = authority_or_default(config, filter.authority.take()).await?;
+    let serials = list.as_deref().map(read_list).transpose()?.unwrap_or_default();
+    Ok(BulkChoice { authority, serials, filter, replaced: false })
+}
+
+/// What is chosen other than by a list.
+pub(super) fn filter(choosing: Choosing) -> CertificateFilter {
     let now = SystemClock.now();
-    Ok(BulkChoice {
-        authority: authority_or_default(config, choosing.authority).await?,
-        serials: choosing.list.as_deref().map(read_list).transpose()?.unwrap_or_default(),
-        filter: CertificateFilter {
-            grant: choosing.grant,
-            account: choosing.account,
-            spki_sha256: choosing.spki,
-            profile: choosing.profile,
-            issued_from: choosing.issued_from.and_then(|t| t.from(now)),
-            issued_before: choosing.issued_before.and_then(|t| t.from(now)),
-            ..CertificateFilter::default()
-        },
-        replaced: false,
-    })
+    CertificateFilter {
+        authority: choosing.authority,
+        grant: choosing.grant,
+        account: choosing.account,
+        spki_sha256: choosing.spki,
+        profile: choosing.profile,
+        issued_from: choosing.issued_from.and_then(|t| t.from(now)),
+        issued_before: choosing.issued_before.and_then(|t| t.from(now)),
+        ..CertificateFilter::default()
+    }
 }
 
 fn read_list(path: &Path) -> anyhow::Result<Vec<SerialNumber>> {

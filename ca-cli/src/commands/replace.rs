@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
-use ca_core::model::{BulkChoice, CertificateFilter, GrantId, ReplacementReport, ServiceReplacements};
+use ca_core::model::{BulkChoice, GrantId, ReplacementReport, ServiceReplacements};
 use ca_core::pki::Timestamp;
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
-use super::bulk::choice;
+use super::bulk::{choice, filter};
 use super::{cert, submit};
 use crate::cli::Replace;
 use crate::config::Config;
@@ -99,17 +99,7 @@ async fn meant(config: &Config, args: Replace) -> anyhow::Result<BulkChoice> {
 }
 
 async fn status(config: &Config, args: Replace) -> anyhow::Result<()> {
-    let (now, choosing) = (SystemClock.now(), args.choosing);
-    let filter = CertificateFilter {
-        authority: choosing.authority,
-        grant: choosing.grant,
-        account: choosing.account,
-        spki_sha256: choosing.spki,
-        profile: choosing.profile,
-        issued_from: choosing.issued_from.and_then(|t| t.from(now)),
-        issued_before: choosing.issued_before.and_then(|t| t.from(now)),
-        ..CertificateFilter::default()
-    };
+    let (now, filter) = (SystemClock.now(), filter(args.choosing));
     let ControlAnswer::Replacements { report } = ask(&config.control.socket, &ControlRequest::Replacements { filter }).await? else {
         return Err(unexpected());
     };
