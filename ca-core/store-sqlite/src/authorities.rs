@@ -36,6 +36,12 @@ fn read_authority(row: &Row<'_>) -> StoreResult<Authority> {
 }
 
 impl Tx {
+    /// Refuses a name that no authority has; `more` goes on about it.
+    pub(crate) fn require_authority(&self, name: &str, more: impl FnOnce() -> String) -> StoreResult<()> {
+        let found = optional!(&self.connection, |_| Ok(()), "SELECT name FROM authorities WHERE name = $1", name)?;
+        found.ok_or_else(|| StoreError::NotFound(format!("authority {name}{}", more())))
+    }
+
     pub(crate) fn import_authorities(&mut self, authorities: &[Authority], crls: &[CrlRecord], audit: &AuditEntry) -> StoreResult<()> {
         let mut changed = false;
         for authority in authorities {
@@ -43,9 +49,7 @@ impl Tx {
         }
         for authority in authorities {
             let Some(issuer) = &authority.issuer else { continue };
-            let name = issuer.as_str();
-            optional!(&self.connection, |_| Ok(()), "SELECT name FROM authorities WHERE name = $1", name)?
-                .ok_or_else(|| StoreError::NotFound(format!("authority {issuer}, the issuer of {}", authority.name)))?;
+            self.require_authority(issuer.as_str(), || format!(", the issuer of {}", authority.name))?;
         }
         for crl in crls {
             changed |= self.import_crl(crl)?;

@@ -1,12 +1,12 @@
 //! Cross-certificates of authorities: read by the front end, written by an import.
 
 use ca_core::model::{AuditEntry, CrossCertificate};
-use ca_core::ports::{StoreError, StoreResult};
+use ca_core::ports::StoreResult;
 use rusqlite::Connection;
 
 use crate::convert::{read, time, unsigned};
 use crate::error::conflict;
-use crate::sql::{Row, all, execute, one, optional};
+use crate::sql::{Row, all, execute, one};
 use crate::writer::Tx;
 
 /// Every cross-certificate, oldest first.
@@ -46,8 +46,7 @@ impl Tx {
 
     fn import_cross_certificate(&mut self, cross: &CrossCertificate) -> StoreResult<bool> {
         let (authority, not_after) = (cross.authority.as_str(), cross.not_after.unix());
-        optional!(&self.connection, |_| Ok(()), "SELECT name FROM authorities WHERE name = $1", authority)?
-            .ok_or_else(|| StoreError::NotFound(format!("authority {authority}, which a cross-certificate is of")))?;
+        self.require_authority(authority, || ", which a cross-certificate is of".to_owned())?;
         let inserted = execute!(
             &self.connection,
             "INSERT INTO cross_certificates (authority, issuer, certificate, not_after) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",

@@ -72,9 +72,7 @@ impl Tx {
             return conflict("the intent's digest or leaf is not that of its own content");
         }
         let (attempt, authority) = (intent.attempt.as_str(), intent.authority.as_str());
-        if optional!(&self.connection, |_| Ok(()), "SELECT name FROM authorities WHERE name = $1", authority)?.is_none() {
-            return Err(StoreError::NotFound(format!("authority {authority} (hint: import its ceremony bundle first)")));
-        }
+        self.require_authority(authority, || " (hint: import its ceremony bundle first)".to_owned())?;
         if !self.holds_lease(&intent.origin, &intent.authority, Some(intent.at))? {
             return Err(StoreError::Fenced);
         }

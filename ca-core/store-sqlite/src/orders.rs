@@ -88,9 +88,7 @@ impl Tx {
             return conflict(format!("a new order is pending or ready, not {}", word(&order.status)));
         }
         let (authority, at) = (order.authority.as_str(), order.created_at.unix());
-        if optional!(&self.connection, |_| Ok(()), "SELECT id FROM accounts WHERE id = $1 AND status = 'valid'", account)?.is_none() {
-            return conflict("the account is not valid");
-        }
+        self.require_valid_account(account)?;
         let (order, authorizations) = self.settle_order(order, &new.authorizations)?;
         let own = authorizations.iter().all(|authorization| authorization.order.is_some());
         let listed = (!own).then(|| json(&order.authorizations));
