@@ -211,25 +211,9 @@ impl Demo {
         Ok(builder.create(&new, self.fact("ACME_DIRECTORY").to_owned(), Some(&binding)).await?.0)
     }
 
-    /// Lets certbot enrol `name` under the demonstration's grant, keeping its state in `folder`; gives the folder of the
-    /// certificate's files, and what certbot said.
+    /// [`certbot`] under the demonstration's grant, keeping its state in `folder`.
     pub(crate) fn certbot(&self, folder: &str, http_port: u16, name: &str, more: &[&str]) -> (PathBuf, Output) {
-        let folder = self.path(folder);
-        let output = Command::new("certbot")
-            .env("REQUESTS_CA_BUNDLE", self.fact("CA_BUNDLE"))
-            .args(["certonly", "--standalone", "--non-interactive", "--agree-tos", "--register-unsafely-without-email"])
-            .args(["--server", self.fact("ACME_DIRECTORY"), "--eab-kid", self.fact("EAB_KID"), "--eab-hmac-key", self.fact("EAB_HMAC")])
-            .args(["--http-01-port", &http_port.to_string(), "-d", name])
-            .args(more)
-            .arg("--config-dir")
-            .arg(folder.join("config"))
-            .arg("--work-dir")
-            .arg(folder.join("work"))
-            .arg("--logs-dir")
-            .arg(folder.join("logs"))
-            .output()
-            .expect("certbot runs (package certbot)");
-        (folder.join("config/live").join(name), output)
+        certbot(|fact| self.fact(fact), &self.path(folder), http_port, name, more)
     }
 
     /// Orders a certificate for `name` and keeps it in the folder.
@@ -334,6 +318,26 @@ pub(crate) fn free_port() -> u16 {
 /// Whether a command ends with success.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+/// Lets certbot enrol `name` under the grant that an instance's facts tell, keeping its state in `folder`; gives the folder
+/// of the certificate's files, and what certbot said.
+pub(crate) fn certbot<'a>(fact: impl Fn(&str) -> &'a str, folder: &Path, http_port: u16, name: &str, more: &[&str]) -> (PathBuf, Output) {
+    let output = Command::new("certbot")
+        .env("REQUESTS_CA_BUNDLE", fact("CA_BUNDLE"))
+        .args(["certonly", "--standalone", "--non-interactive", "--agree-tos", "--register-unsafely-without-email"])
+        .args(["--server", fact("ACME_DIRECTORY"), "--eab-kid", fact("EAB_KID"), "--eab-hmac-key", fact("EAB_HMAC")])
+        .args(["--http-01-port", &http_port.to_string(), "-d", name])
+        .args(more)
+        .arg("--config-dir")
+        .arg(folder.join("config"))
+        .arg("--work-dir")
+        .arg(folder.join("work"))
+        .arg("--logs-dir")
+        .arg(folder.join("logs"))
+        .output()
+        .expect("certbot runs (package certbot)");
+    (folder.join("config/live").join(name), output)
 }
 
 /// Asserts success and gives the standard output.

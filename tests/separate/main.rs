@@ -17,8 +17,6 @@ mod units;
 #[allow(dead_code, reason = "the other tests use more of it")]
 mod wire;
 
-use std::process::Command;
-
 use harness::{block_on, expect_success, serial_of, wait_for};
 use site::{Site, User};
 
@@ -26,22 +24,9 @@ use site::{Site, User};
 fn certbot_and_status_work_across_three_processes() {
     let site = Site::start();
     let name = site.fact("DEMO_NAME").to_owned();
-    let folder = site.path("certbot");
-    let output = Command::new("certbot")
-        .env("REQUESTS_CA_BUNDLE", site.fact("CA_BUNDLE"))
-        .args(["certonly", "--standalone", "--non-interactive", "--agree-tos", "--register-unsafely-without-email"])
-        .args(["--server", site.fact("ACME_DIRECTORY"), "--eab-kid", site.fact("EAB_KID"), "--eab-hmac-key", site.fact("EAB_HMAC")])
-        .args(["--http-01-port", &harness::free_port().to_string(), "-d", &name])
-        .arg("--config-dir")
-        .arg(folder.join("config"))
-        .arg("--work-dir")
-        .arg(folder.join("work"))
-        .arg("--logs-dir")
-        .arg(folder.join("logs"))
-        .output()
-        .expect("certbot runs (package certbot)");
+    let (live, output) = harness::certbot(|fact| site.fact(fact), &site.path("certbot"), harness::free_port(), &name, &[]);
     expect_success("certbot", &output);
-    let certificate = folder.join("config/live").join(&name).join("cert.pem");
+    let certificate = live.join("cert.pem");
     assert_eq!(site.ocsp(&certificate), "good");
 
     let serial = serial_of(&certificate);
