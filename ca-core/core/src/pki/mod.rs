@@ -14,6 +14,7 @@ mod device_name;
 mod digest;
 mod dns_name;
 pub(crate) mod encode;
+mod frequent;
 mod http_date;
 mod identifier;
 mod key;

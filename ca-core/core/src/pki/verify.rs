@@ -8,7 +8,7 @@ use signature::hazmat::PrehashVerifier as _;
 use super::csr::read_scheme;
 use super::spki::{KeyError, KeyMaterial, key_material};
 use super::walk::Tlv;
-use super::{PublicKey, SignatureAlgorithm};
+use super::{PublicKey, SignatureAlgorithm, frequent};
 
 /// Why a signature is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +76,10 @@ pub fn verify_signature(key: &PublicKey, alg: SignatureAlgorithm, message: &[u8]
         SignatureAlgorithm::MlDsa65 => Scheme::MlDsa65,
         SignatureAlgorithm::MlDsa87 => Scheme::MlDsa87,
     };
-    verify_scheme(&material, scheme, message, signature)
+    match frequent::verify(&material, scheme, message, signature) {
+        Some(verified) => verified,
+        None => verify_scheme(&material, scheme, message, signature),
+    }
 }
 
 /// The scheme of an AlgorithmIdentifier as it stands in others' certificates, where it is handled.
