@@ -81,7 +81,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: SelfSi
 async fn settle(server: &AcmeServer, request: &RequestId, mut account: Account, status: StatusCode) -> Result<Response, Refusal> {
     if account.status == AccountStatus::Pending {
         match server.store.await_request(request, server.config.worker_wait).await? {
-            RequestState::Done => account.status = AccountStatus::Valid,
+            RequestState::Done { .. } => account.status = AccountStatus::Valid,
             RequestState::Refused { problem } => return Err(problem.into()),
             RequestState::Waiting => return Err(Refusal::unavailable()),
         }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::evidence::csr_names::check_names;
 use ca_core::evidence::jwk::Jwk;
-use ca_core::model::{ChallengeMethod, Grant, Order, OrderCommand, OrderId, OrderRejected, OrderStatus, ProblemType};
+use ca_core::model::{ChallengeMethod, Grant, Order, OrderCommand, OrderId, OrderRejected, OrderStatus, ProblemType, RequestState};
 use ca_core::pki::{KeyError, PublicKey};
 use ca_core::ports::StoreError;
 use ca_core::profile::{check_key, is_same_key};
@@ -22,11 +22,11 @@ use crate::request::{Id, Signed};
 
 /// POST /acme/order/{id}/finalize
 pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<OrderId>, signed: Signed) -> Result<Response, Refusal> {
-    let order = server.own_order(&id, &signed.account.id).await?;
+    let order = server.young_order(&id, &signed.account.id).await?;
     let now = server.clock.now();
     // The state first: a CSR costs a signature verification.
     let refused = |rejected: OrderRejected| Refusal::new(ProblemType::OrderNotReady, rejected.to_string());
-    order.clone().apply(OrderCommand::Finalize, now).map_err(refused)?;
+    let processing = order.clone().apply(OrderCommand::Finalize, now).map_err(refused)?;
     let grant = server.live_grant(&signed).await?.grant;
     let payload = signed.jws.payload_object()?;
     let csr = payload.get("csr").and_then(Value::as_str).ok_or_else(|| Refusal::malformed("the payload has no `csr` string"))?;
@@ -40,15 +40,26 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
     let request = match server.store.queue_finalize(&id, &signed.text, now, &audit).await {
         Ok(request) => request,
         Err(StoreError::Conflict(_)) => {
+            // What was remembered of it was out of date, or another request came first.
+            server.own_order(&id, &signed.account.id).await?.apply(OrderCommand::Finalize, now).map_err(refused)?;
             return Err(Refusal::new(ProblemType::OrderNotReady, "another request finalized this order"));
         }
         Err(error) => return Err(error.into()),
     };
-    // Whatever comes of it stands in the order; a failure to wait is no failure to finalize.
-    if let Err(error) = server.store.await_request(&request, server.config.worker_wait).await {
-        tracing::warn!(order = %id, %error, "could not wait for the worker");
-    }
-    let order = server.own_order(&id, &signed.account.id).await?;
+    let order = match server.store.await_request(&request, server.config.worker_wait).await {
+        // An order that renews itself has more to tell.
+        Ok(RequestState::Done { serial: Some(serial) }) if processing.auto_renewal.is_none() => {
+            let valid = processing.apply(OrderCommand::Release(serial), server.clock.now()).map_err(refused)?;
+            server.settled.keep(&valid);
+            valid
+        }
+        Ok(_) => server.own_order(&id, &signed.account.id).await?,
+        // Whatever comes of it stands in the order; a failure to wait is no failure to finalize.
+        Err(error) => {
+            tracing::warn!(order = %id, %error, "could not wait for the worker");
+            server.own_order(&id, &signed.account.id).await?
+        }
+    };
     if order.status == OrderStatus::Invalid {
         server.limiter.failed(server.metrics(), &order.account, server.clock.now());
     }
@@ -89,13 +100,13 @@ async fn key_is_free(server: &AcmeServer, key: &PublicKey) -> Result<(), Refusal
     if let Some(issuer) = server.issuers.find(&*server.store, server.clock.now(), |i| is_same_key(&i.public_key, key)).await? {
         return Err(bad(KeyError::Reused(format!("authority `{}`", issuer.name)).to_string()));
     }
+    let thumbprint = Jwk::of_key(key).map(|jwk| jwk.thumbprint());
+    let known = server.store.key_use(&key.spki_sha256(), thumbprint.as_deref()).await?;
     // RFC 8555 §11.1, whosever account it is.
-    if let Some(jwk) = Jwk::of_key(key)
-        && server.store.account_by_key(&jwk.thumbprint()).await?.is_some()
-    {
+    if known.account {
         return Err(bad(KeyError::Reused("an account".to_owned()).to_string()));
     }
-    match server.store.key_block(&key.spki_sha256()).await? {
+    match known.block {
         Some(block) => Err(bad(block.told().to_owned())),
         None => Ok(()),
     }

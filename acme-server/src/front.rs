@@ -1,13 +1,14 @@
 //! The server's state, and what all resources need of it.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use ca_core::evidence::verified::VerifiedSignatures;
 use ca_core::model::{
     AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, GrantRecord, GrantStatus, Order, OrderId,
-    Outcome,
+    Outcome, ProblemType,
 };
-use ca_core::pki::SerialNumber;
+use ca_core::pki::{SerialNumber, Timestamp};
 use ca_core::ports::{Clock, FrontStore, Rng};
 use ca_service::metrics::Metrics;
 use http::HeaderValue;
@@ -38,6 +39,8 @@ pub struct AcmeServer {
     pub(crate) settled: Settled,
     pub(crate) verified: Arc<VerifiedSignatures>,
     pub(crate) limiter: Limiter,
+    /// How long the oldest request waited, and when that was asked.
+    waited: Mutex<Option<(Timestamp, Duration)>>,
     metrics: Metrics,
     directories: RwLock<Arc<Directories>>,
     pub(crate) index_link: HeaderValue,
@@ -62,6 +65,7 @@ impl AcmeServer {
             settled: Settled::default(),
             verified: Arc::default(),
             limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
+            waited: Mutex::new(None),
             metrics,
             config,
             store,
@@ -157,6 +161,27 @@ impl AcmeServer {
         format!("{:016x}", u64::from_be_bytes(bytes))
     }
 
+    /// Refuses new orders while old ones wait: clients give up after about 30 s, so better to be told now. The limit is in
+    /// seconds, so the queue is looked at once a second.
+    pub(crate) async fn keeps_up(&self) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let waited = || self.waited.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = waited().filter(|(at, _)| *at == now);
+        let wait = match known {
+            Some((_, wait)) => wait,
+            None => {
+                let wait = self.store.oldest_wait(now).await?;
+                *waited() = Some((now, wait));
+                wait
+            }
+        };
+        if wait > self.config.backlog_limit {
+            let detail = "the CA is behind with its work; please try again later";
+            return Err(Refusal::new(ProblemType::RateLimited, detail).with_retry_after(30));
+        }
+        Ok(())
+    }
+
     /// The account's grant, if it may issue now and takes requests from where this one comes.
     pub(crate) async fn live_grant(&self, signed: &Signed) -> Result<GrantRecord, Refusal> {
         let record = self.store.grant(&signed.account.grant).await?;
@@ -185,6 +210,14 @@ impl AcmeServer {
             Some(order) if order.account == *account => Ok(order),
             Some(_) => Err(Refusal::unauthorized("this order belongs to another account")),
             None => Err(Refusal::not_found()),
+        }
+    }
+
+    /// The same as it was a while ago, where that was ready: for who has the store compare its state again.
+    pub(crate) async fn young_order(&self, id: &OrderId, account: &AccountId) -> Result<Order, Refusal> {
+        match self.settled.young(id).filter(|order| order.account == *account) {
+            Some(order) => Ok(order),
+            None => self.own_order(id, account).await,
         }
     }
 

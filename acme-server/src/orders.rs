@@ -29,10 +29,7 @@ const PAGE: u32 = 100;
 /// POST /acme/new-order and POST /a/{authority}/acme/p/{profile}/new-order
 pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, signed: Signed) -> Result<Response, Refusal> {
     let now = server.clock.now();
-    // Clients give up after about 30 s: better to be told now than to wait behind a queue that long.
-    if server.store.oldest_wait(now).await? > server.config.backlog_limit {
-        return Err(Refusal::new(ProblemType::RateLimited, "the CA is behind with its work; please try again later").with_retry_after(30));
-    }
+    server.keeps_up().await?;
     let scope = OrderScope::of_path(uri.path()).ok_or_else(Refusal::not_found)?;
     let request = NewOrderRequest::parse(&signed.jws)?;
     let record = server.live_grant(&signed).await?;
@@ -90,6 +87,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
         }
         Err(error) => return Err(refuse_too_many(error)),
     };
+    server.settled.keep(&order);
     answer(&server, StatusCode::CREATED, order).await
 }
 

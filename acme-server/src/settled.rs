@@ -1,5 +1,6 @@
 //! What no longer changes, kept in memory: certificates once released, and orders once valid. A client that has
-//! finalized reads both again at once.
+//! finalized reads both again at once. And orders as this server made them, for their finalization, where the store
+//! compares the state again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,11 +25,12 @@ pub(crate) struct Released {
 pub(crate) struct Settled {
     certificates: Mutex<Memo<(AuthorityName, SerialNumber), Arc<Released>>>,
     orders: Mutex<Memo<OrderId, Order>>,
+    young: Mutex<Memo<OrderId, Order>>,
 }
 
 impl Default for Settled {
     fn default() -> Self {
-        Self { certificates: Mutex::new(Memo::new(MOST)), orders: Mutex::new(Memo::new(MOST)) }
+        Self { certificates: Mutex::new(Memo::new(MOST)), orders: Mutex::new(Memo::new(MOST)), young: Mutex::new(Memo::new(MOST)) }
     }
 }
 
@@ -63,10 +65,25 @@ impl Settled {
             return Ok(Some(found.clone()));
         }
         let order = store.order(id).await?;
-        // One that renews itself goes on to change.
-        if let Some(order) = order.as_ref().filter(|order| order.status == OrderStatus::Valid && order.auto_renewal.is_none()) {
-            kept().insert(id.clone(), order.clone());
+        if let Some(order) = &order {
+            self.keep(order);
         }
         Ok(order)
+    }
+
+    /// Keeps an order that is ready or valid. One that renews itself goes on to change.
+    pub(crate) fn keep(&self, order: &Order) {
+        let memory = match order.status {
+            _ if order.auto_renewal.is_some() => return,
+            OrderStatus::Valid => &self.orders,
+            OrderStatus::Ready => &self.young,
+            _ => return,
+        };
+        memory.lock().unwrap_or_else(PoisonError::into_inner).insert(order.id.clone(), order.clone());
+    }
+
+    /// An order that was ready when last seen; it may have changed since.
+    pub(crate) fn young(&self, id: &OrderId) -> Option<Order> {
+        self.young.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 }

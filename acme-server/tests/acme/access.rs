@@ -1,8 +1,9 @@
 //! What operators see of requests: lines in the log, and numbers.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use acme_server::{ClientAddress, Limits, METRICS, serve_loopback};
 use axum::body::{Body, to_bytes};
@@ -30,18 +31,40 @@ impl Write for Log {
     }
 }
 
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+thread_local! {
+    /// Where this thread's lines go.
+    static HERE: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+/// One subscriber for all tests: with one for each, a test that begins could take another's lines away.
+struct Threads;
+
+impl MakeWriter<'_> for Threads {
+    type Writer = Box<dyn Write>;
+    fn make_writer(&self) -> Self::Writer {
+        HERE.with_borrow(|log| log.clone().map_or_else(|| Box::new(std::io::sink()) as Box<dyn Write>, |log| Box::new(log)))
+    }
+}
+
+/// Ends a log.
+pub(crate) struct Guard;
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        HERE.set(None);
     }
 }
 
 impl Log {
     /// Logs what this thread does until the guard goes.
-    pub(crate) fn start(&self) -> tracing::subscriber::DefaultGuard {
-        let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(self.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
+    pub(crate) fn start(&self) -> Guard {
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(Threads).finish();
+            tracing::subscriber::set_global_default(subscriber).expect("the only one of this program");
+        });
+        HERE.set(Some(self.clone()));
+        Guard
     }
 
     pub(crate) fn text(&self) -> String {

@@ -276,12 +276,8 @@ impl AcmeStore for FakeStore {
         let mut state = self.state()?;
         let worker = state.worker.clone();
         let (kind, object) = id.as_str().split_at(2);
-        let answer = match &worker {
-            Worker::Away => return Ok(RequestState::Waiting),
-            Worker::Present => RequestState::Done,
-            Worker::Refuses(problem) => RequestState::Refused { problem: problem.clone() },
-        };
-        match (kind, worker) {
+        match (kind, worker.clone()) {
+            (_, Worker::Away) => return Ok(RequestState::Waiting),
             ("a.", Worker::Refuses(_)) => {
                 state.accounts.remove(&object.parse().unwrap());
             }
@@ -294,7 +290,10 @@ impl AcmeStore for FakeStore {
             }
             (_, _) => self.release(&mut state, &object.parse().unwrap()),
         }
-        Ok(answer)
+        Ok(match worker {
+            Worker::Refuses(problem) => RequestState::Refused { problem },
+            _ => RequestState::Done { serial: object.parse().ok().and_then(|order| state.orders.get(&order)?.serial) },
+        })
     }
 }
 
@@ -441,8 +440,10 @@ impl CertificateStore for FakeStore {
     async fn newest_for_key(&self, _: &AuthorityName, _: &str, _: &Sha256Digest) -> StoreResult<Option<CertificateRecord>> {
         Ok(None)
     }
-    async fn key_block(&self, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
-        Ok(self.state()?.blocked.get(spki_sha256).cloned())
+    async fn key_use(&self, spki_sha256: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse> {
+        let state = self.state()?;
+        let account = state.accounts.values().any(|account| Some(account.thumbprint.as_str()) == thumbprint);
+        Ok(KeyUse { account, block: state.blocked.get(spki_sha256).cloned() })
     }
 }
 

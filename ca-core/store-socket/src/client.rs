@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
-    ChallengeMethod, CrlRecord, CrlScope, CrossCertificate, GrantId, GrantRecord, GrantUse, KeyBlock, LeaseToken, LeasedValidation,
+    ChallengeMethod, CrlRecord, CrlScope, CrossCertificate, GrantId, GrantRecord, GrantUse, KeyUse, LeaseToken, LeasedValidation,
     LedgerEntry, NewAccount, NewOrder, Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked,
     SerialStatus, Standing, ValidationEnd, ValidationRecord, WorkerId,
 };
@@ -289,8 +289,8 @@ impl CertificateStore for SocketStore {
         self.call(command).await
     }
 
-    async fn key_block(&self, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
-        self.call(Command::KeyBlock { spki_sha256: *spki_sha256 }).await
+    async fn key_use(&self, spki_sha256: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse> {
+        self.call(Command::KeyUse { spki_sha256: *spki_sha256, thumbprint: thumbprint.map(ToOwned::to_owned) }).await
     }
 }
 

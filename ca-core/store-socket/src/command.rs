@@ -11,7 +11,7 @@ use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said on the socket; both sides must have the same.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// What a process is to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -129,8 +129,8 @@ pub enum Command {
     Certificate { authority: AuthorityName, serial: SerialNumber },
     /// `CertificateStore::newest_for_key`
     NewestForKey { authority: AuthorityName, profile: String, spki_sha256: Sha256Digest },
-    /// `CertificateStore::key_block`
-    KeyBlock { spki_sha256: Sha256Digest },
+    /// `CertificateStore::key_use`
+    KeyUse { spki_sha256: Sha256Digest, thumbprint: Option<String> },
     /// `StatusStore::status`
     Status { authority: AuthorityName, serial: SerialNumber },
     /// `StatusStore::ledger_head`
@@ -177,7 +177,7 @@ impl Command {
             | Self::Policy
             | Self::CrossCertificates
             | Self::Certificate { .. }
-            | Self::KeyBlock { .. } => match role {
+            | Self::KeyUse { .. } => match role {
                 Role::Acme => true,
                 Role::Responder => false,
             },
@@ -220,7 +220,7 @@ impl Command {
             | Self::Authorities
             | Self::CrossCertificates
             | Self::NewestForKey { .. }
-            | Self::KeyBlock { .. }
+            | Self::KeyUse { .. }
             | Self::Status { .. }
             | Self::LedgerHead { .. }
             | Self::LedgerAfter { .. }
@@ -275,7 +275,7 @@ impl Command {
             Self::Authorities => "authorities",
             Self::CrossCertificates => "cross-certificates",
             Self::NewestForKey { .. } => "newest-for-key",
-            Self::KeyBlock { .. } => "key-block",
+            Self::KeyUse { .. } => "key-use",
             Self::Status { .. } => "status",
             Self::LedgerHead { .. } => "ledger-head",
             Self::LedgerAfter { .. } => "ledger-after",

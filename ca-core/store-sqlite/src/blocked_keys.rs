@@ -1,6 +1,6 @@
 //! Keys that are never certified again: by statement, or by a certificate's revocation for keyCompromise.
 
-use ca_core::model::{AuditEntry, BlockedKey, KeyBlock};
+use ca_core::model::{AuditEntry, BlockedKey, KeyBlock, KeyUse};
 use ca_core::pki::Sha256Digest;
 use ca_core::ports::StoreResult;
 use rusqlite::Connection;
@@ -9,17 +9,19 @@ use crate::convert::{digest, limit, read, serial, time};
 use crate::sql::{Row, all, execute, one};
 use crate::writer::Tx;
 
-/// Why a key is blocked; a statement's reason before a revocation's.
-pub(crate) fn find(connection: &Connection, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
+/// What a key stands for; of its blocks a statement before a revocation.
+pub(crate) fn key_use(connection: &Connection, spki_sha256: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse> {
     let spki = spki_sha256.0.as_slice();
     one!(
         connection,
-        read_block,
-        "SELECT b.reason AS reason, b.at AS at, c.authority AS authority, c.serial AS serial, c.revoked_at AS revoked_at
+        |row| Ok(KeyUse { account: row.get("account")?, block: read_block(row)? }),
+        "SELECT b.reason AS reason, b.at AS at, c.authority AS authority, c.serial AS serial, c.revoked_at AS revoked_at,
+                EXISTS (SELECT 1 FROM accounts WHERE thumbprint = $2) AS account
          FROM (SELECT 1) AS one
          LEFT JOIN blocked_keys b ON b.spki_sha256 = $1
          LEFT JOIN certificates c ON c.seq = (SELECT min(seq) FROM certificates WHERE spki_sha256 = $1 AND revocation_reason = 1)",
-        spki
+        spki,
+        thumbprint
     )
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use ca_core::model::{
-    Authority, AuthorityName, CertificateFilter, CertificateRecord, CrossCertificate, ExplanationUrl, KeyBlock, ReplacementMark,
+    Authority, AuthorityName, CertificateFilter, CertificateRecord, CrossCertificate, ExplanationUrl, KeyUse, ReplacementMark,
 };
 use ca_core::pki::{SerialNumber, Sha256Digest};
 use ca_core::ports::{CertificateStore, StoreResult};
@@ -199,7 +199,7 @@ impl CertificateStore for SqliteStore {
         self.readers.look(newest)
     }
 
-    async fn key_block(&self, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
-        self.readers.look(|c| blocked_keys::find(c, spki_sha256))
+    async fn key_use(&self, spki_sha256: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse> {
+        self.readers.look(|c| blocked_keys::key_use(c, spki_sha256, thumbprint))
     }
 }

@@ -1,6 +1,6 @@
 //! What is written when a signed object is released: its bytes, and the states that follow from it.
 
-use ca_core::model::{Completion, Origin};
+use ca_core::model::{Completion, Origin, RequestState};
 use ca_core::pki::{Certificate, SerialNumber};
 use ca_core::ports::StoreResult;
 
@@ -85,7 +85,7 @@ impl Tx {
                 if valid == 0 {
                     return conflict("the order of this attempt is not in the state that its intent left");
                 }
-                self.end_request(request, lease, None, completion.at)?;
+                self.end_request(request, lease, RequestState::Done { serial: Some(*serial) }, completion.at)?;
                 if renews {
                     self.begin_renewals(order, &completion.authority)?;
                 }

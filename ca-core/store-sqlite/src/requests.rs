@@ -8,7 +8,7 @@ use ca_core::pki::Timestamp;
 use ca_core::ports::{RequestQueue, StoreError, StoreResult};
 use rusqlite::Connection;
 
-use crate::convert::{from_json, json, read, time, unsigned};
+use crate::convert::{self, from_json, json, read, time, unsigned};
 use crate::error::{conflict, damaged};
 use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
@@ -29,11 +29,19 @@ pub(crate) async fn wait(notify: &tokio::sync::Notify, at_most: Duration) {
 /// What became of a request.
 pub(crate) fn state_of(connection: &Connection, id: &RequestId) -> StoreResult<RequestState> {
     let text = id.as_str();
-    let read = |row: &Row<'_>| Ok((row.get::<String>("state")?, row.get::<Option<String>>("problem")?));
-    let found = optional!(connection, read, "SELECT state, problem FROM requests WHERE id = $1", text)?;
-    let (state, problem) = found.ok_or_else(|| StoreError::NotFound(format!("request {id}")))?;
+    let read = |row: &Row<'_>| {
+        let serial = row.get::<Option<Vec<u8>>>("serial")?.map(|octets| convert::serial(&octets)).transpose()?;
+        Ok((row.get::<String>("state")?, row.get::<Option<String>>("problem")?, serial))
+    };
+    let found = optional!(
+        connection,
+        read,
+        "SELECT r.state, r.problem, o.serial FROM requests r LEFT JOIN orders o ON o.id = r.order_id WHERE r.id = $1",
+        text
+    )?;
+    let (state, problem, serial) = found.ok_or_else(|| StoreError::NotFound(format!("request {id}")))?;
     match (state.as_str(), problem) {
-        ("done", _) => Ok(RequestState::Done),
+        ("done", _) => Ok(RequestState::Done { serial }),
         ("refused", Some(problem)) => Ok(RequestState::Refused { problem: from_json("problem", &problem)? }),
         ("refused", None) => Err(damaged("request", "refused without a problem")),
         _ => Ok(RequestState::Waiting),
@@ -97,16 +105,20 @@ impl Tx {
         Ok(rows.into_iter().map(|(_, request)| request).collect())
     }
 
-    /// Ends a leased request; `problem` where it is refused. Gives its account and order.
+    /// Ends a leased request as `end` says: done or refused. Gives its account and order.
     pub(crate) fn end_request(
         &mut self,
         id: &RequestId,
         lease: &LeaseToken,
-        problem: Option<&Problem>,
+        end: RequestState,
         at: Timestamp,
     ) -> StoreResult<(String, Option<String>)> {
         let (text, token, at) = (id.as_str(), lease.as_str(), at.unix());
-        let (state, text_of_problem) = (if problem.is_some() { "refused" } else { "done" }, problem.map(json));
+        let (state, problem) = match &end {
+            RequestState::Done { .. } => ("done", None),
+            RequestState::Refused { problem } => ("refused", Some(json(problem))),
+            RequestState::Waiting => return conflict("a request does not end by waiting"),
+        };
         let ended = optional!(
             &self.connection,
             |row| Ok((row.get("account_id")?, row.get("order_id")?)),
@@ -115,7 +127,7 @@ impl Tx {
             text,
             token,
             state,
-            text_of_problem,
+            problem,
             at
         )?;
         let Some(ended) = ended else {
@@ -123,13 +135,12 @@ impl Tx {
             state_of(&self.connection, id)?;
             return Err(StoreError::Fenced);
         };
-        let state = problem.map_or(RequestState::Done, |problem| RequestState::Refused { problem: problem.clone() });
-        self.touched.states.push((id.clone(), state));
+        self.touched.states.push((id.clone(), end));
         Ok(ended)
     }
 
     fn accept_account(&mut self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()> {
-        let (account, order) = self.end_request(request, lease, None, audit.at)?;
+        let (account, order) = self.end_request(request, lease, RequestState::Done { serial: None }, audit.at)?;
         if order.is_some() {
             return conflict("the request is an order's, not an account's");
         }
@@ -152,7 +163,7 @@ impl Tx {
     }
 
     fn refuse_request(&mut self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()> {
-        let (account, order) = self.end_request(request, lease, Some(problem), audit.at)?;
+        let (account, order) = self.end_request(request, lease, RequestState::Refused { problem: problem.clone() }, audit.at)?;
         match order {
             Some(order) => {
                 if problem.kind == ProblemType::Unauthorized {

@@ -124,8 +124,8 @@ impl CertificateStore for FakeStore {
         assert_eq!(profile, "ocsp");
         Ok(self.here()?.responder.clone().filter(|r| r.spki_sha256 == *key))
     }
-    async fn key_block(&self, _: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
-        Ok(None)
+    async fn key_use(&self, _: &Sha256Digest, _: Option<&str>) -> StoreResult<KeyUse> {
+        Ok(KeyUse::default())
     }
 }
 

@@ -6,7 +6,7 @@ use super::requests::Batch;
 use super::signer::Failure;
 use crate::evidence::chain::Refusal;
 use crate::evidence::jwk::Jwk;
-use crate::model::ProblemType;
+use crate::model::{KeyBlock, ProblemType};
 use crate::pki::{KeyError, PublicKey};
 use crate::profile::is_same_key;
 
@@ -27,34 +27,32 @@ impl Worker {
         if let Some((name, _)) = batch.authority_keys.iter().find(|(_, other)| is_same_key(key, other)) {
             return Err(taken(format!("authority `{name}`")).into());
         }
+        let thumbprint = Jwk::of_key(key).map(|jwk| jwk.thumbprint());
+        let known = self.store.key_use(&key.spki_sha256(), thumbprint.as_deref()).await?;
         // RFC 8555 §11.1: an account key must not be certified, whosever account it is.
-        if let Some(jwk) = Jwk::of_key(key)
-            && self.store.account_by_key(&jwk.thumbprint()).await?.is_some()
-        {
+        if known.account {
             return Err(taken("an account".to_owned()).into());
         }
-        self.not_blocked(key).await.map_err(|failure| match failure {
-            Failure::Refused(mut refusal) => {
-                refusal.problem.detail = format!("the CSR's key: {}", refusal.problem.detail);
-                Failure::Refused(refusal)
-            }
-            other => other,
+        self.judge_block(key, known.block).map_err(|mut refusal| {
+            refusal.problem.detail = format!("the CSR's key: {}", refusal.problem.detail);
+            refusal.into()
         })
     }
 
     /// No operator blocked the key, no certificate with it was revoked for keyCompromise, and it is on no list of
     /// published keys.
     pub(super) async fn not_blocked(&self, key: &PublicKey) -> Result<(), Failure> {
+        let known = self.store.key_use(&key.spki_sha256(), None).await?;
+        Ok(self.judge_block(key, known.block)?)
+    }
+
+    fn judge_block(&self, key: &PublicKey, block: Option<KeyBlock>) -> Result<(), Refusal> {
         if self.blocked.has(key) {
-            return Err(Refusal::new(ProblemType::BadCsr, KeyError::Published.to_string()).into());
+            return Err(Refusal::new(ProblemType::BadCsr, KeyError::Published.to_string()));
         }
-        match self.store.key_block(&key.spki_sha256()).await? {
-            None => Ok(()),
-            Some(block) => {
-                let mut refusal = Refusal::new(ProblemType::BadCsr, block.told());
-                refusal.cause = format!("the key {} is blocked: {block}", key.spki_sha256());
-                Err(refusal.into())
-            }
-        }
+        let Some(block) = block else { return Ok(()) };
+        let mut refusal = Refusal::new(ProblemType::BadCsr, block.told());
+        refusal.cause = format!("the key {} is blocked: {block}", key.spki_sha256());
+        Err(refusal)
     }
 }

@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 use super::{AuthorityName, RevocationReason};
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
+/// What the record knows of a key that someone wants certified.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// Whether it is the key of an account, whosever and in whatever state.
+    pub account: bool,
+    /// Why it is blocked.
+    pub block: Option<KeyBlock>,
+}
+
 /// Why a key is blocked, for good.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "kebab-case")]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AccountId, AuthorityName, CertificateRecord, LeaseToken, Order, OrderId, Problem, RequestId, SignedStatement, ValidationRecord,
 };
-use crate::pki::Timestamp;
+use crate::pki::{SerialNumber, Timestamp};
 
 /// Everything that proves a request, as it came in. The worker believes nothing else.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -70,7 +70,10 @@ pub enum RequestState {
     /// Queued or leased.
     Waiting,
     /// Done: the account is valid, or the order is.
-    Done,
+    Done {
+        /// The order's certificate.
+        serial: Option<SerialNumber>,
+    },
     /// Refused for good.
     Refused {
         /// What the client is told.

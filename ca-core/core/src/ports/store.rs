@@ -14,8 +14,8 @@ use super::{AccountAdminStore, ReplacementStore, StandingStore, ValidationStore}
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
     CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, CrossCertificate, Grant, GrantId, GrantRecord,
-    GrantUse, Intent, Job, JobId, JobRecord, KeyBlock, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order,
-    OrderId, OrderPage, Problem, Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState, RevocationRequest, Revoked,
+    GrantUse, Intent, Job, JobId, JobRecord, KeyUse, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId,
+    OrderPage, Problem, Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState, RevocationRequest, Revoked,
     RevokedAuthority, RevokedEntry, SerialStatus, SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
@@ -181,9 +181,10 @@ pub trait CertificateStore: Send + Sync {
         profile: &str,
         spki_sha256: &Sha256Digest,
     ) -> StoreResult<Option<CertificateRecord>>;
-    /// Why a key is blocked for good: an operator said so, or a certificate with it, of whatever authority, was revoked
-    /// for keyCompromise (ACME requirement A11).
-    async fn key_block(&self, spki_sha256: &Sha256Digest) -> StoreResult<Option<KeyBlock>>;
+    /// What a key stands for already: it may be an account's, by its RFC 7638 thumbprint; and it may be blocked for good,
+    /// because an operator said so, or because a certificate with it, of whatever authority, was revoked for
+    /// keyCompromise (ACME requirement A11).
+    async fn key_use(&self, spki_sha256: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse>;
 }
 
 /// Revocation.

@@ -194,8 +194,8 @@ impl CertificateStore for Joined {
         assert_eq!(one, other);
         Ok(one)
     }
-    async fn key_block(&self, spki: &Sha256Digest) -> StoreResult<Option<KeyBlock>> {
-        self.acme.key_block(spki).await
+    async fn key_use(&self, spki: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse> {
+        self.acme.key_use(spki, thumbprint).await
     }
 }
 

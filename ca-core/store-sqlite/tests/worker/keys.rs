@@ -140,5 +140,5 @@ async fn lesson_26_a_published_key_is_refused() {
     desk.restart_with(lists);
     assert!(refused(&desk, &client, &listed).await.detail.contains("private half is known"));
     assert!(issued(&desk, &client, &free).await);
-    assert_eq!(desk.store.key_block(&Csr::from_der(&listed).unwrap().public_key().spki_sha256()).await.unwrap(), None);
+    assert_eq!(desk.store.key_use(&Csr::from_der(&listed).unwrap().public_key().spki_sha256(), None).await.unwrap().block, None);
 }

@@ -49,7 +49,7 @@ pub async fn an_order_gets_its_certificate(factory: &dyn StoreFactory) {
     assert_eq!(row.not_after, at(5000));
     let order = store.order(&order).await.unwrap().unwrap();
     assert_eq!((order.status, order.serial), (OrderStatus::Valid, Some(serial)));
-    assert_eq!(store.await_request(&request.id, Duration::ZERO).await.unwrap(), RequestState::Done);
+    assert_eq!(store.await_request(&request.id, Duration::ZERO).await.unwrap(), RequestState::Done { serial: Some(serial) });
     assert_conflict(store.abandon(&abandonment(&intent, 9)).await);
 }
 

@@ -108,19 +108,19 @@ pub async fn a_blocked_key_stays_blocked(factory: &dyn StoreFactory) {
     let mut request = revocation(serials[0], 100);
     request.reason = RevocationReason::Superseded;
     store.revoke(&request).await.unwrap();
-    assert_eq!(store.key_block(&key).await.unwrap(), None, "another reason blocks nothing");
+    assert_eq!(store.key_use(&key, None).await.unwrap().block, None, "another reason blocks nothing");
     store.revoke(&revocation(serials[1], 200)).await.unwrap();
     store.revoke(&revocation(serials[2], 300)).await.unwrap();
     let compromised = |serial: SerialNumber, when: i64| KeyBlock::Compromised { authority: World::authority(), serial, at: at(when) };
-    assert_eq!(store.key_block(&key).await.unwrap(), Some(compromised(serials[1], 200)));
+    assert_eq!(store.key_use(&key, None).await.unwrap().block, Some(compromised(serials[1], 200)));
 
     let entry = audit("key.block");
     let results = together((0..4).map(|_| store.block_key(&other, "leaked", &entry)).collect()).await;
     assert_eq!(results.into_iter().filter(|r| *r.as_ref().unwrap()).count(), 1, "the first one blocks");
     assert!(!store.block_key(&other, "for another reason", &entry).await.unwrap());
     let stated = KeyBlock::Statement { reason: "leaked".to_owned(), at: entry.at };
-    assert_eq!(store.key_block(&other).await.unwrap(), Some(stated.clone()));
-    assert_eq!(store.key_block(&sha256(b"third")).await.unwrap(), None);
+    assert_eq!(store.key_use(&other, None).await.unwrap().block, Some(stated.clone()));
+    assert_eq!(store.key_use(&sha256(b"third"), None).await.unwrap().block, None);
     let rows = store.audit_after(0, 1000).await.unwrap();
     assert_eq!(rows.iter().filter(|row| String::from_utf8_lossy(&row.leaf).contains("key.block")).count(), 1);
 
