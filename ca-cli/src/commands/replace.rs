@@ -119,13 +119,13 @@ fn to_json(report: &ReplacementReport, services: &HashMap<GrantId, String>) -> V
         let c = &s.count;
         json!({
             "service": service_of(s, services), "grant": s.grant, "authority": s.authority, "marked": c.marked, "replaced": c.replaced,
-            "replaced_by_order": c.by_order, "fetching": c.fetching, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
+            "replaced_by_order": c.by_order, "replaced_by_other_profile": c.other_profile, "fetching": c.fetching, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
             "next_end": s.next_end.map(Timestamp::to_rfc3339),
         })
     };
     let c = &report.count;
     json!({
-        "marked": c.marked, "replaced": c.replaced, "replaced_by_order": c.by_order, "fetching": c.fetching, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
+        "marked": c.marked, "replaced": c.replaced, "replaced_by_order": c.by_order, "replaced_by_other_profile": c.other_profile, "fetching": c.fetching, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
         "first_marked": report.first_marked.map(Timestamp::to_rfc3339), "fetched_by": report.fetched_by.map(Timestamp::to_rfc3339),
         "services": report.services.iter().map(group).collect::<Vec<_>>(),
         "certificates_to_go": report.to_go.iter().map(cert::to_json).collect::<Vec<_>>(),
@@ -136,13 +136,14 @@ fn to_text(report: &ReplacementReport, services: &HashMap<GrantId, String>, now:
     let c = &report.count;
     let Some(first) = report.first_marked else { return "No certificate is marked for replacement.\n".to_owned() };
     let mut out = format!(
-        "marked    {} (the first {})\nreplaced  {} ({} by an order that says so, {} by a later certificate)\n{}to go     {}{}\nended     {} \
+        "marked    {} (the first {})\nreplaced  {} ({} by an order that says so, {} by a later certificate{})\n{}to go     {}{}\nended     {} \
          (revoked or expired, and nothing came in their place)\nrevoked   {}\n\n",
         c.marked,
         relative(first, now),
         c.replaced,
         c.by_order,
         c.replaced - c.by_order,
+        if c.other_profile > 0 { format!(", {} of these under another profile", c.other_profile) } else { String::new() },
         report.fetched_by.map_or_else(String::new, |by| format!(
             "fetching  {} of these (orders that renew themselves; their hosts have the next certificate {})\n",
             c.fetching,
@@ -206,7 +207,7 @@ mod tests {
             next_end: (count.to_go > 0).then(|| Timestamp::from_unix(8200)),
         };
         let mut report = ReplacementReport {
-            count: ReplacementCount { by_order: 1, elsewhere: 1, ..count(6, 4, 2) },
+            count: ReplacementCount { by_order: 1, other_profile: 1, elsewhere: 1, ..count(6, 4, 2) },
             first_marked: Some(Timestamp::from_unix(400)),
             fetched_by: None,
             services: vec![group(Some("g-1"), count(3, 1, 2)), group(Some("g-2"), count(1, 1, 0)), group(None, count(2, 2, 0))],
@@ -219,7 +220,7 @@ mod tests {
             lines[..3],
             [
                 "marked    6 (the first 10 min ago)",
-                "replaced  4 (1 by an order that says so, 3 by a later certificate)",
+                "replaced  4 (1 by an order that says so, 3 by a later certificate, 1 of these under another profile)",
                 "to go     2 (for the names of 1, another authority has a later certificate)"
             ]
         );

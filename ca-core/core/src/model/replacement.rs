@@ -90,6 +90,14 @@ pub enum Successor {
         /// The other one.
         serial: SerialNumber,
     },
+    /// The other one came after the mark, of the same account and for the same names, under a profile of which the account had
+    /// none for them then; it is neither marked nor revoked. So it is where a profile was wrong and clients moved to another.
+    OtherProfile {
+        /// The other one.
+        serial: SerialNumber,
+        /// Its profile.
+        profile: String,
+    },
     /// The order renews itself (RFC 8739), and the other one is its next.
     Renewal {
         /// The other one.
@@ -144,7 +152,7 @@ impl Replacement {
     fn fetched_by(&self, now: Timestamp) -> Option<Timestamp> {
         match self.successor {
             Some(Successor::Renewal { fetched_by, .. }) => Some(fetched_by.min(self.record.not_after)).filter(|by| now < *by),
-            Some(Successor::Order { .. } | Successor::Later { .. }) | None => None,
+            Some(Successor::Order { .. } | Successor::Later { .. } | Successor::OtherProfile { .. }) | None => None,
         }
     }
 }
@@ -158,6 +166,8 @@ pub struct ReplacementCount {
     pub replaced: u64,
     /// Of the replaced ones, how many because of an order that says so.
     pub by_order: u64,
+    /// Of the replaced ones, how many by a later certificate of another profile.
+    pub other_profile: u64,
     /// Of the replaced and unrevoked ones: those whose order renews itself and whose hosts may not have fetched the next one yet.
     pub fetching: u64,
     /// Valid, and nothing came in their place.
@@ -220,6 +230,7 @@ impl ReplacementTally {
     /// Counts one.
     pub fn add(&mut self, replacement: Replacement) {
         let (state, by_order) = (replacement.state(self.now), matches!(replacement.successor, Some(Successor::Order { .. })));
+        let other_profile = matches!(replacement.successor, Some(Successor::OtherProfile { .. }));
         let elsewhere = state == ReplacementState::ToGo && replacement.elsewhere.is_some();
         let fetched_by = replacement.fetched_by(self.now).filter(|_| replacement.record.revoked.is_none());
         self.report.fetched_by = self.report.fetched_by.max(fetched_by);
@@ -229,6 +240,7 @@ impl ReplacementTally {
             count.marked += 1;
             count.replaced += u64::from(state == ReplacementState::Replaced);
             count.by_order += u64::from(by_order);
+            count.other_profile += u64::from(other_profile);
             count.fetching += u64::from(fetched_by.is_some());
             count.to_go += u64::from(state == ReplacementState::ToGo);
             count.elsewhere += u64::from(elsewhere);
@@ -332,13 +344,24 @@ mod tests {
         tally.add(marked(4, None, 100, false, None));
         tally.add(marked(3, Some("moving"), 300, false, None));
         tally.add(marked(2, Some("moving"), 300, true, None));
+        tally.add(marked(14, Some("quick"), 500, false, Some(Successor::OtherProfile { serial: by(10), profile: "server".to_owned() })));
         // Of orders that renew themselves: one that hosts still fetch, until this one ends; one that they have; one revoked.
         let renewed = |fetched_by| Some(Successor::Renewal { serial: by(10), fetched_by: Timestamp::from_unix(fetched_by) });
         tally.add(marked(11, Some("quick"), 130, false, renewed(150)));
         tally.add(marked(12, Some("quick"), 500, false, renewed(100)));
         tally.add(marked(13, Some("quick"), 500, true, renewed(600)));
         let report = tally.report();
-        let all = ReplacementCount { marked: 11, replaced: 5, by_order: 1, fetching: 1, to_go: 3, elsewhere: 1, ended: 3, revoked: 4 };
+        let all = ReplacementCount {
+            marked: 12,
+            replaced: 6,
+            by_order: 1,
+            other_profile: 1,
+            fetching: 1,
+            to_go: 3,
+            elsewhere: 1,
+            ended: 3,
+            revoked: 4,
+        };
         assert_eq!(report.fetched_by, Some(Timestamp::from_unix(130)));
         assert_eq!((report.count, report.first_marked), (all, Some(Timestamp::from_unix(2))));
         let services: Vec<_> =
