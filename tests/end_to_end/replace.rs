@@ -2,7 +2,7 @@
 //! marked ones are revoked.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,17 +12,10 @@ use instant_acme::{Account, CertificateIdentifier, Identifier, NewOrder, Renewal
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
-use crate::harness::{Demo, Issued, block_on, expect_success, serial_of, wait_for};
+use crate::harness::{Demo, Issued, block_on, check_refused, expect_success, serial_of, wait_for};
 use crate::wire::Wire;
 
 const WHY: &str = "https://ca.demo.test/incident-7";
-
-#[track_caller]
-fn check_refused(what: &str, output: &Output, code: i32, says: &str) {
-    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{what}: {printed}");
-    assert!(printed.contains(says), "{what}: `{says}` is not in: {printed}");
-}
 
 fn certificate_id(path: &Path) -> CertificateIdentifier<'static> {
     let chain = std::fs::read_to_string(path).unwrap();
