@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use crate::anchor::{copy_in, copy_out};
-use crate::harness::{Demo, block_on, expect_success, wait_for};
+use crate::harness::{Demo, block_on, check_refused, expect_success, wait_for};
 
 /// A demonstration whose officers' keys are at hand.
 struct Board {
@@ -60,13 +60,6 @@ impl Board {
     fn trail(&self) -> String {
         String::from_utf8(self.demo.ca(&["audit", "tail", "-n", "300", "--json"]).stdout).expect("text")
     }
-}
-
-#[track_caller]
-fn check_refused(what: &str, output: &Output, code: i32, says: &str) {
-    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{what}: {printed}");
-    assert!(printed.contains(says), "{what}: `{says}` is not in: {printed}");
 }
 
 fn edited_policy(board: &Board, version: u64) -> String {

@@ -348,6 +348,14 @@ pub(crate) fn expect_success(what: &str, output: &Output) -> String {
     stdout
 }
 
+/// Asserts that a command ended with this exit code and says this in its errors.
+#[track_caller]
+pub(crate) fn check_refused(what: &str, output: &Output, code: i32, says: &str) {
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{what}: {printed}");
+    assert!(printed.contains(says), "{what}: `{says}` is not in: {printed}");
+}
+
 /// Waits until `reached`, at most [`PATIENCE`]; tells how long it took.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "a test's patience is measured on the real clock")]

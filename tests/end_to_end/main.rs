@@ -12,6 +12,7 @@ mod approvals;
 mod attended;
 mod attestation;
 mod bad_input;
+mod blocked_key;
 mod challenges;
 mod clients;
 mod clients_page;

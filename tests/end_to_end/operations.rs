@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::harness::{Demo, block_on, expect_success, free_port};
+use crate::harness::{Demo, block_on, check_refused, expect_success, free_port};
 
 fn ca(config: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ca"))
@@ -13,13 +13,6 @@ fn ca(config: &Path, arguments: &[&str]) -> Output {
         .stdin(std::process::Stdio::null())
         .output()
         .expect("ca runs")
-}
-
-#[track_caller]
-fn check_refused(what: &str, output: &Output, code: i32, says: &str) {
-    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{what}: {printed}");
-    assert!(printed.contains(says), "{what}: `{says}` is not in: {printed}");
 }
 
 fn keygen(file: &Path, arguments: &[&str]) {

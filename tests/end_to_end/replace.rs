@@ -2,23 +2,20 @@
 //! marked ones are revoked.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::Command;
 
-use ca_core::pki::pem_decode_all;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ca_core::pki::{Timestamp, pem_decode_all};
+use ca_testkit::acme::{ClientKey, order_payload};
 use instant_acme::{Account, CertificateIdentifier, Identifier, NewOrder, RenewalInfo, RetryPolicy};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
-use crate::harness::{Demo, Issued, block_on, expect_success, serial_of, wait_for};
+use crate::harness::{Demo, Issued, block_on, check_refused, expect_success, serial_of, wait_for};
+use crate::wire::Wire;
 
 const WHY: &str = "https://ca.demo.test/incident-7";
-
-#[track_caller]
-fn check_refused(what: &str, output: &Output, code: i32, says: &str) {
-    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{what}: {printed}");
-    assert!(printed.contains(says), "{what}: `{says}` is not in: {printed}");
-}
 
 fn certificate_id(path: &Path) -> CertificateIdentifier<'static> {
     let chain = std::fs::read_to_string(path).unwrap();
@@ -121,6 +118,61 @@ fn lesson_24_clients_renew_what_is_marked_and_only_then_it_is_revoked() {
     });
     let trail = String::from_utf8(demo.ca(&["audit", "tail", "-n", "50"]).stdout).expect("text");
     assert!(trail.contains("certificate.replace"), "{trail}");
+}
+
+/// An order that renews itself is renewed by the CA at once; whoever fetches its certificate has the next one.
+#[test]
+fn a21_an_order_that_renews_itself_has_its_next_certificate_at_once_when_it_is_marked() {
+    let demo = Demo::start();
+    let name = demo.fact("DEMO_NAME").to_owned();
+    block_on(async {
+        let wire = Wire::to(&demo);
+        let account = wire.account(&demo).await;
+        let end = Timestamp::from_unix(now() + 30 * 86_400).to_rfc3339();
+        let mut payload = order_payload(&[&name]);
+        payload["profile"] = json!("client");
+        payload["auto-renewal"] = json!({ "end-date": end, "lifetime": 10 * 86_400, "allow-certificate-get": true });
+        let created = wire.post(&account, "/acme/new-order", &payload).await;
+        assert_eq!(created.status, 201, "{}", created.text);
+        let (url, key) = (created.header("location").expect("a URL").to_owned(), ClientKey::default());
+        let csr = json!({ "csr": URL_SAFE_NO_PAD.encode(key.csr(&[&name], None)) });
+        let valid = wire.post(&account, created.json()["finalize"].as_str().expect("a URL"), &csr).await.json();
+        let star = valid["star-certificate"].as_str().unwrap_or_else(|| panic!("{valid}")).to_owned();
+        // What any of the order's hosts gets, as a file.
+        let fetched = async |file: &str| {
+            let reply = wire.try_ask("GET", &star, "", "").await.expect("an answer");
+            assert_eq!(reply.status, 200, "{}", reply.text);
+            let path = demo.path(file);
+            std::fs::write(&path, &reply.text).unwrap();
+            (serial_of(&path), path, reply.header("cert-not-after").map(str::to_owned))
+        };
+        let (first, first_file, ends) = fetched("first.pem").await;
+        demo.ca_json(&["cert", "replace", &first, "--explain", WHY]);
+        wait_for("the order's next certificate", || counts(&demo.ca_json(&["cert", "replace", "--status"])) == [1, 1, 0, 0, 0]);
+        let (second, second_file, next_ends) = fetched("second.pem").await;
+        assert_ne!(second, first);
+        assert_eq!(next_ends, ends, "the next dates have not begun");
+        let verified = Command::new("openssl")
+            .args(["verify", "-CAfile", demo.fact("CA_BUNDLE"), "-untrusted"])
+            .args([&second_file, &second_file])
+            .output();
+        expect_success("openssl verify", &verified.expect("openssl runs"));
+        assert_eq!((demo.ocsp(&first_file), demo.ocsp(&second_file)), ("good".to_owned(), "good".to_owned()));
+        assert_eq!(wire.post(&account, &url, &Value::Null).await.json()["status"], "valid");
+
+        // Its hosts fetch once in a life; until then nothing of it is among what can go without a risk.
+        let report = demo.ca_json(&["cert", "replace", "--status"]);
+        assert_eq!((&report["fetching"], report["fetched_by"].is_string()), (&json!(1), true), "{report}");
+        let text = expect_success("ca cert replace --status", &demo.ca(&["cert", "replace", "--status"]));
+        assert!(text.contains("fetching  1 of these") && text.contains("hosts still fetch"), "{text}");
+        let early = demo.ca(&["cert", "revoke-bulk", "--replaced", "--reason", "superseded", "--yes"]);
+        assert!(!early.status.success() && demo.ocsp(&first_file) == "good");
+        let rest = demo.ca_json(&["cert", "revoke-bulk", "--marked", "--reason", "superseded", "--yes"]);
+        assert_eq!(rest["revoked"], 1, "{rest}");
+        wait_for("OCSP to tell", || demo.ocsp(&first_file) == "revoked");
+        assert_eq!((fetched("again.pem").await.0, demo.ocsp(&second_file)), (second, "good".to_owned()), "the order goes on");
+        assert_eq!(wire.post(&account, &url, &Value::Null).await.json()["status"], "valid");
+    });
 }
 
 #[test]

@@ -150,7 +150,8 @@ fn a03_where_a_replica_was_killed_its_nonces_are_refused_and_the_other_goes_on()
     site.stop();
 }
 
-/// The worker's machine sees a user of the role at its socket, and the way between the two is the site's.
+/// The worker's machine sees a user of the role at its socket. The way between the two is docs/platform-engineer.md's, to the
+/// letter but for users, addresses and paths.
 #[test]
 fn a03_a_replica_on_another_machine_reaches_the_store_through_tls() {
     let (site, port, [worker_end, replica_end]) = Site::start_replicated_apart();

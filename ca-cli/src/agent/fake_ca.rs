@@ -27,6 +27,10 @@ pub(super) struct Script {
     pub(super) already_replaced: bool,
     /// The renewal window; without it there is none to be had.
     pub(super) window: Option<(Timestamp, Timestamp)>,
+    /// How often it was asked for the window.
+    pub(super) window_asked: u32,
+    /// Refuse to tell the window, and ask for this many seconds in Retry-After.
+    pub(super) window_busy: Option<u32>,
     /// The newOrder payloads.
     pub(super) orders: Vec<Value>,
     /// The newAccount payloads.
@@ -178,6 +182,12 @@ fn answer(base: &str, path: &str, body: &[u8], script: &Mutex<Script>, issuer: &
         }
         "/certificate" => reply(200, None, script.chain.clone()),
         renewal if renewal.starts_with("/renewal-info/") => {
+            script.window_asked += 1;
+            if let Some(seconds) = script.window_busy {
+                let mut response = reply(503, None, json!({"type": "about:blank"}).to_string());
+                response.headers_mut().insert("retry-after", seconds.into());
+                return response;
+            }
             let (start, end) = script.window.unwrap();
             let mut response =
                 reply(200, None, json!({"suggestedWindow": {"start": start.to_rfc3339(), "end": end.to_rfc3339()}}).to_string());

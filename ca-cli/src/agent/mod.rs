@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ca_core::pki::KeyAlgorithm;
+use ca_service::logging::LogConfig;
 use clap::{Args, Subcommand};
 
 use crate::system::{SystemClock, SystemRng};
@@ -38,7 +39,7 @@ pub struct AgentArgs {
 
 #[derive(Debug, Subcommand)]
 enum AgentCommand {
-    /// Get a certificate now, unless there is one that fits
+    /// Get a certificate now, unless there is one that fits and that the CA does not want renewed
     Enrol(Options),
     /// Enrol if needed, then go on renewing until stopped
     Run(Options),
@@ -105,8 +106,11 @@ fn parse_fraction(text: &str) -> Result<u32, String> {
 /// Runs `ca agent`. Exit codes: 0; 1 failed here; 3 configuration; 4 refused by the CA; 5 temporary, try again.
 ///
 /// # Errors
-/// None that a caller must handle: what went wrong is printed, and told in the exit code.
+/// None that a caller must handle: what went wrong is logged or printed, and told in the exit code.
 pub async fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
+    // One that goes on tells what it does; one that ends says so itself.
+    let filter = if matches!(args.command, AgentCommand::Run(_)) { "info" } else { "warn" };
+    ca_service::logging::start(&LogConfig { filter: filter.to_owned(), ..LogConfig::default() })?;
     let result = match args.command {
         AgentCommand::Enrol(options) => match runner::Agent::open(&options, &SystemClock, &SystemRng) {
             Ok(mut agent) => agent.enrol().await,

@@ -19,6 +19,8 @@ use super::state::{Directory, Knowledge, Live, Settings};
 const MAX_ATTEMPT: Duration = Duration::from_secs(180);
 /// The longest sleep: a clock that was set, or a machine that slept, is noticed after that.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
+/// When to ask for the window again where there was no answer, which named no time either.
+const WINDOW_AWAY: Duration = Duration::from_secs(3600);
 const MAX_NAMES: usize = 100;
 const MAX_ERROR: usize = 1000;
 
@@ -52,15 +54,22 @@ impl<'a> Agent<'a> {
         if live.as_ref().is_some_and(|l| l.version != knowledge.version) {
             // It was left between two steps: what is known belongs to a version that never came into use.
             knowledge = Knowledge { version: live.as_ref().map_or(0, |l| l.version), draw: draw(rng), ..knowledge };
-            (knowledge.obtained, knowledge.window, knowledge.check_window_at) = (None, None, None);
+            (knowledge.obtained, knowledge.window) = (None, None);
         }
-        // A start by hand is a reason to try at once.
+        // A start by hand, or by a timer, is a reason to try, and to ask, at once.
         (knowledge.retry_at, knowledge.failures) = (None, 0);
+        knowledge.check_window_at = live.as_ref().map(|_| clock.now());
         Ok(Self { directory, settings, identifiers, knowledge, live, binding, clock, rng })
     }
 
-    /// Gets a certificate now, unless one that fits is in force, and runs the hook.
+    /// Gets a certificate now, unless one that fits is in force and the CA does not want it renewed, and runs the hook.
     pub(super) async fn enrol(&mut self) -> Result<ExitCode, AgentError> {
+        // Where a timer runs this, it is the only time to learn that a certificate is to be replaced (RFC 9773 §4.2). While
+        // the CA is away, the one in force is as good as before.
+        if self.live.is_some() {
+            self.check_window().await;
+            self.save()?;
+        }
         let step = self.next();
         if matches!(step.action, Action::Enrol | Action::Renew) && step.at <= self.clock.now() {
             self.renew().await?;
@@ -181,29 +190,32 @@ impl<'a> Agent<'a> {
         self.directory.activate(version)?;
         self.live = self.directory.live()?;
         tracing::info!(%serial, not_after = %not_after, live = %self.directory.live_path().display(), "installed a new certificate");
-        self.check_window_with(&account).await;
+        self.check_window_with(client, &account).await;
         self.save()
     }
 
     async fn check_window(&mut self) {
-        let account = async {
-            let client = Client::trusting(&self.settings.ca_bundle)?;
-            enrol::account(&self.directory, &self.settings, &client, self.binding.as_ref()).await
+        let client = match Client::trusting(&self.settings.ca_bundle) {
+            Ok(client) => client,
+            Err(error) => return self.window_answer(Err(error), None),
         };
-        match account.await {
-            Ok(account) => self.check_window_with(&account).await,
-            Err(error) => self.window_answer(Err(error)),
+        match enrol::account(&self.directory, &self.settings, &client, self.binding.as_ref()).await {
+            Ok(account) => self.check_window_with(&client, &account).await,
+            Err(error) => self.window_answer(Err(error), client.take_retry_after()),
         }
     }
 
-    async fn check_window_with(&mut self, account: &instant_acme::Account) {
+    async fn check_window_with(&mut self, client: &Client, account: &instant_acme::Account) {
         let Some(live) = &self.live else { return };
+        // What an earlier refusal asked for is not about this.
+        client.take_retry_after();
         let answer = enrol::window(account, &live.certificate).await;
-        self.window_answer(answer);
+        self.window_answer(answer, client.take_retry_after());
     }
 
-    /// A window that cannot be had changes nothing: the last one, or the share of the life, stands.
-    fn window_answer(&mut self, answer: Result<Option<(plan::Window, Duration)>, AgentError>) {
+    /// A window that cannot be had changes nothing: the last one, or the share of the life, stands. `asked` is how long a
+    /// refusal asked to wait.
+    fn window_answer(&mut self, answer: Result<Option<(plan::Window, Duration)>, AgentError>, asked: Option<Duration>) {
         let Some(live) = &self.live else { return };
         let (now, life) =
             (self.clock.now(), live.certificate.not_after().since(self.knowledge.obtained.unwrap_or(live.certificate.not_before())));
@@ -218,7 +230,7 @@ impl<'a> Agent<'a> {
             Ok(None) => None,
             Err(error) => {
                 tracing::warn!(%error, "the CA's renewal window cannot be had");
-                Some(plan::window_check(now, life, Duration::from_secs(3600)))
+                Some(plan::window_check(now, life, asked.unwrap_or(WINDOW_AWAY)))
             }
         };
     }

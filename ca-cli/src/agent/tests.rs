@@ -143,6 +143,46 @@ async fn a_window_moves_the_renewal_and_the_order_names_what_it_replaces() {
     assert_eq!((orders.len(), orders[2]["replaces"].is_string(), orders[3]["replaces"].is_null()), (4, true, true));
 }
 
+/// A timer that runs `enrol` now and then: each time it asks, and a window that has passed is a reason to renew.
+#[tokio::test]
+async fn a20_each_start_asks_whether_the_certificate_is_to_be_replaced() {
+    let world = World::new().await;
+    let set = |window| world.ca.script.lock().unwrap().window = Some(window);
+    let now = world.clock.now();
+    set((now.plus(20 * DAY), now.plus(21 * DAY)));
+    world.agent(&[]).enrol().await.unwrap();
+    let first = world.live("cert.pem");
+    world.clock.advance(Duration::from_secs(600));
+    world.agent(&[]).enrol().await.unwrap();
+    assert_eq!((world.live("cert.pem") == first, world.ca.script.lock().unwrap().window_asked), (true, 2));
+
+    // The CA marked it: its window has passed (RFC 9773 §4.2).
+    set((now.minus(2 * DAY), now.minus(DAY)));
+    world.agent(&[]).enrol().await.unwrap();
+    let second = world.live("cert.pem");
+    let orders = world.orders();
+    assert_eq!((second != first, orders.len(), orders[1]["replaces"].is_string()), (true, 2, true));
+
+    // While the CA is away, or busy, what is in force stays. When to ask again is what it asked for.
+    set((now.plus(20 * DAY), now.plus(21 * DAY)));
+    world.clock.advance(Duration::from_secs(600));
+    world.agent(&[]).enrol().await.unwrap();
+    world.ca.away(true);
+    world.agent(&[]).enrol().await.unwrap();
+    let again = || world.state()["check_window_at"].as_i64().unwrap() - world.clock.now().unix();
+    assert_eq!((world.live("cert.pem") == second, again()), (true, 3600));
+    world.ca.away(false);
+    for (asked, waits) in [(7200, 7200), (0, 60), (10_000_000, 86_400)] {
+        world.ca.script.lock().unwrap().window_busy = Some(asked);
+        world.agent(&[]).enrol().await.unwrap();
+        assert_eq!((again(), world.state()["window"].is_object()), (waits, true), "{asked}");
+    }
+    let mut agent = world.agent(&[]);
+    let asked = world.ca.script.lock().unwrap().window_asked;
+    world.run_until(&mut agent, || world.ca.script.lock().unwrap().window_asked > asked).await;
+    assert_eq!(world.orders().len(), 2);
+}
+
 #[tokio::test]
 async fn while_the_ca_is_away_it_goes_on_trying() {
     let world = World::new().await;

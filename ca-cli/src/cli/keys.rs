@@ -29,12 +29,12 @@ pub(crate) enum KeyCommand {
     ///
     /// Certificates that have it are not revoked by this. A key whose certificate is revoked for keyCompromise is blocked
     /// by that.
+    #[command(group(clap::ArgGroup::new("key").required(true).args(["file", "spki_sha256"])))]
     Block {
         /// The public key, a certificate or a request with it, in PEM
-        #[arg(required_unless_present = "spki_sha256")]
         file: Option<PathBuf>,
         /// Or the SHA-256 of its SubjectPublicKeyInfo, in hexadecimal
-        #[arg(long, value_name = "HEX", conflicts_with = "file")]
+        #[arg(long, value_name = "HEX")]
         spki_sha256: Option<Sha256Digest>,
         /// Why, for the record
         #[arg(long)]

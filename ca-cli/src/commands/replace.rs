@@ -119,14 +119,14 @@ fn to_json(report: &ReplacementReport, services: &HashMap<GrantId, String>) -> V
         let c = &s.count;
         json!({
             "service": service_of(s, services), "grant": s.grant, "authority": s.authority, "marked": c.marked, "replaced": c.replaced,
-            "replaced_by_order": c.by_order, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
+            "replaced_by_order": c.by_order, "replaced_by_other_profile": c.other_profile, "fetching": c.fetching, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
             "next_end": s.next_end.map(Timestamp::to_rfc3339),
         })
     };
     let c = &report.count;
     json!({
-        "marked": c.marked, "replaced": c.replaced, "replaced_by_order": c.by_order, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
-        "first_marked": report.first_marked.map(Timestamp::to_rfc3339),
+        "marked": c.marked, "replaced": c.replaced, "replaced_by_order": c.by_order, "replaced_by_other_profile": c.other_profile, "fetching": c.fetching, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
+        "first_marked": report.first_marked.map(Timestamp::to_rfc3339), "fetched_by": report.fetched_by.map(Timestamp::to_rfc3339),
         "services": report.services.iter().map(group).collect::<Vec<_>>(),
         "certificates_to_go": report.to_go.iter().map(cert::to_json).collect::<Vec<_>>(),
     })
@@ -136,13 +136,19 @@ fn to_text(report: &ReplacementReport, services: &HashMap<GrantId, String>, now:
     let c = &report.count;
     let Some(first) = report.first_marked else { return "No certificate is marked for replacement.\n".to_owned() };
     let mut out = format!(
-        "marked    {} (the first {})\nreplaced  {} ({} by an order that says so, {} by a later certificate)\nto go     {}{}\nended     {} \
+        "marked    {} (the first {})\nreplaced  {} ({} by an order that says so, {} by a later certificate{})\n{}to go     {}{}\nended     {} \
          (revoked or expired, and nothing came in their place)\nrevoked   {}\n\n",
         c.marked,
         relative(first, now),
         c.replaced,
         c.by_order,
         c.replaced - c.by_order,
+        if c.other_profile > 0 { format!(", {} of these under another profile", c.other_profile) } else { String::new() },
+        report.fetched_by.map_or_else(String::new, |by| format!(
+            "fetching  {} of these (orders that renew themselves; their hosts have the next certificate {})\n",
+            c.fetching,
+            relative(by, now)
+        )),
         c.to_go,
         if c.elsewhere > 0 {
             format!(" (for the names of {}, another authority has a later certificate)", c.elsewhere)
@@ -161,6 +167,13 @@ fn to_text(report: &ReplacementReport, services: &HashMap<GrantId, String>, now:
     };
     let rows: Vec<_> = report.services.iter().map(row).collect();
     out.push_str(&table(["SERVICE", "MARKED", "REPLACED", "TO GO", "ENDED", "NEXT END", "AUTHORITY", "GRANT"], &rows));
+    if let (true, Some(by)) = (report.to_go.is_empty(), report.fetched_by) {
+        let when = relative(by, now);
+        out.push_str(&format!(
+            "\nNothing is to go, but hosts still fetch. Revoke what is marked {when}: ca cert revoke-bulk --marked --reason superseded\n"
+        ));
+        return out;
+    }
     if report.to_go.is_empty() {
         out.push_str("\nNothing is to go. Revoke what is marked: ca cert revoke-bulk --marked --reason superseded\n");
         return out;
@@ -194,8 +207,9 @@ mod tests {
             next_end: (count.to_go > 0).then(|| Timestamp::from_unix(8200)),
         };
         let mut report = ReplacementReport {
-            count: ReplacementCount { by_order: 1, elsewhere: 1, ..count(6, 4, 2) },
+            count: ReplacementCount { by_order: 1, other_profile: 1, elsewhere: 1, ..count(6, 4, 2) },
             first_marked: Some(Timestamp::from_unix(400)),
+            fetched_by: None,
             services: vec![group(Some("g-1"), count(3, 1, 2)), group(Some("g-2"), count(1, 1, 0)), group(None, count(2, 2, 0))],
             to_go: Vec::new(),
         };
@@ -206,7 +220,7 @@ mod tests {
             lines[..3],
             [
                 "marked    6 (the first 10 min ago)",
-                "replaced  4 (1 by an order that says so, 3 by a later certificate)",
+                "replaced  4 (1 by an order that says so, 3 by a later certificate, 1 of these under another profile)",
                 "to go     2 (for the names of 1, another authority has a later certificate)"
             ]
         );
@@ -214,6 +228,11 @@ mod tests {
         assert!(lines[8].starts_with("?  ") && lines[9].starts_with(OWN), "{text}");
         assert!(text.contains("revoke-bulk --marked"), "{text}");
         assert_eq!(to_json(&report, &services)["services"][0]["service"], "payments");
+        report.count.fetching = 1;
+        report.fetched_by = Some(Timestamp::from_unix(8200));
+        let text = to_text(&report, &services, Timestamp::from_unix(1000));
+        let fetching = "fetching  1 of these (orders that renew themselves; their hosts have the next certificate in 2 h)";
+        assert!(text.lines().nth(2) == Some(fetching) && text.contains("Revoke what is marked in 2 h: ca cert"), "{text}");
         report.first_marked = None;
         assert_eq!(to_text(&report, &services, Timestamp::from_unix(1000)), "No certificate is marked for replacement.\n");
     }

@@ -1,15 +1,19 @@
 //! Certificates that are marked for replacement, and what came in their place.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use ca_core::model::{AuditEntry, AuthorityName, CertificateFilter, CertificateRecord, Replacement, ReplacementMark, Successor};
+use ca_core::model::{
+    AuditEntry, AuthorityName, AutoRenewal, CertificateFilter, CertificateRecord, Replacement, ReplacementMark, Successor,
+};
 use ca_core::pki::{Certificate, Identifier, SerialNumber};
 use ca_core::ports::{ReplacementStore, StoreResult};
 use rusqlite::Connection;
 
 use crate::SqliteStore;
 use crate::certificates::matching;
-use crate::convert::{json, limit, read, serial};
-use crate::sql::{Row, execute, optional};
+use crate::convert::{from_json, json, limit, read, serial, time};
+use crate::sql::{Row, all, execute, optional};
 use crate::writer::Tx;
 
 /// How many later certificates of the same account, and of the same name, are looked at, so that a report's cost is bounded.
@@ -24,7 +28,7 @@ impl Tx {
         mark: &ReplacementMark,
         audit: &AuditEntry,
     ) -> StoreResult<u64> {
-        let (authority, at, explanation) = (authority.as_str(), mark.at.unix(), mark.explanation.as_ref().map(|url| url.as_str()));
+        let (name, at, explanation) = (authority.as_str(), mark.at.unix(), mark.explanation.as_ref().map(|url| url.as_str()));
         let mut new = 0;
         for number in serials {
             let number = number.as_bytes().as_slice();
@@ -32,7 +36,7 @@ impl Tx {
                 &self.connection,
                 "UPDATE replacement_marks SET explanation = $3
                  WHERE certificate = (SELECT seq FROM certificates WHERE authority = $1 AND serial = $2)",
-                authority,
+                name,
                 number,
                 explanation
             )?;
@@ -41,12 +45,13 @@ impl Tx {
                     &self.connection,
                     "INSERT INTO replacement_marks (certificate, at, explanation, not_after)
                      SELECT seq, $3, $4, not_after FROM certificates WHERE authority = $1 AND serial = $2 AND state <> 'abandoned'",
-                    authority,
+                    name,
                     number,
                     at,
                     explanation
                 )?;
             }
+            self.move_renewal_up(authority, number, mark.at)?;
         }
         self.audit(audit)?;
         Ok(new as u64)
@@ -83,6 +88,9 @@ fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult
     )?;
     if named.is_some() {
         return Ok(named);
+    }
+    if let Some(renewal) = renewal(connection, record)? {
+        return Ok(Some(renewal));
     }
     let later = |row: &Row<'_>| Ok(Successor::Later { serial: serial(&row.get::<Vec<u8>>("serial")?)? });
     let (profile, identifiers) = (record.profile.as_str(), json(&record.identifiers));
@@ -128,7 +136,7 @@ fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult
         return Ok(of_account);
     }
     let Some(name) = a_name(record) else { return Ok(None) };
-    optional!(
+    let of_name = optional!(
         connection,
         later,
         "SELECT d.serial FROM (
@@ -145,6 +153,81 @@ fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult
         profile,
         identifiers,
         LOOKED_AT
+    )?;
+    if of_name.is_some() { Ok(of_name) } else { under_another_profile(connection, record, account, &name) }
+}
+
+/// After the mark and under another profile, of which the account had none for these names then: else what is later may be
+/// that one's renewal, and this one in use beside it.
+fn under_another_profile(connection: &Connection, record: &CertificateRecord, account: &str, name: &str) -> StoreResult<Option<Successor>> {
+    let Some(at) = record.marked.as_ref().map(|mark| mark.at.unix()) else { return Ok(None) };
+    let (authority, number, identifiers) = (record.authority.as_str(), record.serial.as_bytes().as_slice(), json(&record.identifiers));
+    let own_profile = record.profile.as_str();
+    let candidate = |row: &Row<'_>| Ok((row.get::<i64>("seq")?, serial(&row.get::<Vec<u8>>("serial")?)?, row.get::<String>("profile")?));
+    let candidates = all!(
+        connection,
+        candidate,
+        "SELECT d.seq, d.serial, d.profile FROM (
+             SELECT n.certificate FROM certificate_names n
+             WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
+             ORDER BY n.certificate DESC LIMIT $7) JOIN certificates d ON d.seq = certificate
+         WHERE d.account_id = $4 AND d.authority = $2 AND d.profile <> $5 AND d.identifiers = $6 AND d.created_at > $8
+           AND d.state = 'released' AND d.revoked_at IS NULL AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
+         ORDER BY d.seq DESC",
+        name,
+        authority,
+        number,
+        account,
+        own_profile,
+        identifiers,
+        LOOKED_AT,
+        at
+    )?;
+    let Some(oldest) = candidates.iter().map(|(seq, ..)| *seq).min() else { return Ok(None) };
+    let stood = all!(
+        connection,
+        |row| Ok((row.get::<String>("profile")?, row.get::<bool>("stood")?)),
+        "SELECT d.profile, (d.account_id IS $3 AND d.authority = $4 AND d.identifiers = $5 AND d.state = 'released'
+             AND d.created_at <= $6 AND d.not_after > $6) AS stood FROM (
+             SELECT n.certificate FROM certificate_names n WHERE n.name = $1 AND n.certificate < $2
+             ORDER BY n.certificate DESC LIMIT $7) JOIN certificates d ON d.seq = certificate",
+        name,
+        oldest,
+        account,
+        authority,
+        identifiers,
+        at,
+        LOOKED_AT
+    )?;
+    // There may be more than were looked at.
+    if stood.len() as i64 >= LOOKED_AT {
+        return Ok(None);
+    }
+    let is_new = |profile: &str| !stood.iter().any(|(other, stood)| *stood && other == profile);
+    let found = candidates.into_iter().find(|(_, _, profile)| is_new(profile));
+    Ok(found.map(|(_, serial, profile)| Successor::OtherProfile { serial, profile }))
+}
+
+/// The next certificate of an order that renews itself.
+fn renewal(connection: &Connection, record: &CertificateRecord) -> StoreResult<Option<Successor>> {
+    let Some(order) = record.order.as_ref().map(|order| order.as_str()) else { return Ok(None) };
+    let (authority, number) = (record.authority.as_str(), record.serial.as_bytes().as_slice());
+    let read_renewal = |row: &Row<'_>| {
+        let terms: AutoRenewal = from_json("terms of auto-renewal", &row.get::<String>("terms")?)?;
+        let fetched_by = time(row.get("created_at")?).plus(Duration::from_secs(terms.lifetime));
+        Ok(Successor::Renewal { serial: serial(&row.get::<Vec<u8>>("serial")?)?, fetched_by })
+    };
+    optional!(
+        connection,
+        read_renewal,
+        "SELECT d.serial, d.created_at, s.terms FROM star_orders s JOIN certificates d ON d.order_id = s.order_id
+         WHERE s.order_id = $1 AND d.seq > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
+           AND d.state = 'released' AND d.revoked_at IS NULL
+           AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
+         ORDER BY d.seq LIMIT 1",
+        order,
+        authority,
+        number
     )
 }
 

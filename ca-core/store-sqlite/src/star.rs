@@ -8,7 +8,7 @@ use ca_core::pki::Timestamp;
 use ca_core::plan::star;
 use ca_core::ports::{StoreError, StoreResult};
 
-use crate::convert::{from_json, json, time, word};
+use crate::convert::{from_json, json, read, time, word};
 use crate::error::{conflict, damaged, from_sqlite};
 use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
@@ -61,6 +61,24 @@ impl Tx {
             self.ensure_job(&kind, due)?;
         }
         Ok(())
+    }
+
+    /// Moves up the job of an order that renews itself where this certificate stands: it is marked for replacement. A job that
+    /// ended with the order's last certificate comes back.
+    pub(crate) fn move_renewal_up(&mut self, authority: &AuthorityName, serial: &[u8], at: Timestamp) -> StoreResult<()> {
+        let (name, now) = (authority.as_str(), at.unix());
+        let order = optional!(
+            &self.connection,
+            |row| read::<OrderId>("order id", row.get("id")?),
+            "SELECT o.id FROM certificates c JOIN star_orders s ON s.order_id = c.order_id JOIN orders o ON o.id = c.order_id
+             WHERE c.authority = $1 AND c.serial = $2 AND o.serial = $2 AND o.status = 'valid' AND s.canceled_at IS NULL
+               AND o.expires > $3",
+            name,
+            serial,
+            now
+        )?;
+        let Some(order) = order else { return Ok(()) };
+        self.ensure_job(&JobKind::RenewOrder { authority: authority.clone(), order }, at)
     }
 
     /// Whether the order may have another certificate by this job: the lease is held at `at`, and the order goes on.

@@ -1,7 +1,7 @@
 //! Two ACME servers under one URL, as replicas of each other, and the proxies that they need.
 
 use std::os::unix::fs::chown;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use super::{Front, Site, User};
 use crate::harness::{expect_success, free_port, succeeds, wait_for};
@@ -21,9 +21,7 @@ impl Site {
         let apart = Front { seen_as: User::Gateway, store: "acme-2/store.sock", ..Front::of(User::Replica, free_port()) };
         let mut site = Self::prepared_with(free_port(), vec![Front::of(User::Acme, free_port()), apart]);
         let port = free_port();
-        for user in [User::Replica, User::Gateway] {
-            site.make_pair(user);
-        }
+        site.pin_ends();
         let ends = [site.store_to_tcp(port), site.tcp_to_store(port)];
         site.start_both();
         (site, port, ends)
@@ -39,40 +37,44 @@ impl Site {
         self.wait_until_ready();
     }
 
-    /// A certificate and its key, which the other end of a connection has pinned.
-    fn make_pair(&self, user: User) {
-        let (pair, certificate) = (self.path(user.folder()).join("pair.pem"), self.path(&format!("public/{}.pem", user.folder())));
-        let key = self.path(user.folder()).join("pair.key");
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=store"])
-            .arg("-keyout")
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate)
-            .output();
-        expect_success("openssl req", &made.expect("openssl runs (package openssl)"));
-        let both = std::fs::read_to_string(&certificate).unwrap() + &std::fs::read_to_string(&key).unwrap();
-        std::fs::remove_file(key).unwrap();
-        self.write(&pair.strip_prefix(self.path("")).unwrap().display().to_string(), &both, user);
+    /// Makes each end's certificate and key by the page's command, and gives it the other's certificate.
+    fn pin_ends(&self) {
+        let page = page();
+        let command = page.split('`').find(|code| code.starts_with("openssl req")).expect("the page has the command");
+        for (end, user, other) in [("worker", User::Gateway, User::Replica), ("replica-2", User::Replica, User::Gateway)] {
+            let folder = self.path(user.folder());
+            let made = Command::new("sh").args(["-euc", command]).current_dir(&folder).output();
+            expect_success("openssl req", &made.expect("sh runs openssl (package openssl)"));
+            let [certificate, key] = ["end.crt", "end.key"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap());
+            std::fs::remove_file(folder.join("end.key")).unwrap();
+            self.write(&format!("{}/{end}.pem", user.folder()), &format!("{certificate}{key}"), user);
+            self.write(&format!("{}/{end}.crt", other.folder()), &certificate, other);
+        }
     }
 
     /// The end on the worker's machine: who comes with the replica's certificate reaches the store socket.
     pub(crate) fn store_to_tcp(&self, port: u16) -> Proxy {
-        let text = format!(
-            "  bind 127.0.0.1:{port} ssl crt pair.pem ca-file {} verify required\n  server store unix@{}\n",
-            self.path("public/acme-2.pem").display(),
-            self.store_socket().display()
-        );
-        Proxy::start(self, User::Gateway, "store.cfg", &text)
+        let gateway = User::Gateway;
+        let own = [
+            ("user countersign-acme-2\n", format!("uid {}\n", gateway.uid())),
+            ("group countersign-acme-2\n", format!("gid {}\n", gateway.uid())),
+            ("10.20.0.10:14200", format!("127.0.0.1:{port}")),
+            ("/etc/haproxy-store/", self.path("gateway/").display().to_string()),
+            ("/run/countersign/store.sock", self.store_socket().display().to_string()),
+        ];
+        Proxy::start_as_printed(self, gateway, "# on the worker's machine", &own)
     }
 
     /// The end on the replica's machine: a store socket for its user alone.
     fn tcp_to_store(&self, port: u16) -> Proxy {
-        let text = format!(
-            "  bind unix@store.sock mode 600\n  server worker 127.0.0.1:{port} ssl crt pair.pem ca-file {} verify required\n",
-            self.path("public/gateway.pem").display()
-        );
-        Proxy::start(self, User::Replica, "store.cfg", &text)
+        let replica = User::Replica;
+        let own = [
+            ("user countersign-acme mode", format!("uid {} mode", replica.uid())),
+            ("10.20.0.10:14200", format!("127.0.0.1:{port}")),
+            ("/etc/haproxy-store/", self.path("acme-2/").display().to_string()),
+            ("/run/countersign-acme/store.sock", self.path("acme-2/store.sock").display().to_string()),
+        ];
+        Proxy::start_as_printed(self, replica, "# on the replica's machine", &own)
     }
 
     /// `[replicas]` of this one, where there are several.
@@ -147,6 +149,8 @@ impl Site {
     }
 }
 
+const HAPROXY: &str = "/usr/sbin/haproxy";
+
 /// HAProxy, stopped with its handle.
 pub(crate) struct Proxy(Child);
 
@@ -154,12 +158,37 @@ impl Proxy {
     /// Passes TCP on as these lines say, in its user's folder.
     fn start(site: &Site, user: User, name: &str, lines: &str) -> Self {
         let head = "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n  retries 3\nlisten passed\n";
-        site.write(&format!("{}/{name}", user.folder()), &format!("{head}{lines}"), user);
-        let log = std::fs::File::create(site.path(&format!("logs/{name}.{}.log", user.folder()))).unwrap();
-        let mut command = user.command("/usr/sbin/haproxy");
-        command.args(["-db", "-f", name]).current_dir(site.path(user.folder())).stdout(log.try_clone().unwrap()).stderr(log);
-        Self(command.spawn().expect("setpriv runs haproxy (package haproxy)"))
+        Self::run(site, user, name, &format!("{head}{lines}"), user.command(HAPROXY))
     }
+
+    /// As the page says: started as root, with the lines behind this one, in which the site's own users, addresses and paths
+    /// stand in the place of the page's.
+    fn start_as_printed(site: &Site, user: User, first: &str, own: &[(&str, String)]) -> Self {
+        let page = page();
+        let printed: Vec<_> = page.lines().skip_while(|line| line.trim() != first).skip(1).collect();
+        let inside = printed.iter().take_while(|line| line.is_empty() || line.starts_with("    ") && !line.trim().starts_with('#'));
+        let mut text: String = inside.map(|line| format!("{line}\n")).collect();
+        for (theirs, ours) in own {
+            assert!(text.contains(theirs), "the page says no `{theirs}` behind `{first}`:\n{text}");
+            text = text.replace(theirs, ours);
+        }
+        assert!(!["10.20.", "/etc/", "countersign"].iter().any(|theirs| text.contains(theirs)), "{text}");
+        let mut command = Command::new(HAPROXY);
+        command.stdin(Stdio::null());
+        Self::run(site, user, "store.cfg", &text, command)
+    }
+
+    fn run(site: &Site, user: User, name: &str, text: &str, mut command: Command) -> Self {
+        site.write(&format!("{}/{name}", user.folder()), text, user);
+        let log = std::fs::File::create(site.path(&format!("logs/{name}.{}.log", user.folder()))).unwrap();
+        command.args(["-db", "-f", name]).current_dir(site.path(user.folder())).stdout(log.try_clone().unwrap()).stderr(log);
+        Self(command.spawn().expect("haproxy runs (package haproxy)"))
+    }
+}
+
+/// What tells operators how replicas are set up.
+fn page() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/platform-engineer.md")).expect("the page")
 }
 
 impl Drop for Proxy {

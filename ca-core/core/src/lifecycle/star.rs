@@ -2,7 +2,8 @@
 //!
 //! A job says only that an order may be due. What is issued follows from the signed newOrder and finalize requests, the
 //! grant and the policy as they are now, and from the certificate that stands, which this authority signed. Whatever
-//! refuses for good cancels the order; what may pass comes back before the standing certificate ends.
+//! refuses for good cancels the order; what may pass comes back before the standing certificate ends. One that is marked for
+//! replacement has its successor at once.
 
 use std::sync::Arc;
 
@@ -24,8 +25,10 @@ struct Renewal<'a> {
     job: &'a LeasedJob,
     proven: Proven,
     terms: AutoRenewal,
-    /// The end of the certificate that stands.
-    standing: Timestamp,
+    /// When the certificate that stands begins and ends.
+    standing: star::Times,
+    /// Whether it is marked for replacement: then another takes its place now.
+    marked: bool,
 }
 
 /// What there is to do for an order.
@@ -85,15 +88,17 @@ impl Worker {
             self.alarm(Some(&order.authority), id.as_str(), job.lease.as_str(), reason).await;
             return Err(unauthorized("the order's record is not whole").into());
         }
-        let standing = standing.not_after();
-        if standing >= terms.end_date {
+        // Whoever edits the mark's row has the order renewed early, and no more.
+        let marked = record.marked.is_some();
+        if standing.not_after() >= terms.end_date && !marked {
             return Ok(Step::Ended);
         }
-        Ok(Step::Renew(Box::new(Renewal { job, proven: Proven::Issuance(Box::new(proven)), terms, standing })))
+        let standing = (standing.not_before(), standing.not_after());
+        Ok(Step::Renew(Box::new(Renewal { job, proven: Proven::Issuance(Box::new(proven)), terms, standing, marked })))
     }
 
     async fn renew(&self, batch: &Batch, renewal: Renewal<'_>) {
-        let Renewal { job, proven, terms, standing } = renewal;
+        let Renewal { job, proven, terms, standing, marked } = renewal;
         let Proven::Issuance(proven) = proven else { return };
         let order = proven.order.clone();
         let origin = Origin::Renewal {
@@ -105,9 +110,11 @@ impl Worker {
             cap: proven.limits.max_certificates,
         };
         let issued = match batch.still_valid(&proven) {
-            Ok(()) if star::due(&terms, standing).is_some_and(|due| due > self.clock.now()) => Ok(standing),
+            Ok(()) if !marked && star::due(&terms, standing.1).is_some_and(|due| due > self.clock.now()) => Ok(standing.1),
             Ok(()) => {
-                let times = |bounds: Bounds| next_of(&terms, standing, &bounds);
+                let times = |bounds: Bounds| {
+                    if marked { instead_of(&terms, standing, &bounds) } else { next_of(&terms, standing.1, &bounds) }
+                };
                 self.certify(batch, *proven, origin, job.lease.as_str(), times).await
             }
             Err(refusal) => Err(refusal.into()),
@@ -158,6 +165,12 @@ fn next_of(terms: &AutoRenewal, standing: Timestamp, bounds: &Bounds) -> Result<
     clamped(star::next(terms, standing, bounds.now), bounds)
         .filter(|(_, end)| *end > standing)
         .ok_or_else(|| unauthorized("the authority ends before another certificate of this order would"))
+}
+
+fn instead_of(terms: &AutoRenewal, marked: star::Times, bounds: &Bounds) -> Result<star::Times, Refusal> {
+    clamped(star::instead(terms, marked, bounds.now), bounds)
+        .filter(|(_, end)| *end >= marked.1)
+        .ok_or_else(|| unauthorized("the order or the authority ends before another certificate of this order would"))
 }
 
 fn clamped(times: Option<(Timestamp, Timestamp)>, bounds: &Bounds) -> Option<(Timestamp, Timestamp)> {

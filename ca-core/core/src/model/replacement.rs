@@ -90,6 +90,21 @@ pub enum Successor {
         /// The other one.
         serial: SerialNumber,
     },
+    /// The other one came after the mark, of the same account and for the same names, under a profile of which the account had
+    /// none for them then; it is neither marked nor revoked. So it is where a profile was wrong and clients moved to another.
+    OtherProfile {
+        /// The other one.
+        serial: SerialNumber,
+        /// Its profile.
+        profile: String,
+    },
+    /// The order renews itself (RFC 8739), and the other one is its next.
+    Renewal {
+        /// The other one.
+        serial: SerialNumber,
+        /// Until when the order's hosts have fetched it: they fetch at half of each life, once in a life.
+        fetched_by: Timestamp,
+    },
 }
 
 /// A certificate that is marked, and what came in its place.
@@ -127,6 +142,19 @@ impl Replacement {
             ReplacementState::ToGo
         }
     }
+
+    /// Whether something came in its place and has surely arrived at `now`, so that revoking this one stops nobody.
+    pub fn is_safe_to_revoke(&self, now: Timestamp) -> bool {
+        self.successor.is_some() && self.fetched_by(now).is_none()
+    }
+
+    /// Until when hosts may still have this one, though its order has another; none: not after `now`.
+    fn fetched_by(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.successor {
+            Some(Successor::Renewal { fetched_by, .. }) => Some(fetched_by.min(self.record.not_after)).filter(|by| now < *by),
+            Some(Successor::Order { .. } | Successor::Later { .. } | Successor::OtherProfile { .. }) | None => None,
+        }
+    }
 }
 
 /// How many marked certificates there are, and how they stand. `replaced + to_go + ended` is `marked`.
@@ -136,8 +164,12 @@ pub struct ReplacementCount {
     pub marked: u64,
     /// Something came in their place.
     pub replaced: u64,
-    /// Of these, how many because of an order that says so.
+    /// Of the replaced ones, how many because of an order that says so.
     pub by_order: u64,
+    /// Of the replaced ones, how many by a later certificate of another profile.
+    pub other_profile: u64,
+    /// Of the replaced and unrevoked ones: those whose order renews itself and whose hosts may not have fetched the next one yet.
+    pub fetching: u64,
     /// Valid, and nothing came in their place.
     pub to_go: u64,
     /// Of these, for the names of how many another authority issued a later certificate.
@@ -168,6 +200,8 @@ pub struct ReplacementReport {
     pub count: ReplacementCount,
     /// When the first one was marked.
     pub first_marked: Option<Timestamp>,
+    /// When the hosts of orders that renew themselves have fetched what came in the place of a marked one; none: they have.
+    pub fetched_by: Option<Timestamp>,
     /// By service: those with the most to go first.
     pub services: Vec<ServiceReplacements>,
     /// Those to go, at most [`Self::MAX_TO_GO`], those that end first first.
@@ -196,13 +230,18 @@ impl ReplacementTally {
     /// Counts one.
     pub fn add(&mut self, replacement: Replacement) {
         let (state, by_order) = (replacement.state(self.now), matches!(replacement.successor, Some(Successor::Order { .. })));
+        let other_profile = matches!(replacement.successor, Some(Successor::OtherProfile { .. }));
         let elsewhere = state == ReplacementState::ToGo && replacement.elsewhere.is_some();
+        let fetched_by = replacement.fetched_by(self.now).filter(|_| replacement.record.revoked.is_none());
+        self.report.fetched_by = self.report.fetched_by.max(fetched_by);
         let record = replacement.record;
         let (service, next_end) = self.services.entry((record.authority.clone(), record.grant.clone())).or_default();
         for count in [&mut self.report.count, service] {
             count.marked += 1;
             count.replaced += u64::from(state == ReplacementState::Replaced);
             count.by_order += u64::from(by_order);
+            count.other_profile += u64::from(other_profile);
+            count.fetching += u64::from(fetched_by.is_some());
             count.to_go += u64::from(state == ReplacementState::ToGo);
             count.elsewhere += u64::from(elsewhere);
             count.ended += u64::from(state == ReplacementState::Ended);
@@ -305,8 +344,25 @@ mod tests {
         tally.add(marked(4, None, 100, false, None));
         tally.add(marked(3, Some("moving"), 300, false, None));
         tally.add(marked(2, Some("moving"), 300, true, None));
+        tally.add(marked(14, Some("quick"), 500, false, Some(Successor::OtherProfile { serial: by(10), profile: "server".to_owned() })));
+        // Of orders that renew themselves: one that hosts still fetch, until this one ends; one that they have; one revoked.
+        let renewed = |fetched_by| Some(Successor::Renewal { serial: by(10), fetched_by: Timestamp::from_unix(fetched_by) });
+        tally.add(marked(11, Some("quick"), 130, false, renewed(150)));
+        tally.add(marked(12, Some("quick"), 500, false, renewed(100)));
+        tally.add(marked(13, Some("quick"), 500, true, renewed(600)));
         let report = tally.report();
-        let all = ReplacementCount { marked: 8, replaced: 2, by_order: 1, to_go: 3, elsewhere: 1, ended: 3, revoked: 3 };
+        let all = ReplacementCount {
+            marked: 12,
+            replaced: 6,
+            by_order: 1,
+            other_profile: 1,
+            fetching: 1,
+            to_go: 3,
+            elsewhere: 1,
+            ended: 3,
+            revoked: 4,
+        };
+        assert_eq!(report.fetched_by, Some(Timestamp::from_unix(130)));
         assert_eq!((report.count, report.first_marked), (all, Some(Timestamp::from_unix(2))));
         let services: Vec<_> =
             report.services.iter().map(|s| (s.grant.as_ref().map(GrantId::as_str), s.count.to_go, s.count.ended)).collect();

@@ -39,6 +39,14 @@ pub fn next(terms: &AutoRenewal, standing: Timestamp, now: Timestamp) -> Option<
     (now < end && begin < end).then_some((begin, end))
 }
 
+/// The times of the certificate that takes the place of one marked for replacement, made at `now`: those of the next one
+/// where it would be valid already (§3.5), and until then, or where the marked one is the last, its own once more. So the
+/// dates stay where they were. None: the order has ended.
+pub fn instead(terms: &AutoRenewal, marked: Times, now: Timestamp) -> Option<Times> {
+    let following = next(terms, marked.1, now).filter(|(begin, _)| *begin <= now);
+    following.or(Some(marked)).filter(|(_, end)| now < *end)
+}
+
 fn times(terms: &AutoRenewal, nominal: Timestamp) -> Times {
     (nominal.minus(terms.padding()), nominal.plus(Duration::from_secs(terms.lifetime)).min(terms.end_date))
 }
@@ -88,6 +96,24 @@ mod tests {
         assert_eq!(first(&terms, day(100)), None);
     }
 
+    #[test]
+    fn a21_what_takes_a_marked_one_s_place_is_valid_already_and_keeps_the_dates() {
+        let terms = terms(None, 30, 12, 0);
+        let marked = first(&terms, day(0)).unwrap();
+        assert_eq!(marked, (day(-8), day(12)));
+        // The next one begins on the 4th day: before that, the same dates once more.
+        assert_eq!(instead(&terms, marked, day(3)), Some(marked));
+        assert_eq!(instead(&terms, marked, day(4)), Some((day(4), day(24))));
+        assert_eq!(instead(&terms, marked, day(11)), next(&terms, marked.1, day(11)));
+        let second = (day(4), day(24));
+        assert_eq!(instead(&terms, second, day(5)), Some(second));
+        // The last one has its own once more, to the order's end.
+        let last = next(&terms, day(24), day(17)).unwrap();
+        assert_eq!(last, (day(16), day(30)));
+        assert_eq!(instead(&terms, last, day(29)), Some(last));
+        assert_eq!(instead(&terms, last, day(30)), None);
+    }
+
     proptest! {
         /// Whatever was agreed: each certificate ends later than the one before, none goes beyond the order's dates, and
         /// the next is valid when it is due, which is by half the life of the one that stands.
@@ -116,6 +142,11 @@ mod tests {
                 prop_assert!(standing.1.since(due).as_secs() * 2 >= lifetime, "by half the life");
                 prop_assert!(following.1 > standing.1 && following.1 <= terms.end_date);
                 prop_assert!(following.1.since(following.0).as_secs() <= 2 * lifetime);
+                // Marked at any time since it was made: in its place comes what is valid then and lasts no less.
+                for now in [due, standing.1.minus(Duration::from_secs(lifetime / 3)), now].map(|at| at.max(standing.0)) {
+                    let instead = instead(&terms, standing, now).unwrap();
+                    prop_assert!(instead.0 <= now && [standing, following].contains(&instead), "{:?}", instead);
+                }
                 standing = following;
                 count += 1;
             }

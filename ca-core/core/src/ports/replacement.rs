@@ -11,7 +11,8 @@ use crate::pki::SerialNumber;
 #[async_trait]
 pub trait ReplacementStore: Send + Sync {
     /// Marks certificates, all in one transaction with the audit entry. One that is marked keeps its time and takes the
-    /// explanation; one that was never issued, or whose attempt was given up, is passed over. Tells how many had no mark before.
+    /// explanation; one that was never issued, or whose attempt was given up, is passed over. Where one stands at an order that
+    /// renews itself, the order's job is due at the mark's time. Tells how many had no mark before.
     async fn mark_for_replacement(
         &self,
         authority: &AuthorityName,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use ca_core::evidence::statement::Operation;
 use ca_core::model::{
-    CertificateRecord, CertificateState, JobId, Order, OrderId, OrderStatus, ProblemType, RevocationReason, SerialStatus,
+    BulkChoice, CertificateFilter, CertificateRecord, CertificateState, JobId, Order, OrderId, OrderStatus, Problem, ProblemType,
+    ReplacementCount, RevocationReason, SerialStatus,
 };
-use ca_core::pki::{Certificate, Timestamp};
+use ca_core::pki::{Certificate, SerialNumber, Timestamp};
 use ca_core::ports::{AcmeStore as _, CertificateStore as _, Clock as _, JobStore as _, StatusStore as _, StoreError};
 use ca_testkit::Fault;
 use ca_testkit::acme::{self, ClientKey};
@@ -306,6 +307,143 @@ async fn a21_a_revoked_certificate_or_a_blocked_key_ends_it() {
     let serial = desk.of_order(&revoked).await[0].serial;
     assert!(crl.entries().iter().any(|e| e.serial == serial), "on the CRL like others");
     assert_eq!(desk.store.certificate(&demo(), &serial).await.unwrap().unwrap().order, Some(revoked));
+}
+
+impl Desk {
+    /// Marks what the order has now; gives it.
+    async fn mark_standing(&self, id: &OrderId) -> CertificateRecord {
+        let record = standing(self, id).await;
+        let choice = BulkChoice { authority: demo(), serials: vec![record.serial], filter: CertificateFilter::default(), replaced: false };
+        self.operate(Operation::CertificateReplace { choice, explanation: None }).await.unwrap();
+        record
+    }
+
+    async fn undo_marks(&self, serial: SerialNumber) {
+        let choice = BulkChoice { authority: demo(), serials: vec![serial], filter: CertificateFilter::default(), replaced: false };
+        self.operate(Operation::CertificateReplaceUndo { choice }).await.unwrap();
+    }
+
+    async fn replaced(&self) -> Result<Vec<SerialNumber>, Problem> {
+        let filter = CertificateFilter { marked: Some(true), ..Default::default() };
+        self.worker.choose(&BulkChoice { authority: demo(), serials: Vec::new(), filter, replaced: true }).await
+    }
+}
+
+#[tokio::test]
+async fn a21_a_mark_for_replacement_has_the_next_certificate_made_at_once_and_once() {
+    let mut desk = Desk::open().await;
+    let client = desk.account().await;
+    let start = desk.clock.now();
+    let at = |days: u64| start.plus(Duration::from_secs(days * DAY));
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    let times = |record: &CertificateRecord| (record.not_before, record.not_after);
+
+    // The next one would not be valid yet (RFC 8739 §3.5): the same dates once more. One mark, one certificate.
+    let first = desk.mark_standing(&id).await;
+    desk.settle().await;
+    let second = standing(&desk, &id).await;
+    assert_ne!(second.serial, first.serial);
+    assert_eq!((times(&second), second.spki_sha256), (times(&first), first.spki_sha256));
+    assert_eq!((second.marked.clone(), second.order.as_ref(), second.grant.clone()), (None, Some(&id), first.grant));
+    Certificate::from_der(&second.der).unwrap().is_signed_by(&desk.issuer).unwrap();
+    desk.restart();
+    desk.clock.advance(Duration::from_secs(DAY));
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 2);
+    assert_eq!(desk.store.status(&demo(), &first.serial).await.unwrap(), Some(SerialStatus::Good), "nothing stops working");
+
+    // It counts as replaced, and can be revoked once the order's hosts have fetched the next one.
+    let report = desk.worker.replacement_report(&CertificateFilter::default()).await.unwrap();
+    assert_eq!(report.count, ReplacementCount { marked: 1, replaced: 1, fetching: 1, ..Default::default() });
+    assert_eq!(report.fetched_by, Some(at(12)));
+    assert!(desk.replaced().await.unwrap_err().detail.contains("neither expired nor revoked"));
+
+    // The schedule goes on. A mark that was taken away in time changes nothing.
+    days(&desk, 4);
+    desk.settle().await;
+    let third = standing(&desk, &id).await;
+    assert_eq!((desk.clock.now(), times(&third)), (at(5), (at(4), at(24))));
+    desk.mark_standing(&id).await;
+    desk.undo_marks(third.serial).await;
+    desk.settle().await;
+    assert_eq!(standing(&desk, &id).await.serial, third.serial);
+    desk.mark_standing(&id).await;
+    desk.settle().await;
+    let fourth = standing(&desk, &id).await;
+    assert_eq!(times(&fourth), times(&third));
+    days(&desk, 12);
+    assert_eq!(desk.replaced().await.unwrap(), [third.serial], "hosts fetch once in twelve days");
+    let revoke = Operation::CertificateRevoke {
+        authority: demo(),
+        serial: third.serial,
+        reason: RevocationReason::Superseded,
+        invalidity_date: None,
+    };
+    desk.operate(revoke).await.unwrap();
+    desk.settle().await;
+    let last = standing(&desk, &id).await;
+    assert_eq!((desk.clock.now(), times(&last)), (at(17), (at(16), at(30))), "what was replaced is not missed");
+
+    // The last one has a successor too, to the order's end and not beyond.
+    days(&desk, 1);
+    desk.mark_standing(&id).await;
+    desk.settle().await;
+    let instead = standing(&desk, &id).await;
+    assert!(instead.serial != last.serial && times(&instead) == times(&last));
+    days(&desk, 13);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 6);
+}
+
+#[tokio::test]
+async fn a21_a_marked_certificate_s_successor_has_the_next_dates_where_they_have_begun() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let start = desk.clock.now();
+    let at = |days: u64| start.plus(Duration::from_secs(days * DAY));
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    // On the 5th day it would come by itself.
+    days(&desk, 4);
+    desk.mark_standing(&id).await;
+    desk.settle().await;
+    let next = standing(&desk, &id).await;
+    assert_eq!((next.not_before, next.not_after), (at(4), at(24)), "valid already (RFC 8739 §3.3)");
+    days(&desk, 1);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 2);
+    days(&desk, 12);
+    desk.settle().await;
+    assert_eq!((desk.of_order(&id).await.len(), standing(&desk, &id).await.not_after), (3, at(30)));
+}
+
+#[tokio::test]
+async fn a21_a_failure_leaves_the_mark_s_renewal_for_later_and_a_refusal_ends_the_order() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let (later, refused) = (star(&desk, &client).await, star(&desk, &client).await);
+    desk.settle().await;
+    let first = desk.mark_standing(&later).await;
+    desk.keys.fail_once(Fault::FlippedBit);
+    desk.worker.tick_jobs().await.unwrap();
+    assert_eq!(standing(&desk, &later).await.serial, first.serial);
+    desk.clock.advance(Duration::from_secs(20));
+    desk.settle().await;
+    let records = desk.of_order(&later).await;
+    let released = records.iter().filter(|r| r.state == CertificateState::Released).count();
+    assert_eq!((records.len(), released), (3, 2));
+    assert_ne!(standing(&desk, &later).await.serial, first.serial);
+
+    // Judged from its evidence and today's policy, like each certificate.
+    let mut policy = desk.policy.clone();
+    policy.version = 2;
+    policy.authorities[0].profiles.get_mut("client").unwrap().star = None;
+    desk.set_policy(policy);
+    desk.mark_standing(&refused).await;
+    desk.settle().await;
+    assert_eq!(desk.order(&refused).await.status, OrderStatus::Canceled);
+    assert_eq!(desk.of_order(&refused).await.len(), 1);
 }
 
 /// A start date ahead: the first certificate begins there, and the schedule counts from it.

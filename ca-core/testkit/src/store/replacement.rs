@@ -10,6 +10,17 @@ use super::{StoreFactory, World, at, audit};
 
 /// A released certificate of an account for one name, perhaps in another one's place.
 async fn issued(world: &World, account: &AccountId, name: &str, profile: &str, replaces: Option<SerialNumber>) -> SerialNumber {
+    issued_when(world, account, name, profile, replaces, 2).await
+}
+
+async fn issued_when(
+    world: &World,
+    account: &AccountId,
+    name: &str,
+    profile: &str,
+    replaces: Option<SerialNumber>,
+    now: i64,
+) -> SerialNumber {
     let mut new = world.new_order(account, &[name]);
     new.order.replaces = replaces;
     let order = world.store.create_order(&new, &audit("order.create")).await.unwrap().id;
@@ -20,6 +31,7 @@ async fn issued(world: &World, account: &AccountId, name: &str, profile: &str, r
     let IntentContent::Certificate(content) = &mut intent.content else { unreachable!("a certificate's intent") };
     content.identifiers = vec![Identifier::from_text(name).unwrap()];
     content.profile = profile.to_owned();
+    intent.at = at(now);
     intent.leaf = intent_leaf(&intent);
     world.store.record_intent(&intent).await.unwrap();
     world.store.complete(&World::completion(&intent, serial.as_bytes())).await.unwrap();
@@ -72,6 +84,49 @@ pub async fn a20_a_mark_stands_until_it_is_taken_away(factory: &dyn StoreFactory
     assert_eq!(listed(true, None, 10).await, [serials[4]], "it has ended, and its mark is looked at still");
     store.prune(at(5000 + 91 * 86_400), 1000).await.unwrap();
     assert_eq!(listed(true, None, 10).await, []);
+}
+
+/// Where a profile was wrong, what comes in a certificate's place has another: it counts where it is no other one's renewal.
+pub async fn lesson_24_a_later_certificate_of_another_profile_counts_where_the_account_had_none(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let (one, two) = (world.account("one").await.account.id, world.account("two").await.account.id);
+    let issued_at = async |account: &AccountId, name: &str, profile: &str, now: i64| -> SerialNumber {
+        issued_when(&world, account, name, profile, None, now).await
+    };
+    let moved = issued_at(&one, "a.demo.test", "client", 2).await;
+    // Under both profiles at once.
+    let both = issued_at(&one, "b.demo.test", "client", 2).await;
+    issued_at(&one, "b.demo.test", "server", 2).await;
+    let alone = issued_at(&two, "a.demo.test", "client", 2).await;
+    let marked = [moved, both, alone];
+    let mark = ReplacementMark { at: at(10), explanation: None };
+    store.mark_for_replacement(&World::authority(), &marked, &mark, &audit("certificate.replace")).await.unwrap();
+    let successors = async || -> Vec<Option<Successor>> {
+        let found = store.replacements(&CertificateFilter::default(), None, 10).await.unwrap();
+        found.into_iter().rev().map(|r| r.successor).collect()
+    };
+    // As old as the mark: nobody knows which was first.
+    issued_at(&one, "a.demo.test", "spare", 10).await;
+    assert_eq!(successors().await, [None, None, None]);
+
+    let other = |serial| Some(Successor::OtherProfile { serial, profile: "server".to_owned() });
+    let server = issued_at(&one, "a.demo.test", "server", 11).await;
+    issued_at(&one, "b.demo.test", "server", 11).await;
+    assert_eq!(successors().await, [other(server), None, None], "what may be another one's renewal is none; nor is another account's");
+    issued_at(&one, "a.demo.test", "spare", 12).await;
+    let newest = issued_at(&one, "a.demo.test", "server", 13).await;
+    assert_eq!(successors().await, [other(newest), None, None]);
+
+    // The same profile says more.
+    let same = issued_at(&one, "a.demo.test", "client", 14).await;
+    assert_eq!(successors().await, [Some(Successor::Later { serial: same }), None, None]);
+    store.revoke(&revocation(same, 100)).await.unwrap();
+    store.revoke(&revocation(newest, 100)).await.unwrap();
+    assert_eq!(successors().await, [other(server), None, None]);
+    let mark = ReplacementMark { at: at(20), explanation: None };
+    store.mark_for_replacement(&World::authority(), &[server], &mark, &audit("certificate.replace")).await.unwrap();
+    assert_eq!(successors().await, [None, None, None, None], "it is to be replaced itself");
 }
 
 /// What came in a marked certificate's place: what an order says, or a later one of the same account, profile and names.

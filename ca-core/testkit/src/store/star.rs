@@ -1,6 +1,9 @@
 //! Orders that renew themselves (RFC 8739).
 
-use ca_core::model::{AutoRenewal, Completed, Job, JobId, JobKind, LeasedJob, Order, OrderId, OrderStatus, Origin, Problem, ProblemType};
+use ca_core::model::{
+    AccountId, AutoRenewal, CertificateFilter, Completed, Job, JobId, JobKind, LeasedJob, Order, OrderId, OrderStatus, Origin, Problem,
+    ProblemType, ReplacementMark, Successor,
+};
 use ca_core::pki::SerialNumber;
 use ca_core::ports::StoreError;
 
@@ -12,7 +15,7 @@ fn terms() -> AutoRenewal {
 }
 
 /// A renewing order with its first certificate.
-async fn renewing(world: &World, account: &ca_core::model::AccountId) -> (OrderId, SerialNumber) {
+async fn renewing(world: &World, account: &AccountId) -> (OrderId, SerialNumber) {
     let mut new = world.new_order(account, &["a.demo.test"]);
     new.order.auto_renewal = Some(terms());
     let store = &world.store;
@@ -35,6 +38,28 @@ async fn lease_of(world: &World, id: &JobId, now: i64) -> Option<LeasedJob> {
 
 fn job(order: &OrderId) -> JobKind {
     JobKind::RenewOrder { authority: World::authority(), order: order.clone() }
+}
+
+fn renewal(order: &OrderId, account: &AccountId, leased: &LeasedJob) -> Origin {
+    Origin::Renewal {
+        order: order.clone(),
+        job: leased.id.clone(),
+        lease: leased.lease.clone(),
+        account: account.clone(),
+        grant: "grant-1".parse().unwrap(),
+        cap: None,
+    }
+}
+
+/// The order's next certificate, by this job.
+async fn renewed(world: &World, order: &OrderId, account: &AccountId, leased: &LeasedJob, now: i64) -> SerialNumber {
+    let serial = world.serial();
+    let mut intent = world.intent(&renewal(order, account, leased), serial);
+    intent.at = at(now);
+    intent.leaf = ca_core::log::intent_leaf(&intent);
+    world.store.record_intent(&intent).await.unwrap();
+    assert_eq!(world.store.complete(&World::completion(&intent, serial.as_bytes())).await.unwrap(), Completed::Released);
+    serial
 }
 
 async fn order(world: &World, id: &OrderId) -> Order {
@@ -63,27 +88,14 @@ pub async fn a21_a_renewing_order_goes_on_until_it_ends(factory: &dyn StoreFacto
     let found = store.renewing_order(&id).await.unwrap().unwrap();
     assert_eq!((found.standing.serial, found.evidence.finalize.as_deref()), (first, Some("finalize")));
     assert!(found.evidence.new_order.is_some() && found.evidence.grant.is_some());
-    let renewal = |leased: &LeasedJob| Origin::Renewal {
-        order: id.clone(),
-        job: leased.id.clone(),
-        lease: leased.lease.clone(),
-        account: account.clone(),
-        grant: "grant-1".parse().unwrap(),
-        cap: None,
-    };
-    let second = world.serial();
-    let mut intent = world.intent(&renewal(&leased), second);
-    intent.at = at(4360);
-    intent.leaf = ca_core::log::intent_leaf(&intent);
-    store.record_intent(&intent).await.unwrap();
-    assert_eq!(store.complete(&World::completion(&intent, b"second")).await.unwrap(), Completed::Released);
+    let second = renewed(&world, &id, &account, &leased, 4360).await;
     assert_eq!(order(&world, &id).await.serial, Some(second));
     let record = store.certificate(&World::authority(), &second).await.unwrap().unwrap();
     assert_eq!((record.account, record.order, record.grant), (Some(account.clone()), Some(id.clone()), Some("grant-1".parse().unwrap())));
     store.finish_job(&leased.id, &leased.lease, at(4361), at(5500)).await.unwrap();
 
     // A lease that was lost, and another account, renew nothing.
-    let late = world.intent(&renewal(&leased), world.serial());
+    let late = world.intent(&renewal(&id, &account, &leased), world.serial());
     assert_fenced(store.record_intent(&late).await);
     let leased = lease_of(&world, &job_id, 5500).await.unwrap();
     assert_fenced(store.end_job(&job_id, &world.lease()).await);
@@ -94,15 +106,7 @@ pub async fn a21_a_renewing_order_goes_on_until_it_ends(factory: &dyn StoreFacto
     // Canceled while its certificate is made: that one is not released.
     let (id, first) = renewing(&world, &account).await;
     let leased = lease_of(&world, &job(&id).id(), 4350).await.unwrap();
-    let origin = Origin::Renewal {
-        order: id.clone(),
-        job: leased.id.clone(),
-        lease: leased.lease.clone(),
-        account: account.clone(),
-        grant: "grant-1".parse().unwrap(),
-        cap: None,
-    };
-    let mut intent = world.intent(&origin, world.serial());
+    let mut intent = world.intent(&renewal(&id, &account, &leased), world.serial());
     intent.at = at(4360);
     intent.leaf = ca_core::log::intent_leaf(&intent);
     store.record_intent(&intent).await.unwrap();
@@ -115,6 +119,57 @@ pub async fn a21_a_renewing_order_goes_on_until_it_ends(factory: &dyn StoreFacto
     assert_conflict(store.cancel_order(&id, None, &entry).await);
     assert_fenced(store.finish_job(&leased.id, &leased.lease, at(4366), at(5500)).await);
     assert_not_found(store.cancel_order(&"missing".parse().unwrap(), None, &entry).await);
+}
+
+/// The certificate that stands is marked: its order is renewed now. One mark moves the job up once, however it is repeated.
+pub async fn a21_a_mark_moves_the_next_certificate_up(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    let (id, first) = renewing(&world, &account).await;
+    let job_id = job(&id).id();
+    let mark = async |serial: SerialNumber, now: i64| {
+        let mark = ReplacementMark { at: at(now), explanation: None };
+        store.mark_for_replacement(&World::authority(), &[serial], &mark, &audit("certificate.replace")).await.unwrap()
+    };
+    let successors = async || -> Vec<Option<Successor>> {
+        let found = store.replacements(&CertificateFilter::default(), None, 10).await.unwrap();
+        found.into_iter().map(|r| r.successor).collect()
+    };
+    assert_eq!(mark(first, 100).await, 1);
+    assert_eq!(successors().await, [None]);
+    assert!(lease_of(&world, &job_id, 99).await.is_none());
+    let leased = lease_of(&world, &job_id, 100).await.unwrap();
+    let found = store.renewing_order(&id).await.unwrap().unwrap();
+    assert_eq!(found.standing.marked.map(|mark| mark.at), Some(at(100)));
+    let second = renewed(&world, &id, &account, &leased, 110).await;
+    assert_eq!(order(&world, &id).await.serial, Some(second));
+    let by_renewal = |serial, fetched_by| Some(Successor::Renewal { serial, fetched_by: at(fetched_by) });
+    assert_eq!(successors().await, [by_renewal(second, 110 + 1200)]);
+    store.finish_job(&job_id, &leased.lease, at(111), at(4350)).await.unwrap();
+    assert_eq!(mark(first, 200).await, 0);
+    assert!(lease_of(&world, &job_id, 4349).await.is_none(), "it stands no longer");
+
+    // While the job runs the wish waits; after the last certificate the job comes back.
+    let leased = lease_of(&world, &job_id, 4350).await.unwrap();
+    assert_eq!(mark(second, 4351).await, 1);
+    assert_eq!(successors().await, [None, None], "what is marked is no successor");
+    store.finish_job(&job_id, &leased.lease, at(4352), at(8000)).await.unwrap();
+    let leased = lease_of(&world, &job_id, 4352).await.unwrap();
+    let third = renewed(&world, &id, &account, &leased, 4353).await;
+    assert_eq!(successors().await, [by_renewal(third, 4353 + 1200), by_renewal(third, 4353 + 1200)]);
+    store.end_job(&job_id, &leased.lease).await.unwrap();
+    assert_eq!(mark(third, 4400).await, 1);
+    let leased = lease_of(&world, &job_id, 4400).await.unwrap();
+    store.end_job(&job_id, &leased.lease).await.unwrap();
+
+    // An order that has ended has no next one.
+    let (ended, standing) = renewing(&world, &account).await;
+    store.cancel_order(&ended, None, &ca_core::model::AuditEntry { at: at(4450), ..audit("order.cancel") }).await.unwrap();
+    assert_eq!(mark(standing, 4451).await, 1);
+    assert!(lease_of(&world, &job(&ended).id(), 8999).await.is_none());
+    assert_eq!(mark(third, 9000).await, 0);
+    assert!(lease_of(&world, &job_id, 9999).await.is_none(), "its end date has come");
 }
 
 /// A deactivated account, a suspended grant and a revoked one cancel what they have.
