@@ -48,9 +48,9 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
     };
     let order = match server.store.await_request(&request, server.config.worker_wait).await {
         // An order that renews itself has more to tell.
-        Ok(RequestState::Done { serial: Some(serial) }) if processing.auto_renewal.is_none() => {
-            let valid = processing.apply(OrderCommand::Release(serial), server.clock.now()).map_err(refused)?;
-            server.settled.keep(&valid);
+        Ok(RequestState::Done { certificate: Some(issued) }) if processing.auto_renewal.is_none() => {
+            let valid = processing.apply(OrderCommand::Release(issued.serial), server.clock.now()).map_err(refused)?;
+            server.settled.keep_issued(&valid, *issued);
             valid
         }
         Ok(_) => server.own_order(&id, &signed.account.id).await?,

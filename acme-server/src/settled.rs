@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ca_core::evidence::memo::Memo;
-use ca_core::model::{AccountId, AuthorityName, CertificateState, Order, OrderId, OrderStatus};
+use ca_core::model::{AccountId, AuthorityName, CertificateState, Issued, Order, OrderId, OrderStatus};
 use ca_core::pki::{SerialNumber, x5t_s256};
 use ca_core::ports::{FrontStore, StoreResult};
 use serde_json::{Value, json};
@@ -19,6 +19,13 @@ pub(crate) struct Released {
     pub(crate) der: Vec<u8>,
     /// What token servers bind to (RFC 8705): the subject's RFC 4514 text and the thumbprint.
     pub(crate) issued: Value,
+}
+
+impl Released {
+    fn new(account: Option<AccountId>, certificate: Issued) -> Self {
+        let Issued { serial, subject, der } = certificate;
+        Self { account, issued: json!({ "serial": serial, "subject": subject, "x5t#S256": x5t_s256(&der) }), der }
+    }
 }
 
 /// The memory.
@@ -49,13 +56,21 @@ impl Settled {
         }
         let record = store.certificate(authority, serial).await?;
         let released = record.filter(|record| record.state == CertificateState::Released).map(|record| {
-            let issued = json!({ "serial": record.serial, "subject": record.subject, "x5t#S256": x5t_s256(&record.der) });
-            Arc::new(Released { account: record.account, der: record.der, issued })
+            let issued = Issued { serial: record.serial, subject: record.subject, der: record.der };
+            Arc::new(Released::new(record.account, issued))
         });
         if let Some(released) = &released {
             kept().insert(key, Arc::clone(released));
         }
         Ok(released)
+    }
+
+    /// Keeps a valid order with the certificate that it has just got.
+    pub(crate) fn keep_issued(&self, order: &Order, issued: Issued) {
+        let key = (order.authority.clone(), issued.serial);
+        let released = Arc::new(Released::new(Some(order.account.clone()), issued));
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).insert(key, released);
+        self.keep(order);
     }
 
     /// An order, as it is now.

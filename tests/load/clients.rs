@@ -14,7 +14,7 @@ use crate::process::{cpu_seconds, now};
 use crate::responder::Responder;
 
 /// Clients that order at the same time: as many as keep both cores busy.
-pub(crate) const CLIENTS: usize = 32;
+pub(crate) const CLIENTS: usize = 64;
 
 /// A runtime for the clients. One thread: the cores are the server's as well, and a second one would cost both.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {

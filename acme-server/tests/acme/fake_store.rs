@@ -292,7 +292,12 @@ impl AcmeStore for FakeStore {
         }
         Ok(match worker {
             Worker::Refuses(problem) => RequestState::Refused { problem },
-            _ => RequestState::Done { serial: object.parse().ok().and_then(|order| state.orders.get(&order)?.serial) },
+            _ => {
+                let serial = object.parse().ok().and_then(|order| state.orders.get(&order)?.serial);
+                let certificate = serial.and_then(|serial| state.certificates.get(&serial));
+                let issued = certificate.map(|c| Issued { serial: c.serial, subject: c.subject.clone(), der: c.der.clone() });
+                RequestState::Done { certificate: issued.map(Box::new) }
+            }
         })
     }
 }

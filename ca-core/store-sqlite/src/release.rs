@@ -1,6 +1,6 @@
 //! What is written when a signed object is released: its bytes, and the states that follow from it.
 
-use ca_core::model::{Completion, Origin, RequestState};
+use ca_core::model::{Completion, Issued, Origin, RequestState};
 use ca_core::pki::{Certificate, SerialNumber};
 use ca_core::ports::StoreResult;
 
@@ -64,13 +64,14 @@ impl Tx {
         let (authority, octets) = (completion.authority.as_str(), serial.as_bytes().as_slice());
         let released = optional!(
             &self.connection,
-            |row| row.get::<i64>("seq"),
-            "UPDATE certificates SET state = 'released', der = $3 WHERE authority = $1 AND serial = $2 AND state = 'intent' RETURNING seq",
+            |row| Ok((row.get::<i64>("seq")?, row.get::<String>("subject")?)),
+            "UPDATE certificates SET state = 'released', der = $3 WHERE authority = $1 AND serial = $2 AND state = 'intent'
+             RETURNING seq, subject",
             authority,
             octets,
             completion.signed.0
         )?;
-        let Some(row) = released else {
+        let Some((row, subject)) = released else {
             return conflict("the certificate of this attempt is not in the state that its intent left");
         };
         match &completion.origin {
@@ -85,7 +86,8 @@ impl Tx {
                 if valid == 0 {
                     return conflict("the order of this attempt is not in the state that its intent left");
                 }
-                self.end_request(request, lease, RequestState::Done { serial: Some(*serial) }, completion.at)?;
+                let issued = Issued { serial: *serial, subject, der: completion.signed.0.clone() };
+                self.end_request(request, lease, RequestState::Done { certificate: Some(Box::new(issued)) }, completion.at)?;
                 if renews {
                     self.begin_renewals(order, &completion.authority)?;
                 }

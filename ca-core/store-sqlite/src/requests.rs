@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ca_core::model::{AuditEntry, LeaseToken, Problem, ProblemType, RequestBody, RequestId, RequestState, SigningRequest, WorkerId};
+use ca_core::model::{
+    AuditEntry, Issued, LeaseToken, Problem, ProblemType, RequestBody, RequestId, RequestState, SigningRequest, WorkerId,
+};
 use ca_core::pki::Timestamp;
 use ca_core::ports::{RequestQueue, StoreError, StoreResult};
 use rusqlite::Connection;
@@ -30,18 +32,24 @@ pub(crate) async fn wait(notify: &tokio::sync::Notify, at_most: Duration) {
 pub(crate) fn state_of(connection: &Connection, id: &RequestId) -> StoreResult<RequestState> {
     let text = id.as_str();
     let read = |row: &Row<'_>| {
-        let serial = row.get::<Option<Vec<u8>>>("serial")?.map(|octets| convert::serial(&octets)).transpose()?;
-        Ok((row.get::<String>("state")?, row.get::<Option<String>>("problem")?, serial))
+        let (serial, subject, der) = (row.get::<Option<Vec<u8>>>("serial")?, row.get("subject")?, row.get("der")?);
+        let certificate = match (serial, subject, der) {
+            (Some(octets), Some(subject), Some(der)) => Some(Box::new(Issued { serial: convert::serial(&octets)?, subject, der })),
+            _ => None,
+        };
+        Ok((row.get::<String>("state")?, row.get::<Option<String>>("problem")?, certificate))
     };
     let found = optional!(
         connection,
         read,
-        "SELECT r.state, r.problem, o.serial FROM requests r LEFT JOIN orders o ON o.id = r.order_id WHERE r.id = $1",
+        "SELECT r.state, r.problem, c.serial, c.subject, c.der FROM requests r LEFT JOIN orders o ON o.id = r.order_id
+           LEFT JOIN certificates c ON c.serial = o.serial AND c.authority = o.authority
+         WHERE r.id = $1",
         text
     )?;
-    let (state, problem, serial) = found.ok_or_else(|| StoreError::NotFound(format!("request {id}")))?;
+    let (state, problem, certificate) = found.ok_or_else(|| StoreError::NotFound(format!("request {id}")))?;
     match (state.as_str(), problem) {
-        ("done", _) => Ok(RequestState::Done { serial }),
+        ("done", _) => Ok(RequestState::Done { certificate }),
         ("refused", Some(problem)) => Ok(RequestState::Refused { problem: from_json("problem", &problem)? }),
         ("refused", None) => Err(damaged("request", "refused without a problem")),
         _ => Ok(RequestState::Waiting),
@@ -140,7 +148,7 @@ impl Tx {
     }
 
     fn accept_account(&mut self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()> {
-        let (account, order) = self.end_request(request, lease, RequestState::Done { serial: None }, audit.at)?;
+        let (account, order) = self.end_request(request, lease, RequestState::Done { certificate: None }, audit.at)?;
         if order.is_some() {
             return conflict("the request is an order's, not an account's");
         }

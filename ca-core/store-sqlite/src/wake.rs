@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 /// The most requests that are waited for at once; who comes later gets the state as it is.
 const MAX_WAITERS: usize = 10_000;
 
+/// The most states that are known; those of finalized orders have their certificates.
+const MAX_STATES: usize = 2048;
+
 /// What a command touched, gathered while it runs and told once it is durable.
 #[derive(Default)]
 pub(crate) struct Touched {
@@ -62,7 +65,7 @@ struct Signing {
 
 impl Default for Signing {
     fn default() -> Self {
-        Self { states: Memo::new(MAX_WAITERS), waiting: HashMap::new() }
+        Self { states: Memo::new(MAX_STATES), waiting: HashMap::new() }
     }
 }
 
@@ -73,7 +76,7 @@ impl Wakers {
         if touched.pruned || !touched.states.is_empty() {
             let mut signing = self.signing();
             if touched.pruned {
-                signing.states = Memo::new(MAX_WAITERS);
+                signing.states = Memo::new(MAX_STATES);
             }
             for (id, state) in touched.states.drain(..) {
                 let ended = state != RequestState::Waiting;

@@ -44,8 +44,12 @@ impl Tx {
     }
 }
 
-/// Where several commands came together, others are on their way: waiting for them saves commits.
-const LINGER: Duration = Duration::from_micros(300);
+/// Where several commands came together, others are on their way: waiting for them saves commits. So long for each of
+/// those that came together last, at most [`LINGER_MOST`].
+const LINGER: Duration = Duration::from_micros(100);
+
+/// The longest wait for further commands.
+const LINGER_MOST: Duration = Duration::from_millis(2);
 
 /// A command in the queue, its result type erased.
 trait Command: Send {
@@ -131,11 +135,11 @@ impl Writer {
 }
 
 fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: &Wakers, remembered: &Remembered, lock: FileLock) {
-    let (mut closing, mut crowded) = (None, false);
+    let (mut closing, mut together) = (None, 1);
     while closing.is_none() {
         let Some(mut message) = waiting.blocking_recv() else { break };
-        if crowded {
-            std::thread::sleep(LINGER);
+        if together > 1 {
+            std::thread::sleep((LINGER * together).min(LINGER_MOST));
         }
         let mut batch = Vec::new();
         loop {
@@ -154,7 +158,7 @@ fn serve(mut tx: Tx, mut waiting: mpsc::Receiver<Message>, wakers: &Wakers, reme
                 Err(_) => break,
             }
         }
-        crowded = batch.len() > 1;
+        together = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         if !batch.is_empty() {
             commit(&mut tx, batch, wakers, remembered);
         }

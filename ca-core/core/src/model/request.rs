@@ -63,6 +63,17 @@ pub struct SigningRequest {
     pub received_at: Timestamp,
 }
 
+/// A certificate that was released.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Issued {
+    /// Its serial number.
+    pub serial: SerialNumber,
+    /// Its subject, as RFC 4514 writes it.
+    pub subject: String,
+    /// Its DER.
+    pub der: Vec<u8>,
+}
+
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
@@ -71,8 +82,8 @@ pub enum RequestState {
     Waiting,
     /// Done: the account is valid, or the order is.
     Done {
-        /// The order's certificate.
-        serial: Option<SerialNumber>,
+        /// The order's certificate, which its client fetches at once.
+        certificate: Option<Box<Issued>>,
     },
     /// Refused for good.
     Refused {

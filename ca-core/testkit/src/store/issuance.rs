@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ca_core::log::intent_leaf;
 use ca_core::model::{
-    Abandonment, Actor, CertificateState, Completed, CrlScope, Intent, Job, JobKind, LedgerEvent, OrderStatus, Origin, RequestState,
-    RevocationReason, SerialStatus,
+    Abandonment, Actor, CertificateState, Completed, CrlScope, Intent, Issued, Job, JobKind, LedgerEvent, OrderStatus, Origin,
+    RequestState, RevocationReason, SerialStatus,
 };
 use ca_core::pki::sha256;
 use ca_core::ports::StoreError;
@@ -49,7 +49,8 @@ pub async fn an_order_gets_its_certificate(factory: &dyn StoreFactory) {
     assert_eq!(row.not_after, at(5000));
     let order = store.order(&order).await.unwrap().unwrap();
     assert_eq!((order.status, order.serial), (OrderStatus::Valid, Some(serial)));
-    assert_eq!(store.await_request(&request.id, Duration::ZERO).await.unwrap(), RequestState::Done { serial: Some(serial) });
+    let issued = Issued { serial, subject: row.subject, der: b"certificate".to_vec() };
+    assert_eq!(store.await_request(&request.id, Duration::ZERO).await.unwrap(), RequestState::Done { certificate: Some(Box::new(issued)) });
     assert_conflict(store.abandon(&abandonment(&intent, 9)).await);
 }
 
