@@ -135,7 +135,7 @@ fn leaf(key: &Key) -> LeafRequest {
 
 fn attempt() -> Attempt {
     Attempt {
-        id: AttemptId::random(&SeededRng::default()),
+        id: AttemptId::new(NOW, &SeededRng::default()),
         authority: "demo".parse().unwrap(),
         key: "ca".parse().unwrap(),
         origin: Origin::Ceremony,

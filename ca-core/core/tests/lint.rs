@@ -65,7 +65,7 @@ const BEYOND: [&str; 2] = ["expired", "about-another"];
 
 fn attempt() -> Attempt {
     Attempt {
-        id: AttemptId::random(&SeededRng::default()),
+        id: AttemptId::new(NOW, &SeededRng::default()),
         authority: "demo".parse().unwrap(),
         key: "ca".parse().unwrap(),
         origin: Origin::Ceremony,

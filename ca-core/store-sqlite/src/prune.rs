@@ -7,7 +7,7 @@ use ca_core::pki::Timestamp;
 use ca_core::ports::StoreResult;
 
 use crate::convert::{limit, unsigned};
-use crate::sql::execute;
+use crate::sql::{all, execute};
 use crate::writer::Tx;
 
 /// How long an ended request is kept for questions about it; its evidence stays with the order.
@@ -38,17 +38,22 @@ impl Tx {
         let failures_before = now.minus(KEEP_FAILURES).unix();
         let marks_before = now.minus(KEEP_MARKS).unix();
         let now = now.unix();
-        // An order without any attempt: authorizations and requests go with it.
-        left -= count(execute!(
+        // An order without any attempt: its authorizations go with it, and its request.
+        let dropped: Vec<String> = all!(
             &self.connection,
+            |row| row.get("id"),
             "DELETE FROM orders WHERE seq IN (
                SELECT o.seq FROM orders o WHERE o.status IN ('pending', 'ready', 'invalid') AND o.expires <= $1
                  AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.order_id = o.id)
-                 AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.order_id = o.id AND r.ended_at IS NULL)
-               ORDER BY o.expires LIMIT $2)",
+                 AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = 'f.' || o.id AND r.ended_at IS NULL)
+               ORDER BY o.expires LIMIT $2) RETURNING id",
             now,
             left
-        )?);
+        )?;
+        left -= count(dropped.len());
+        for order in dropped {
+            execute!(&self.connection, "DELETE FROM requests WHERE id = 'f.' || $1", order)?;
+        }
         left -= count(execute!(
             &self.connection,
             "DELETE FROM requests WHERE seq IN (

@@ -256,7 +256,7 @@ impl Worker {
 
     fn job_attempt(&self, job: &LeasedJob, signer: &Signer, now: Timestamp) -> Attempt {
         Attempt {
-            id: AttemptId::random(&*self.rng),
+            id: AttemptId::new(now, &*self.rng),
             authority: signer.authority.clone(),
             key: signer.key.clone(),
             origin: Origin::Job { job: job.id.clone(), lease: job.lease.clone() },

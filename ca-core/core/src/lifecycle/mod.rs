@@ -266,7 +266,7 @@ impl Worker {
     }
 
     fn correlation(&self) -> String {
-        crate::model::AttemptId::random(&*self.rng).to_string()
+        crate::model::AttemptId::new(self.clock.now(), &*self.rng).to_string()
     }
 
     fn lease_end(&self, now: Timestamp) -> Timestamp {

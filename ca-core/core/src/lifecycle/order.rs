@@ -86,7 +86,7 @@ impl Worker {
         };
         let order = proven.order;
         let attempt = Attempt {
-            id: AttemptId::random(&*self.rng),
+            id: AttemptId::new(now, &*self.rng),
             authority: proven.authority,
             key: signer.key.clone(),
             origin,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pki::{Sha256Digest, sha256};
+use crate::pki::{Sha256Digest, Timestamp, sha256};
 use crate::ports::Rng;
 
 /// Why a text is not an id of its kind.
@@ -181,9 +181,11 @@ impl ProposalId {
 }
 
 impl AttemptId {
-    /// A new attempt.
-    pub fn random(rng: &dyn Rng) -> Self {
-        Self(random_128_bits(rng))
+    /// A new attempt: the time, so that ids made together are near each other where they are sorted, and 96 random bits.
+    pub fn new(at: Timestamp, rng: &dyn Rng) -> Self {
+        let mut id = format!("{:08x}{}", at.unix().max(0), random_128_bits(rng));
+        id.truncate(32);
+        Self(id)
     }
 }
 

@@ -472,7 +472,7 @@ async fn self_signed(keys: &dyn KeyStore, rng: &dyn Rng, key: PublicKey, now: Ti
         public_key: key,
     };
     let attempt = Attempt {
-        id: AttemptId::random(rng),
+        id: AttemptId::new(now, rng),
         authority: demo(),
         key: "ca".parse().unwrap(),
         origin: Origin::Ceremony,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ca_core::model::{AuthorizationStatus, Job, JobKind, OrderStatus, RequestState};
+use ca_core::model::{AuthorizationStatus, Job, JobKind, OrderStatus, Problem, ProblemType, RequestState};
 use ca_core::ports::{StoreError, StoreResult};
 
 use super::revocation::revocation;
@@ -54,6 +54,14 @@ pub async fn pruning_keeps_certificates(factory: &dyn StoreFactory) {
     assert_eq!(store.order(&unused).await.unwrap(), None);
     assert_eq!(store.authorization(&authorization.id).await.unwrap(), None);
     store.spend_nonce("n", at(2000), &audit("x")).await.unwrap();
+
+    let (refused, ended) = world.leased_order(&account).await;
+    let problem = Problem::new(ProblemType::BadCsr, "refused");
+    store.refuse_request(&ended.id, &ended.lease, &problem, &audit("order.refuse")).await.unwrap();
+    assert_eq!(store.prune(at(1000), 100).await.unwrap(), 1);
+    assert_eq!(store.order(&refused).await.unwrap(), None);
+    let gone = store.await_request(&ended.id, Duration::ZERO).await;
+    assert!(matches!(gone, Err(StoreError::NotFound(_))), "a request goes with its order");
 
     let far = at(10 * 365 * 86_400);
     store.prune(far, 100).await.unwrap();
