@@ -66,7 +66,7 @@ impl Worker {
         if let Some(cap) = proven.limits.max_certificates {
             self.has_volume(&proven.grant, cap).await?;
         }
-        self.take_rate(&proven.authority, rules).await?;
+        self.take_rate(batch, &proven.authority, rules)?;
 
         self.record_proofs(correlation, &proven).await?;
 
@@ -137,26 +137,34 @@ impl Worker {
     }
 
     /// Counts the certificate in the anchor, before the key signs: that is also where a stop is noticed.
-    async fn take_rate(&self, authority: &AuthorityName, rules: &AuthorityPolicy) -> Result<(), Failure> {
-        let counted = || self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take_rate(&self, batch: &Batch, authority: &AuthorityName, rules: &AuthorityPolicy) -> Result<(), Failure> {
         let now = self.clock.now();
-        if !counted().contains(authority) {
+        if !self.counts(authority) {
+            // The batch read it, unless something is wrong: then nothing is issued that is not counted.
+            let uncounted = || Failure::later(format!("what authority `{authority}` has issued is not counted yet"));
+            let issued = batch.issued.get(authority).ok_or_else(uncounted)?;
             // A new anchor has not counted what the record shows; the greater count holds.
             let mut minutes = BTreeMap::<i64, u32>::new();
-            for at in self.issued_within_the_hour(authority, now).await? {
+            for at in issued {
                 *minutes.entry(at.unix().div_euclid(60)).or_default() += 1;
             }
             let minutes = minutes.into_iter().rev().take(AnchorState::MAX_MINUTES).collect();
             self.anchor.take(&[AnchorStep::Issued { authority: authority.clone(), minutes }], now)?;
-            counted().insert(authority.clone());
+            self.counted.lock().unwrap_or_else(PoisonError::into_inner).insert(authority.clone());
         }
         self.anchor.take(&[AnchorStep::Issue { authority: authority.clone(), cap: rules.max_per_hour }], now)?;
         Ok(())
     }
 
-    async fn issued_within_the_hour(&self, authority: &AuthorityName, now: Timestamp) -> StoreResult<Vec<Timestamp>> {
+    /// Whether this worker has counted an authority's certificates since its start.
+    pub(super) fn counts(&self, authority: &AuthorityName) -> bool {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).contains(authority)
+    }
+
+    /// When an authority's certificates of the last hour were issued, [`SEED_LIMIT`] of them at most.
+    pub(super) async fn issued_within_the_hour(&self, authority: &AuthorityName) -> StoreResult<Vec<Timestamp>> {
         const PAGE: u32 = 500;
-        let since = now.minus(Duration::from_secs(3600));
+        let since = self.clock.now().minus(Duration::from_secs(3600));
         let filter = CertificateFilter { authority: Some(authority.clone()), ..CertificateFilter::default() };
         let mut issued = Vec::new();
         let mut after = None;

@@ -35,6 +35,8 @@ pub(super) struct Batch {
     pub(super) signers: Signers,
     /// Every authority's name and key, roots included; read where a certificate is asked for.
     pub(super) authority_keys: Vec<(AuthorityName, PublicKey)>,
+    /// When certificates were issued in the last hour, of authorities whose rate this worker does not know yet.
+    pub(super) issued: HashMap<AuthorityName, Vec<Timestamp>>,
     grants: HashMap<GrantId, Option<GrantRecord>>,
     accounts: HashMap<AccountId, Option<Account>>,
 }
@@ -86,7 +88,8 @@ impl Worker {
         proven: impl Iterator<Item = &'a Proven> + Clone + Send,
     ) -> Result<Batch, WorkerError> {
         let signers = self.signers(&policy).await?;
-        let mut batch = Batch { policy, signers, authority_keys: Vec::new(), grants: HashMap::new(), accounts: HashMap::new() };
+        let mut batch =
+            Batch { policy, signers, authority_keys: Vec::new(), issued: HashMap::new(), grants: HashMap::new(), accounts: HashMap::new() };
         if proven.clone().any(|p| matches!(p, Proven::Issuance(_))) {
             let key = |a: Authority| Some((a.name, Certificate::from_der(&a.certificate).ok()?.public_key().clone()));
             batch.authority_keys = self.store.authorities().await?.into_iter().filter_map(key).collect();
@@ -94,7 +97,13 @@ impl Worker {
         for proven in proven {
             let (grant, account) = match proven {
                 Proven::Account(a) => (&a.grant.id, None),
-                Proven::Issuance(i) => (&i.grant, Some(&i.account)),
+                Proven::Issuance(i) => {
+                    if !batch.issued.contains_key(&i.authority) && !self.counts(&i.authority) {
+                        let issued = self.issued_within_the_hour(&i.authority).await?;
+                        batch.issued.insert(i.authority.clone(), issued);
+                    }
+                    (&i.grant, Some(&i.account))
+                }
             };
             if !batch.grants.contains_key(grant) {
                 batch.grants.insert(grant.clone(), self.store.grant(grant).await?);
