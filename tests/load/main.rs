@@ -55,13 +55,14 @@ fn bench(scale: &Scale) {
     let mut demo = orders::without_anchor(demo, scale.span);
     let zone = orders::zone(&mut demo);
     let challenged = orders::challenged(&demo, &zone, scale.span);
+    // At once: a machine's speed drifts.
+    peer::beside(&demo, &zone, [&together, &challenged], scale.span);
     ocsp::answers(&demo, scale.asking);
     println!("memory after the load: {:.1} MB", resident_megabytes(demo.process_id()));
     keys::checks(&demo, scale.checks);
     let mut demo = idle::idle(demo, scale.idle);
     demo.stop();
     separate::processes(&together, scale.span);
-    peer::beside(&demo, &zone, &challenged, scale.span);
 }
 
 fn restart(mut demo: Demo) -> Demo {

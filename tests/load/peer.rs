@@ -1,6 +1,6 @@
 //! Another CA where one is installed: the same clients, the same challenged names, the same machine, the same run.
 //!
-//! Neither can bind accounts to a grant as the product does, so that only orders with http-01 are compared.
+//! Neither can bind accounts to a grant as the product does: all that they issue is challenged.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -28,8 +28,8 @@ impl Drop for Peer {
     }
 }
 
-/// Says how the product stands beside a peer, `ours` having been measured in this run.
-pub(crate) fn beside(demo: &Demo, zone: &Zone, ours: &Measured, span: Duration) {
+/// Says how the product stands beside a peer, its orders of granted and of challenged names having been measured in this run.
+pub(crate) fn beside(demo: &Demo, zone: &Zone, [granted, challenged]: [&Measured; 2], span: Duration) {
     let found = |program: &str| succeeds(Command::new("sh").args(["-c", &format!("command -v {program}")]));
     let peer = if found("step-ca") && found("step") {
         step_ca(&demo.path("step-ca"), zone)
@@ -49,11 +49,12 @@ pub(crate) fn beside(demo: &Demo, zone: &Zone, ours: &Measured, span: Duration) 
     let bundle = peer.bundle.display().to_string();
     let (load, cpu) = load_on(&[peer.process.id()], &bundle, async || below(zone).await, Limits::span(span), account);
     let theirs = Measured::say(&format!("{}, orders with http-01", peer.what), &load, cpu);
-    println!(
-        "beside it: {:.1} times its rate, {:.2} times its CPU for each certificate (aim beside step-ca: 5 times its rate)",
-        ours.rate / theirs.rate,
-        ours.milliseconds / theirs.milliseconds
-    );
+    for (what, ours) in
+        [("http-01 here too", challenged), ("where a grant covers the name (aim beside step-ca: 5 times its rate)", granted)]
+    {
+        let (rate, cpu) = (ours.rate / theirs.rate, ours.milliseconds / theirs.milliseconds);
+        println!("beside it, {what}: {rate:.1} times its rate, {cpu:.2} times its CPU for each certificate");
+    }
 }
 
 /// The first line that a program says of its version.
