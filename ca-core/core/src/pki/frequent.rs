@@ -145,53 +145,36 @@ trait Frequent: CurveArithmetic {
     fn digest(message: &[u8]) -> FieldBytes<Self>;
 }
 
-impl Frequent for NistP256 {
-    fn generator() -> &'static Multiples<Self> {
-        static MULTIPLES: LazyLock<Multiples<NistP256>> = LazyLock::new(|| Multiples::of(p256::ProjectivePoint::GENERATOR));
-        &MULTIPLES
-    }
+/// A curve of the library `$library`, with its digest.
+macro_rules! frequent {
+    ($curve:ty, $library:ident, $digest:ty) => {
+        impl Frequent for $curve {
+            fn generator() -> &'static Multiples<Self> {
+                static MULTIPLES: LazyLock<Multiples<$curve>> = LazyLock::new(|| Multiples::of($library::ProjectivePoint::GENERATOR));
+                &MULTIPLES
+            }
 
-    fn memory() -> &'static Mutex<Memory<Self>> {
-        static MEMORY: Mutex<Memory<NistP256>> = Mutex::new(Memory::new());
-        &MEMORY
-    }
+            fn memory() -> &'static Mutex<Memory<Self>> {
+                static MEMORY: Mutex<Memory<$curve>> = Mutex::new(Memory::new());
+                &MEMORY
+            }
 
-    fn read_point(point: &[u8]) -> Option<AffinePoint<Self>> {
-        p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok().map(|key| *key.as_affine())
-    }
+            fn read_point(point: &[u8]) -> Option<AffinePoint<Self>> {
+                $library::ecdsa::VerifyingKey::from_sec1_bytes(point).ok().map(|key| *key.as_affine())
+            }
 
-    fn read_signature(der: &[u8]) -> Option<(NonZeroScalar<Self>, NonZeroScalar<Self>)> {
-        p256::ecdsa::Signature::from_der(der).ok().map(|signature| signature.split_scalars())
-    }
+            fn read_signature(der: &[u8]) -> Option<(NonZeroScalar<Self>, NonZeroScalar<Self>)> {
+                $library::ecdsa::Signature::from_der(der).ok().map(|signature| signature.split_scalars())
+            }
 
-    fn digest(message: &[u8]) -> FieldBytes<Self> {
-        Sha256::digest(message)
-    }
+            fn digest(message: &[u8]) -> FieldBytes<Self> {
+                <$digest>::digest(message)
+            }
+        }
+    };
 }
-
-impl Frequent for NistP384 {
-    fn generator() -> &'static Multiples<Self> {
-        static MULTIPLES: LazyLock<Multiples<NistP384>> = LazyLock::new(|| Multiples::of(p384::ProjectivePoint::GENERATOR));
-        &MULTIPLES
-    }
-
-    fn memory() -> &'static Mutex<Memory<Self>> {
-        static MEMORY: Mutex<Memory<NistP384>> = Mutex::new(Memory::new());
-        &MEMORY
-    }
-
-    fn read_point(point: &[u8]) -> Option<AffinePoint<Self>> {
-        p384::ecdsa::VerifyingKey::from_sec1_bytes(point).ok().map(|key| *key.as_affine())
-    }
-
-    fn read_signature(der: &[u8]) -> Option<(NonZeroScalar<Self>, NonZeroScalar<Self>)> {
-        p384::ecdsa::Signature::from_der(der).ok().map(|signature| signature.split_scalars())
-    }
-
-    fn digest(message: &[u8]) -> FieldBytes<Self> {
-        Sha384::digest(message)
-    }
-}
+frequent!(NistP256, p256, Sha256);
+frequent!(NistP384, p384, Sha384);
 
 /// The tables of a key, once it has verified often.
 fn multiples<C: Frequent>(point: &[u8]) -> Option<Arc<Multiples<C>>> {

@@ -29,6 +29,16 @@ async fn star_with(desk: &Desk, client: &Client, key: &ClientKey) -> OrderId {
     desk.finalized_with(client, terms, &key.csr(&["a.demo.test"], None)).await
 }
 
+/// A desk, when it opened, and an order that has its first certificate.
+async fn begun() -> (Desk, Timestamp, OrderId) {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let start = desk.clock.now();
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    (desk, start, id)
+}
+
 /// What the order has now.
 async fn standing(desk: &Desk, id: &OrderId) -> CertificateRecord {
     desk.certificate(desk.order(id).await.serial.unwrap()).await
@@ -57,9 +67,9 @@ async fn a21_the_next_certificate_comes_by_half_the_life_of_the_standing_one_unt
     let mut desk = Desk::open().await;
     let client = desk.account().await;
     let start = desk.clock.now();
-    let at = |days: u64| start.plus(Duration::from_secs(days * DAY));
     let id = star(&desk, &client).await;
     desk.settle().await;
+    let at = |days: u64| start.plus(Duration::from_secs(days * DAY));
     let first = standing(&desk, &id).await;
     assert_eq!((first.not_before, first.not_after), (start.minus(Duration::from_secs(8 * DAY)), at(12)));
     let order = desk.order(&id).await;
@@ -122,11 +132,7 @@ async fn a21_a_failure_comes_back_before_the_standing_certificate_ends() {
 
 #[tokio::test]
 async fn a21_a_worker_that_was_away_makes_no_certificate_that_has_ended() {
-    let desk = Desk::open().await;
-    let client = desk.account().await;
-    let start = desk.clock.now();
-    let id = star(&desk, &client).await;
-    desk.settle().await;
+    let (desk, start, id) = begun().await;
     days(&desk, 25);
     desk.settle().await;
     assert_eq!(standing(&desk, &id).await.not_after, start.plus(Duration::from_secs(30 * DAY)));
@@ -331,12 +337,8 @@ impl Desk {
 
 #[tokio::test]
 async fn a21_a_mark_for_replacement_has_the_next_certificate_made_at_once_and_once() {
-    let mut desk = Desk::open().await;
-    let client = desk.account().await;
-    let start = desk.clock.now();
+    let (mut desk, start, id) = begun().await;
     let at = |days: u64| start.plus(Duration::from_secs(days * DAY));
-    let id = star(&desk, &client).await;
-    desk.settle().await;
     let times = |record: &CertificateRecord| (record.not_before, record.not_after);
 
     // The next one would not be valid yet (RFC 8739 §3.5): the same dates once more. One mark, one certificate.
@@ -398,12 +400,8 @@ async fn a21_a_mark_for_replacement_has_the_next_certificate_made_at_once_and_on
 
 #[tokio::test]
 async fn a21_a_marked_certificate_s_successor_has_the_next_dates_where_they_have_begun() {
-    let desk = Desk::open().await;
-    let client = desk.account().await;
-    let start = desk.clock.now();
+    let (desk, start, id) = begun().await;
     let at = |days: u64| start.plus(Duration::from_secs(days * DAY));
-    let id = star(&desk, &client).await;
-    desk.settle().await;
     // On the 5th day it would come by itself.
     days(&desk, 4);
     desk.mark_standing(&id).await;
