@@ -46,19 +46,17 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
         }
         Err(error) => return Err(error.into()),
     };
-    let order = match server.store.await_request(&request, server.config.worker_wait).await {
+    let ended = server.store.await_request(&request, server.config.worker_wait).await;
+    let ended = ended.inspect_err(|error| tracing::warn!(order = %id, %error, "could not wait for the worker"));
+    let order = match ended {
         // An order that renews itself has more to tell.
         Ok(RequestState::Done { certificate: Some(issued) }) if processing.auto_renewal.is_none() => {
             let valid = processing.apply(OrderCommand::Release(issued.serial), server.clock.now()).map_err(refused)?;
             server.settled.keep_issued(&valid, *issued);
             valid
         }
-        Ok(_) => server.own_order(&id, &signed.account.id).await?,
         // Whatever comes of it stands in the order; a failure to wait is no failure to finalize.
-        Err(error) => {
-            tracing::warn!(order = %id, %error, "could not wait for the worker");
-            server.own_order(&id, &signed.account.id).await?
-        }
+        Ok(_) | Err(_) => server.own_order(&id, &signed.account.id).await?,
     };
     if order.status == OrderStatus::Invalid {
         server.limiter.failed(server.metrics(), &order.account, server.clock.now());

@@ -57,19 +57,21 @@ impl Settled {
         let record = store.certificate(authority, serial).await?;
         let released = record.filter(|record| record.state == CertificateState::Released).map(|record| {
             let issued = Issued { serial: record.serial, subject: record.subject, der: record.der };
-            Arc::new(Released::new(record.account, issued))
+            self.keep_certificate(authority, record.account, issued)
         });
-        if let Some(released) = &released {
-            kept().insert(key, Arc::clone(released));
-        }
         Ok(released)
+    }
+
+    fn keep_certificate(&self, authority: &AuthorityName, account: Option<AccountId>, issued: Issued) -> Arc<Released> {
+        let key = (authority.clone(), issued.serial);
+        let released = Arc::new(Released::new(account, issued));
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&released));
+        released
     }
 
     /// Keeps a valid order with the certificate that it has just got.
     pub(crate) fn keep_issued(&self, order: &Order, issued: Issued) {
-        let key = (order.authority.clone(), issued.serial);
-        let released = Arc::new(Released::new(Some(order.account.clone()), issued));
-        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).insert(key, released);
+        self.keep_certificate(&order.authority, Some(order.account.clone()), issued);
         self.keep(order);
     }
 

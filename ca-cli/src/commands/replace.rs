@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
-use ca_core::model::{BulkChoice, GrantId, ReplacementReport, ServiceReplacements};
+use ca_core::model::{BulkChoice, GrantId, ReplacementCount, ReplacementReport, ServiceReplacements};
 use ca_core::pki::Timestamp;
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
@@ -114,22 +114,39 @@ fn service_of<'a>(group: &ServiceReplacements, services: &'a HashMap<GrantId, St
     group.grant.as_ref().and_then(|grant| services.get(grant)).map(String::as_str)
 }
 
+/// What is told, with the numbers beside it.
+fn with_count(mut told: Value, c: &ReplacementCount) -> Value {
+    let numbers = [
+        ("marked", c.marked),
+        ("replaced", c.replaced),
+        ("replaced_by_order", c.by_order),
+        ("replaced_by_other_profile", c.other_profile),
+        ("fetching", c.fetching),
+        ("to_go", c.to_go),
+        ("elsewhere", c.elsewhere),
+        ("ended", c.ended),
+        ("revoked", c.revoked),
+    ];
+    for (name, number) in numbers {
+        told[name] = number.into();
+    }
+    told
+}
+
 fn to_json(report: &ReplacementReport, services: &HashMap<GrantId, String>) -> Value {
     let group = |s: &ServiceReplacements| {
-        let c = &s.count;
-        json!({
-            "service": service_of(s, services), "grant": s.grant, "authority": s.authority, "marked": c.marked, "replaced": c.replaced,
-            "replaced_by_order": c.by_order, "replaced_by_other_profile": c.other_profile, "fetching": c.fetching, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
+        let told = json!({
+            "service": service_of(s, services), "grant": s.grant, "authority": s.authority,
             "next_end": s.next_end.map(Timestamp::to_rfc3339),
-        })
+        });
+        with_count(told, &s.count)
     };
-    let c = &report.count;
-    json!({
-        "marked": c.marked, "replaced": c.replaced, "replaced_by_order": c.by_order, "replaced_by_other_profile": c.other_profile, "fetching": c.fetching, "to_go": c.to_go, "elsewhere": c.elsewhere, "ended": c.ended, "revoked": c.revoked,
+    let told = json!({
         "first_marked": report.first_marked.map(Timestamp::to_rfc3339), "fetched_by": report.fetched_by.map(Timestamp::to_rfc3339),
         "services": report.services.iter().map(group).collect::<Vec<_>>(),
         "certificates_to_go": report.to_go.iter().map(cert::to_json).collect::<Vec<_>>(),
-    })
+    });
+    with_count(told, &report.count)
 }
 
 fn to_text(report: &ReplacementReport, services: &HashMap<GrantId, String>, now: Timestamp) -> String {
@@ -193,8 +210,6 @@ fn to_text(report: &ReplacementReport, services: &HashMap<GrantId, String>, now:
 
 #[cfg(test)]
 mod tests {
-    use ca_core::model::ReplacementCount;
-
     use super::*;
 
     #[test]
