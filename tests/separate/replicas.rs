@@ -142,9 +142,11 @@ fn a03_where_a_replica_was_killed_its_nonces_are_refused_and_the_other_goes_on()
             assert!(is_accepted(other, &account, &issuer.nonce().await).await);
         }
     });
+    // An order may be an even number of requests, so which of them comes to whom never changes: any of them counts.
+    let before = site.log(User::Acme).len();
     wait_for("the proxy to hand clients to both again", || {
         block_on(site.issue(&stock)).expect("an order");
-        site.log(User::Acme).lines().rev().take(20).any(|line| line.contains("/acme/order/{id}/finalize"))
+        site.log(User::Acme)[before..].contains(r#" route="/acme/"#)
     });
     drop(proxy);
     site.stop();
