@@ -102,6 +102,8 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: Signed
     if identifier.is_device() && new.status == AuthorizationStatus::Pending {
         return Err(Refusal::new(ProblemType::RejectedIdentifier, "a device is attested within an order only (hint: newOrder)"));
     }
+    // RFC 8555 §7.4.1: the server should "determine whether it is willing to issue certificates for the identifier".
+    server.judge_policy(&grant, std::slice::from_ref(&identifier))?;
     server.admit_order(&signed, &grant, std::slice::from_ref(&identifier), false, now).await?;
     let mut audit = server.audit(signed.actor(), "authorization.create", new.id.as_str(), new.id.as_str());
     audit.authority = Some(grant.authority.clone());

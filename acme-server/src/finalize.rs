@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::evidence::csr_names::check_names;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{ChallengeMethod, Grant, Order, OrderCommand, OrderId, OrderRejected, OrderStatus, ProblemType, RequestState};
-use ca_core::pki::{KeyError, PublicKey};
+use ca_core::pki::{Csr, KeyError, PublicKey};
 use ca_core::ports::StoreError;
 use ca_core::profile::{check_key, is_same_key};
 use http::StatusCode;
@@ -30,10 +30,10 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
     let grant = server.live_grant(&signed).await?.grant;
     let payload = signed.jws.payload_object()?;
     let csr = payload.get("csr").and_then(Value::as_str).ok_or_else(|| Refusal::malformed("the payload has no `csr` string"))?;
-    let key = check_csr(&server, csr, &order, &grant, &signed.key)?;
-    key_is_attested(&server, &order, &key).await?;
-    key_is_free(&server, &key).await?;
-    server.judge_finalize(&grant, &order, &key, now).await?;
+    let csr = check_csr(&server, csr, &order, &grant, &signed.key)?;
+    key_is_attested(&server, &order, csr.public_key()).await?;
+    key_is_free(&server, csr.public_key()).await?;
+    server.judge_finalize(&grant, &order, &csr, now).await?;
 
     let mut audit = server.audit(signed.actor(), "order.finalize", id.as_str(), id.as_str());
     audit.authority = Some(order.authority);
@@ -65,7 +65,7 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
 }
 
 /// Refuses a CSR that does not fit; the order stays ready (RFC 8555 §7.4).
-fn check_csr(server: &AcmeServer, text: &str, order: &Order, grant: &Grant, account_key: &Jwk) -> Result<PublicKey, Refusal> {
+fn check_csr(server: &AcmeServer, text: &str, order: &Order, grant: &Grant, account_key: &Jwk) -> Result<Csr, Refusal> {
     let bad = |detail: String| Refusal::new(ProblemType::BadCsr, detail);
     let der = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad("the CSR is not unpadded base64url".to_owned()))?;
     let csr = server.verified.csr(&der).map_err(|e| bad(e.to_string()))?;
@@ -75,7 +75,7 @@ fn check_csr(server: &AcmeServer, text: &str, order: &Order, grant: &Grant, acco
     if *csr.public_key() == account_key.public_key()? {
         return Err(bad("the CSR is for the account's own key (hint: make another key for the certificate)".to_owned()));
     }
-    Ok(csr.public_key().clone())
+    Ok(csr)
 }
 
 /// Refuses a key other than the attested one, as the worker will: here the order stays ready.

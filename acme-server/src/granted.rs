@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
+use ca_core::evidence::csr_names::check_content;
 use ca_core::evidence::new_order::NewOrderRequest;
 use ca_core::model::{Grant, Order, Problem, ProblemType};
-use ca_core::pki::{Identifier, PublicKey, Timestamp, key_algorithm};
-use ca_core::policy::{SubscriberError, leaf_content};
+use ca_core::pki::{Csr, Identifier, Timestamp, key_algorithm};
+use ca_core::policy::{SubscriberError, judge_times, leaf_content};
+use ca_core::profile::LeafContent;
 
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
@@ -18,15 +20,20 @@ impl AcmeServer {
     /// Judges an order before it is made.
     pub(crate) async fn judge_order(&self, grant: &Grant, profile: &str, request: &NewOrderRequest, now: Timestamp) -> Result<(), Refusal> {
         grant.limits.judge_end(request.not_before, request.not_after, now).map_err(Refusal::malformed)?;
+        self.judge_times(grant, profile, request.not_before, request.not_after, now)?;
         self.judge_names(grant, profile, &request.identifiers)?;
         self.judge_volume(grant, now).await
     }
 
-    /// Judges the key of an order that is finalized, and whether the grant has a certificate left.
-    pub(crate) async fn judge_finalize(&self, grant: &Grant, order: &Order, key: &PublicKey, now: Timestamp) -> Result<(), Refusal> {
+    /// Judges the request of an order that is finalized, by today's policy, and whether the grant has a certificate left.
+    pub(crate) async fn judge_finalize(&self, grant: &Grant, order: &Order, csr: &Csr, now: Timestamp) -> Result<(), Refusal> {
         let bad = |detail: String| Refusal::new(ProblemType::BadCsr, detail);
-        let algorithm = key_algorithm(key).map_err(|e| bad(e.to_string()))?;
+        let algorithm = key_algorithm(csr.public_key()).map_err(|e| bad(e.to_string()))?;
         let directories = self.directories();
+        if directories.offered(&order.authority, &order.profile).is_none() {
+            let detail = format!("the profile `{}` is no longer on offer (hint: order again with another)", order.profile);
+            return Err(Refusal::new(ProblemType::InvalidProfile, detail));
+        }
         let profile = directories.rules(&order.authority).and_then(|rules| rules.profiles.get(&order.profile));
         if profile.is_some_and(|profile| !profile.takes_key(algorithm)) {
             return Err(bad(format!(
@@ -35,11 +42,37 @@ impl AcmeServer {
             )));
         }
         grant.limits.judge_key(algorithm).map_err(bad)?;
+        if order.auto_renewal.is_none() {
+            self.judge_times(grant, &order.profile, order.not_before, order.not_after, now)?;
+        }
+        if let Some(content) = self.judge_names(grant, &order.profile, &order.identifiers)? {
+            check_content(csr, &content).map_err(bad)?;
+        }
         self.judge_volume(grant, now).await
     }
 
-    /// The policy's rules for each name, then what profile and grant make of all of them.
-    fn judge_names(&self, grant: &Grant, profile: &str, identifiers: &[Identifier]) -> Result<(), Refusal> {
+    /// The profile's bounds for the times that an order asks for.
+    fn judge_times(
+        &self,
+        grant: &Grant,
+        profile: &str,
+        not_before: Option<Timestamp>,
+        not_after: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let directories = self.directories();
+        let Some(profile) = directories.rules(&grant.authority).and_then(|rules| rules.profiles.get(profile)) else { return Ok(()) };
+        let lifetimes = grant.limits.lifetimes(profile.lifetimes());
+        let judged = judge_times(lifetimes, now, not_before, not_after);
+        judged.map(drop).map_err(|told| {
+            let (shortest, _, longest) = lifetimes;
+            let (shortest, longest) = (shortest.as_secs(), longest.as_secs());
+            Refusal::malformed(format!("{told} (hint: certificates of this profile live {shortest} to {longest} seconds)"))
+        })
+    }
+
+    /// The policy's rules for each name.
+    pub(crate) fn judge_policy(&self, grant: &Grant, identifiers: &[Identifier]) -> Result<(), Refusal> {
         let directories = self.directories();
         let Some(rules) = directories.rules(&grant.authority) else { return Ok(()) };
         let rejected = |identifier: &Identifier| {
@@ -47,15 +80,21 @@ impl AcmeServer {
             Some((identifier.clone(), Problem::new(ProblemType::RejectedIdentifier, format!("`{identifier}` {refusal}"))))
         };
         let refused: Vec<_> = identifiers.iter().filter_map(rejected).collect();
-        if let Some((_, first)) = refused.first() {
-            let detail = match refused.len() {
-                1 => first.detail.clone(),
-                count => format!("{count} of {} identifiers are refused by the policy", identifiers.len()),
-            };
-            return Err(Refusal::new(ProblemType::RejectedIdentifier, detail).with_subproblems(refused));
-        }
-        let Some(profile) = rules.profiles.get(profile) else { return Ok(()) };
-        leaf_content(rules, profile, grant, identifiers).map(drop).map_err(|error| {
+        let Some((_, first)) = refused.first() else { return Ok(()) };
+        let detail = match refused.len() {
+            1 => first.detail.clone(),
+            count => format!("{count} of {} identifiers are refused by the policy", identifiers.len()),
+        };
+        Err(Refusal::new(ProblemType::RejectedIdentifier, detail).with_subproblems(refused))
+    }
+
+    /// The same, then what profile and grant make of all of them.
+    fn judge_names(&self, grant: &Grant, profile: &str, identifiers: &[Identifier]) -> Result<Option<LeafContent>, Refusal> {
+        self.judge_policy(grant, identifiers)?;
+        let directories = self.directories();
+        let Some(rules) = directories.rules(&grant.authority) else { return Ok(None) };
+        let Some(profile) = rules.profiles.get(profile) else { return Ok(None) };
+        leaf_content(rules, profile, grant, identifiers).map(Some).map_err(|error| {
             let kind = match error {
                 SubscriberError::Identifier(..) => ProblemType::RejectedIdentifier,
                 SubscriberError::Grant(_) => ProblemType::Unauthorized,

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Account, csr};
 use crate::net::Dns;
-use crate::world::{BASE, World};
+use crate::world::{BASE, World, rules};
 
 /// What the tests' policies challenge: the grant covers none of it.
 pub(crate) fn zone(methods: &[ChallengeMethod], caa: &[&str]) -> ChallengeZone {
@@ -230,4 +230,26 @@ async fn a07_authorizations_before_any_order() {
     account.post("/acme/new-authz", "").await.is_problem(400, "malformed");
     let kept = world.state().authorizations.values().filter(|a| a.status == AuthorizationStatus::Pending).count();
     assert_eq!(kept, 1);
+}
+
+/// RFC 8555 §7.4.1: "Before processing the authorization request, the server SHOULD determine whether it is willing to issue
+/// certificates for the identifier."
+#[tokio::test]
+async fn a07_a_name_that_the_authority_would_not_certify_is_not_authorized_before_an_order() {
+    let world = World::with(|config| {
+        config.authorities[0].rules = rules(&["dns:*.dmz.test", "dns:*.demo.test"], "");
+        config.authorities[0].rules.challenge_zones = vec![zone(&[ChallengeMethod::Http01], &[])];
+    });
+    let account = world.account().await;
+    let ask = async |kind: &str, value: &str| {
+        account.post("/acme/new-authz", &json!({ "identifier": { "type": kind, "value": value } }).to_string()).await
+    };
+    ask("dns", "x.dmz.test").await.is(201);
+    let made = world.state().authorizations.len();
+    // In the zone, and in the grant, but not among the authority's names; and one that looks like another.
+    for (kind, value) in [("ip", "127.0.0.1"), ("dns", "xn--80ak6aa92e.dmz.test")] {
+        let refused = ask(kind, value).await;
+        assert_eq!(refused.is_problem(403, "rejectedIdentifier").json()["subproblems"][0]["identifier"]["value"], value);
+    }
+    assert_eq!(world.state().authorizations.len(), made, "nobody is connected to");
 }

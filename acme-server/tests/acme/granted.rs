@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use acme_server::ClientAddress;
+use acme_server::{ClientAddress, ProfileOffer};
 use ca_core::model::{GrantLimits, GrantRecord, GrantUse};
 use ca_core::pki::KeyAlgorithm;
 use ca_core::ports::Clock as _;
@@ -124,4 +124,98 @@ async fn a14_the_policy_speaks_before_the_worker() {
     assert!(refused.is_problem(400, "badCSR").body.contains("no keys of the kind p256"), "{}", refused.body);
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
     account.finalize(&created, &csr_by(&key, &["a.demo.test"], None)).await.is(200);
+}
+
+const BOUNDED: &str = r#"
+    [authority.profile.client]
+    shape = "client"
+    lifetime = 3600
+    min_lifetime = 600
+    max_lifetime = 7200
+    [authority.profile.server]
+    shape = "server"
+    lifetime = 3600
+"#;
+
+fn bounded() -> World {
+    let world = World::with(|config| {
+        config.authorities[0].rules = rules(&["dns:*.demo.test"], BOUNDED);
+        let server = ProfileOffer { name: "server".into(), description: "A server certificate".into(), star: None };
+        config.authorities[0].profiles.push(server);
+    });
+    world.grant(|g| g.grant.profiles = vec!["client".into()]);
+    world
+}
+
+/// The worker would refuse it for good, and the order with it.
+#[tokio::test]
+async fn a09_times_outside_the_profile_are_refused_before_an_order_is_spent_on_them() {
+    let world = bounded();
+    let account = world.account().await;
+    let after = |seconds: u64| json!(world.clock.now().plus(Duration::from_secs(seconds)).to_rfc3339());
+    let ask = async |times: serde_json::Value| {
+        let mut payload = order(&["a.demo.test"]);
+        payload.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
+        account.post("/acme/new-order", &payload.to_string()).await
+    };
+    for (times, told) in [
+        (json!({ "notAfter": after(7201) }), "`notAfter` lies beyond"),
+        (json!({ "notAfter": after(599) }), "comes sooner than"),
+        (json!({ "notBefore": after(7201) }), "`notBefore` lies further ahead"),
+        (json!({ "notBefore": after(100), "notAfter": after(699) }), "live 600 to 7200 seconds"),
+    ] {
+        let refused = ask(times).await;
+        assert!(refused.is_problem(400, "malformed").body.contains(told), "{}", refused.body);
+    }
+    assert!(world.state().orders.is_empty());
+    ask(json!({ "notBefore": after(100), "notAfter": after(7300) })).await.is(201);
+
+    // One whose time has nearly come when it is finalized: the policy, or the client, was slow.
+    let late = ask(json!({ "notAfter": after(700) })).await.is(201).json();
+    world.clock.advance(Duration::from_secs(101));
+    let refused = account.finalize(&late, &csr(&["a.demo.test"], None)).await;
+    assert!(refused.is_problem(400, "malformed").body.contains("comes sooner than"), "{}", refused.body);
+    assert!(world.state().orders.values().all(|order| order.status == ca_core::model::OrderStatus::Ready));
+}
+
+#[tokio::test]
+async fn a09_a_csr_that_asks_for_more_than_its_profile_carries_leaves_the_order_ready() {
+    let world = bounded();
+    world.grant(|g| {
+        g.grant.profiles = vec!["server".into()];
+        g.grant.emails = vec![ca_core::pki::EmailName::parse("ops@demo.test").unwrap()];
+    });
+    let account = world.account().await;
+    let created = account.order(&["a.demo.test"]).await;
+    let with_mailbox = {
+        let mut params = rcgen::CertificateParams::new(vec!["a.demo.test".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.subject_alt_names.push(rcgen::SanType::Rfc822Name("ops@demo.test".try_into().unwrap()));
+        crate::client::b64(params.serialize_request(&KeyPair::generate().unwrap()).unwrap().der())
+    };
+    let refused = account.finalize(&created.is(201).json(), &with_mailbox).await;
+    assert!(refused.is_problem(400, "badCSR").body.contains("of this profile do not carry"), "{}", refused.body);
+    assert_eq!(account.post(created.header("location"), "").await.json()["status"], "ready");
+    account.finalize(&created.json(), &csr(&["a.demo.test"], None)).await.is(200);
+}
+
+/// What the officers took from the policy after an order was made: it stays ready, should they put it back.
+#[tokio::test]
+async fn a09_an_order_is_finalized_under_the_policy_of_that_day() {
+    let world = bounded();
+    let account = world.account().await;
+    let created = account.order(&["a.demo.test"]).await.is(201).json();
+    let request = csr(&["a.demo.test"], None);
+    let offer = |names: &[&str], without: Option<&str>| {
+        let mut offers = world.config.authorities.clone();
+        offers[0].rules = rules(names, BOUNDED);
+        offers[0].profiles.retain(|profile| Some(profile.name.as_str()) != without);
+        world.server.offer(offers).unwrap();
+    };
+    offer(&["dns:*.demo.test"], Some("client"));
+    account.finalize(&created, &request).await.is_problem(400, "invalidProfile");
+    offer(&["dns:*.other.test"], None);
+    account.finalize(&created, &request).await.is_problem(403, "rejectedIdentifier");
+    offer(&["dns:*.demo.test"], None);
+    account.finalize(&created, &request).await.is(200);
 }

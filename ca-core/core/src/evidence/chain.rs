@@ -255,7 +255,7 @@ impl Verifier {
             };
             Refusal::new(kind, error.to_string())
         })?;
-        csr_asks_for_no_more(&csr, &content)?;
+        csr_names::check_content(&csr, &content).map_err(|why| Refusal::new(ProblemType::BadCsr, why))?;
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
             grant: grant.id.clone(),
@@ -485,19 +485,6 @@ fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount)
         }
     }
     Ok(algorithm)
-}
-
-/// A URI or a mailbox that the grant gives stands in certificates of some profiles only.
-fn csr_asks_for_no_more(csr: &Csr, content: &LeafContent) -> Result<(), Refusal> {
-    let names = content.names();
-    let more = csr.alt_names().iter().find(|name| name.identifier().is_none() && !names.contains(name));
-    match more {
-        Some(name) => Err(Refusal::new(
-            ProblemType::BadCsr,
-            format!("the CSR asks for `{name}`, which certificates of this profile do not carry (hint: leave it out)"),
-        )),
-        None => Ok(()),
-    }
 }
 
 /// The path of an absolute http URL without query and fragment.

@@ -3,6 +3,7 @@
 
 use crate::model::Grant;
 use crate::pki::{AltName, Csr, Identifier};
+use crate::profile::LeafContent;
 
 /// How many names a message tells.
 const TOLD: usize = 10;
@@ -44,6 +45,19 @@ pub fn check_names(csr: &Csr, ordered: &[Identifier], grant: &Grant) -> Result<(
     }
     let list = |names: &[Identifier]| names.iter().take(TOLD).map(Identifier::value).collect::<Vec<_>>().join(", ");
     Err(format!("the CSR's names are not the order's: the CSR is for [{}], the order for [{}]", list(&asked), list(ordered)))
+}
+
+/// Checks that a CSR asks for no more than its certificate will carry: a URI or a mailbox that the grant gives stands in
+/// certificates of some profiles only.
+///
+/// # Errors
+/// Names what is too much.
+pub fn check_content(csr: &Csr, content: &LeafContent) -> Result<(), String> {
+    let names = content.names();
+    match csr.alt_names().iter().find(|name| name.identifier().is_none() && !names.contains(name)) {
+        Some(name) => Err(format!("the CSR asks for `{name}`, which certificates of this profile do not carry (hint: leave it out)")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

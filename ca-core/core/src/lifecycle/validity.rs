@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::evidence::chain::Refusal;
 use crate::model::ProblemType;
 use crate::pki::Timestamp;
+use crate::policy::judge_times;
 
 /// What bounds a certificate's times.
 #[derive(Clone, Copy, Debug)]
@@ -29,22 +30,12 @@ pub(super) fn validity(
     asked_not_after: Option<Timestamp>,
 ) -> Result<(Timestamp, Timestamp), Refusal> {
     let Bounds { now, skew, shortest, lifetime, longest, issuer_end } = bounds;
-    let refused = |detail: &str| Refusal::new(ProblemType::Malformed, detail);
+    let refused = |detail| Refusal::new(ProblemType::Malformed, detail);
+    let (begin, end) = judge_times((shortest, lifetime, longest), now, asked_not_before, asked_not_after).map_err(refused)?;
     let earliest = now.minus(skew);
     let not_before = asked_not_before.unwrap_or(earliest).max(earliest);
-    if not_before > now.plus(longest) {
-        return Err(refused("`notBefore` lies further ahead than the profile's lifetime"));
-    }
-    let begin = not_before.max(now);
-    let not_after = asked_not_after.unwrap_or_else(|| begin.plus(lifetime));
-    if not_after > begin.plus(longest) {
-        return Err(refused("`notAfter` lies beyond the profile's lifetime"));
-    }
-    if not_after > begin && not_after < begin.plus(shortest) {
-        return Err(refused("`notAfter` comes sooner than the profile's shortest lifetime"));
-    }
-    let not_after = not_after.min(issuer_end);
-    if not_after <= not_before.max(now) {
+    let not_after = end.min(issuer_end);
+    if not_after <= begin {
         return Err(refused("the certificate would have ended before it begins"));
     }
     Ok((not_before, not_after))

@@ -19,6 +19,7 @@ mod subscriber;
 mod system_name;
 #[cfg(test)]
 mod tests;
+mod times;
 mod uri_pattern;
 mod uri_template;
 
@@ -39,6 +40,7 @@ pub use star::{StarBounds, StarPolicy};
 pub use subject_parts::SubjectParts;
 pub use subscriber::{MAX_EMAILS, SubscriberError, check_grant, leaf_content};
 pub use system_name::{SystemName, SystemNameError};
+pub use times::judge_times;
 pub use uri_pattern::UriPattern;
 pub use uri_template::{TemplateError, UriTemplate};
 
