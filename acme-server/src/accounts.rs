@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use ca_core::evidence::eab::Eab;
+use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{
     Account, AccountId, AccountStatus, Actor, GrantId, GrantRecord, GrantStatus, NewAccount, Problem, ProblemType, RequestId, RequestState,
 };
 use ca_core::ports::StoreError;
+use ca_core::profile::is_same_key;
 use http::{StatusCode, header};
 use serde_json::{Map, Value, json};
 
@@ -31,7 +33,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: SelfSi
         Some(account) if account.status == AccountStatus::Pending => {
             // An earlier attempt that this client did not wait for: the same account, once the worker has seen it.
             let request = RequestId::for_account(&account.id);
-            return settle(&server, &request, account, StatusCode::OK).await;
+            return Ok(answer(&server, StatusCode::OK, &settle(&server, &request, account).await?));
         }
         Some(account) if account.status == AccountStatus::Deactivated || only_existing => return Err(not_valid(account.status)),
         // The key of a revoked account may be bound again, by the secret of another grant.
@@ -46,9 +48,11 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: SelfSi
         && !agreed
     {
         return Err(Refusal::new(ProblemType::UserActionRequired, format!("the terms of service must be agreed to: {terms}"))
-            .with_header(header::LINK, format!("<{terms}>;rel=\"terms-of-service\"")));
+            .with_header(header::LINK, format!("<{terms}>;rel=\"terms-of-service\""))
+            .with_instance(terms));
     }
     server.admit_account_from(signed.address)?;
+    server.account_key_is_free(&signed.key).await?;
     let grant = bound_grant(&server, &payload, &signed).await?;
     server.admit_account_of(&grant)?;
     let id = AccountId::from_evidence(&signed.text);
@@ -66,19 +70,22 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: SelfSi
     audit.detail = json!({ "grant": account.grant, "thumbprint": account.thumbprint });
     let new = NewAccount { account, jws: signed.text };
     match server.store.queue_account(&new, &audit).await {
-        Ok(request) => settle(&server, &request, new.account, StatusCode::CREATED).await,
+        Ok(request) => {
+            let account = settle(&server, &request, new.account).await?;
+            Ok(answer_with(&server, StatusCode::CREATED, &account, payload.get("externalAccountBinding")))
+        }
         Err(StoreError::Conflict(_)) => {
             // Another request with the same key came first.
             let account = server.store.account_by_key(&new.account.thumbprint).await?.ok_or_else(Refusal::unavailable)?;
             let request = RequestId::for_account(&account.id);
-            settle(&server, &request, account, StatusCode::OK).await
+            Ok(answer(&server, StatusCode::OK, &settle(&server, &request, account).await?))
         }
         Err(error) => Err(error.into()),
     }
 }
 
 /// Waits for the worker's word on the binding.
-async fn settle(server: &AcmeServer, request: &RequestId, mut account: Account, status: StatusCode) -> Result<Response, Refusal> {
+async fn settle(server: &AcmeServer, request: &RequestId, mut account: Account) -> Result<Account, Refusal> {
     if account.status == AccountStatus::Pending {
         match server.store.await_request(request, server.config.worker_wait).await? {
             RequestState::Done { .. } => account.status = AccountStatus::Valid,
@@ -89,7 +96,23 @@ async fn settle(server: &AcmeServer, request: &RequestId, mut account: Account, 
     if account.status != AccountStatus::Valid {
         return Err(not_valid(account.status));
     }
-    Ok(answer(server, status, &account))
+    Ok(account)
+}
+
+impl AcmeServer {
+    /// Refuses a key that must not become an account's: who else holds it would have the account. Those on published lists
+    /// only the worker knows.
+    pub(crate) async fn account_key_is_free(&self, key: &Jwk) -> Result<(), Refusal> {
+        let bad = |detail: String| Refusal::new(ProblemType::BadPublicKey, detail);
+        let key = key.public_key()?;
+        if self.issuers.find(&*self.store, self.clock.now(), |issuer| is_same_key(&issuer.public_key, &key)).await?.is_some() {
+            return Err(bad("this key is an authority's (hint: make another key)".to_owned()));
+        }
+        match self.store.key_use(&key.spki_sha256(), None).await?.block {
+            Some(block) => Err(bad(block.told().to_owned())),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The grant that the binding names, with everything checked but the MAC, which only the worker can.
@@ -165,13 +188,22 @@ pub(crate) fn own(signed: &Signed, id: &AccountId) -> Result<(), Refusal> {
 
 /// An account as clients see it.
 pub(crate) fn answer(server: &AcmeServer, status: StatusCode, account: &Account) -> Response {
+    answer_with(server, status, account, None)
+}
+
+/// The same with the binding that the account was just made with. RFC 8555 §7.3.4: "The account object the CA returns MUST
+/// include an "externalAccountBinding" field with the same value as the field in the request."
+fn answer_with(server: &AcmeServer, status: StatusCode, account: &Account, binding: Option<&Value>) -> Response {
     let url = server.account_url(&account.id);
-    let body = json!({
+    let mut body = json!({
         "status": account.status,
         "contact": account.contact,
         "termsOfServiceAgreed": account.terms_of_service_agreed,
         "orders": format!("{url}/orders"),
     });
+    if let Some(binding) = binding.filter(|binding| !binding.is_null()) {
+        body["externalAccountBinding"] = binding.clone();
+    }
     with_header(json(status, &body), header::LOCATION, &url)
 }
 

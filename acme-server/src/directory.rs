@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::config::{AcmeConfig, AuthorityOffer, ProfileOffer};
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
-use crate::request::Ids;
+use crate::request::{Ids, PostAsGet};
 
 /// What is on offer, and all directories of it, made once for each policy.
 pub(crate) struct Directories {
@@ -135,4 +135,19 @@ pub(crate) async fn scoped(
     let directories = server.directories();
     let found = directories.scoped.iter().find(|(a, p, _)| *a == authority && *p == profile);
     found.map(|(_, _, directory)| answer(directory)).ok_or_else(Refusal::not_found)
+}
+
+/// POST /acme/directory, with an empty payload. RFC 8555 §6.3: directory and newNonce are read by GET "in addition to
+/// POST-as-GET requests".
+pub(crate) async fn default_signed(server: State<Arc<AcmeServer>>, _: PostAsGet) -> Response {
+    default(server).await
+}
+
+/// POST /a/{authority}/acme/p/{profile}/directory, the same.
+pub(crate) async fn scoped_signed(
+    server: State<Arc<AcmeServer>>,
+    ids: Ids<AuthorityName, String>,
+    _: PostAsGet,
+) -> Result<Response, Refusal> {
+    scoped(server, ids).await
 }

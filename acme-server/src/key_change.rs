@@ -43,6 +43,7 @@ pub(crate) async fn change(State(server): State<Arc<AcmeServer>>, signed: Signed
         // §7.3.5: 409 (Conflict) with the account's URL in the Location header.
         return Err(conflict().with_header(header::LOCATION, server.account_url(&other.id)));
     }
+    server.account_key_is_free(new_key).await?;
     let id = &signed.account.id;
     let mut audit = server.audit(signed.actor(), "account.key-change", id.as_str(), server.correlation());
     audit.detail = serde_json::json!({ "old": signed.account.thumbprint, "new": thumbprint });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use ca_core::evidence::new_order::{NewOrderRequest, OrderScope};
+use ca_core::evidence::new_order::{NewOrderRequest, OrderScope, refused_identifiers};
 use ca_core::model::{
     AccountId, Authorization, AuthorizationStatus, Grant, NewOrder, Order, OrderCommand, OrderId, OrderStatus, Problem, ProblemType,
 };
@@ -31,7 +31,8 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
     let now = server.clock.now();
     server.keeps_up().await?;
     let scope = OrderScope::of_path(uri.path()).ok_or_else(Refusal::not_found)?;
-    let request = NewOrderRequest::parse(&signed.jws)?;
+    let request = NewOrderRequest::parse(&signed.jws);
+    let request = request.map_err(|problem| Refusal::of_identifiers(problem, refused_identifiers(&signed.jws)))?;
     let record = server.live_grant(&signed).await?;
     let grant = &record.grant;
     if scope.authority.as_ref().is_some_and(|asked| *asked != grant.authority) {

@@ -20,7 +20,9 @@ pub(crate) struct Refusal(Box<Parts>);
 struct Parts {
     problem: Problem,
     status: StatusCode,
-    subproblems: Vec<(Identifier, Problem)>,
+    /// Identifiers as JSON shows them, each with its problem.
+    subproblems: Vec<(Value, Problem)>,
+    instance: Option<String>,
     retry_after: Option<u32>,
     header: Option<(header::HeaderName, String)>,
 }
@@ -75,16 +77,36 @@ impl Refusal {
         self
     }
 
-    pub(crate) fn with_subproblems(mut self, subproblems: Vec<(Identifier, Problem)>) -> Self {
-        self.0.subproblems = subproblems;
+    /// Where a person reads on (RFC 7807 §3.1).
+    pub(crate) fn with_instance(mut self, url: &str) -> Self {
+        self.0.instance = Some(url.to_owned());
         self
+    }
+
+    pub(crate) fn with_subproblems(mut self, subproblems: Vec<(Identifier, Problem)>) -> Self {
+        self.0.subproblems = subproblems.into_iter().map(|(identifier, problem)| (json!(identifier), problem)).collect();
+        self
+    }
+
+    /// An order's refusal, with what is wrong with each of its identifiers where that is why. Where they are refused for
+    /// reasons of several types the refusal is of none of them (RFC 8555 §6.7.1).
+    pub(crate) fn of_identifiers(problem: Problem, refused: Vec<(Value, Problem)>) -> Self {
+        let mut refusal = match refused.as_slice() {
+            [] | [_] => Self::from(problem),
+            [(_, first), others @ ..] => {
+                let kind = if others.iter().all(|(_, other)| other.kind == first.kind) { first.kind } else { ProblemType::Compound };
+                Self::new(kind, format!("{} of the identifiers are refused", refused.len()))
+            }
+        };
+        refusal.0.subproblems = refused;
+        refusal
     }
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         let status = status_of(problem.kind);
-        Self(Box::new(Parts { problem, status, subproblems: Vec::new(), retry_after: None, header: None }))
+        Self(Box::new(Parts { problem, status, subproblems: Vec::new(), instance: None, retry_after: None, header: None }))
     }
 }
 
@@ -116,10 +138,13 @@ impl IntoResponse for Refusal {
             // RFC 8555 §6.2: the problem document must have an "algorithms" field.
             body["algorithms"] = json!(JwsAlgorithm::NAMES);
         }
+        if let Some(instance) = &this.instance {
+            body["instance"] = json!(instance);
+        }
         if !this.subproblems.is_empty() {
-            let one = |(identifier, problem): &(Identifier, Problem)| {
+            let one = |(identifier, problem): &(Value, Problem)| {
                 let mut one = problem_json(problem);
-                one["identifier"] = json!(identifier);
+                one["identifier"] = identifier.clone();
                 one
             };
             body["subproblems"] = this.subproblems.iter().map(one).collect();

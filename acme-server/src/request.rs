@@ -105,6 +105,18 @@ impl FromRequest<Arc<AcmeServer>> for Signed {
     }
 }
 
+/// A POST-as-GET of what anyone may GET too (RFC 8555 §6.3).
+pub(crate) struct PostAsGet;
+
+impl FromRequest<Arc<AcmeServer>> for PostAsGet {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, server: &Arc<AcmeServer>) -> Result<Self, Refusal> {
+        Signed::from_request(request, server).await?.require_post_as_get()?;
+        Ok(Self)
+    }
+}
+
 impl FromRequest<Arc<AcmeServer>> for SelfSigned {
     type Rejection = Refusal;
 

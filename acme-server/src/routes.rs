@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use crate::drain::lend;
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
+use crate::request::PostAsGet;
 use crate::{access, accounts, authorizations, certificates, directory, finalize, key_change, orders, renewal_info, revoke, star};
 
 /// RFC 8555 §6.5.1.
@@ -21,7 +22,7 @@ const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 /// Who a route listens to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
-    /// Anyone: nothing is signed, and nothing acts.
+    /// Anyone, by GET: nothing is signed, and nothing acts. What RFC 8555 §6.3 names, accounts read by POST-as-GET too.
     Anyone,
     /// Requests signed by a valid account, by `kid`.
     Account,
@@ -46,9 +47,9 @@ const fn route(path: &'static str, access: Access, handler: fn() -> MethodRouter
 
 /// Every route there is: [`AcmeServer::router`] has no other, so what a test sweeps is what is served.
 pub static ROUTES: [Route; 20] = [
-    route("/acme/directory", Access::Anyone, || get(directory::default)),
-    route("/a/{authority}/acme/p/{profile}/directory", Access::Anyone, || get(directory::scoped)),
-    route("/acme/new-nonce", Access::Anyone, || head(new_nonce).get(new_nonce)),
+    route("/acme/directory", Access::Anyone, || get(directory::default).post(directory::default_signed)),
+    route("/a/{authority}/acme/p/{profile}/directory", Access::Anyone, || get(directory::scoped).post(directory::scoped_signed)),
+    route("/acme/new-nonce", Access::Anyone, || head(new_nonce).get(new_nonce).post(new_nonce_signed)),
     route("/acme/new-account", Access::Key, || post(accounts::create)),
     route("/acme/acct/{id}", Access::Account, || post(accounts::read_or_update)),
     route("/acme/acct/{id}/orders", Access::Account, || post(orders::list)),
@@ -105,6 +106,11 @@ where
 /// RFC 8555 §7.2: HEAD is answered with 200, GET with 204; the nonce itself comes with every such answer.
 async fn new_nonce(method: Method) -> StatusCode {
     if method == Method::HEAD { StatusCode::OK } else { StatusCode::NO_CONTENT }
+}
+
+/// POST-as-GET of the same (§6.3): the nonce comes as with every POST.
+async fn new_nonce_signed(_: PostAsGet) -> StatusCode {
+    StatusCode::NO_CONTENT
 }
 
 async fn on_every_answer(State(server): State<Arc<AcmeServer>>, request: Request, next: Next) -> Response {

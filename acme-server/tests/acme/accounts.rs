@@ -1,11 +1,12 @@
 //! Accounts: creation with a binding, update, deactivation, rollover.
 
-use ca_core::model::{AccountStatus, GrantStatus, Problem, ProblemType};
+use ca_core::model::{AccountStatus, GrantStatus, KeyBlock, Problem, ProblemType};
 use ca_core::pki::Timestamp;
+use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::{Value, json};
 
 use crate::client::Key;
-use crate::fake_store::Worker;
+use crate::fake_store::{Worker, spki_sha256};
 use crate::world::{BASE, KID, World};
 
 #[tokio::test]
@@ -97,6 +98,7 @@ async fn a06_terms_must_be_agreed_to_where_there_are_any() {
     let refused = world.post(&key, None, "/acme/new-account", &payload).await;
     refused.is_problem(403, "userActionRequired");
     assert!(refused.headers.get_all("link").iter().any(|l| l.to_str().unwrap().contains("terms-of-service")));
+    assert_eq!(refused.json()["instance"], "https://ca.test/terms", "§7.3.3: where a person reads what to do");
     world.register(key).await;
 }
 
@@ -164,4 +166,63 @@ async fn a06_key_rollover_and_its_conflict_with_the_other_account_s_location() {
     account.key = new;
     account.order(&["a.demo.test"]).await.is(201);
     assert!(world.state().evidence.iter().any(|e| e.contains("protected")));
+}
+
+/// RFC 8555 §6.3: "The server MUST allow GET requests for the directory and newNonce resources […] in addition to POST-as-GET
+/// requests for these resources."
+#[tokio::test]
+async fn a06_directories_and_new_nonce_answer_a_post_as_get_too() {
+    let world = World::new();
+    let account = world.account().await;
+    for path in ["/acme/directory", "/a/demo/acme/p/short/directory"] {
+        assert_eq!(account.post(path, "").await.is(200).json(), world.get(path).await.json());
+        account.post(path, "{}").await.is_problem(400, "malformed");
+        world.post(&account.key, None, path, "").await.is_problem(400, "malformed");
+        world.post(&Key::new(), Some(&account.kid), path, "").await.is_problem(400, "malformed");
+    }
+    account.post("/a/demo/acme/p/none/directory", "").await.is_problem(404, "malformed");
+    let fresh = account.post("/acme/new-nonce", "").await;
+    fresh.is(204);
+    account.post("/acme/new-nonce", "{}").await.is_problem(400, "malformed");
+}
+
+/// RFC 8555 §7.3.4.
+#[tokio::test]
+async fn a06_a_new_account_shows_the_binding_that_it_was_made_with() {
+    let world = World::new();
+    let key = Key::new();
+    let binding = key.binding(KID);
+    let payload = json!({ "externalAccountBinding": binding }).to_string();
+    let created = world.post(&key, None, "/acme/new-account", &payload).await;
+    assert_eq!(created.is(201).json()["externalAccountBinding"], binding);
+    // An existing one is not bound by what comes with the question.
+    let again = world.post(&key, None, "/acme/new-account", &json!({ "externalAccountBinding": key.binding("other") }).to_string()).await;
+    assert_eq!(again.is(200).json().get("externalAccountBinding"), None);
+}
+
+/// Who else has the key would have the account.
+#[tokio::test]
+async fn a11_a_blocked_key_is_no_account_s() {
+    let world = World::new();
+    let mut account = world.account().await;
+    let (lost, at) = (KeyPair::generate().unwrap(), Timestamp::from_unix(0));
+    let compromised = KeyBlock::Statement { reason: "secret".into(), at };
+    world.state().blocked.insert(spki_sha256(&lost.subject_public_key_info()), compromised);
+    let lost = Key::of(&lost);
+    let payload = json!({ "externalAccountBinding": lost.binding(KID) }).to_string();
+    let refused = world.post(&lost, None, "/acme/new-account", &payload).await;
+    assert!(refused.is_problem(400, "badPublicKey").body.contains("blocked"), "{}", refused.body);
+    assert!(!refused.body.contains("secret"), "the operators' reason is theirs");
+
+    let url = format!("{BASE}/acme/key-change");
+    let change = |new: &Key| {
+        let payload = json!({ "account": account.kid, "oldKey": account.key.jwk() }).to_string();
+        new.sign(&json!({ "alg": "ES256", "url": url, "jwk": new.jwk() }), &payload)
+    };
+    account.post(&url, &change(&lost)).await.is_problem(400, "badPublicKey");
+    let new = Key::new();
+    account.post(&url, &change(&new)).await.is(200);
+    account.key = new;
+    account.order(&["a.demo.test"]).await.is(201);
+    assert_eq!(world.state().accounts.len(), 1);
 }

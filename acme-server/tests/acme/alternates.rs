@@ -57,9 +57,9 @@ async fn a10_each_chain_links_to_all_the_others() {
 #[tokio::test]
 async fn a10_an_alternate_is_its_account_s_and_ends_with_its_cross_certificate() {
     let world = World::new();
-    let (account, other) = (world.account().await, world.account().await);
     world.cross_certify(1, "demo-root", Duration::from_secs(600));
     world.cross_certify(2, "demo-root", YEAR);
+    let (account, other) = (world.account().await, world.account().await);
     let serial = certificates(&account.certificate(&["a.demo.test"]).await)[0].serial();
     let url = format!("{BASE}/acme/cert/demo/{serial}");
     other.post(&format!("{url}/1"), "").await.is_problem(403, "unauthorized");

@@ -70,6 +70,32 @@ async fn orders_that_are_refused() {
     account.post("/a/demo/acme/p/client/new-order", &order(&["a.demo.test"]).to_string()).await.is(201);
 }
 
+/// RFC 8555 §6.7.1.
+#[tokio::test]
+async fn a04_each_identifier_that_is_refused_has_its_subproblem() {
+    let world = World::new();
+    let account = world.account().await;
+    let ask = async |identifiers: &[(&str, &str)]| {
+        let list: Vec<_> = identifiers.iter().map(|(kind, value)| json!({ "type": kind, "value": value })).collect();
+        account.post("/acme/new-order", &json!({ "identifiers": list }).to_string()).await
+    };
+    let good = ("dns", "a.demo.test");
+    let refused = ask(&[good, ("dns", "a_b.demo.test"), ("dns", "*.*.demo.test")]).await;
+    let body = refused.is_problem(403, "rejectedIdentifier").json();
+    let told: Vec<_> = body["subproblems"].as_array().unwrap().iter().map(|one| (&one["identifier"]["value"], &one["type"])).collect();
+    let rejected = json!("urn:ietf:params:acme:error:rejectedIdentifier");
+    assert_eq!(told, [(&json!("a_b.demo.test"), &rejected), (&json!("*.*.demo.test"), &rejected)]);
+
+    let mixed = ask(&[("email", "a@demo.test"), good, ("ip", "127.0.0.01")]).await;
+    let body = mixed.is_problem(400, "compound").json();
+    assert_eq!(body["subproblems"][0]["type"], "urn:ietf:params:acme:error:unsupportedIdentifier");
+    assert_eq!(body["subproblems"][0]["identifier"], json!({ "type": "email", "value": "a@demo.test" }));
+    assert_eq!(body["subproblems"][1]["identifier"], json!({ "type": "ip", "value": "127.0.0.01" }));
+    let one = ask(&[("email", "a@demo.test")]).await;
+    assert_eq!(one.is_problem(400, "unsupportedIdentifier").json()["subproblems"].as_array().unwrap().len(), 1);
+    assert!(world.state().orders.is_empty());
+}
+
 #[tokio::test]
 async fn a22_an_order_names_its_profile_or_gets_the_directorys_or_the_grants_first() {
     let world = World::new();

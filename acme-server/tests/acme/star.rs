@@ -125,9 +125,9 @@ async fn a21_anyone_may_get_it_where_client_and_policy_allow() {
 #[tokio::test]
 async fn a21_its_alternate_chains_are_below_its_url_under_the_same_rule() {
     let world = World::new();
-    let (account, other) = (world.account().await, world.account().await);
     let root = world.cross_certify(3, "demo-root", Duration::from_secs(365 * DAY));
     world.cross_certify(8, "demo", Duration::from_secs(DAY));
+    let (account, other) = (world.account().await, world.account().await);
     let (order, open) = valid(&account, json!({ "allow-certificate-get": true })).await;
     let (_, closed) = valid(&account, json!({})).await;
     for order in [&open, &closed] {

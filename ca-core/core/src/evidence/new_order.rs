@@ -63,6 +63,19 @@ pub fn parse_identifier(entry: &Value) -> Result<Identifier, Problem> {
     })
 }
 
+/// Of the identifiers that a newOrder payload asks for, as they stand there, those that cannot be read, with each one's
+/// problem. None where the payload has no list of identifiers that an order may have.
+pub fn refused_identifiers(jws: &ParsedJws) -> Vec<(Value, Problem)> {
+    let Ok(payload) = jws.payload_object() else { return Vec::new() };
+    let list = payload.get("identifiers").and_then(Value::as_array).filter(|list| list.len() <= MAX_IDENTIFIERS);
+    let refused = |entry: &Value| {
+        let problem = parse_identifier(entry).err()?;
+        let shown = |name: &str| entry.get(name).filter(|value| value.is_string()).cloned();
+        Some((serde_json::json!({ "type": shown("type")?, "value": shown("value")? }), problem))
+    };
+    list.into_iter().flatten().filter_map(refused).collect()
+}
+
 impl NewOrderRequest {
     /// Reads the payload.
     ///
