@@ -8,7 +8,7 @@ use ca_core::evidence::json;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::jws::{KeyRef, ParsedJws};
 use ca_core::model::AccountStatus;
-use ca_core::ports::StoreError;
+use ca_core::ports::{StoreError, TOO_MANY_KEY_CHANGES};
 use http::{StatusCode, header};
 use serde_json::Value;
 
@@ -50,6 +50,9 @@ pub(crate) async fn change(State(server): State<Arc<AcmeServer>>, signed: Signed
     let changed = server.store.change_key(id, &signed.account.thumbprint, &new_key.canonical(), &thumbprint, &signed.text, &audit).await;
     match changed {
         Ok(account) => Ok(answer(&server, StatusCode::OK, &account)),
+        Err(StoreError::Conflict(reason)) if reason == TOO_MANY_KEY_CHANGES => {
+            Err(Refusal::unauthorized(format!("{reason} (hint: this key stays; make a new account for another)")))
+        }
         Err(StoreError::Conflict(_)) => Err(conflict()),
         Err(error) => Err(error.into()),
     }

@@ -1,12 +1,13 @@
 //! Accounts: their rows, and the commands on them.
 
+use ca_core::evidence::chain::MAX_KEY_CHANGES;
 use ca_core::model::{Account, AccountId, AccountStatus, AuditEntry, NewAccount, RequestId, RequestState};
-use ca_core::ports::{StoreError, StoreResult};
+use ca_core::ports::{StoreError, StoreResult, TOO_MANY_KEY_CHANGES};
 use rusqlite::Connection;
 
 use crate::convert::{from_json, json, read, time, word};
 use crate::error::{conflict, or_taken};
-use crate::sql::{Row, execute, optional};
+use crate::sql::{Row, execute, one, optional};
 use crate::writer::Tx;
 
 const KEY_TAKEN: &str = "another account that is pending or valid has this key";
@@ -118,6 +119,15 @@ impl Tx {
         audit: &AuditEntry,
     ) -> StoreResult<Account> {
         let text = id.as_str();
+        let changes = one!(
+            &self.connection,
+            |row| row.get::<i64>("changes"),
+            "SELECT coalesce(max(number), 0) AS changes FROM key_changes WHERE account_id = $1",
+            text
+        )?;
+        if changes >= MAX_KEY_CHANGES as i64 {
+            return conflict(TOO_MANY_KEY_CHANGES);
+        }
         let changed = execute!(
             &self.connection,
             "UPDATE accounts SET jwk = $3, thumbprint = $4 WHERE id = $1 AND thumbprint = $2 AND status = 'valid'",

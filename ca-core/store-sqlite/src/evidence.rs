@@ -49,12 +49,15 @@ fn key_changes(connection: &Connection, account: &str) -> StoreResult<Vec<String
     all!(connection, |row| row.get("jws"), "SELECT jws FROM key_changes WHERE account_id = $1 ORDER BY number", account)
 }
 
-/// The successful validations of the authorizations that an order rests on, the newest first.
+/// The successful validations of the authorizations that an order rests on, the newest first. One that the client has given
+/// up since, or that was revoked, proves nothing (RFC 8555 §7.5.2).
 fn validations_behind(connection: &Connection, order: &str) -> StoreResult<Vec<ValidationRecord>> {
     all!(
         connection,
         |row| from_json("validation record", &row.get::<String>("body")?),
-        "SELECT r.body FROM order_authorizations m JOIN validation_records r ON r.authorization_id = m.authorization_id
+        "SELECT r.body FROM order_authorizations m
+           JOIN authorizations a ON a.id = m.authorization_id AND a.status = 'valid'
+           JOIN validation_records r ON r.authorization_id = m.authorization_id
          WHERE m.order_id = $1 AND r.proven = 1 ORDER BY r.seq DESC LIMIT $2",
         order,
         MAX_VALIDATIONS

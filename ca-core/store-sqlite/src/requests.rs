@@ -174,16 +174,16 @@ impl Tx {
         let (account, order) = self.end_request(request, lease, RequestState::Refused { problem: problem.clone() }, audit.at)?;
         match order {
             Some(order) => {
+                let text = json(problem);
                 if problem.kind == ProblemType::Unauthorized {
-                    self.revoke_authorizations(&order)?;
+                    self.revoke_authorizations(&order, &text)?;
                 }
                 self.note_failure(&account, problem, audit.at)?;
-                let problem = json(problem);
                 execute!(
                     &self.connection,
                     "UPDATE orders SET status = 'invalid', error = $2 WHERE id = $1 AND status = 'processing'",
                     order,
-                    problem
+                    text
                 )?;
             }
             None => drop(execute!(&self.connection, "DELETE FROM accounts WHERE id = $1 AND status = 'pending'", account)?),
@@ -192,8 +192,20 @@ impl Tx {
         Ok(())
     }
 
-    /// What the worker does not believe must not be used again: the client proves the names anew.
-    fn revoke_authorizations(&self, order: &str) -> StoreResult<()> {
+    /// What the worker does not believe must not be used again: the client proves the names anew. Other orders that rest on it
+    /// would wait for ever.
+    fn revoke_authorizations(&self, order: &str, problem: &str) -> StoreResult<()> {
+        execute!(
+            &self.connection,
+            "UPDATE orders SET status = 'invalid', error = $2
+             WHERE status IN ('pending', 'ready') AND id IN (
+               SELECT n.order_id FROM order_authorizations m
+                 JOIN authorizations a ON a.id = m.authorization_id AND a.status = 'valid'
+                 JOIN order_authorizations n ON n.authorization_id = m.authorization_id
+               WHERE m.order_id = $1)",
+            order,
+            problem
+        )?;
         execute!(
             &self.connection,
             "UPDATE authorizations SET status = 'revoked'

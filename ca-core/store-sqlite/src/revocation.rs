@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::evidence::revocation::{RevocationRight, verify};
 use ca_core::model::{
-    Account, Actor, AuditEntry, AuthorityName, CertificateRecord, CrlRecord, CrlScope, JobKind, LedgerEntry, LedgerEvent, Outcome,
-    RevocationReason, RevocationRequest, Revoked, SerialStatus,
+    Account, Actor, AuditEntry, AuthorityName, CertificateRecord, CrlRecord, CrlScope, JobKind, KeyBlock, LedgerEntry, LedgerEvent,
+    Outcome, RevocationReason, RevocationRequest, Revoked, SerialStatus,
 };
 use ca_core::pki::{SerialNumber, Timestamp};
 use ca_core::ports::{CertificateStore as _, RevocationStore, StatusStore, StoreError, StoreResult};
@@ -18,7 +18,7 @@ use crate::error::conflict;
 use crate::requests::wait;
 use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
-use crate::{SqliteStore, accounts, crls};
+use crate::{SqliteStore, accounts, blocked_keys, crls};
 
 /// Revokes for a subscriber, whose request is verified here: the front end's word is not enough to revoke.
 pub(crate) async fn on_request(store: &SqliteStore, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked> {
@@ -39,7 +39,11 @@ pub(crate) async fn on_request(store: &SqliteStore, jws: &str, request: &Revocat
         {
             return conflict("the account has not proven each of the certificate's identifiers");
         }
-        tx.revoke(&request, Some(&jws))
+        let revoked = tx.revoke(&request, Some(&jws))?;
+        if revoked == Revoked::Already && claim.right == RevocationRight::Key && request.reason == KeyBlock::REVOCATION {
+            tx.block_compromised(&record, &jws, &request)?;
+        }
+        Ok(revoked)
     };
     store.write(revoke).await
 }
@@ -67,6 +71,27 @@ impl Tx {
             }
         }
         Ok(!record.identifiers.is_empty())
+    }
+
+    /// Blocks the key of a certificate that was revoked for another reason before: it has said of itself that it is compromised
+    /// (ACME requirement A11). The revocation stays as it is.
+    fn block_compromised(&mut self, record: &CertificateRecord, jws: &str, request: &RevocationRequest) -> StoreResult<()> {
+        let key = &record.spki_sha256;
+        if blocked_keys::key_use(&self.connection, key, None)?.block.is_some() {
+            return Ok(());
+        }
+        let entry = AuditEntry {
+            at: request.at,
+            actor: request.actor.clone(),
+            action: "key.block".to_owned(),
+            authority: Some(request.authority.clone()),
+            object: key.to_string(),
+            outcome: Outcome::Done,
+            correlation: request.correlation.clone(),
+            detail: json!({ "certificate": request.serial, "request": jws }),
+        };
+        let reason = format!("it signed that it is compromised, after certificate {} was revoked for another reason", request.serial);
+        self.block_key(key, &reason, &entry).map(drop)
     }
 
     /// `jws`: the subscriber's request, where one asked for it.

@@ -37,7 +37,7 @@ use crate::profile::{LeafContent, check_key};
 const MEMO: usize = 8192;
 
 /// The most key changes of one account that are followed.
-const MAX_KEY_CHANGES: usize = 1000;
+pub const MAX_KEY_CHANGES: usize = 1000;
 
 /// How many versions of a grant's secret are tried for an account, the newest first.
 const MAX_SECRETS: u32 = 100;

@@ -8,6 +8,7 @@ use crate::evidence::chain::Refusal;
 use crate::evidence::jwk::Jwk;
 use crate::model::{KeyBlock, ProblemType};
 use crate::pki::{KeyError, PublicKey};
+use crate::policy::AuthorityPolicy;
 use crate::profile::is_same_key;
 
 impl Worker {
@@ -35,6 +36,22 @@ impl Worker {
         }
         self.judge_block(key, known.block).map_err(|mut refusal| {
             refusal.problem.detail = format!("the CSR's key: {}", refusal.problem.detail);
+            refusal.into()
+        })
+    }
+
+    /// Judges the key of a new account: who else has it would have the account. No authority's, none of its own servers and
+    /// responders, not blocked, on no list of published keys.
+    pub(super) async fn account_key_is_free(&self, batch: &Batch, key: &PublicKey) -> Result<(), Failure> {
+        let digest = key.spki_sha256();
+        let of_the_ca = |rules: &AuthorityPolicy| rules.key_sha256 == digest || rules.own.iter().any(|own| own.key_sha256 == digest);
+        let refused = |detail: String| Refusal::new(ProblemType::BadPublicKey, detail);
+        if batch.policy.authorities.iter().any(of_the_ca) {
+            return Err(refused("the account's key is one of the CA's own (hint: make another key)".to_owned()).into());
+        }
+        let known = self.store.key_use(&digest, None).await?;
+        self.judge_block(key, known.block).map_err(|mut refusal| {
+            refusal.problem = refused(format!("the account's key: {}", refusal.problem.detail)).problem;
             refusal.into()
         })
     }

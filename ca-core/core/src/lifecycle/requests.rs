@@ -145,6 +145,9 @@ impl Worker {
     async fn accept(&self, batch: &Batch, request: &SigningRequest, account: &AuthorizedAccount) -> Result<(), Failure> {
         let record = batch.active_grant(&account.grant.id)?;
         self.grant_stands(&account.grant.id, &account.place, &request.id).await?;
+        if let Some(key) = account.keys.last() {
+            self.account_key_is_free(batch, &key.public_key().map_err(Refusal::from)?).await?;
+        }
         let full = || Refusal::new(ProblemType::Unauthorized, "the enrolment grant has bound as many accounts as it may");
         // The limit that an operator signed; the store counts.
         if account.grant.max_accounts.is_some_and(|most| record.accounts >= most) {

@@ -43,6 +43,9 @@ pub enum StoreError {
 /// The conflict of an intent whose grant has issued as much as its cap allows.
 pub const GRANT_CAP_REACHED: &str = "the grant has issued as much as its cap allows";
 
+/// The conflict of an account whose key was changed [`crate::evidence::chain::MAX_KEY_CHANGES`] times.
+pub const TOO_MANY_KEY_CHANGES: &str = "the account's key was changed too often";
+
 /// The result of a store command.
 pub type StoreResult<T> = Result<T, StoreError>;
 
@@ -84,7 +87,7 @@ pub trait RequestQueue: Send + Sync {
     async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()>;
 
     /// Refuses for good: the order becomes invalid with `problem`, and where that is `unauthorized` the authorizations
-    /// with challenges that it rests on are revoked; a pending account is removed.
+    /// with challenges that it rests on are revoked, and other orders that wait on them invalid; a pending account is removed.
     async fn refuse_request(&self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()>;
 
     /// Gives the lease back; the request is queued again from `not_before` on.
@@ -112,7 +115,7 @@ pub trait AcmeStore: Send + Sync {
     /// Deactivates a valid account; its pending and ready orders become invalid, those that renew themselves canceled.
     async fn deactivate_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Account>;
     /// Replaces a valid account's key and keeps the keyChange JWS as evidence. Another account with the new key, or
-    /// another old key than `old_thumbprint`, is a conflict.
+    /// another old key than `old_thumbprint`, is a conflict, and so is [`TOO_MANY_KEY_CHANGES`]: the worker would follow no more.
     async fn change_key(
         &self,
         id: &AccountId,
@@ -152,7 +155,8 @@ pub trait AcmeStore: Send + Sync {
     async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order>;
     /// Revokes for a subscriber, whose revokeCert JWS is verified against the record once more
     /// ([`crate::evidence::revocation`]) and kept in the audit entry. Where it does not give the right, or an account that
-    /// is not the owner has not proven each of the certificate's identifiers by a challenge, it is a conflict.
+    /// is not the owner has not proven each of the certificate's identifiers by a challenge, it is a conflict. A key that says of
+    /// itself that it is compromised is blocked, also where its certificate was revoked for another reason before.
     async fn revoke_on_request(&self, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked>;
     /// Waits until the request is done or refused, at most `at_most`, and tells its state.
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState>;

@@ -1,14 +1,19 @@
-//! Accounts that only fail, as the worker meets them.
+//! Accounts as the worker meets them: their keys, and those that only fail.
 
+use std::time::Duration;
+
+use ca_core::evidence::chain::MAX_KEY_CHANGES;
+use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
-use ca_core::model::{AuditEntry, ProblemType};
-use ca_core::pki::Timestamp;
-use ca_core::ports::{AccountAdminStore as _, StandingStore as _};
+use ca_core::model::{AccountStatus, AuditEntry, ProblemType, RequestId, RequestState};
+use ca_core::pki::{Sha256Digest, Timestamp};
+use ca_core::ports::{AccountAdminStore as _, AcmeStore as _, StandingStore as _, StoreError, TOO_MANY_KEY_CHANGES};
+use ca_core::profile::BlockedKeys;
 use ca_testkit::store::audit;
 use serde_json::json;
 
-use crate::desk::Desk;
+use crate::desk::{Client, Desk};
 
 #[tokio::test]
 async fn a23_an_operators_statement_ends_a_pause() {
@@ -35,4 +40,52 @@ async fn a23_an_operators_statement_ends_a_pause() {
     assert_eq!(desk.operate(resume()).await.unwrap(), OperatorReply::AccountResumed { paused: false });
     let missing = desk.operate(Operation::AccountResume { id: "missing".parse().unwrap() }).await.unwrap_err();
     assert!(missing.detail.contains("there is no account"), "{missing:?}");
+}
+
+fn spki_sha256(client: &Client) -> Sha256Digest {
+    Jwk::from_value(&client.key.jwk()).unwrap().public_key().unwrap().spki_sha256()
+}
+
+/// Who else has the key would have the account, whatever the front end let through.
+#[tokio::test]
+async fn a11_a_blocked_or_published_key_is_no_account_s() {
+    let mut desk = Desk::open().await;
+    let grant = desk.grant(None).await;
+    let refused = async |desk: &Desk, client: &Client, told: &str| {
+        assert_eq!(desk.worker.step_requests().await.unwrap(), 1);
+        assert_eq!(desk.store.account(&client.id).await.unwrap(), None, "its key is free for nobody");
+        match desk.store.await_request(&RequestId::for_account(&client.id), Duration::ZERO).await.unwrap() {
+            RequestState::Refused { problem } => {
+                assert!(problem.kind == ProblemType::BadPublicKey && problem.detail.contains(told), "{problem:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let stolen = desk.queue_account(&grant).await;
+    desk.operate(Operation::KeyBlock { spki_sha256: spki_sha256(&stolen), reason: "stolen".to_owned() }).await.unwrap();
+    refused(&desk, &stolen, "the key is blocked").await;
+
+    let weak = desk.queue_account(&grant).await;
+    let mut lists = BlockedKeys::default();
+    lists.add_text(&spki_sha256(&weak).to_string()).unwrap();
+    desk.restart_with(lists);
+    refused(&desk, &weak, "private half is known").await;
+    let good = desk.account_of(&grant).await;
+    assert_eq!(desk.store.account(&good.id).await.unwrap().unwrap().status, AccountStatus::Valid);
+}
+
+/// The worker follows so many changes and no more: one beyond would leave an account that gets nothing.
+#[tokio::test]
+async fn a06_a_key_is_changed_as_often_as_the_worker_follows() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let thumbprint = Jwk::from_value(&client.key.jwk()).unwrap().thumbprint();
+    assert_eq!(MAX_KEY_CHANGES, 1000);
+    desk.edit("INSERT INTO key_changes (account_id, number, jws) SELECT id, 999, '{}' FROM accounts").await;
+    let entry = audit("account.key-change");
+    let changed = desk.store.change_key(&client.id, &thumbprint, "{}", "second", "{}", &entry).await.unwrap();
+    assert_eq!(changed.thumbprint, "second");
+    let refused = desk.store.change_key(&client.id, "second", "{}", "third", "{}", &entry).await;
+    assert!(matches!(&refused, Err(StoreError::Conflict(reason)) if reason == TOO_MANY_KEY_CHANGES), "{refused:?}");
+    assert_eq!(desk.store.account(&client.id).await.unwrap().unwrap().thumbprint, "second");
 }

@@ -7,7 +7,7 @@ use ca_core::model::{
     RevocationRequest, Revoked, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{Identifier, SerialNumber};
-use ca_core::ports::{AcmeStore as _, Clock as _, StoreError, ValidationStore as _};
+use ca_core::ports::{AcmeStore as _, CertificateStore as _, Clock as _, StoreError, ValidationStore as _};
 use ca_testkit::SeededRng;
 use ca_testkit::acme::{self, ClientKey};
 use ca_testkit::store::audit;
@@ -138,4 +138,36 @@ async fn a11_key_compromise_by_the_key_itself_blocks_that_key_for_good() {
     desk.worker.step_requests().await.unwrap();
     let refusal = desk.refusal(&again).await;
     assert!(refusal.kind == ProblemType::BadCsr && refusal.detail.contains("blocked"), "{refusal:?}");
+}
+
+/// Revoked because another one came in its place; the key was lost later.
+#[tokio::test]
+async fn a11_a_key_that_says_so_of_itself_is_blocked_though_its_certificate_was_revoked_before() {
+    let desk = Desk::open().await;
+    let (owner, key) = (desk.account().await, ClientKey::default());
+    let superseded = issued(&desk, &owner, &key, 4).await;
+    let compromised = acme::revocation(&desk.certificate(superseded.serial).await.der, 1);
+    let by_key = |payload: &Value| key.jws(json!({ "jwk": key.jwk(), "nonce": "bm9uY2U", "url": format!("{}{URL}", acme::BASE) }), payload);
+    let spki_sha256 = desk.certificate(superseded.serial).await.spki_sha256;
+    let actor = || Actor::CertificateKey { spki_sha256 };
+    let (reason, lost) = (RevocationReason::Superseded, RevocationReason::KeyCompromise);
+    let serial = superseded.serial;
+    assert!(matches!(revoke(&desk, &by_key(&superseded.payload), serial, actor(), reason).await.unwrap(), Revoked::Now { .. }));
+    assert_eq!(revoke(&desk, &by_key(&superseded.payload), serial, actor(), reason).await.unwrap(), Revoked::Already);
+    let block = async || desk.store.key_use(&spki_sha256, None).await.unwrap().block;
+    assert_eq!(block().await, None);
+    // An account's word is not the key's.
+    let by_owner = acme::by_account(&owner.key, &owner.id, URL, &compromised);
+    assert_eq!(revoke(&desk, &by_owner, serial, account(&owner), lost).await.unwrap(), Revoked::Already);
+    assert_eq!(block().await, None);
+
+    for _ in 0..2 {
+        assert_eq!(revoke(&desk, &by_key(&compromised), serial, actor(), lost).await.unwrap(), Revoked::Already);
+    }
+    assert!(block().await.is_some_and(|block| block.to_string().contains("it signed that it is compromised")));
+    assert!(desk.audit_has(&["key.block", &spki_sha256.to_string(), "certificate-key"]).await);
+    desk.clock.advance(Duration::from_secs(1));
+    let again = desk.finalized_with(&owner, json!({}), &key.csr(&["a.demo.test"], None)).await;
+    desk.worker.step_requests().await.unwrap();
+    assert!(desk.refusal(&again).await.detail.contains("the key is blocked"));
 }

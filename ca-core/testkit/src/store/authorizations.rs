@@ -222,6 +222,48 @@ pub async fn a08_authorizations_are_used_again_while_valid(factory: &dyn StoreFa
     assert_ne!(create(&account, 200, &[HTTP]).await.authorizations[0], *id, "a deactivated one serves nobody");
 }
 
+/// RFC 8555 §7.5.2: an authorization that the client gives up proves nothing to an order that is being processed; one that
+/// the worker does not believe takes the orders with it that wait on it (A8).
+pub async fn a08_what_is_given_up_or_revoked_proves_nothing(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    let create = async |names: &[&str]| store.create_order(&mixed(&world, &account, &[], names), &audit("order.create")).await.unwrap();
+    let first = create(&["b.demo.test", "c.demo.test"]).await;
+    for id in &first.authorizations {
+        world.start(id, HTTP).await;
+    }
+    for leased in world.lease_validations(1, 60).await {
+        world.decide(&leased, 2, None).await;
+    }
+    let (ready, pending) = (create(&["b.demo.test"]).await, create(&["b.demo.test", "d.demo.test"]).await);
+    let apart = create(&["e.demo.test"]).await;
+    let finalize = async |order: &ca_core::model::OrderId, now: i64| {
+        let request = store.queue_finalize(order, "finalize", at(now), &audit("order.finalize")).await.unwrap();
+        let leased = world.lease_one(&request, now, now + 60).await;
+        (request, leased)
+    };
+    let given_up = create(&["c.demo.test"]).await;
+    let processed = store.queue_finalize(&given_up.id, "finalize", at(3), &audit("order.finalize")).await.unwrap();
+    store.deactivate_authorization(&given_up.authorizations[0], &audit("authorization.deactivate")).await.unwrap();
+    assert_eq!(world.order_status(&given_up.id).await, OrderStatus::Processing);
+    assert_eq!(world.lease_one(&processed, 3, 60).await.evidence.validations, []);
+    assert_eq!(world.order_status(&first.id).await, OrderStatus::Invalid);
+
+    let refused = create(&["b.demo.test"]).await;
+    let (request, leased) = finalize(&refused.id, 4).await;
+    assert_eq!(leased.evidence.validations.len(), 1);
+    let unproven = Problem::new(ProblemType::Unauthorized, "no validation that counts");
+    store.refuse_request(&request, &leased.lease, &unproven, &audit("certificate.issue")).await.unwrap();
+    assert_eq!(store.authorization(&ready.authorizations[0]).await.unwrap().unwrap().status, AuthorizationStatus::Revoked);
+    for order in [&ready, &pending] {
+        let ended = store.order(&order.id).await.unwrap().unwrap();
+        assert_eq!((ended.status, ended.error), (OrderStatus::Invalid, Some(unproven.clone())));
+    }
+    assert_eq!(world.order_status(&apart.id).await, OrderStatus::Pending, "it waits for something else");
+    assert_eq!(create(&["b.demo.test"]).await.status, OrderStatus::Pending, "proven anew");
+}
+
 /// RFC 8555 §7.4.1: an authorization before any order, and the bound on promises.
 pub async fn authorizations_stand_for_themselves(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
