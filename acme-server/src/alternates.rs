@@ -1,7 +1,7 @@
 //! Further chains of certificates, by the cross-certificates of the authorities above them (RFC 8555 §7.4.2).
 
 use ca_core::model::{Authority, CrossCertificate};
-use ca_core::pki::{Timestamp, pem_encode};
+use ca_core::pki::{Certificate, Timestamp, pem_encode};
 
 use crate::issuers::path;
 
@@ -10,7 +10,8 @@ use crate::issuers::path;
 pub(crate) struct Alternate {
     /// The number of its cross-certificate: its URLs' last part.
     pub(crate) number: u64,
-    /// The last second of its cross-certificate.
+    /// The first and the last second of its cross-certificate.
+    pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
     /// Those above the leaf, PEM.
     pub(crate) chain: String,
@@ -21,9 +22,12 @@ pub(crate) struct Alternate {
 pub(crate) fn chains(authority: &Authority, all: &[Authority], crosses: &[CrossCertificate]) -> Vec<Alternate> {
     let (mut below, mut found) = (String::new(), Vec::new());
     for current in path(authority, all) {
-        found.extend(crosses.iter().filter(|cross| cross.authority == current.name).map(|cross| {
+        found.extend(crosses.iter().filter(|cross| cross.authority == current.name).filter_map(|cross| {
+            let certificate = Certificate::from_der(&cross.certificate)
+                .inspect_err(|error| tracing::error!(number = cross.number, %error, "a cross-certificate does not parse"))
+                .ok()?;
             let chain = [&*below, &*pem_encode("CERTIFICATE", &cross.certificate)].concat();
-            Alternate { number: cross.number, not_after: cross.not_after, chain }
+            Some(Alternate { number: cross.number, not_before: certificate.not_before(), not_after: cross.not_after, chain })
         }));
         below.push_str(&pem_encode("CERTIFICATE", &current.certificate));
     }

@@ -93,9 +93,9 @@ impl Issuer {
         Some(Self { name, key_identifier, public_key, chain, alternates })
     }
 
-    /// Its further chains whose cross-certificates have not expired, the lowest number first.
+    /// Its further chains whose cross-certificates are valid now, the lowest number first.
     pub(crate) fn alternates(&self, now: Timestamp) -> impl Iterator<Item = &Alternate> {
-        self.alternates.iter().filter(move |alternate| now <= alternate.not_after)
+        self.alternates.iter().filter(move |alternate| alternate.not_before <= now && now <= alternate.not_after)
     }
 }
 

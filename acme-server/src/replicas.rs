@@ -32,6 +32,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Connections of other replicas at a time, and idle ones that are kept to each.
 const CONNECTIONS: usize = 256;
 const KEPT: usize = 32;
+/// The most requests that ask one replica at a time, so that a gone one, and nonces invented in its name, hold no more
+/// connections than this.
+const ASKING: usize = 128;
 /// What a question begins with, its version at the end.
 const MAGIC: [u8; 4] = *b"CSN\x01";
 const RANDOM: usize = 16;
@@ -48,13 +51,14 @@ struct Peer {
     address: SocketAddr,
     /// Open connections that wait for a question.
     idle: Mutex<Vec<TcpStream>>,
+    asking: Semaphore,
 }
 
 impl Replicas {
     /// Replicas at these addresses, by their numbers, with a file key; none for any other kind of secret.
     pub fn new(key: &Unsealer, peers: impl IntoIterator<Item = (u16, SocketAddr)>) -> Option<Self> {
         let Unsealer::FileKey(key) = key else { return None };
-        let peer = |(id, address)| (id, Peer { address, idle: Mutex::default() });
+        let peer = |(id, address)| (id, Peer { address, idle: Mutex::default(), asking: Semaphore::new(ASKING) });
         Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()), peers: peers.into_iter().map(peer).collect() })
     }
 
@@ -79,6 +83,7 @@ impl Replicas {
     }
 
     async fn ask_peer(&self, peer: &Peer, question: &[u8; QUESTION]) -> std::io::Result<bool> {
+        let _turn = peer.asking.acquire().await.map_err(std::io::Error::other)?;
         let kept = peer.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(mut stream) = kept
             && let Ok(accepted) = self.converse(&mut stream, question).await

@@ -79,3 +79,18 @@ async fn a10_an_alternate_is_its_account_s_and_ends_with_its_cross_certificate()
     assert_eq!(alternates(&account.post(&url, "").await), [format!("{url}/2")]);
     assert_eq!(alternates(&account.post(&format!("{url}/2"), "").await), [url]);
 }
+
+/// A root that begins next week certifies already: nobody could verify its chain yet.
+#[tokio::test]
+async fn a10_an_alternate_begins_with_its_cross_certificate() {
+    let world = World::new();
+    world.cross_certify_from(1, "demo-root", (2026, 11, 25), YEAR);
+    let account = world.account().await;
+    let downloaded = account.certificate(&["a.demo.test"]).await;
+    let url = format!("{BASE}/acme/cert/demo/{}", certificates(&downloaded)[0].serial());
+    assert_eq!(alternates(&downloaded), [""; 0]);
+    account.post(&format!("{url}/1"), "").await.is_problem(404, "malformed");
+    world.clock.advance(Duration::from_secs(86_400));
+    assert_eq!(alternates(&account.post(&url, "").await), [format!("{url}/1")]);
+    account.post(&format!("{url}/1"), "").await.is(200);
+}

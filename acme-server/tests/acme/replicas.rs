@@ -7,7 +7,7 @@ use acme_server::{AcmeServer, Replicas};
 use ca_keystore::Unsealer;
 use ca_testkit::SeededRng;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use zeroize::Zeroizing;
 
 use crate::client::Key;
@@ -102,4 +102,44 @@ async fn a03_an_issuer_that_is_gone_or_has_another_key_gives_bad_nonce() {
     let nonce = nonce_of(&one).await;
     assert_eq!(with_nonce(&two, &key, &nonce).await, refused());
     assert_eq!(with_nonce(&one, &key, &nonce).await, accepted());
+}
+
+/// One that takes connections and says nothing, as a hung process does: requests are refused in time, and hold no more
+/// connections to it than there is room for.
+#[tokio::test]
+async fn a03_a_replica_that_hangs_holds_few_connections_and_refuses_in_time() {
+    let (listener, address) = bound().await;
+    let world = World::new();
+    let server = AcmeServer::new(world.config.clone(), world.store.clone(), world.clock.clone(), Arc::new(SeededRng::new(21))).unwrap();
+    let key = Unsealer::FileKey(Zeroizing::new([7; 32]));
+    let world = world.beside(server.with_replicas(1, Replicas::new(&key, [(2, address)]).unwrap()));
+    let taken = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let held = Arc::clone(&taken);
+    let hung = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            held.lock().unwrap().push(stream);
+        }
+    });
+    // Nonces of the second replica that nobody issued: who asks needs no account for that.
+    let invented = crate::client::b64([&[0, 2][..], &[9; 22]].concat());
+    let (world, key, began) = (Arc::new(world), Arc::new(Key::new()), tokio::time::Instant::now());
+    let mut asking = JoinSet::new();
+    for _ in 0..200 {
+        let (world, key, invented) = (Arc::clone(&world), Arc::clone(&key), invented.clone());
+        asking.spawn(async move { with_nonce(&world, &key, &invented).await });
+    }
+    let more_than = async |count: usize| {
+        while taken.lock().unwrap().len() <= count {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    more_than(127).await;
+    let one_more = tokio::time::timeout(std::time::Duration::from_millis(300), more_than(128)).await;
+    assert!(one_more.is_err(), "the others wait for their turn");
+    while let Some(told) = asking.join_next().await {
+        assert_eq!(told.unwrap(), refused());
+    }
+    assert!(began.elapsed().as_secs() < 9, "{:?}", began.elapsed());
+    hung.abort();
 }

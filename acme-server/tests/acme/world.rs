@@ -181,10 +181,17 @@ impl World {
 
     /// Another root certifies the authority `demo-root` or `demo` too, for so long from now on. Gives its own certificate.
     pub(crate) fn cross_certify(&self, number: u64, authority: &str, lifetime: Duration) -> Certificate {
+        self.cross_certify_from(number, authority, (2026, 11, 1), lifetime)
+    }
+
+    /// The same from this day on.
+    pub(crate) fn cross_certify_from(&self, number: u64, authority: &str, (y, m, d): (i32, u8, u8), lifetime: Duration) -> Certificate {
         let (other, key) = (ca(&format!("other {number}")), KeyPair::generate().unwrap());
         let other_der = other.self_signed(&key).unwrap().der().to_vec();
         let name = if authority == "demo" { "issuing" } else { "root" };
-        let der = ca(name).signed_by(&self.authority_keys[name], &Issuer::from_params(&other, &key)).unwrap().der().to_vec();
+        let mut params = ca(name);
+        params.not_before = rcgen::date_time_ymd(y, m, d);
+        let der = params.signed_by(&self.authority_keys[name], &Issuer::from_params(&other, &key)).unwrap().der().to_vec();
         let issuer = Certificate::from_der(&other_der).unwrap();
         let mut state = self.state();
         let read = CrossCertificate::read(&der, &issuer, &state.authorities).unwrap().unwrap();
