@@ -91,11 +91,18 @@ impl Resolver {
             Err(error) if is_empty(&error) => return Ok(Vec::new()),
             Err(error) => return Err(failed(name, "CAA records", &error)),
         };
-        let records = found.answers().iter().filter_map(|record| match &record.data {
-            RData::CAA(caa) => Some(CaaRecord { critical: caa.issuer_critical, tag: caa.tag.clone(), value: caa.value.clone() }),
-            _ => None,
-        });
-        Ok(records.take(MAX_RECORDS).collect())
+        let mut records = Vec::new();
+        for record in found.answers().iter().filter(|record| record.record_type() == RecordType::CAA).take(MAX_RECORDS) {
+            let RData::CAA(caa) = &record.data else {
+                return Err(problem(ProblemType::Caa, format!("`{name}` has a CAA record that cannot be read")));
+            };
+            records.push(CaaRecord { critical: caa.issuer_critical, tag: caa.tag.clone(), value: caa.value.clone() });
+        }
+        // Something was answered: that there are no records was not.
+        if records.is_empty() {
+            return Err(problem(ProblemType::Dns, format!("looking up CAA records of `{name}`: the answer has something else")));
+        }
+        Ok(records)
     }
 
     /// The name at the end of a chain of aliases. A chain without end must not look like a name without records.
@@ -126,10 +133,14 @@ fn absolute(name: &str) -> Result<Name, Problem> {
     Name::from_ascii(format!("{name}.")).map_err(refused)
 }
 
-/// Whether the answer says that there is no such record, as against there being no answer.
+/// Whether the answer says that there is no such record, as against there being no answer. Name servers without the start of
+/// their zone are a referral to others who may know (RFC 2308 §2.2).
 fn is_empty(error: &NetError) -> bool {
     match error {
-        NetError::Dns(DnsError::NoRecordsFound(none)) => matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain),
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            let refers = none.ns.is_some() && none.soa.is_none();
+            matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain) && !refers
+        }
         _ => false,
     }
 }

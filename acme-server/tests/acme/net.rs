@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, CAA, CNAME, TXT};
+use hickory_resolver::proto::rr::rdata::{A, CAA, CNAME, NS, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
@@ -19,6 +19,10 @@ pub(crate) enum Says {
     /// One after the other, the last for ever: a rebinding server.
     Each(Vec<Vec<RData>>),
     Fails,
+    /// It does not know, but others may.
+    Refers,
+    /// Cut off, and not to be had whole.
+    Truncated,
 }
 
 /// A server that ends with its handle.
@@ -113,6 +117,15 @@ fn answer(query: &Message, zone: &Mutex<Zone>, asked: &Mutex<Vec<(String, Record
         Some(Says::Records(records)) => records.clone(),
         Some(Says::Each(rounds)) if rounds.len() > 1 => rounds.remove(0),
         Some(Says::Each(rounds)) => rounds[0].clone(),
+        Some(Says::Refers) => {
+            let server = Name::from_ascii("ns.other.test.").unwrap();
+            answer.add_authority(Record::from_rdata(question.name().clone(), 60, RData::NS(NS(server))));
+            return answer;
+        }
+        Some(Says::Truncated) => {
+            answer.metadata.truncation = true;
+            return answer;
+        }
         Some(Says::Fails) => {
             answer.metadata.response_code = ResponseCode::ServFail;
             return answer;

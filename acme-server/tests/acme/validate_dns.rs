@@ -3,7 +3,8 @@
 use ca_core::model::ChallengeMethod;
 use ca_core::model::ChallengeMethod::{Dns01, Http01};
 use ca_core::validation::dns_value;
-use hickory_resolver::proto::rr::RecordType;
+use hickory_resolver::proto::rr::rdata::{CAA, NULL};
+use hickory_resolver::proto::rr::{RData, RecordType};
 
 use crate::challenges::{Site, zone};
 use crate::net::{Page, Says, Web};
@@ -105,6 +106,24 @@ async fn a13_without_an_answer_caa_forbids() {
     judged(&site, "round.dmz.test", "dns").await;
     site.dns.says("dmz.test", RecordType::CAA, Says::Fails);
     judged(&site, "parent.dmz.test", "dns").await;
+}
+
+/// Nor does what is no answer to the question.
+#[tokio::test]
+async fn a13_what_is_no_answer_is_not_taken_for_no_records() {
+    let site = site(&["ca.bank.test"]).await;
+    site.dns.says("elsewhere.dmz.test", RecordType::CAA, Says::Refers);
+    judged(&site, "elsewhere.dmz.test", "dns").await;
+    site.dns.says("long.dmz.test", RecordType::CAA, Says::Truncated);
+    judged(&site, "long.dmz.test", "dns").await;
+    // A record whose tag has no characters, beside one that would do.
+    let unread = RData::Unknown { code: RecordType::CAA, rdata: NULL::with(vec![0, 0, b'x']) };
+    let mut good = CAA::new_issue(false, None, Vec::new());
+    good.value = b"ca.bank.test".to_vec();
+    site.dns.says("broken.dmz.test", RecordType::CAA, Says::Records(vec![RData::CAA(good.clone()), unread]));
+    judged(&site, "broken.dmz.test", "dns").await;
+    site.dns.says("whole.dmz.test", RecordType::CAA, Says::Records(vec![RData::CAA(good)]));
+    judged(&site, "whole.dmz.test", "valid").await;
 }
 
 #[tokio::test]
