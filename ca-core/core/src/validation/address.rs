@@ -105,11 +105,34 @@ impl fmt::Display for Network {
 }
 
 /// Services of cloud hosts that hand out secrets to who asks from the host: only an entry for the address itself opens one.
-const METADATA: [IpAddr; 3] = [
+/// One of them looks public.
+const METADATA: [IpAddr; 9] = [
+    // Most clouds; containers' and pods' credentials at AWS; Alibaba; Azure's host.
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    // The same of AWS; Google; Oracle.
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
 ];
+
+/// The IPv4 address that a NAT64 at the well-known prefix connects to (RFC 6052 §2.2).
+const fn translated(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V6(six) => match six.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+                Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
+            }
+            _ => None,
+        },
+        IpAddr::V4(_) => None,
+    }
+}
 
 /// Where no server is: this host and its network, multicast and reserved, discarded.
 const NOWHERE: [Network; 5] =
@@ -158,7 +181,10 @@ impl AddressGuard {
         }
         match special_block(address) {
             Some(block) if NOWHERE.iter().any(|nowhere| nowhere.contains(address)) => refused(block.purpose),
-            Some(block) if opened(Some(Network { address: block.network, bits: block.bits })) => Ok(()),
+            // A NAT64 that is opened leads no further than what is behind it.
+            Some(block) if opened(Some(Network { address: block.network, bits: block.bits })) => {
+                translated(address).map_or(Ok(()), |behind| self.check(behind))
+            }
             Some(block) => refused(block.purpose),
             None if address.is_ipv6() && !GLOBAL_V6.contains(address) => refused("an unassigned"),
             None if self.public || opened(None) => Ok(()),
@@ -197,6 +223,9 @@ mod tests {
             ("fe80::1", "a link-local (RFC 4291)"),
             ("169.254.169.254", "a metadata service's"),
             ("fd00:ec2::254", "a metadata service's"),
+            ("169.254.170.2", "a metadata service's"),
+            ("168.63.129.16", "a metadata service's"),
+            ("fd20:ce::254", "a metadata service's"),
             ("100.64.0.1", "a shared (RFC 6598)"),
             ("224.0.0.1", "a multicast (RFC 5771)"),
             ("ff02::1", "a multicast (RFC 4291)"),
@@ -243,6 +272,16 @@ mod tests {
         check(&guard(&["169.254.169.254"], false), "169.254.169.254", Ok(()));
         check(&guard(&["127.0.0.0/8"], false), "127.0.0.1", Ok(()));
         check(&guard(&["224.0.0.0/4"], true), "224.0.0.1", Err("a multicast (RFC 5771)"));
+    }
+
+    #[test]
+    fn lesson_10_an_address_behind_an_opened_nat64_is_judged_itself() {
+        let guard = guard(&["64:ff9b::/96", "10.1.0.0/16"], true);
+        check(&guard, "64:ff9b::808:808", Ok(()));
+        check(&guard, "64:ff9b::a01:203", Ok(()));
+        check(&guard, "64:ff9b::7f00:1", Err("a loopback (RFC 1122)"));
+        check(&guard, "64:ff9b::a9fe:a9fe", Err("a metadata service's"));
+        check(&guard, "64:ff9b::a02:1", Err("a private-use (RFC 1918)"));
     }
 
     #[test]
