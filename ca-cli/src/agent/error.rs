@@ -54,6 +54,7 @@ impl From<instant_acme::Error> for AgentError {
                     | "badPublicKey"
                     | "badSignatureAlgorithm"
                     | "caa"
+                    | "compound"
                     | "externalAccountRequired"
                     | "invalidContact"
                     | "invalidProfile"

@@ -220,7 +220,7 @@ async fn refusals_have_their_exit_code_and_change_nothing() {
     world.agent(&[]).enrol().await.unwrap();
     let before = world.live("cert.pem");
     for (kind, code, accounts) in
-        [("rejectedIdentifier", 4, 1), ("unauthorized", 4, 1), ("serverInternal", 5, 1), ("accountDoesNotExist", 4, 2)]
+        [("rejectedIdentifier", 4, 1), ("compound", 4, 1), ("unauthorized", 4, 1), ("serverInternal", 5, 1), ("accountDoesNotExist", 4, 2)]
     {
         world.clock.advance(DAY);
         world.ca.script.lock().unwrap().problem = Some(kind);
