@@ -146,7 +146,7 @@ pub(crate) async fn list(
             Some(cursor.ok_or_else(|| Refusal::malformed("the list takes `cursor` only, as its Link header gives it"))?)
         }
     };
-    let page = server.store.orders_of(&id, cursor.as_ref(), PAGE).await?;
+    let page = server.store.orders_of(&id, cursor.as_ref(), server.clock.now(), PAGE).await?;
     let urls: Vec<_> = page.orders.iter().map(|order| server.order_url(order)).collect();
     let response = json(StatusCode::OK, &json!({ "orders": urls }));
     // §7.1.2.1: the next page is in a Link header.

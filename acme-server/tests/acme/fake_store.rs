@@ -201,10 +201,14 @@ impl AcmeStore for FakeStore {
     async fn order(&self, id: &OrderId) -> StoreResult<Option<Order>> {
         Ok(self.state()?.orders.get(id).cloned())
     }
-    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, limit: u32) -> StoreResult<OrderPage> {
+    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, now: Timestamp, limit: u32) -> StoreResult<OrderPage> {
         let state = self.state()?;
-        let mut orders: Vec<_> =
-            state.orders.values().filter(|o| o.account == *account && cursor.is_none_or(|c| o.id > *c)).map(|o| o.id.clone()).collect();
+        let mut orders: Vec<_> = state
+            .orders
+            .values()
+            .filter(|o| o.account == *account && o.expires > now && cursor.is_none_or(|c| o.id > *c))
+            .map(|o| o.id.clone())
+            .collect();
         // Two a page, so that a test can turn pages.
         let next = (orders.len() > 2).then(|| orders[1].clone());
         orders.truncate(2.min(limit as usize));

@@ -240,6 +240,9 @@ async fn a06_the_list_of_orders_has_pages() {
     all.dedup();
     assert_eq!(all.len(), 3);
     account.post(&format!("{}/orders?page=2", account.kid), "").await.is_problem(400, "malformed");
+    world.clock.advance(Duration::from_secs(86_400));
+    let lapsed = account.post(&format!("{}/orders", account.kid), "").await.is(200).json();
+    assert_eq!(lapsed["orders"], json!([]), "§7.1.2.1: none that is invalid");
 }
 
 #[tokio::test]

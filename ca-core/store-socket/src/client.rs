@@ -146,8 +146,8 @@ impl AcmeStore for SocketStore {
         self.call(Command::Order { id: id.clone() }).await
     }
 
-    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, limit: u32) -> StoreResult<OrderPage> {
-        self.call(Command::OrdersOf { account: account.clone(), cursor: cursor.cloned(), limit }).await
+    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, now: Timestamp, limit: u32) -> StoreResult<OrderPage> {
+        self.call(Command::OrdersOf { account: account.clone(), cursor: cursor.cloned(), now, limit }).await
     }
 
     async fn authorization(&self, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {

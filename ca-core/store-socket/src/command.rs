@@ -81,7 +81,7 @@ pub enum Command {
     /// `AcmeStore::order`
     Order { id: OrderId },
     /// `AcmeStore::orders_of`
-    OrdersOf { account: AccountId, cursor: Option<OrderId>, limit: u32 },
+    OrdersOf { account: AccountId, cursor: Option<OrderId>, now: Timestamp, limit: u32 },
     /// `AcmeStore::authorization`
     Authorization { id: AuthorizationId },
     /// `AcmeStore::authorizations_of`

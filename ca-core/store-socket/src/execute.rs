@@ -29,7 +29,7 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
         Command::GrantUse { id, since, at_most } => encode(store.grant_use(&id, since, at_most.min(VolumeCap::MAX)).await),
         Command::CreateOrder { order, audit } => encode(store.create_order(&order, &audit).await),
         Command::Order { id } => encode(store.order(&id).await),
-        Command::OrdersOf { account, cursor, limit } => encode(store.orders_of(&account, cursor.as_ref(), limit).await),
+        Command::OrdersOf { account, cursor, now, limit } => encode(store.orders_of(&account, cursor.as_ref(), now, limit).await),
         Command::Authorization { id } => encode(store.authorization(&id).await),
         Command::AuthorizationsOf { order } => encode(store.authorizations_of(&order).await),
         Command::DeactivateAuthorization { id, audit } => encode(store.deactivate_authorization(&id, &audit).await),

@@ -70,9 +70,9 @@ impl AcmeStore for SqliteStore {
         self.readers.look(|c| orders::find(c, id))
     }
 
-    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, limit: u32) -> StoreResult<OrderPage> {
+    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, now: Timestamp, limit: u32) -> StoreResult<OrderPage> {
         let (account, cursor) = (account.clone(), cursor.cloned());
-        self.readers.list(move |c| orders::page(c, &account, cursor.as_ref(), limit)).await
+        self.readers.list(move |c| orders::page(c, &account, cursor.as_ref(), now, limit)).await
     }
 
     async fn authorization(&self, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {

@@ -51,9 +51,15 @@ fn read_order(row: &Row<'_>) -> StoreResult<Order> {
     })
 }
 
-/// A page of an account's orders, newest first.
-pub(crate) fn page(connection: &Connection, account: &AccountId, cursor: Option<&OrderId>, at_most: u32) -> StoreResult<OrderPage> {
-    let (account, cursor) = (account.as_str(), cursor.map(OrderId::as_str));
+/// A page of an account's orders, newest first. One that lapsed is invalid, though no one has written it down yet.
+pub(crate) fn page(
+    connection: &Connection,
+    account: &AccountId,
+    cursor: Option<&OrderId>,
+    now: Timestamp,
+    at_most: u32,
+) -> StoreResult<OrderPage> {
+    let (account, cursor, now) = (account.as_str(), cursor.map(OrderId::as_str), now.unix());
     let size = at_most.clamp(1, MAX_PAGE);
     let one_more = limit(size + 1);
     // A cursor that names no order of this account gives an empty page.
@@ -61,10 +67,12 @@ pub(crate) fn page(connection: &Connection, account: &AccountId, cursor: Option<
         connection,
         |row| read("order id", row.get("id")?),
         "SELECT id FROM orders WHERE account_id = $1 AND status <> 'invalid'
+           AND NOT (status IN ('pending', 'ready') AND expires <= $3)
            AND ($2 IS NULL OR seq < (SELECT c.seq FROM orders c WHERE c.id = $2 AND c.account_id = $1))
-         ORDER BY seq DESC LIMIT $3",
+         ORDER BY seq DESC LIMIT $4",
         account,
         cursor,
+        now,
         one_more
     )?;
     let more = orders.len() > size as usize;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     AuditEntry, Authorization, AuthorizationCommand, AuthorizationId, AuthorizationStatus, ChallengeMethod, ChallengeStatus, LeaseToken,
-    LeasedValidation, ValidationEnd, ValidationRecord, WorkerId,
+    LeasedValidation, Problem, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::Timestamp;
 use ca_core::ports::{StoreError, StoreResult, ValidationStore};
@@ -227,7 +227,15 @@ impl Tx {
         }
         // Other methods of a decided authorization are not tried any more.
         execute!(&self.connection, "DELETE FROM validations WHERE authorization_id = $1", id)?;
-        if after.status == AuthorizationStatus::Valid { self.orders_may_be_ready(id) } else { self.fail_orders(id, error) }
+        match &challenge.error {
+            _ if after.status == AuthorizationStatus::Valid => self.orders_may_be_ready(id),
+            // An order may have many identifiers: its error says of which one it is.
+            Some(problem) => {
+                let detail = format!("`{}`: {}", after.identifier, problem.detail);
+                self.fail_orders(id, &json(&Problem::new(problem.kind, detail)))
+            }
+            None => conflict("a challenge fails with a problem"),
+        }
     }
 
     /// RFC 8555 §7.1.6: with the last authorization an order is ready.
@@ -244,7 +252,7 @@ impl Tx {
         Ok(())
     }
 
-    fn fail_orders(&mut self, authorization: &str, error: Option<String>) -> StoreResult<()> {
+    fn fail_orders(&mut self, authorization: &str, error: &str) -> StoreResult<()> {
         execute!(
             &self.connection,
             "UPDATE orders SET status = 'invalid', error = $2

@@ -139,8 +139,8 @@ pub trait AcmeStore: Send + Sync {
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order>;
     /// Reads an order.
     async fn order(&self, id: &OrderId) -> StoreResult<Option<Order>>;
-    /// Lists an account's orders that are not invalid, newest first, after `cursor`.
-    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, limit: u32) -> StoreResult<OrderPage>;
+    /// Lists an account's orders that are not invalid and have not lapsed at `now`, newest first, after `cursor`.
+    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, now: Timestamp, limit: u32) -> StoreResult<OrderPage>;
     /// Reads an authorization.
     async fn authorization(&self, id: &AuthorizationId) -> StoreResult<Option<Authorization>>;
     /// Reads an order's authorizations, in the order of its identifiers.

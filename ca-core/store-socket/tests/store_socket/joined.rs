@@ -61,8 +61,8 @@ impl AcmeStore for Joined {
     async fn order(&self, id: &OrderId) -> StoreResult<Option<Order>> {
         self.acme.order(id).await
     }
-    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, limit: u32) -> StoreResult<OrderPage> {
-        self.acme.orders_of(account, cursor, limit).await
+    async fn orders_of(&self, account: &AccountId, cursor: Option<&OrderId>, now: Timestamp, limit: u32) -> StoreResult<OrderPage> {
+        self.acme.orders_of(account, cursor, now, limit).await
     }
     async fn authorization(&self, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
         self.acme.authorization(id).await

@@ -141,7 +141,8 @@ pub async fn a_failed_validation_ends_its_orders(factory: &dyn StoreFactory) {
     let failed = world.decide(&leased, 11, Some(problem())).await;
     assert_eq!((failed.status, failed.challenge(HTTP).unwrap().status), (AuthorizationStatus::Invalid, ChallengeStatus::Invalid));
     let order = store.order(&order.id).await.unwrap().unwrap();
-    assert_eq!((order.status, order.error), (OrderStatus::Invalid, Some(problem())));
+    let told = Problem::new(problem().kind, "`b.demo.test`: the connection was refused");
+    assert_eq!((order.status, order.error), (OrderStatus::Invalid, Some(told)), "of which identifier it is");
     assert_conflict(store.start_challenge(id, DNS, None, at(12), at(60), &audit("x")).await);
     let seen: Vec<_> = store.validations_of(id, 10).await.unwrap().iter().map(|r| (r.attempt, r.at)).collect();
     assert_eq!(seen, [(1, at(2)), (2, at(11))]);

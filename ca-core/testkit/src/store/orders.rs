@@ -40,11 +40,15 @@ pub async fn orders_are_stored_once_and_listed(factory: &dyn StoreFactory) {
         ids.insert(0, stored.id);
     }
     world.order(&other).await;
-    let first = store.orders_of(&account, None, 2).await.unwrap();
+    let first = store.orders_of(&account, None, at(1), 2).await.unwrap();
     assert_eq!((first.orders.as_slice(), first.next.as_ref()), (&ids[..2], Some(&ids[1])));
-    let second = store.orders_of(&account, first.next.as_ref(), 3).await.unwrap();
+    let second = store.orders_of(&account, first.next.as_ref(), at(1), 3).await.unwrap();
     assert_eq!((second.orders.as_slice(), second.next), (&ids[2..], None));
-    assert_eq!(store.orders_of(&other, Some(&ids[1]), 3).await.unwrap().orders, [], "another account's cursor shows nothing");
+    assert_eq!(store.orders_of(&other, Some(&ids[1]), at(1), 3).await.unwrap().orders, [], "another account's cursor shows nothing");
+    // §7.1.2.1: invalid ones are left out, those too that nobody has ticked; one that is being processed does not lapse.
+    store.queue_finalize(&ids[3], "finalize", at(999), &audit("order.finalize")).await.unwrap();
+    assert_eq!(store.orders_of(&account, None, at(999), 10).await.unwrap().orders, ids);
+    assert_eq!(store.orders_of(&account, None, at(1000), 10).await.unwrap().orders, ids[3..4]);
 }
 
 /// RFC 9773 §5: one order replaces a certificate; an invalid one no longer does.
@@ -82,5 +86,5 @@ pub async fn a_lost_authorization_ends_its_order(factory: &dyn StoreFactory) {
     assert_eq!(store.order(&order).await.unwrap().unwrap().status, OrderStatus::Invalid);
     assert_conflict(store.deactivate_authorization(&id, &entry).await);
     assert_conflict(store.queue_finalize(&order, "jws", at(1), &entry).await);
-    assert_eq!(store.orders_of(&account, None, 10).await.unwrap().orders, []);
+    assert_eq!(store.orders_of(&account, None, at(1), 10).await.unwrap().orders, []);
 }
