@@ -122,7 +122,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         (Command::GrantUse { id: "g".parse().unwrap(), since: at(0), at_most: 1 }, ACME),
         (Command::CreateOrder { order: new_order, audit: entry("order.create") }, ACME),
         (Command::Order { id: order.clone() }, ACME),
-        (Command::OrdersOf { account: "a".parse().unwrap(), cursor: None, now, limit: 1 }, ACME),
+        (Command::OrdersOf { account: "a".parse().unwrap(), cursor: None, now: at(0), limit: 1 }, ACME),
         (Command::Authorization { id: "z".parse().unwrap() }, ACME),
         (Command::AuthorizationsOf { order: order.clone() }, ACME),
         (Command::DeactivateAuthorization { id: "z".parse().unwrap(), audit: entry("authorization.deactivate") }, ACME),
