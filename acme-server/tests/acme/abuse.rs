@@ -8,12 +8,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::socket::PATIENCE;
 use crate::world::World;
 
 const GET: &str = "GET /acme/directory HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-
-/// Longer than anything here takes; a server that is not ready by then is not.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Server {
     port: u16,
@@ -72,8 +70,8 @@ async fn a23_too_many_and_too_long_headers_are_refused() {
 
 #[tokio::test]
 async fn a23_a_body_that_is_too_large_or_too_slow_is_refused() {
-    let world = World::with(|config| config.body_timeout = Duration::from_millis(200));
-    let server = Server::start(&world, Limits::default()).await;
+    let patient = World::with(|config| config.body_timeout = PATIENCE);
+    let server = Server::start(&patient, Limits::default()).await;
     let head = "POST /acme/new-account HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/jose+json\r\n";
     // No length is announced: found out while reading.
     let chunk = format!("{:x}\r\n{}\r\n", 70_000, "a".repeat(70_000));
@@ -81,11 +79,14 @@ async fn a23_a_body_that_is_too_large_or_too_slow_is_refused() {
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("64 KiB"), "{answer}");
     let answer = server.send(format!("{head}content-length: 99999999999\r\n\r\n{{").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    server.is_ready().await;
     // A body that never comes.
+    let world = World::with(|config| config.body_timeout = Duration::from_millis(200));
+    let server = Server::start(&world, Limits::default()).await;
     let answer = server.send(format!("{head}content-length: 100\r\n\r\n{{").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("urn:ietf:params:acme:error:malformed"), "{answer}");
     server.is_ready().await;
-    assert!(world.state().accounts.is_empty());
+    assert!(patient.state().accounts.is_empty() && world.state().accounts.is_empty());
 }
 
 /// It is not closed under a request: the answer to one says that it was the last.

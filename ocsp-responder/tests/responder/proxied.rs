@@ -13,9 +13,8 @@ use ocsp_responder::{Limits, ResponderConfig, serve_behind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::World;
+use crate::support::{PATIENCE, World};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 const LINE: &str = "PROXY TCP4 192.0.2.1 10.0.0.1 56324 80\r\n";
 
 /// Serves these routes behind proxies in this network.
