@@ -213,6 +213,6 @@ async fn the_ledger_wakes_a_follower_over_the_socket() {
         correlation: "x".to_owned(),
     };
     world.store.revoke(&request).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), follower).await.expect("woken").unwrap();
+    tokio::time::timeout(Duration::from_secs(30), follower).await.expect("woken").unwrap();
     owner.stop().await;
 }
