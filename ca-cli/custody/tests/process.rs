@@ -167,7 +167,8 @@ fn check(output: &Output, code: i32, expected: &str) {
 
 /// Takes the credential as a process of this user would: there is no command for it.
 fn take_as(site: &Site, user: u32) -> Output {
-    let script = r#"use IO::Socket::UNIX; $| = 1;
+    // Who is turned away is told so unasked, and then nobody may be there to be asked.
+    let script = r#"use IO::Socket::UNIX; $| = 1; $SIG{PIPE} = "IGNORE";
 my $s = IO::Socket::UNIX->new(Type => SOCK_STREAM(), Peer => $ARGV[0]) or die "connect: $!";
 $s->send(qq({"ask":"take","credential":"token"}\n)); print <$s>;"#;
     as_user(user, "perl").args(["-MSocket", "-e", script]).arg(site.socket()).output().unwrap()
