@@ -202,6 +202,22 @@ impl Default for AcmeLimits {
 }
 
 impl AcmeLimits {
+    /// Whether each is within its bounds.
+    ///
+    /// # Errors
+    /// The text for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        check_bounds(&[
+            ("limits.connections", u64::from(self.connections), 1, 100_000),
+            ("limits.connections_per_network", u64::from(self.connections_per_network), 1, 100_000),
+            ("limits.request_seconds", self.request_seconds, 1, 300),
+            ("limits.worker_wait_seconds", self.worker_wait_seconds, 1, 60),
+            ("limits.backlog_seconds", self.backlog_seconds, 1, 3600),
+            ("limits.order_seconds", self.order_seconds, 60, 30 * 86_400),
+            ("limits.drain_seconds", self.drain_seconds, 1, 300),
+        ])
+    }
+
     /// The limits of a listener.
     pub fn of_listeners(&self) -> Limits {
         Limits {
@@ -224,16 +240,7 @@ impl Settings for ServerSettings {
         if let Some(replicas) = &self.replicas {
             replicas.check()?;
         }
-        let l = &self.limits;
-        check_bounds(&[
-            ("limits.connections", u64::from(l.connections), 1, 100_000),
-            ("limits.connections_per_network", u64::from(l.connections_per_network), 1, 100_000),
-            ("limits.request_seconds", l.request_seconds, 1, 300),
-            ("limits.worker_wait_seconds", l.worker_wait_seconds, 1, 60),
-            ("limits.backlog_seconds", l.backlog_seconds, 1, 3600),
-            ("limits.order_seconds", l.order_seconds, 60, 30 * 86_400),
-            ("limits.drain_seconds", l.drain_seconds, 1, 300),
-        ])
+        self.limits.check()
     }
 
     fn resolve(&mut self, folder: &Path) {

@@ -57,7 +57,7 @@ pub async fn run(settings: &ResponderSettings) -> anyhow::Result<()> {
     let mut listeners = JoinSet::new();
     for held in held {
         let (listener, router, mut stopped) = (held.listen()?, Arc::clone(&responder).router(), stopped.clone());
-        let (proxies, limits) = (settings.status.proxies(), settings.of_listeners());
+        let (proxies, limits) = (settings.status.proxies(), settings.limits.of_listeners());
         listeners.spawn(async move {
             // An error means that the sender is gone, which is a stop as well.
             serve_behind(listener, router, proxies, limits, async { drop(stopped.wait_for(|stop| *stop).await) }).await;
@@ -65,7 +65,7 @@ pub async fn run(settings: &ResponderSettings) -> anyhow::Result<()> {
     }
     for held in held_metrics {
         let (listener, router, mut stopped) = (held.listen()?, Arc::clone(&responder).metrics_router(), stopped.clone());
-        let limits = Limits { connections: SCRAPERS as usize, ..settings.of_listeners() };
+        let limits = Limits { connections: SCRAPERS as usize, ..settings.limits.of_listeners() };
         listeners
             .spawn(async move { serve_with_limits(listener, router, limits, async { drop(stopped.wait_for(|stop| *stop).await) }).await });
     }

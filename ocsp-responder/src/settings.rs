@@ -109,14 +109,28 @@ impl Default for ResponderLimits {
     }
 }
 
-impl ResponderSettings {
-    /// The times and bounds of the responder.
-    pub fn responder(&self) -> ResponderConfig {
+impl ResponderLimits {
+    /// Whether each is within its bounds.
+    ///
+    /// # Errors
+    /// The text for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        check_bounds(&[
+            ("limits.connections", u64::from(self.connections), 1, 100_000),
+            ("limits.connections_per_network", u64::from(self.connections_per_network), 1, 100_000),
+            ("limits.request_seconds", self.request_seconds, 1, 300),
+            ("limits.ocsp_validity_seconds", self.ocsp_validity_seconds, 60, 7 * 86_400),
+            ("limits.ocsp_cache_mib", self.ocsp_cache_mib, 1, 16 * 1024),
+            ("limits.drain_seconds", self.drain_seconds, 1, 300),
+        ])
+    }
+
+    /// The times and bounds of a responder that says this of serial numbers that were never issued.
+    pub fn responder(&self, never_issued: NeverIssued) -> ResponderConfig {
         ResponderConfig {
-            validity: Duration::from_secs(self.limits.ocsp_validity_seconds),
-            cache_bytes: self.limits.ocsp_cache_mib * 1024 * 1024,
-            // Checked when it was read.
-            never_issued: self.status.never_issued.parse().unwrap_or_default(),
+            validity: Duration::from_secs(self.ocsp_validity_seconds),
+            cache_bytes: self.ocsp_cache_mib * 1024 * 1024,
+            never_issued,
             ..ResponderConfig::default()
         }
     }
@@ -124,12 +138,20 @@ impl ResponderSettings {
     /// The limits of a listener.
     pub fn of_listeners(&self) -> Limits {
         Limits {
-            connections: self.limits.connections as usize,
-            per_network: self.limits.connections_per_network,
-            header_timeout: Duration::from_secs(self.limits.request_seconds),
-            drain: Duration::from_secs(self.limits.drain_seconds),
+            connections: self.connections as usize,
+            per_network: self.connections_per_network,
+            header_timeout: Duration::from_secs(self.request_seconds),
+            drain: Duration::from_secs(self.drain_seconds),
             ..Limits::default()
         }
+    }
+}
+
+impl ResponderSettings {
+    /// The times and bounds of the responder.
+    pub fn responder(&self) -> ResponderConfig {
+        // Checked when it was read.
+        self.limits.responder(self.status.never_issued.parse().unwrap_or_default())
     }
 }
 
@@ -139,15 +161,7 @@ impl Settings for ResponderSettings {
         check_proxies("status.trusted_proxies", &self.status.trusted_proxies)?;
         self.metrics.check()?;
         self.status.never_issued.parse::<NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
-        let l = &self.limits;
-        check_bounds(&[
-            ("limits.connections", u64::from(l.connections), 1, 100_000),
-            ("limits.connections_per_network", u64::from(l.connections_per_network), 1, 100_000),
-            ("limits.request_seconds", l.request_seconds, 1, 300),
-            ("limits.ocsp_validity_seconds", l.ocsp_validity_seconds, 60, 7 * 86_400),
-            ("limits.ocsp_cache_mib", l.ocsp_cache_mib, 1, 16 * 1024),
-            ("limits.drain_seconds", l.drain_seconds, 1, 300),
-        ])
+        self.limits.check()
     }
 
     fn resolve(&mut self, folder: &Path) {

@@ -1,9 +1,10 @@
 //! Starts, asks and stops demonstration instances.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use instant_acme::{Account, AccountBuilder, ExternalAccountKey, Identifier, NewAccount, NewOrder, RetryPolicy};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
-/// How long a state may take to be reached; the benchmarks judge speed, not the tests.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a state may take to be reached, on a machine that is slow and busy with other tests too; the benchmarks judge
+/// speed, not the tests.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A demonstration instance in a folder of its own.
 pub(crate) struct Demo {
@@ -60,6 +63,23 @@ impl Demo {
 
     /// Starts the process over the same folder.
     pub(crate) fn launch(&mut self, environment: &[(&str, &str)]) {
+        self.spawn(environment);
+        wait_for("the instance to be ready", || {
+            if let Some(status) = self.ended() {
+                panic!("ca demo ended with {status}:\n{}", self.log());
+            }
+            self.is_ready()
+        });
+        self.facts = read_facts(&self.var().join("demo.env"));
+    }
+
+    /// The same for a process that is to end by itself, which it may do before anybody finds it ready.
+    pub(crate) fn launch_to_end(&mut self, environment: &[(&str, &str)]) {
+        self.spawn(environment);
+        wait_for("the instance to be ready, or at its end", || self.ended().is_some() || self.is_ready());
+    }
+
+    fn spawn(&mut self, environment: &[(&str, &str)]) {
         assert!(self.process.is_none(), "already running");
         let log = std::fs::File::options().create(true).append(true).open(self.path("server.log")).expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_ca"))
@@ -75,22 +95,19 @@ impl Demo {
             .spawn()
             .expect("ca starts");
         self.process = Some(child);
+    }
+
+    fn is_ready(&self) -> bool {
         let ready = format!("http://127.0.0.1:{}/readyz", self.status_port);
-        wait_for("the instance to be ready", || {
-            let child = self.process.as_mut().expect("just started");
-            if let Some(status) = child.try_wait().expect("a child can be asked") {
-                panic!("ca demo ended with {status}:\n{}", self.log());
-            }
-            self.var().join("demo.env").exists()
-                && succeeds(Command::new("curl").args(["-sf", "-o", "/dev/null", &ready]))
-                && succeeds(Command::new("curl").args([
-                    "-skf",
-                    "-o",
-                    "/dev/null",
-                    &format!("https://localhost:{}/acme/directory", self.acme_port),
-                ]))
-        });
-        self.facts = read_facts(&self.var().join("demo.env"));
+        let directory = format!("https://localhost:{}/acme/directory", self.acme_port);
+        self.var().join("demo.env").exists()
+            && succeeds(Command::new("curl").args(["-sf", "-o", "/dev/null", &ready]))
+            && succeeds(Command::new("curl").args(["-skf", "-o", "/dev/null", &directory]))
+    }
+
+    /// How the process ended, if it has.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().expect("it was started").try_wait().expect("a child can be asked")
     }
 
     /// SIGKILL, as a power cut would.
@@ -121,7 +138,7 @@ impl Demo {
 
     /// Whether the process is still there.
     pub(crate) fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|child| child.try_wait().expect("a child can be asked").is_none())
+        self.process.is_some() && self.ended().is_none()
     }
 
     /// A file in the test's folder.
@@ -302,17 +319,32 @@ pub(crate) fn serial_of(certificate: &Path) -> String {
     text.trim().trim_start_matches("serial=").to_lowercase()
 }
 
-/// A port that nothing listens on, and that no other test of this process gets. It lies below those that the kernel gives
-/// to outgoing connections, which would take it before it is listened on.
+/// A port that is this test's as long as its process lives. It lies below those that the kernel gives to outgoing connections.
+///
+/// Sockets that do not listen hold it: a server that lets its address be used again, as they all do, can listen there, and
+/// whoever else looks for a port in this way, in another process too, finds it taken before it is listened on.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static HELD: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
     const FIRST: u32 = 16_384;
     const COUNT: u32 = 16_000;
-    let taken = |address: &str, port: u16| TcpListener::bind((address, port)).is_err_and(|e| e.kind() == std::io::ErrorKind::AddrInUse);
-    let free = |port: &u16| !taken("127.0.0.1", *port) && !taken("::1", *port);
+    let hold = |socket: std::io::Result<TcpSocket>, address: SocketAddr| {
+        let socket = socket?;
+        // Only then may it be used again: now it is nobody else's.
+        socket.bind(address)?;
+        socket.set_reuseaddr(true).map(|()| socket)
+    };
+    let hold_both = |port: u16| {
+        let four = hold(TcpSocket::new_v4(), (Ipv4Addr::LOCALHOST, port).into()).ok()?;
+        let six = hold(TcpSocket::new_v6(), (Ipv6Addr::LOCALHOST, port).into());
+        // A host need not have the other kind.
+        let is_free = six.as_ref().err().is_none_or(|e| e.kind() != std::io::ErrorKind::AddrInUse);
+        HELD.lock().expect("nothing panics with it").extend(is_free.then_some(four).into_iter().chain(six));
+        is_free.then_some(port)
+    };
     let start = std::process::id().wrapping_mul(97);
     let ports = (0..COUNT).map(|_| FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
-    ports.filter_map(|port| u16::try_from(port).ok()).find(free).expect("a free port")
+    ports.filter_map(|port| u16::try_from(port).ok()).find_map(hold_both).expect("a free port")
 }
 
 /// Whether a command ends with success.

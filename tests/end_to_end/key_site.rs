@@ -160,7 +160,10 @@ filter = "trace"
         let mut ca = Command::new(env!("CARGO_BIN_EXE_ca"));
         ca.current_dir(&self.folder).args(["--config", "ca.toml", "serve"]).stdin(Stdio::null());
         self.serve = Some(ca.stdout(log.try_clone().unwrap()).stderr(log).spawn().expect("ca serve starts"));
-        wait_for("ca serve to be ready", || self.is_ready());
+        wait_for("ca serve to be ready", || {
+            self.process_id();
+            self.is_ready()
+        });
     }
 
     /// SIGTERM; it must stop cleanly.

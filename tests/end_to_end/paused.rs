@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::pki::Csr;
 use ca_testkit::acme::{ClientKey, order_payload};
 use serde_json::{Value, json};
@@ -13,11 +11,7 @@ use crate::wire::{Account, Reply, Wire};
 
 /// Orders and finalizes with this key; gives the order as it is then.
 async fn finalized(wire: &Wire, account: &Account, name: &str, key: &ClientKey) -> Value {
-    let order = wire.order(account, name).await;
-    let csr = URL_SAFE_NO_PAD.encode(key.csr(&[name], None));
-    let reply = wire.post(account, order["finalize"].as_str().expect("a URL"), &json!({ "csr": csr })).await;
-    assert_eq!(reply.status, 200, "{}", reply.text);
-    reply.json()
+    wire.finalize(account, &wire.order(account, name).await, name, key).await
 }
 
 async fn try_order(wire: &Wire, account: &Account, name: &str) -> Reply {

@@ -75,7 +75,7 @@ impl Site {
         // A start that is not refused would serve for ever.
         let output = Command::new("timeout")
             .current_dir(self.folder.path())
-            .args(["30", env!("CARGO_BIN_EXE_ca"), "--config", config])
+            .args(["300", env!("CARGO_BIN_EXE_ca"), "--config", config])
             .args(arguments)
             .stdin(Stdio::null())
             .output()

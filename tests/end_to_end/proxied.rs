@@ -88,7 +88,7 @@ fn a23_the_address_behind_a_real_haproxy_reaches_the_log_and_the_limits() {
         assert_eq!(order(&through(&two, [127, 0, 2, 5])).await, 201);
         assert_eq!(order(&direct).await, 201, "and others are asked for no header");
         for address in ["127.0.1.5", "127.0.1.6", "127.0.2.5", "127.0.0.1"] {
-            assert!(logged(&demo, address), "{address}");
+            wait_for(&format!("the log to have {address}"), || logged(&demo, address));
         }
 
         // A proxy that is not trusted, and a trusted one that says nothing.
@@ -97,7 +97,7 @@ fn a23_the_address_behind_a_real_haproxy_reaches_the_log_and_the_limits() {
             let asked = through(&proxy, [127, 0, 3, 5]).try_ask("GET", "/acme/directory", "", "").await;
             assert!(asked.is_err(), "{source} {how}");
         }
-        assert!(demo.log().contains("a trusted proxy sent no PROXY header"), "the log says what is missing");
+        wait_for("the log to say what is missing", || demo.log().contains("a trusted proxy sent no PROXY header"));
         assert_eq!(order(&through(&one, [127, 0, 4, 5])).await, 201);
     });
 }
@@ -111,7 +111,7 @@ fn a23_the_status_service_stands_behind_a_real_haproxy() {
     let proxy = HaProxy::start(&demo, port, "127.0.0.77", "send-proxy-v2");
     let fetch = |port_now: u16, from: &str| {
         let url = url.replace(&format!(":{port}/"), &format!(":{port_now}/"));
-        Command::new("curl").args(["-sf", "--max-time", "20", "--interface", from, &url]).output().expect("curl runs (package curl)")
+        Command::new("curl").args(["-sf", "--max-time", "60", "--interface", from, &url]).output().expect("curl runs (package curl)")
     };
     let (direct, through) = (fetch(port, "127.0.0.1"), fetch(proxy.port, "127.0.0.1"));
     assert!(through.status.success() && !through.stdout.is_empty(), "{through:?}");

@@ -23,7 +23,8 @@ async fn load(demo: &Demo, received: &Received, running: &AtomicBool, clients: u
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            match tokio::time::timeout(Duration::from_secs(5), demo.issue(current, demo.fact("DEMO_NAME"))).await {
+            // A server that dies ends this at once; a slow one may take its time.
+            match tokio::time::timeout(PATIENCE, demo.issue(current, demo.fact("DEMO_NAME"))).await {
                 Ok(Ok(issued)) => {
                     received.lock().expect("no panic under the lock").insert(issued.serial, issued.path);
                 }
@@ -96,8 +97,9 @@ fn death_at_each_named_point_loses_nothing_and_issues_nothing_twice() {
     for point in POINTS {
         let received = Received::default();
         demo.kill();
-        // Its own certificates are there already: the third attempt from now is an order's.
-        demo.launch(&[("COUNTERSIGN_TEST_HALT", &format!("{point}:3"))]);
+        // Its own certificates are there already: the third attempt from now is an order's. What the life before left of
+        // orders is taken up at once, and may be that.
+        demo.launch_to_end(&[("COUNTERSIGN_TEST_HALT", &format!("{point}:3"))]);
         let running = AtomicBool::new(true);
         let pid = demo.process_id();
         block_on(async {

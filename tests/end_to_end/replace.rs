@@ -4,8 +4,6 @@
 use std::path::Path;
 use std::process::Command;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::pki::{Timestamp, pem_decode_all};
 use ca_testkit::acme::{ClientKey, order_payload};
 use instant_acme::{Account, CertificateIdentifier, Identifier, NewOrder, RenewalInfo, RetryPolicy};
@@ -135,8 +133,7 @@ fn a21_an_order_that_renews_itself_has_its_next_certificate_at_once_when_it_is_m
         let created = wire.post(&account, "/acme/new-order", &payload).await;
         assert_eq!(created.status, 201, "{}", created.text);
         let (url, key) = (created.header("location").expect("a URL").to_owned(), ClientKey::default());
-        let csr = json!({ "csr": URL_SAFE_NO_PAD.encode(key.csr(&[&name], None)) });
-        let valid = wire.post(&account, created.json()["finalize"].as_str().expect("a URL"), &csr).await.json();
+        let valid = wire.finalize(&account, &created.json(), &name, &key).await;
         let star = valid["star-certificate"].as_str().unwrap_or_else(|| panic!("{valid}")).to_owned();
         // What any of the order's hosts gets, as a file.
         let fetched = async |file: &str| {

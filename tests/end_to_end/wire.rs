@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -174,6 +175,33 @@ impl Wire {
         let reply = self.post(account, "/acme/new-order", &ca_testkit::acme::order_payload(&[name])).await;
         assert_eq!(reply.status, 201, "{}", reply.text);
         reply.json()
+    }
+
+    /// Asks to finalize an order of `name` with this key.
+    pub(crate) async fn try_finalize(&self, account: &Account, order: &Value, name: &str, key: &ClientKey) -> Reply {
+        let csr = URL_SAFE_NO_PAD.encode(key.csr(&[name], None));
+        self.post(account, order["finalize"].as_str().expect("a URL"), &json!({ "csr": csr })).await
+    }
+
+    /// Finalizes an order of `name` with this key, and gives it as it is when the worker has decided.
+    pub(crate) async fn finalize(&self, account: &Account, order: &Value, name: &str, key: &ClientKey) -> Value {
+        let reply = self.try_finalize(account, order, name, key).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let url = order["finalize"].as_str().expect("a URL").trim_end_matches("/finalize");
+        self.decided(account, url, reply.json()).await
+    }
+
+    /// Reads an order until the worker has decided; `known` is what was last seen of it. The server waits for that when it
+    /// finalizes, but not for as long as a busy machine may take.
+    pub(crate) async fn decided(&self, account: &Account, url: &str, mut known: Value) -> Value {
+        let decided = async {
+            while known["status"] == "processing" {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                known = self.post(account, url, &Value::Null).await.json();
+            }
+            known
+        };
+        tokio::time::timeout(PATIENCE, decided).await.expect("the worker decides")
     }
 
     /// Sends all of these POSTs at one moment, each on a connection that is open already.

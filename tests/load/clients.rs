@@ -150,6 +150,7 @@ async fn one_after_the_other(
 }
 
 /// What a load saw.
+#[derive(Default)]
 pub(crate) struct Load {
     /// How long each finalize took, in order.
     finalized: Vec<Duration>,
@@ -160,6 +161,15 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// Takes in what came after it.
+    pub(crate) fn add(&mut self, next: Self) {
+        self.finalized.extend(next.finalized);
+        self.finalized.sort_unstable();
+        self.seconds += next.seconds;
+        self.cpu += next.cpu;
+        self.requests += next.requests;
+    }
+
     pub(crate) fn issued(&self) -> u64 {
         self.finalized.len() as u64
     }

@@ -54,9 +54,8 @@ fn bench(scale: &Scale) {
     orders::half_load(&demo, together.rate, scale.span);
     let mut demo = orders::without_anchor(demo, scale.span);
     let zone = orders::zone(&mut demo);
-    let challenged = orders::challenged(&demo, &zone, scale.span);
-    // At once: a machine's speed drifts.
-    peer::beside(&demo, &zone, [&together, &challenged], scale.span);
+    orders::challenged(&demo, &zone, scale.span);
+    peer::beside(&demo, &zone, 2 * scale.span);
     ocsp::answers(&demo, scale.asking);
     println!("memory after the load: {:.1} MB", resident_megabytes(demo.process_id()));
     keys::checks(&demo, scale.checks);

@@ -32,30 +32,49 @@ impl Measured {
     }
 }
 
-/// Orders from accounts made for it, with the seconds of CPU that these processes spent meanwhile.
-pub(crate) fn load_on(
-    processes: &[u32],
-    bundle: &str,
-    names: impl AsyncFnOnce() -> Names,
-    limits: Limits,
-    account: impl AsyncFn(AccountBuilder) -> Result<Account, Error>,
-) -> (Load, f64) {
-    block_on(async {
-        let names = names().await;
-        let clients = Clients::enrol(bundle, account).await;
-        let cpu = || processes.iter().map(|pid| cpu_seconds(*pid)).sum::<f64>();
-        let before = cpu();
-        let load = clients.order(&names, limits).await;
-        (load, cpu() - before)
-    })
+/// A server, with clients that have accounts there, and what they order.
+pub(crate) struct Course {
+    processes: Vec<u32>,
+    clients: Clients,
+    names: Names,
 }
 
-fn load_of(demo: &Demo, names: impl AsyncFnOnce() -> Names, limits: Limits) -> (Load, f64) {
-    load_on(&[demo.process_id()], demo.fact("CA_BUNDLE"), names, limits, async |builder| demo.account_by(builder).await)
+impl Course {
+    /// Makes accounts for it.
+    pub(crate) async fn begin(
+        processes: &[u32],
+        bundle: &str,
+        names: Names,
+        account: impl AsyncFn(AccountBuilder) -> Result<Account, Error>,
+    ) -> Self {
+        Self { processes: processes.to_vec(), clients: Clients::enrol(bundle, account).await, names }
+    }
+
+    /// At the product, for names that a grant covers.
+    pub(crate) async fn granted(demo: &Demo) -> Self {
+        Self::here(demo, Names::Granted(demo.fact("DEMO_NAME").to_owned())).await
+    }
+
+    /// At the product, for new names in a zone.
+    pub(crate) async fn challenged(demo: &Demo, zone: &Zone) -> Self {
+        Self::here(demo, below(zone).await).await
+    }
+
+    async fn here(demo: &Demo, names: Names) -> Self {
+        Self::begin(&[demo.process_id()], demo.fact("CA_BUNDLE"), names, async |builder| demo.account_by(builder).await).await
+    }
+
+    /// Orders, with the seconds of CPU that the server's processes spent meanwhile.
+    pub(crate) async fn run(&self, limits: Limits) -> (Load, f64) {
+        let cpu = || self.processes.iter().map(|pid| cpu_seconds(*pid)).sum::<f64>();
+        let before = cpu();
+        let load = self.clients.order(&self.names, limits).await;
+        (load, cpu() - before)
+    }
 }
 
 fn load_of_granted(demo: &Demo, limits: Limits) -> (Load, f64) {
-    load_of(demo, async || Names::Granted(demo.fact("DEMO_NAME").to_owned()), limits)
+    block_on(async { Course::granted(demo).await.run(limits).await })
 }
 
 /// Orders in one process of a name that a grant covers.
@@ -100,9 +119,9 @@ pub(crate) fn zone(demo: &mut Demo) -> Zone {
 }
 
 /// Orders of names that are challenged instead: each a new one, looked up and asked by http-01.
-pub(crate) fn challenged(demo: &Demo, zone: &Zone, span: Duration) -> Measured {
-    let (load, cpu) = load_of(demo, async || below(zone).await, Limits::span(span));
-    Measured::say("ACME orders with http-01", &load, cpu)
+pub(crate) fn challenged(demo: &Demo, zone: &Zone, span: Duration) {
+    let (load, cpu) = block_on(async { Course::challenged(demo, zone).await.run(Limits::span(span)).await });
+    Measured::say("ACME orders with http-01", &load, cpu);
 }
 
 /// Names of a zone, with a web server that proves them.

@@ -1,4 +1,5 @@
-//! Another CA where one is installed: the same clients, the same challenged names, the same machine, the same run.
+//! Another CA where one is installed: the same clients, the same challenged names, the same machine, in turns, because a
+//! machine's speed drifts.
 //!
 //! Neither can bind accounts to a grant as the product does: all that they issue is challenged.
 
@@ -8,10 +9,13 @@ use std::time::Duration;
 
 use instant_acme::{AccountBuilder, NewAccount};
 
-use crate::clients::Limits;
+use crate::clients::{Limits, Load, block_on};
 use crate::harness::{Demo, expect_success, free_port, succeeds, wait_for};
-use crate::orders::{Measured, below, load_on};
+use crate::orders::{Course, Measured, below};
 use crate::zone::Zone;
+
+/// How often each has its turn.
+const TURNS: usize = 4;
 
 struct Peer {
     what: String,
@@ -28,8 +32,8 @@ impl Drop for Peer {
     }
 }
 
-/// Says how the product stands beside a peer, its orders of granted and of challenged names having been measured in this run.
-pub(crate) fn beside(demo: &Demo, zone: &Zone, [granted, challenged]: [&Measured; 2], span: Duration) {
+/// Says how the product stands beside a peer, with granted and with challenged names, each for this span in all.
+pub(crate) fn beside(demo: &Demo, zone: &Zone, span: Duration) {
     let found = |program: &str| succeeds(Command::new("sh").args(["-c", &format!("command -v {program}")]));
     let peer = if found("step-ca") && found("step") {
         step_ca(&demo.path("step-ca"), zone)
@@ -47,11 +51,28 @@ pub(crate) fn beside(demo: &Demo, zone: &Zone, [granted, challenged]: [&Measured
         Ok(builder.create(&new, peer.directory.clone(), None).await?.0)
     };
     let bundle = peer.bundle.display().to_string();
-    let (load, cpu) = load_on(&[peer.process.id()], &bundle, async || below(zone).await, Limits::span(span), account);
-    let theirs = Measured::say(&format!("{}, orders with http-01", peer.what), &load, cpu);
-    for (what, ours) in
-        [("http-01 here too", challenged), ("where a grant covers the name (aim beside step-ca: 5 times its rate)", granted)]
-    {
+    let [theirs, challenged, granted] = block_on(async {
+        let courses = [
+            Course::begin(&[peer.process.id()], &bundle, below(zone).await, account).await,
+            Course::challenged(demo, zone).await,
+            Course::granted(demo).await,
+        ];
+        let mut seen: [(Load, f64); 3] = Default::default();
+        for _ in 0..TURNS {
+            for (course, (loads, cpus)) in courses.iter().zip(&mut seen) {
+                let (load, cpu) = course.run(Limits::span(span / TURNS as u32)).await;
+                loads.add(load);
+                *cpus += cpu;
+            }
+        }
+        seen
+    });
+    let say = |what: &str, (load, cpu): &(Load, f64)| Measured::say(&format!("in {TURNS} turns, {what}"), load, *cpu);
+    let theirs = say(&format!("{}, orders with http-01", peer.what), &theirs);
+    for (what, ours) in [
+        ("http-01 here too", say("ACME orders with http-01", &challenged)),
+        ("where a grant covers the name (aim beside step-ca: 5 times its rate)", say("ACME orders of granted names", &granted)),
+    ] {
         let (rate, cpu) = (ours.rate / theirs.rate, ours.milliseconds / theirs.milliseconds);
         println!("beside it, {what}: {rate:.1} times its rate, {cpu:.2} times its CPU for each certificate");
     }

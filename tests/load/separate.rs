@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::clients::{Limits, Names};
+use crate::clients::{Limits, Names, block_on};
 use crate::harness::succeeds;
-use crate::orders::{Measured, load_on};
+use crate::orders::{Course, Measured};
 use crate::process::resident_megabytes;
 use crate::site::{Site, User};
 
@@ -17,9 +17,12 @@ pub(crate) fn processes(together: &Measured, span: Duration) {
     }
     let site = Site::start();
     let users = [User::Worker, User::Acme, User::Responder];
-    let names = async || Names::Granted(site.fact("DEMO_NAME").to_owned());
-    let account = async |builder| site.account_by(builder).await;
-    let (load, cpu) = load_on(&users.map(|user| site.pid(user)), site.fact("CA_BUNDLE"), names, Limits::span(span), account);
+    let (load, cpu) = block_on(async {
+        let account = async |builder| site.account_by(builder).await;
+        let names = Names::Granted(site.fact("DEMO_NAME").to_owned());
+        let course = Course::begin(&users.map(|user| site.pid(user)), site.fact("CA_BUNDLE"), names, account).await;
+        course.run(Limits::span(span)).await
+    });
     let apart = Measured::say("ACME orders across three processes", &load, cpu);
     println!("that is {:.0}% of one process's rate", 100.0 * apart.rate / together.rate);
     for user in users {

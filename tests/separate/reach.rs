@@ -11,7 +11,7 @@ use crate::site::{Site, User};
 const CLIENT: &str = r#"
 import socket, struct, sys
 s = socket.socket(socket.AF_UNIX)
-s.settimeout(10)
+s.settimeout(120)
 s.connect(sys.argv[1])
 def take():
     head = b""
@@ -21,7 +21,10 @@ def take():
         head += more
     n = struct.unpack(">I", head[:4])[0]
     body = b""
-    while len(body) < n: body += s.recv(n - len(body))
+    while len(body) < n:
+        more = s.recv(n - len(body))
+        if not more: return None
+        body += more
     return body.decode()
 print(take())
 payload = sys.argv[2].encode()

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_testkit::acme::ClientKey;
 use instant_acme::{Account, Identifier, NewOrder, RetryPolicy};
 use serde_json::{Value, json};
@@ -29,12 +27,26 @@ async fn is_accepted(wire: &Wire, account: &wire::Account, nonce: &str) -> bool 
     false
 }
 
-/// Hands in the request for an order's certificate.
+/// Tries until it works. It may fail only while one replica gives the other up as too late, which on a busy machine it may.
+async fn unless_late(site: &Site, attempt: impl AsyncFn() -> bool) {
+    let late = || [User::Acme, User::Replica].map(|user| site.log(user).matches("another replica took too long").count());
+    for _ in 0..20 {
+        let before = late();
+        if attempt().await {
+            return;
+        }
+        assert_ne!(late(), before, "it failed, and no replica was late");
+    }
+    panic!("the replicas are always late");
+}
+
+/// A nonce of the one is accepted by the other.
+async fn gets_through(site: &Site, account: &wire::Account, issuer: &Wire, other: &Wire) {
+    unless_late(site, async || is_accepted(other, account, &issuer.nonce().await).await).await;
+}
+
 async fn finalize(wire: &Wire, account: &wire::Account, order: &Value, name: &str) -> Value {
-    let csr = URL_SAFE_NO_PAD.encode(ClientKey::default().csr(&[name], None));
-    let reply = wire.post(account, order["finalize"].as_str().expect("a URL"), &json!({ "csr": csr })).await;
-    assert_eq!(reply.status, 200, "{}", reply.text);
-    reply.json()
+    wire.finalize(account, order, name, &ClientKey::default()).await
 }
 
 #[test]
@@ -44,19 +56,28 @@ fn a03_a_nonce_of_one_replica_program_is_accepted_once_by_either() {
     block_on(async {
         let account = one.account(&site).await;
         for (issuer, other) in [(&one, &two), (&two, &one), (&one, &one), (&two, &two)] {
-            let nonce = issuer.nonce().await;
-            assert!(is_accepted(other, &account, &nonce).await);
-            for wire in [&one, &two] {
-                assert!(!is_accepted(wire, &account, &nonce).await, "it is used");
-            }
+            unless_late(&site, async || {
+                let nonce = issuer.nonce().await;
+                let accepted = is_accepted(other, &account, &nonce).await;
+                for wire in [&one, &two] {
+                    assert!(!accepted || !is_accepted(wire, &account, &nonce).await, "it is used");
+                }
+                accepted
+            })
+            .await;
         }
         // At one moment, at both.
         for issuer in [&one, &two, &one, &two] {
-            let nonce = issuer.nonce().await;
-            let ask = |wire| is_accepted(wire, &account, &nonce);
-            let told = tokio::join!(ask(&two), ask(&one), ask(&two), ask(&one), ask(&two), ask(&one));
-            let told = [told.0, told.1, told.2, told.3, told.4, told.5];
-            assert_eq!(told.iter().filter(|accepted| **accepted).count(), 1, "{told:?}");
+            unless_late(&site, async || {
+                let nonce = issuer.nonce().await;
+                let ask = |wire| is_accepted(wire, &account, &nonce);
+                let told = tokio::join!(ask(&two), ask(&one), ask(&two), ask(&one), ask(&two), ask(&one));
+                let told = [told.0, told.1, told.2, told.3, told.4, told.5];
+                let accepted = told.iter().filter(|accepted| **accepted).count();
+                assert!(accepted <= 1, "{told:?}");
+                accepted == 1
+            })
+            .await;
         }
     });
     site.stop();
@@ -78,30 +99,37 @@ fn a03_an_order_begun_at_one_replica_is_finalized_at_the_other() {
     });
     // A stock client behind a real proxy, which gives each connection to the next.
     let _proxy = site.balancer();
+    // Who did, not who refused the nonce before.
     let who_did = |route: &str, order: &str| {
-        let did = |user: &User| site.log(*user).lines().any(|line| line.contains(route) && line.contains(order));
+        let of_it = |line: &str| line.contains(route) && line.contains(order) && line.contains(" status=20");
+        let did = |user: &User| site.log(*user).lines().any(of_it);
         let users: Vec<User> = [User::Acme, User::Replica].into_iter().filter(did).collect();
         assert_eq!(users.len(), 1, "{route} of {order}: {users:?}");
         users[0]
     };
-    let crossed: BTreeSet<(User, User)> = block_on(async {
-        let account = site.account_by(Account::builder_with_http(Box::new(Wire::to(&site)))).await.expect("an account");
-        let mut crossed = BTreeSet::new();
-        for _ in 0..12 {
+    let account = block_on(site.account_by(Account::builder_with_http(Box::new(Wire::to(&site))))).expect("an account");
+    let each_way = BTreeSet::from([(User::Acme, User::Replica), (User::Replica, User::Acme)]);
+    let (mut crossed, mut round) = (BTreeSet::new(), 0);
+    wait_for("orders that crossed, each way", || {
+        block_on(async {
             let mut order = account.new_order(&NewOrder::new(&[Identifier::Dns(name.clone())])).await.expect("an order");
             let id = order.url().rsplit('/').next().expect("an id").to_owned();
-            // With this one, an odd number of requests: of two servers in turn the other is next.
-            order.refresh().await.expect("it is there");
+            // Which request comes to whom is the proxy's choice. Of each two in turn another one is next only where their
+            // number changes: before the finalization, and in all.
+            for _ in 0..round % 4 {
+                order.refresh().await.expect("it is there");
+            }
             order.finalize().await.expect("it is taken");
             order.poll_certificate(&RetryPolicy::default()).await.expect("a certificate");
             let (begun, finalized) = (who_did("/acme/new-order", &id), who_did("/acme/order/{id}/finalize", &id));
             if begun != finalized {
                 crossed.insert((begun, finalized));
             }
-        }
-        crossed
+        });
+        round += 1;
+        println!("after {round} orders: {crossed:?}");
+        crossed == each_way
     });
-    assert_eq!(crossed, [(User::Acme, User::Replica), (User::Replica, User::Acme)].into(), "each way");
     site.stop();
 }
 
@@ -115,7 +143,7 @@ fn a03_where_a_replica_was_killed_its_nonces_are_refused_and_the_other_goes_on()
         let account = one.account(&site).await;
         let order = one.order(&account, &name).await;
         // The way between the two is open by then.
-        assert!(is_accepted(&two, &account, &one.nonce().await).await);
+        gets_through(&site, &account, &one, &two).await;
         let stock = site.account_by(Account::builder_with_http(Box::new(Wire::to(&site)))).await.expect("an account");
         (account, order, [one.nonce().await, one.nonce().await], stock)
     });
@@ -131,7 +159,9 @@ fn a03_where_a_replica_was_killed_its_nonces_are_refused_and_the_other_goes_on()
             site.issue(&stock).await.expect("the proxy's clients are served");
         }
     });
-    assert!(site.log(User::Replica).contains("another replica did not answer"), "operators are told");
+    let told = site.log(User::Replica);
+    let told = told.lines().any(|line| line.contains("another replica ") && line.contains("its nonce is refused"));
+    assert!(told, "operators are told");
 
     // Once it is back, each takes the other's again, and still none of those from before its death.
     site.launch(User::Acme);
@@ -139,7 +169,7 @@ fn a03_where_a_replica_was_killed_its_nonces_are_refused_and_the_other_goes_on()
     block_on(async {
         assert!(!is_accepted(&one, &account, &nonces[1]).await && !is_accepted(&two, &account, &nonces[1]).await);
         for (issuer, other) in [(&one, &two), (&two, &one)] {
-            assert!(is_accepted(other, &account, &issuer.nonce().await).await);
+            gets_through(&site, &account, issuer, other).await;
         }
     });
     // An order may be an even number of requests, so which of them comes to whom never changes: any of them counts.
@@ -162,7 +192,7 @@ fn a03_a_replica_on_another_machine_reaches_the_store_through_tls() {
     let (account, order) = block_on(async {
         let account = two.account(&site).await;
         for (issuer, other) in [(&one, &two), (&two, &one)] {
-            assert!(is_accepted(other, &account, &issuer.nonce().await).await);
+            gets_through(&site, &account, issuer, other).await;
         }
         let order = two.order(&account, &name).await;
         assert_eq!(finalize(&one, &account, &order, &name).await["status"], "valid");

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Account, csr};
 use crate::net::Dns;
+use crate::socket::PATIENCE;
 use crate::world::{BASE, World, rules};
 
 /// What the tests' policies challenge: the grant covers none of it.
@@ -37,7 +38,7 @@ impl Site {
             let validation = &mut config.validation;
             validation.resolvers = vec![dns.address];
             validation.networks = vec!["127.0.0.1".parse().unwrap()];
-            (validation.attempts, validation.attempt) = (1, Duration::from_secs(5));
+            (validation.attempts, validation.attempt) = (1, PATIENCE);
             configure(validation);
         });
         world.grant(|g| g.grant.names = vec!["dns:*.demo.test".parse().unwrap()]);
@@ -89,14 +90,16 @@ impl Account<'_> {
 
     /// Waits until the authorization is decided.
     pub(crate) async fn decided(&self, open: &Open) -> Value {
-        for _ in 0..1000 {
-            let read = self.post(&open.authorization, "").await.is(200).json();
-            if read["status"] != "pending" {
-                return read;
+        let decided = async {
+            loop {
+                let read = self.post(&open.authorization, "").await.is(200).json();
+                if read["status"] != "pending" {
+                    return read;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("the authorization is not decided");
+        };
+        tokio::time::timeout(2 * PATIENCE, decided).await.expect("the authorization is decided")
     }
 
     /// Asserts that validation fails in this way, and that nothing that was fetched is told.

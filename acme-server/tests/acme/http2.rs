@@ -62,7 +62,7 @@ impl Server {
                 "--noproxy",
                 "*",
                 "--max-time",
-                "20",
+                "60",
                 "-w",
                 "\n%{http_version} %{http_code}",
             ];

@@ -259,12 +259,7 @@ async fn a23_a_failed_validation_counts_and_a_paused_account_begins_none() {
     let account = site.world.account().await;
     let open = account.open("a.dmz.test", ChallengeMethod::Dns01).await;
     account.post(&open.url, "{}").await.is(200);
-    let decided = async {
-        while account.post(&open.authorization, "").await.is(200).json()["status"] == "pending" {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), decided).await.unwrap();
+    account.decided(&open).await;
     let id = account.kid.rsplit('/').next().unwrap().parse().unwrap();
     assert_eq!(site.world.state().failures[&id].len(), 1);
     let open = account.open("b.dmz.test", ChallengeMethod::Dns01).await;

@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use crate::world::World;
 
 /// How long an answer, or the end of a connection, is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A certificate for `localhost` with its key.
 pub(crate) fn identity() -> (Vec<u8>, Vec<u8>) {

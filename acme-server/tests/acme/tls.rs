@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::socket::{connect, identity};
+use crate::socket::{PATIENCE, connect, identity};
 use crate::world::World;
 
 /// Gets the directory over TLS from a server that should have this certificate; tells the answer and the protocol.
@@ -49,7 +49,7 @@ async fn the_identity_is_swapped_without_a_restart() {
     assert!(get(port, &old, b"http/1.1").await.is_err());
 
     stop.send(()).unwrap();
-    tokio::time::timeout(Duration::from_secs(10), server).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err(), "the listener is closed");
 }
 
@@ -64,7 +64,7 @@ async fn slow_and_idle_clients_are_cut_off() {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         stream.write_all(sent).await.unwrap();
         let mut answer = Vec::new();
-        let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
         assert!(ended.is_ok(), "a connection was left open after {sent:?}");
     }
     server.abort();

@@ -173,6 +173,12 @@ async fn a12_who_does_not_answer_in_time_has_failed() {
     let open = account.open("x.dmz.test", Http01).await;
     web.page(&format!("/.well-known/acme-challenge/{}", open.token), Page::Silence);
     account.fails(&open, "connection", "validation took longer").await;
+}
+
+#[tokio::test]
+async fn a12_who_is_not_there_has_failed() {
+    let Scene { site, web } = Scene::new().await;
+    let account = site.world.account().await;
     // Nobody listens, and nobody has that name.
     drop(web);
     let open = account.open("x.dmz.test", Http01).await;

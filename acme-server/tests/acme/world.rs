@@ -10,8 +10,8 @@ use axum::Router;
 use ca_core::model::{
     Authority, AuthorityKind, AuthorityName, CrossCertificate, Grant, GrantId, GrantRecord, GrantStatus, SignedStatement,
 };
-use ca_core::pki::{Certificate, Identifier, SerialNumber, Timestamp};
-use ca_core::policy::{AuthorityPolicy, Policy, StarBounds};
+use ca_core::pki::{Certificate, Identifier, SerialNumber, Sha256Digest, Timestamp};
+use ca_core::policy::{AuthorityPolicy, StarBounds};
 use ca_core::ports::Clock as _;
 use ca_testkit::{FakeClock, SeededRng};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _, SanType};
@@ -35,21 +35,7 @@ const EVERY_NAME: [&str; 8] = [
 
 /// What the officers let the authority `demo` issue: for these names, with these parts of a policy document.
 pub(crate) fn rules(names: &[&str], parts: &str) -> AuthorityPolicy {
-    let text = format!(
-        r#"
-        version = 1
-        [[authority]]
-        name = "demo"
-        key_sha256 = "{}"
-        names = {names:?}
-        max_per_hour = 20
-        crl_validity = 86400
-        crl_interval = 3600
-        {parts}
-        "#,
-        "0".repeat(64)
-    );
-    Policy::parse(&text).unwrap().authorities.remove(0)
+    ca_testkit::policy::demo(Sha256Digest([0; 32]), names, parts).authorities.remove(0)
 }
 
 pub(crate) struct World {

@@ -254,7 +254,9 @@ fn ceremony_39_a_stranger_verifies_the_bundle_with_nothing_but_the_roster() {
     let elsewhere = tempfile::tempdir().unwrap();
     std::fs::set_permissions(elsewhere.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let tool = elsewhere.path().join("ca-ceremony");
-    std::fs::copy(env!("CARGO_BIN_EXE_ca-ceremony"), &tool).unwrap();
+    // By another process: what this one has open to write may be a child's of another test for a moment, and then it can't
+    // be executed (ETXTBSY).
+    assert!(Command::new("install").args(["-m", "755", env!("CARGO_BIN_EXE_ca-ceremony")]).arg(&tool).status().unwrap().success());
     let copied = Command::new("cp").arg("-r").arg(ceremony.bundle()).arg(elsewhere.path().join("bundle")).status().unwrap();
     assert!(copied.success());
     std::fs::rename(elsewhere.path().join("bundle/roster.toml"), elsewhere.path().join("roster.toml")).unwrap();

@@ -75,7 +75,7 @@ async fn attended(hsm: &SoftHsm) {
     let child = command.args(["serve", "--keyholder-config"]).arg(&config_file).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let _running = Running(child);
     let keyholder = Keyholder::at(&socket);
-    tokio::time::timeout(Duration::from_secs(20), async {
+    tokio::time::timeout(Duration::from_secs(60), async {
         while keyholder.status().is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -21,6 +21,7 @@ struct Cli {
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     folder: tempfile::TempDir,
@@ -67,18 +68,16 @@ impl World {
         std::fs::read_to_string(self.path("agent/live").join(name)).unwrap_or_default()
     }
 
-    /// Runs the agent until `done`, at most 10 seconds.
+    /// Runs the agent until `done`, at most [`PATIENCE`].
     async fn run_until(&self, agent: &mut Agent<'_>, done: impl Fn() -> bool) {
         let stop = async {
-            for _ in 0..500 {
-                if done() {
-                    return;
-                }
+            while !done() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            panic!("not within 10 seconds; state: {}", self.state());
         };
-        assert_eq!(agent.run(stop).await.unwrap(), ExitCode::SUCCESS);
+        let ran = tokio::time::timeout(PATIENCE, agent.run(stop)).await;
+        let ran = ran.unwrap_or_else(|_| panic!("not within {PATIENCE:?}; state: {}", self.state()));
+        assert_eq!(ran.unwrap(), ExitCode::SUCCESS);
     }
 
     fn state(&self) -> Value {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ca_service::config::{check_bounds, check_listen, check_url, read_text};
+use ca_service::config::{check_listen, check_url, read_text};
 use ca_service::proxies::check_proxies;
 
 use super::Config;
@@ -51,18 +51,8 @@ impl Config {
         self.status.never_issued.parse::<ocsp_responder::NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
         self.validation.check()?;
         self.metrics.check()?;
-        let l = &self.limits;
-        check_bounds(&[
-            ("limits.connections", u64::from(l.connections), 1, 100_000),
-            ("limits.connections_per_network", u64::from(l.connections_per_network), 1, 100_000),
-            ("limits.request_seconds", l.request_seconds, 1, 300),
-            ("limits.worker_wait_seconds", l.worker_wait_seconds, 1, 60),
-            ("limits.backlog_seconds", l.backlog_seconds, 1, 3600),
-            ("limits.order_seconds", l.order_seconds, 60, 30 * 86_400),
-            ("limits.ocsp_validity_seconds", l.ocsp_validity_seconds, 60, 7 * 86_400),
-            ("limits.ocsp_cache_mib", l.ocsp_cache_mib, 1, 16 * 1024),
-            ("limits.drain_seconds", l.drain_seconds, 1, 300),
-        ])
+        self.limits.acme().check()?;
+        self.limits.responder().check()
     }
 }
 

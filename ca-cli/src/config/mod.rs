@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use acme_server::{AcmeSection, ValidationSection};
+use acme_server::{AcmeLimits, AcmeSection, ValidationSection};
 use ca_core::model::AuthorityName;
 use ca_core::validation::Network;
 use ca_keystore::{KeyStoreSpec, UnsealSpec};
 use ca_service::metrics::MetricsSection;
 use ca_service::proxies::ProxySays;
+use ocsp_responder::ResponderLimits;
 use serde::Deserialize;
 
 mod load;
@@ -240,16 +241,44 @@ pub(crate) struct LimitsConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
+        let (acme, status) = (AcmeLimits::default(), ResponderLimits::default());
         Self {
-            connections: 1024,
-            connections_per_network: 512,
-            request_seconds: 15,
-            worker_wait_seconds: 10,
-            backlog_seconds: 20,
-            order_seconds: 86_400,
-            ocsp_validity_seconds: 3600,
-            ocsp_cache_mib: 64,
-            drain_seconds: 10,
+            connections: acme.connections,
+            connections_per_network: acme.connections_per_network,
+            request_seconds: acme.request_seconds,
+            worker_wait_seconds: acme.worker_wait_seconds,
+            backlog_seconds: acme.backlog_seconds,
+            order_seconds: acme.order_seconds,
+            ocsp_validity_seconds: status.ocsp_validity_seconds,
+            ocsp_cache_mib: status.ocsp_cache_mib,
+            drain_seconds: acme.drain_seconds,
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// Those of the ACME server.
+    pub(crate) const fn acme(&self) -> AcmeLimits {
+        AcmeLimits {
+            connections: self.connections,
+            connections_per_network: self.connections_per_network,
+            request_seconds: self.request_seconds,
+            worker_wait_seconds: self.worker_wait_seconds,
+            backlog_seconds: self.backlog_seconds,
+            order_seconds: self.order_seconds,
+            drain_seconds: self.drain_seconds,
+        }
+    }
+
+    /// Those of the responder.
+    pub(crate) const fn responder(&self) -> ResponderLimits {
+        ResponderLimits {
+            connections: self.connections,
+            connections_per_network: self.connections_per_network,
+            request_seconds: self.request_seconds,
+            ocsp_validity_seconds: self.ocsp_validity_seconds,
+            ocsp_cache_mib: self.ocsp_cache_mib,
+            drain_seconds: self.drain_seconds,
         }
     }
 }

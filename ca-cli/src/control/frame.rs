@@ -50,14 +50,14 @@ pub(super) async fn write<T: Serialize + Sync>(to: &mut (impl AsyncWrite + Unpin
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     #[track_caller]
     fn check(bytes: &[u8], expected: Result<Option<Vec<u32>>, &str>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let got = runtime.block_on(async {
             let mut reader = tokio::io::BufReader::new(bytes);
-            read::<Vec<u32>>(&mut reader, 16, SECOND).await
+            read::<Vec<u32>>(&mut reader, 16, PATIENCE).await
         });
         match (got, expected) {
             (Ok(got), Ok(expected)) => assert_eq!(got, expected),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use acme_server::{AcmeLimits, AcmeServer, Assembly, ServerCertificate, offers};
+use acme_server::{AcmeServer, Assembly, ServerCertificate, offers};
 use anyhow::Context as _;
 use ca_core::lifecycle::Worker;
 use ca_core::model::{Authority, AuthorityName};
@@ -13,7 +13,7 @@ use ca_service::listen::Held;
 use ca_service::proxies::Proxies;
 use ca_service::span;
 use ca_store_sqlite::SqliteStore;
-use ocsp_responder::{Responder, ResponderConfig, ResponderKeys};
+use ocsp_responder::{Responder, ResponderKeys};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -138,12 +138,8 @@ async fn first_certificates(worker: &Worker, certificate: &mut ServerCertificate
 
 fn responder(config: &Config, store: &SqliteStore, keys: Vec<(AuthorityName, Arc<SoftwareServiceKey>)>) -> Responder {
     let keys: ResponderKeys = keys.into_iter().map(|(name, key)| (name, key as Arc<dyn ServiceKey>)).collect();
-    let settings = ResponderConfig {
-        validity: Duration::from_secs(config.limits.ocsp_validity_seconds),
-        cache_bytes: config.limits.ocsp_cache_mib * 1024 * 1024,
-        never_issued: config.status.never_issued.parse().unwrap_or_default(),
-        ..ResponderConfig::default()
-    };
+    // Checked when it was read.
+    let settings = config.limits.responder().responder(config.status.never_issued.parse().unwrap_or_default());
     Responder::new(settings, Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng), keys)
 }
 
@@ -159,16 +155,7 @@ fn serve_acme(
     shown: &OnceLock<Arc<AcmeServer>>,
     listeners: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let l = &config.limits;
-    let limits = AcmeLimits {
-        connections: l.connections,
-        connections_per_network: l.connections_per_network,
-        request_seconds: l.request_seconds,
-        worker_wait_seconds: l.worker_wait_seconds,
-        backlog_seconds: l.backlog_seconds,
-        order_seconds: l.order_seconds,
-        drain_seconds: l.drain_seconds,
-    };
+    let limits = config.limits.acme();
     let assembly = Assembly {
         section: &config.acme,
         limits: &limits,
@@ -227,13 +214,7 @@ fn serve_status(
     ready: &mut Ready,
 ) -> anyhow::Result<()> {
     let router = Arc::clone(responder).router();
-    let bounds = ocsp_responder::Limits {
-        connections: config.limits.connections as usize,
-        per_network: config.limits.connections_per_network,
-        header_timeout: Duration::from_secs(config.limits.request_seconds),
-        drain: Duration::from_secs(config.limits.drain_seconds),
-        ..ocsp_responder::Limits::default()
-    };
+    let bounds = config.limits.responder().of_listeners();
     for held in held {
         let (listener, router, stopping) = (held.listen()?, router.clone(), wait(stopped.clone()));
         let proxies = Arc::new(Proxies::new(config.status.trusted_proxies.clone(), config.status.proxies_say));

@@ -115,7 +115,7 @@ async fn a_process_that_dies_at_any_moment_leaves_all_keys_under_one_secret() {
         let beside = beside(&folder);
         let files = || fs::read_dir(&beside).map_or(0, |entries| entries.flatten().count());
         let (mut changes, mut before) = (0, 0);
-        let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
             while changes <= seen {
                 let now = files();
                 changes += usize::from(now != before);

@@ -45,21 +45,36 @@ fn read_certificate(row: &Row<'_>) -> StoreResult<CertificateRecord> {
     })
 }
 
-/// Reads a certificate.
-pub(crate) fn find(connection: &Connection, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {
-    let (authority, serial) = (authority.as_str(), serial.as_bytes().as_slice());
-    optional!(
-        connection,
-        read_certificate,
-        "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
+/// Hands the beginning of a statement that reads certificates, `c`, with their marks, `m`, to this macro, before the rest.
+macro_rules! with_columns {
+    ($then:ident $($rest:tt)*) => {
+        $then!(
+            "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
                 c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
                 (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
                    AND o.status <> 'invalid') AS replaced_by,
-                m.at AS marked_at, m.explanation
-         FROM certificates c LEFT JOIN replacement_marks m ON m.certificate = c.seq WHERE c.authority = $1 AND c.serial = $2",
-        authority,
-        serial
-    )
+                m.at AS marked_at, m.explanation"
+            $($rest)*
+        )
+    };
+}
+
+/// The first certificate for which this holds.
+macro_rules! certificate_where {
+    ($columns:literal, $connection:expr, $condition:literal $(, $argument:expr)*) => {
+        optional!(
+            $connection,
+            read_certificate,
+            $columns + " FROM certificates c LEFT JOIN replacement_marks m ON m.certificate = c.seq WHERE " + $condition
+            $(, $argument)*
+        )
+    };
+}
+
+/// Reads a certificate.
+pub(crate) fn find(connection: &Connection, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {
+    let (authority, serial) = (authority.as_str(), serial.as_bytes().as_slice());
+    with_columns!(certificate_where, connection, "c.authority = $1 AND c.serial = $2", authority, serial)
 }
 
 /// A text that is put together at run time, of constants only, and its arguments.
@@ -86,11 +101,7 @@ pub(crate) fn matching(
     at_most: i64,
 ) -> StoreResult<Vec<CertificateRecord>> {
     // The one text that is put together at run time: each set of conditions wants its own plan.
-    let text = "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
-                c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
-                (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
-                   AND o.status <> 'invalid') AS replaced_by, m.at AS marked_at, m.explanation";
-    let mut query = Query { text: text.to_owned(), arguments: Vec::new() };
+    let mut query = Query { text: with_columns!(concat).to_owned(), arguments: Vec::new() };
     query.text.push_str(match filter.marked {
         // A CROSS JOIN keeps this order: the marks are few.
         Some(true) => " FROM replacement_marks m CROSS JOIN certificates c ON c.seq = m.certificate WHERE 1 = 1",
@@ -180,16 +191,10 @@ impl CertificateStore for SqliteStore {
     ) -> StoreResult<Option<CertificateRecord>> {
         let (authority, spki) = (authority.as_str(), spki_sha256.0.as_slice());
         let newest = |c: &Connection| {
-            optional!(
+            with_columns!(
+                certificate_where,
                 c,
-                read_certificate,
-                "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
-                        c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
-                        (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
-                           AND o.status <> 'invalid') AS replaced_by,
-                        m.at AS marked_at, m.explanation
-                 FROM certificates c LEFT JOIN replacement_marks m ON m.certificate = c.seq
-                 WHERE c.spki_sha256 = $3 AND c.authority = $1 AND c.profile = $2 AND c.state = 'released' AND c.revoked_at IS NULL
+                "c.spki_sha256 = $3 AND c.authority = $1 AND c.profile = $2 AND c.state = 'released' AND c.revoked_at IS NULL
                  ORDER BY c.seq DESC LIMIT 1",
                 authority,
                 profile,

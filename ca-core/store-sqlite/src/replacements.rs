@@ -74,6 +74,30 @@ impl Tx {
     }
 }
 
+/// Which of a name's certificates after one have the same identifiers, stand, and are not marked themselves, as long as this
+/// holds too; of those after it the newest [`LOOKED_AT`] are looked at.
+macro_rules! later_of_name {
+    ($statement:ident, $connection:expr, $read:expr, $columns:literal, $condition:literal,
+     $name:expr, $authority:expr, $number:expr, $identifiers:expr $(, $argument:expr)* $(,)?) => {
+        $statement!(
+            $connection,
+            $read,
+            "SELECT " + $columns + " FROM (
+             SELECT n.certificate FROM certificate_names n
+             WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
+             ORDER BY n.certificate DESC LIMIT $5) JOIN certificates d ON d.seq = certificate
+         WHERE d.identifiers = $4 AND d.state = 'released' AND d.revoked_at IS NULL
+           AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq) AND " + $condition,
+            $name,
+            $authority,
+            $number,
+            $identifiers,
+            LOOKED_AT
+            $(, $argument)*
+        )
+    };
+}
+
 fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult<Option<Successor>> {
     let (authority, number) = (record.authority.as_str(), record.serial.as_bytes().as_slice());
     let by_order =
@@ -136,23 +160,18 @@ fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult
         return Ok(of_account);
     }
     let Some(name) = a_name(record) else { return Ok(None) };
-    let of_name = optional!(
+    let of_name = later_of_name!(
+        optional,
         connection,
         later,
-        "SELECT d.serial FROM (
-             SELECT n.certificate FROM certificate_names n
-             WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
-             ORDER BY n.certificate DESC LIMIT $7) JOIN certificates d ON d.seq = certificate
-         WHERE d.account_id = $4 AND d.authority = $2 AND d.profile = $5 AND d.identifiers = $6 AND d.state = 'released'
-           AND d.revoked_at IS NULL AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
-         LIMIT 1",
+        "d.serial",
+        "d.account_id = $6 AND d.authority = $2 AND d.profile = $7 LIMIT 1",
         name,
         authority,
         number,
-        account,
-        profile,
         identifiers,
-        LOOKED_AT
+        account,
+        profile
     )?;
     if of_name.is_some() { Ok(of_name) } else { under_another_profile(connection, record, account, &name) }
 }
@@ -164,23 +183,18 @@ fn under_another_profile(connection: &Connection, record: &CertificateRecord, ac
     let (authority, number, identifiers) = (record.authority.as_str(), record.serial.as_bytes().as_slice(), json(&record.identifiers));
     let own_profile = record.profile.as_str();
     let candidate = |row: &Row<'_>| Ok((row.get::<i64>("seq")?, serial(&row.get::<Vec<u8>>("serial")?)?, row.get::<String>("profile")?));
-    let candidates = all!(
+    let candidates = later_of_name!(
+        all,
         connection,
         candidate,
-        "SELECT d.seq, d.serial, d.profile FROM (
-             SELECT n.certificate FROM certificate_names n
-             WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
-             ORDER BY n.certificate DESC LIMIT $7) JOIN certificates d ON d.seq = certificate
-         WHERE d.account_id = $4 AND d.authority = $2 AND d.profile <> $5 AND d.identifiers = $6 AND d.created_at > $8
-           AND d.state = 'released' AND d.revoked_at IS NULL AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
-         ORDER BY d.seq DESC",
+        "d.seq, d.serial, d.profile",
+        "d.account_id = $6 AND d.authority = $2 AND d.profile <> $7 AND d.created_at > $8 ORDER BY d.seq DESC",
         name,
         authority,
         number,
+        identifiers,
         account,
         own_profile,
-        identifiers,
-        LOOKED_AT,
         at
     )?;
     let Some(oldest) = candidates.iter().map(|(seq, ..)| *seq).min() else { return Ok(None) };
@@ -235,21 +249,16 @@ fn renewal(connection: &Connection, record: &CertificateRecord) -> StoreResult<O
 fn elsewhere(connection: &Connection, record: &CertificateRecord) -> StoreResult<Option<AuthorityName>> {
     let Some(name) = a_name(record) else { return Ok(None) };
     let (authority, number, identifiers) = (record.authority.as_str(), record.serial.as_bytes().as_slice(), json(&record.identifiers));
-    optional!(
+    later_of_name!(
+        optional,
         connection,
         |row| read("authority", row.get("authority")?),
-        "SELECT d.authority FROM (
-             SELECT n.certificate FROM certificate_names n
-             WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
-             ORDER BY n.certificate DESC LIMIT $5) JOIN certificates d ON d.seq = certificate
-         WHERE d.authority <> $2 AND d.identifiers = $4 AND d.state = 'released' AND d.revoked_at IS NULL
-           AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
-         LIMIT 1",
+        "d.authority",
+        "d.authority <> $2 LIMIT 1",
         name,
         authority,
         number,
-        identifiers,
-        LOOKED_AT
+        identifiers
     )
 }
 

@@ -10,41 +10,41 @@ use rusqlite::{Connection, Statement, ToSql};
 
 use crate::error::{damaged, from_sqlite};
 
-/// The text of a statement, checked.
+/// The text of a statement, checked. It may be several literals, `+` between them, so that a part may stand once.
 macro_rules! checked {
-    ($sql:literal $(, $argument:expr)*) => {{
+    ($sql:literal $(+ $more:literal)* $(, $argument:expr)*) => {{
         if false {
-            let _ = sqlx::query!($sql $(, $argument)*);
+            let _ = sqlx::query!($sql $(+ $more)* $(, $argument)*);
         }
-        $sql
+        concat!($sql $(, $more)*)
     }};
 }
 
 /// Runs a statement without rows; gives how many it changed.
 macro_rules! execute {
-    ($connection:expr, $sql:literal $(, $argument:expr)* $(,)?) => {
-        $crate::sql::run($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*])
+    ($connection:expr, $sql:literal $(+ $more:literal)* $(, $argument:expr)* $(,)?) => {
+        $crate::sql::run($connection, $crate::sql::checked!($sql $(+ $more)* $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*])
     };
 }
 
 /// The first row, if there is one, as the closure reads it.
 macro_rules! optional {
-    ($connection:expr, $read:expr, $sql:literal $(, $argument:expr)* $(,)?) => {
-        $crate::sql::first($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
+    ($connection:expr, $read:expr, $sql:literal $(+ $more:literal)* $(, $argument:expr)* $(,)?) => {
+        $crate::sql::first($connection, $crate::sql::checked!($sql $(+ $more)* $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
     };
 }
 
 /// The row of a statement that always has one, as the closure reads it.
 macro_rules! one {
-    ($connection:expr, $read:expr, $sql:literal $(, $argument:expr)* $(,)?) => {
-        $crate::sql::only($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
+    ($connection:expr, $read:expr, $sql:literal $(+ $more:literal)* $(, $argument:expr)* $(,)?) => {
+        $crate::sql::only($connection, $crate::sql::checked!($sql $(+ $more)* $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
     };
 }
 
 /// Every row, as the closure reads it.
 macro_rules! all {
-    ($connection:expr, $read:expr, $sql:literal $(, $argument:expr)* $(,)?) => {
-        $crate::sql::every($connection, $crate::sql::checked!($sql $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
+    ($connection:expr, $read:expr, $sql:literal $(+ $more:literal)* $(, $argument:expr)* $(,)?) => {
+        $crate::sql::every($connection, $crate::sql::checked!($sql $(+ $more)* $(, $argument)*), &[$(&$argument as &dyn rusqlite::ToSql),*], $read)
     };
 }
 

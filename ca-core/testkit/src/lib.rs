@@ -12,6 +12,7 @@ pub mod key_store;
 pub mod officers;
 pub mod operator;
 pub mod plan;
+pub mod policy;
 pub mod sample;
 pub mod softhsm;
 pub mod specimens;

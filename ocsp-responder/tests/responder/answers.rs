@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::support::{World, serial};
+use crate::support::{PATIENCE, World, serial};
 use ca_core::model::RevocationReason;
 use ca_core::pki::Timestamp;
 use ca_core::pki::ocsp::{BasicResponse, CertStatus, HashAlgorithm, ResponseStatus, build_request};
@@ -70,7 +70,7 @@ async fn the_follower_is_woken_by_a_revocation() {
             }
         }
     };
-    tokio::time::timeout(seconds(10), revoked).await.expect("revoked within ten seconds");
+    tokio::time::timeout(PATIENCE, revoked).await.expect("it is woken");
     stop.send(()).unwrap();
     follower.await.unwrap();
 }

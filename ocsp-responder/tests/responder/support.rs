@@ -17,6 +17,9 @@ use ca_core::profile::*;
 use ca_testkit::{FakeClock, SeededRng};
 use ocsp_responder::{Reply, Responder, ResponderConfig, ResponderKeys};
 
+/// How long an answer, or the end of a connection, is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A P-256 key in memory.
 pub(crate) struct TestKey(EcdsaKeyPair, PublicKey);
 

@@ -157,7 +157,8 @@ pub(crate) struct Proxy(Child);
 impl Proxy {
     /// Passes TCP on as these lines say, in its user's folder.
     fn start(site: &Site, user: User, name: &str, lines: &str) -> Self {
-        let head = "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n  retries 3\nlisten passed\n";
+        // A check may take longer than the pause between two: a server that is slow is not away.
+        let head = "defaults\n  mode tcp\n  timeout connect 60s\n  timeout check 60s\n  timeout client 1h\n  timeout server 1h\n  retries 3\nlisten passed\n";
         Self::run(site, user, name, &format!("{head}{lines}"), user.command(HAPROXY))
     }
 

@@ -66,9 +66,9 @@ impl Site {
             ("acme-server", built.join("acme-server")),
             ("ocsp-responder", built.join("ocsp-responder")),
         ] {
-            let to = site.path("bin").join(name);
-            std::fs::copy(from, &to).unwrap();
-            std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755)).unwrap();
+            // By another process: what this one has open to write may be a child's of another test for a moment, and then it
+            // can't be executed (ETXTBSY).
+            assert!(succeeds(Command::new("install").args(["-m", "755"]).arg(from).arg(site.path("bin").join(name))));
         }
         site.rehearse();
         site

@@ -121,8 +121,7 @@ impl Keyholder {
         let mut stream = UnixStream::connect(&self.socket).map_err(away)?;
         self.check_owner(&stream)?;
         stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE))).map_err(away)?;
-        write_line(&mut stream, request, MAX_REQUEST).map_err(away)?;
-        let answer = read_line(&mut stream, MAX_ANSWER).map_err(away)?;
+        let answer = exchange(&mut stream, request).map_err(away)?;
         // The answer is whole; whether the other side hears the goodbye does not matter.
         let _ = stream.shutdown(Shutdown::Both);
         match answer {
@@ -147,6 +146,17 @@ impl Keyholder {
     }
 }
 
+/// Asks, and hears the answer. Who has no business there is told so before the request is read, and may find that nobody
+/// reads it any more.
+fn exchange(stream: &mut UnixStream, request: &Request) -> io::Result<Answer> {
+    let unheard = match write_line(stream, request, MAX_REQUEST) {
+        Ok(()) => None,
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Some(e),
+        Err(e) => return Err(e),
+    };
+    read_line(stream, MAX_ANSWER).map_err(|e| unheard.unwrap_or(e))
+}
+
 impl CredentialSource for Keyholder {
     fn credential(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
         let name: CredentialName = name.parse().map_err(|e: ca_core::model::IdError| CredentialError::Wrong(e.to_string()))?;
@@ -163,5 +173,27 @@ impl CredentialSource for Keyholder {
 impl fmt::Debug for Keyholder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keyholder({})", self.socket.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_turned_away_before_it_asks_hears_why() {
+        let refused = Answer::Refused { why: Refusal::Denied, message: "user 7 has no business with this keyholder".to_owned() };
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        write_line(&mut there, &refused, MAX_ANSWER).unwrap();
+        drop(there);
+        let Ok(Answer::Refused { why: Refusal::Denied, message }) = exchange(&mut here, &Request::Status) else {
+            panic!("it heard nothing")
+        };
+        assert!(message.contains("no business"), "{message}");
+        // Without an answer it is the request that failed.
+        let (mut here, there) = UnixStream::pair().unwrap();
+        drop(there);
+        let error = exchange(&mut here, &Request::Status).map(drop).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -57,7 +57,7 @@ pub(crate) async fn healthy(store: &dyn KeyStore) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the store comes back");
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the store comes back");
 }
 
 /// The module as another part of this process sees it.

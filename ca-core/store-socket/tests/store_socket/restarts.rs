@@ -80,7 +80,7 @@ async fn a_client_outlives_the_owner() {
     assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("hint: is the worker running")), "{error}");
     let owner = site.owner(&world, Role::Acme);
     let mut back = client.order(&order).await;
-    for _ in 0..50 {
+    for _ in 0..300 {
         if back.is_ok() {
             break;
         }
@@ -213,6 +213,6 @@ async fn the_ledger_wakes_a_follower_over_the_socket() {
         correlation: "x".to_owned(),
     };
     world.store.revoke(&request).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), follower).await.expect("woken").unwrap();
+    tokio::time::timeout(Duration::from_secs(30), follower).await.expect("woken").unwrap();
     owner.stop().await;
 }

@@ -1,5 +1,6 @@
 //! What officers do on the running CA, and what an edited database can't make of it.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use ca_core::ceremony::{ActStatement, Roster};
@@ -125,6 +126,18 @@ async fn ceremony_11_nothing_happens_before_enough_people_signed_and_then_at_onc
     // And after one.
     let trusted = desk.restart_from_record().await;
     assert_eq!((trusted.policy.version, trusted.officers.policy_approved_by), (2, vec!["ana".to_owned(), "cora".to_owned()]));
+}
+
+/// The worker looks each second for acts to go on with; an officer who signs meanwhile is not sent away.
+#[tokio::test]
+async fn ceremony_11_the_last_signature_counts_while_the_worker_looks_for_acts() {
+    let desk = Desk::open().await;
+    let view = desk.propose(ProposalRequest::PutPolicy { policy: desk.policy_text(2) }).await;
+    desk.approve(&view, &[101]).await.unwrap();
+    let mut look = std::pin::pin!(desk.worker.step_acts());
+    assert!(std::future::poll_fn(|context| Poll::Ready(look.as_mut().poll(context).is_pending())).await, "it is under way");
+    assert_eq!(desk.approve(&view, &[104]).await.unwrap().proposal.state, ProposalState::Done);
+    assert_eq!(look.await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -417,16 +417,8 @@ fn worker(
 }
 
 fn policy(ca: &PublicKey, own: &[PublicKey]) -> Policy {
-    let text = format!(
+    let parts = format!(
         r#"
-        version = 1
-        [[authority]]
-        name = "demo"
-        key_sha256 = "{}"
-        names = ["dns:*.demo.test", "dns:localhost"]
-        max_per_hour = 20
-        crl_validity = 86400
-        crl_interval = 3600
         [authority.profile.client]
         shape = "client"
         lifetime = 2592000
@@ -447,11 +439,10 @@ fn policy(ca: &PublicKey, own: &[PublicKey]) -> Policy {
         key_sha256 = "{}"
         lifetime = 2592000
         "#,
-        ca.spki_sha256(),
         own[0].spki_sha256(),
         own[1].spki_sha256(),
     );
-    let mut policy = Policy::parse(&text).unwrap();
+    let mut policy = ca_testkit::policy::demo(ca.spki_sha256(), &["dns:*.demo.test", "dns:localhost"], &parts);
     policy.operators.push(Operator::new("ops", 1).policy(&[
         Permission::Grant,
         Permission::Revoke,

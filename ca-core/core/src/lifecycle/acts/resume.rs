@@ -29,6 +29,10 @@ impl Worker {
     /// # Errors
     /// When the store does not answer.
     pub async fn step_acts(&self) -> Result<usize, WorkerError> {
+        // A look, mostly in vain, turns no officer away.
+        if self.store.proposals(Some(ProposalState::Begun), 1).await?.is_empty() {
+            return Ok(0);
+        }
         let Some(_acting) = Acting::begin(&self.acting) else { return Ok(0) };
         let begun = self.store.proposals(Some(ProposalState::Begun), ROUND).await?;
         for listed in &begun {
