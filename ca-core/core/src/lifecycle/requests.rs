@@ -138,13 +138,13 @@ impl Worker {
 
     async fn issue_if_valid(&self, batch: &Batch, request: &SigningRequest, issuance: AuthorizedIssuance) -> Result<(), Failure> {
         batch.still_valid(&issuance)?;
-        self.grant_stands(&issuance.grant, &issuance.place, &request.id).await?;
+        self.grant_stands(&issuance.grant, &issuance.place, request.id.as_str()).await?;
         self.issue_order(batch, request, issuance).await
     }
 
     async fn accept(&self, batch: &Batch, request: &SigningRequest, account: &AuthorizedAccount) -> Result<(), Failure> {
         let record = batch.active_grant(&account.grant.id)?;
-        self.grant_stands(&account.grant.id, &account.place, &request.id).await?;
+        self.grant_stands(&account.grant.id, &account.place, request.id.as_str()).await?;
         let full = || Refusal::new(ProblemType::Unauthorized, "the enrolment grant has bound as many accounts as it may");
         // The limit that an operator signed; the store counts.
         if account.grant.max_accounts.is_some_and(|most| record.accounts >= most) {
