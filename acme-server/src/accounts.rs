@@ -127,7 +127,7 @@ async fn bound_grant(server: &AcmeServer, payload: &Map<String, Value>, signed: 
             "the enrolment grant has bound as many accounts as it may (hint: the CA's operators can let it bind one more: ca grant update --max-accounts)",
         ));
     }
-    record.grant.limits.judge_address(signed.address).map_err(Refusal::unauthorized)?;
+    record.grant.limits.judge_address(signed.origin).map_err(Refusal::unauthorized)?;
     Ok(record.grant.id)
 }
 
