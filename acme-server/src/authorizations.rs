@@ -53,7 +53,7 @@ pub(crate) fn plan(
     };
     let own = order.filter(|_| basis == Basis::Granted);
     Some(Authorization {
-        id: own.map_or_else(|| AuthorizationId::random(server.rng()), |(order, index)| AuthorizationId::of(order, index)),
+        id: own.map_or_else(|| AuthorizationId::new(now, server.rng()), |(order, index)| AuthorizationId::of(order, index)),
         account: account.clone(),
         authority: grant.authority.clone(),
         order: own.map(|(order, _)| order.clone()),

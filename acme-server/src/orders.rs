@@ -54,7 +54,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
         None => None,
     };
 
-    let id = OrderId::from_evidence(&signed.text);
+    let id = OrderId::from_evidence(&signed.text, now);
     let expires = now.plus(server.config.order_lifetime);
     let authorizations = plan_all(&server, grant, &signed.account.id, &request.identifiers, &id, now)?;
     server.judge_order(grant, &profile, &request, now).await?;

@@ -95,7 +95,7 @@ impl Story {
         let mut payload = acme::order_payload(names);
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let new_order = acme::by_account(&account_key, &account, path, &payload);
-        let order = OrderId::from_evidence(&new_order);
+        let order = OrderId::from_evidence(&new_order, at(0));
         let finalize = acme::finalize(&account_key, &account, &order, &leaf_key.csr(names, None));
         let evidence = Evidence {
             grant: Some(granted(1, grant())),
@@ -216,7 +216,7 @@ fn a14_open_enrolment_binds_accounts_to_a_grant_that_authorizes_no_name() {
     let account = AccountId::from_evidence(&story.evidence.new_account);
     let new_order = acme::by_account(&story.account_key, &account, "/acme/new-order", &acme::order_payload(&["a.demo.test"]));
     let csr = story.leaf_key.csr(&["a.demo.test"], None);
-    story.evidence.finalize = Some(acme::finalize(&story.account_key, &account, &OrderId::from_evidence(&new_order), &csr));
+    story.evidence.finalize = Some(acme::finalize(&story.account_key, &account, &OrderId::from_evidence(&new_order, at(0)), &csr));
     story.evidence.new_order = Some(new_order);
     let refusal = verifier.verify_finalize(&story.evidence, &open, &Secrets, at(1)).unwrap_err();
     assert_eq!(refusal.problem.kind, Unauthorized, "{refusal:?}");
@@ -330,7 +330,7 @@ fn the_finalize() {
     refused(&story, BadCsr, "PKCS #10");
 
     let other_order = |s: &mut Story| {
-        let order = OrderId::from_evidence("another");
+        let order = OrderId::from_evidence("another", at(0));
         let csr = s.leaf_key.csr(&["a.demo.test", "b.demo.test"], None);
         s.evidence.finalize = Some(acme::finalize(&s.account_key, &s.account, &order, &csr));
     };

@@ -1,4 +1,4 @@
-//! Authorizations: those that belong to an order, and those with challenges, which stand for themselves.
+//! Authorizations: rows for those that stand for themselves, as those with challenges do; an order's own follow from it.
 
 use ca_core::model::{
     AuditEntry, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus, Order, OrderId,
@@ -8,8 +8,9 @@ use ca_core::pki::Timestamp;
 use ca_core::ports::{MAX_PENDING_AUTHORIZATIONS, REUSE_MARGIN, StoreError, StoreResult, TOO_MANY_PENDING};
 use rusqlite::Connection;
 
-use crate::convert::{from_json, json, read, read_opt, time, word};
+use crate::convert::{from_json, json, read, read_opt, signed, time, word};
 use crate::error::{conflict, damaged, or_taken};
+use crate::orders;
 use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
 
@@ -23,7 +24,7 @@ fn read_authorization(row: &Row<'_>) -> StoreResult<(Authorization, Option<Chall
         id: read("authorization id", row.get("id")?)?,
         account: read("account id", row.get("account_id")?)?,
         authority: read("authority", row.get("authority")?)?,
-        order: read_opt("order id", row.get("order_id")?)?,
+        order: None,
         identifier: from_json("identifier", &identifier)?,
         status: read("authorization status", row.get("status")?)?,
         expires: time(row.get("expires")?),
@@ -64,11 +65,15 @@ fn assemble(rows: Vec<(Authorization, Option<Challenge>)>) -> Vec<Authorization>
 
 /// Reads an authorization.
 pub(crate) fn find(connection: &Connection, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
+    if let Some((order, index)) = id.of_order() {
+        let order = orders::find(connection, &order)?;
+        return order.map_or(Ok(None), |order| own(connection, &order, index));
+    }
     let id = id.as_str();
     let rows = all!(
         connection,
         read_authorization,
-        "SELECT a.id, a.account_id, a.authority, a.order_id, a.identifier, a.status, a.expires, c.method,
+        "SELECT a.id, a.account_id, a.authority, a.identifier, a.status, a.expires, c.method,
                 c.token, c.status AS challenge_status, c.validated, c.error, c.attested_key
          FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id WHERE a.id = $1",
         id
@@ -76,20 +81,52 @@ pub(crate) fn find(connection: &Connection, id: &AuthorizationId) -> StoreResult
     Ok(assemble(rows).pop())
 }
 
+/// An order's own authorization for its identifier at `index`; none: it rests on another one there.
+fn own(connection: &Connection, order: &Order, index: usize) -> StoreResult<Option<Authorization>> {
+    let id = AuthorizationId::of(&order.id, index);
+    let Some(identifier) = order.identifiers.get(index).filter(|_| order.authorizations.get(index) == Some(&id)) else {
+        return Ok(None);
+    };
+    let (order_id, position) = (order.id.as_str(), signed(index as u64)?);
+    let withdrawn = optional!(
+        connection,
+        |_| Ok(()),
+        "SELECT position FROM withdrawn_authorizations WHERE order_id = $1 AND position = $2",
+        order_id,
+        position
+    )?;
+    Ok(Some(Authorization {
+        id,
+        account: order.account.clone(),
+        authority: order.authority.clone(),
+        order: Some(order.id.clone()),
+        identifier: identifier.clone(),
+        status: withdrawn.map_or(AuthorizationStatus::Valid, |()| AuthorizationStatus::Deactivated),
+        expires: order.expires,
+        challenges: Vec::new(),
+    }))
+}
+
 /// Reads an order's authorizations, in its order; one that is gone is left out.
 pub(crate) fn of(connection: &Connection, order: &Order) -> StoreResult<Vec<Authorization>> {
-    let id = order.id.as_str();
-    let rows = all!(
-        connection,
-        read_authorization,
-        "SELECT a.id, a.account_id, a.authority, a.order_id, a.identifier, a.status, a.expires, c.method,
-                c.token, c.status AS challenge_status, c.validated, c.error, c.attested_key
-         FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id
-         WHERE a.order_id = $1 OR a.id IN (SELECT m.authorization_id FROM order_authorizations m WHERE m.order_id = $1)
-         ORDER BY a.id",
-        id
-    )?;
-    let mut found = assemble(rows);
+    let mut found = Vec::with_capacity(order.authorizations.len());
+    for index in 0..order.authorizations.len() {
+        found.extend(own(connection, order, index)?);
+    }
+    if found.len() < order.authorizations.len() {
+        let id = order.id.as_str();
+        let rows = all!(
+            connection,
+            read_authorization,
+            "SELECT a.id, a.account_id, a.authority, a.identifier, a.status, a.expires, c.method,
+                    c.token, c.status AS challenge_status, c.validated, c.error, c.attested_key
+             FROM authorizations a LEFT JOIN challenges c ON c.authorization_id = a.id
+             WHERE a.id IN (SELECT m.authorization_id FROM order_authorizations m WHERE m.order_id = $1)
+             ORDER BY a.id",
+            id
+        )?;
+        found.extend(assemble(rows));
+    }
     found.sort_by_key(|authorization| order.authorizations.iter().position(|id| *id == authorization.id));
     Ok(found)
 }
@@ -126,7 +163,7 @@ impl Tx {
             &self.connection,
             read_candidate,
             "SELECT id, status FROM authorizations
-             WHERE order_id IS NULL AND account_id = $1 AND authority = $2 AND identifier = $3 AND expires >= $4
+             WHERE account_id = $1 AND authority = $2 AND identifier = $3 AND expires >= $4
                AND status IN ('pending', 'valid')
              ORDER BY expires DESC LIMIT $5",
             account,
@@ -157,7 +194,7 @@ impl Tx {
                     &self.connection,
                     |row| row.get::<i64>("pending"),
                     "SELECT count(*) AS pending FROM authorizations
-                     WHERE order_id IS NULL AND status = 'pending' AND account_id = $1 AND expires > $2",
+                     WHERE status = 'pending' AND account_id = $1 AND expires > $2",
                     account,
                     now
                 )?;
@@ -216,6 +253,9 @@ impl Tx {
             if authorization.account != order.account || authorization.order.as_ref().is_some_and(|id| *id != order.id) {
                 return conflict("an authorization belongs to its order and to the order's account");
             }
+            if authorization.order.is_some() && authorization.status != AuthorizationStatus::Valid {
+                return conflict("an order's own authorizations are valid");
+            }
             settled.push(match authorization.order {
                 Some(_) => authorization.clone(),
                 None => self.settle_authorization(authorization, order.created_at)?,
@@ -231,16 +271,19 @@ impl Tx {
     }
 
     pub(crate) fn deactivate_authorization(&mut self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
-        let text = id.as_str();
-        let changed = execute!(
-            &self.connection,
-            "UPDATE authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')",
-            text
-        )?;
         let authorization = self.authorization(id)?;
-        if changed == 0 {
+        if !matches!(authorization.status, AuthorizationStatus::Pending | AuthorizationStatus::Valid) {
             return conflict(format!("the authorization is {}", word(&authorization.status)));
         }
+        let text = id.as_str();
+        match id.of_order() {
+            Some((order, index)) => {
+                let (order, position) = (order.as_str(), signed(index as u64)?);
+                execute!(&self.connection, "INSERT INTO withdrawn_authorizations (order_id, position) VALUES ($1, $2)", order, position)?
+            }
+            None => execute!(&self.connection, "UPDATE authorizations SET status = 'deactivated' WHERE id = $1", text)?,
+        };
+        let authorization = Authorization { status: AuthorizationStatus::Deactivated, ..authorization };
         execute!(&self.connection, "DELETE FROM validations WHERE authorization_id = $1", text)?;
         let order = authorization.order.as_ref().map(OrderId::as_str);
         execute!(

@@ -118,7 +118,7 @@ impl SqliteStore {
     }
 
     /// Runs a command in the writer; when this returns `Ok`, what it did is durable.
-    async fn write<T: Send + 'static>(&self, command: impl FnOnce(&mut Tx) -> StoreResult<T> + Send + 'static) -> StoreResult<T> {
+    async fn write<T: Send + 'static>(&self, command: impl FnMut(&mut Tx) -> StoreResult<T> + Send + 'static) -> StoreResult<T> {
         self.writer.run(command).await
     }
 }

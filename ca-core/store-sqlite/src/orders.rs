@@ -130,69 +130,52 @@ impl Tx {
         if let Some(terms) = &order.auto_renewal {
             self.put_star_order(id, terms)?;
         }
-        for (position, authorization) in (0_i64..).zip(&authorizations) {
-            self.attach_authorization(&order, position, authorization)?;
+        for authorization in authorizations.iter().filter(|authorization| authorization.order.is_none()) {
+            self.rest_on(&order, authorization)?;
         }
         self.audit(audit)?;
         Ok(order)
     }
 
-    /// Stores an authorization that belongs to the order, or remembers that the order rests on it.
-    fn attach_authorization(&mut self, order: &Order, position: i64, authorization: &Authorization) -> StoreResult<()> {
+    /// Remembers that the order rests on an authorization that stands for itself.
+    fn rest_on(&mut self, order: &Order, authorization: &Authorization) -> StoreResult<()> {
         let (id, order_id) = (authorization.id.as_str(), order.id.as_str());
-        if authorization.order.is_none() {
-            execute!(
-                &self.connection,
-                "INSERT INTO order_authorizations (authorization_id, order_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-                id,
-                order_id
-            )?;
-            return Ok(());
-        }
-        let (account, authority, identifier) = (order.account.as_str(), order.authority.as_str(), json(&authorization.identifier));
-        let (status, expires) = (word(&authorization.status), authorization.expires.unix());
         execute!(
             &self.connection,
-            "INSERT INTO authorizations (id, order_id, position, account_id, authority, identifier, status, expires)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO order_authorizations (authorization_id, order_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             id,
-            order_id,
-            position,
-            account,
-            authority,
-            identifier,
-            status,
-            expires
-        )
-        .map_err(or_taken("another authorization has this id"))?;
+            order_id
+        )?;
         Ok(())
     }
 
     pub(crate) fn queue_finalize(&mut self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
         let (id, at) = (order.as_str(), now.unix());
-        let changed = execute!(
+        let account = optional!(
             &self.connection,
-            "UPDATE orders SET status = 'processing', finalize_jws = $2 WHERE id = $1 AND status = 'ready' AND expires > $3",
+            |row| row.get::<String>("account_id"),
+            "UPDATE orders SET status = 'processing', finalize_jws = $2 WHERE id = $1 AND status = 'ready' AND expires > $3
+             RETURNING account_id",
             id,
             jws,
             at
         )?;
-        if changed == 0 {
+        let Some(account) = account else {
             let found = find(&self.connection, order)?.ok_or_else(|| StoreError::NotFound(format!("order {order}")))?;
             return conflict(match found.status {
                 OrderStatus::Ready => "the order expired".to_owned(),
                 other => format!("the order is {}, not ready", word(&other)),
             });
-        }
+        };
         let request = RequestId::for_order(order);
         let request_id = request.as_str();
         execute!(
             &self.connection,
-            "INSERT INTO requests (id, account_id, order_id, state, not_before, received_at)
-             SELECT $1, account_id, id, 'queued', $2, $2 FROM orders WHERE id = $3",
+            "INSERT INTO requests (id, account_id, order_id, state, not_before, received_at) VALUES ($1, $2, $3, 'queued', $4, $4)",
             request_id,
-            at,
-            id
+            account,
+            id,
+            at
         )
         .map_err(or_taken("the order was finalized before"))?;
         self.audit(audit)?;

@@ -89,7 +89,7 @@ impl Tx {
         left -= count(execute!(
             &self.connection,
             "DELETE FROM authorizations WHERE id IN (
-               SELECT id FROM authorizations WHERE order_id IS NULL AND expires <= $1 ORDER BY expires LIMIT $2)",
+               SELECT id FROM authorizations WHERE expires <= $1 ORDER BY expires LIMIT $2)",
             now,
             left
         )?);

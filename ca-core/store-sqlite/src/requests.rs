@@ -94,7 +94,7 @@ impl Tx {
             "SELECT r.seq, r.id, r.account_id, r.order_id, r.attempts, r.received_at, o.authority
              FROM requests r LEFT JOIN orders o ON o.id = r.order_id
              WHERE r.ended_at IS NULL AND r.not_before <= $1 AND (r.lease_until IS NULL OR r.lease_until <= $1)
-               AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.request_id = r.id AND a.state = 'open')
+               AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.order_id = r.order_id AND a.reason IS NULL AND a.state = 'open')
              ORDER BY r.seq LIMIT $2",
             now,
             at_most

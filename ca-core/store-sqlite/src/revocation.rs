@@ -55,7 +55,7 @@ impl Tx {
                 |row| row.get("proven"),
                 "SELECT EXISTS (
                      SELECT 1 FROM authorizations a JOIN challenges c ON c.authorization_id = a.id AND c.status = 'valid'
-                     WHERE a.order_id IS NULL AND a.account_id = $1 AND a.authority = $2 AND a.identifier = $3 AND a.expires > $4
+                     WHERE a.account_id = $1 AND a.authority = $2 AND a.identifier = $3 AND a.expires > $4
                        AND a.status = 'valid') AS proven",
                 account,
                 authority,

@@ -1,8 +1,9 @@
 //! The one writer, a thread of its own: commands in, one fsync for as many as wait.
 //!
-//! It takes the commands that wait (at most [`BATCH`]), runs each in a savepoint of one transaction, commits, and
-//! answers all. A command that fails is rolled back alone. When the commit fails, or SQLite gave the whole
-//! transaction up, nobody knows what to believe, so everyone hears [`StoreError::Unavailable`] and may try again.
+//! It takes the commands that wait (at most [`BATCH`]), runs them in one transaction, commits, and answers all. A command
+//! that fails is rolled back alone: where it had changed something by then, the transaction begins anew with a savepoint for
+//! each command, which costs more than a failure is likely. When the commit fails, or SQLite gave the whole transaction up,
+//! nobody knows what to believe, so everyone hears [`StoreError::Unavailable`] and may try again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ const BATCH: usize = 64;
 /// The most commands that wait; callers beyond it wait for room.
 const QUEUE: usize = 1024;
 
-/// What a command works with: the connection, inside its savepoint, and what to tell once it is durable.
+/// What a command works with: the connection, inside a transaction, and what to tell once it is durable.
 pub(crate) struct Tx {
     pub(crate) connection: Connection,
     pub(crate) touched: Touched,
@@ -32,7 +33,7 @@ pub(crate) struct Tx {
 }
 
 impl Tx {
-    /// After a rollback: nothing that was remembered counts.
+    /// After a failure: nothing that was remembered counts.
     fn forget(&mut self) {
         self.touched.clear();
         self.trail = None;
@@ -53,14 +54,14 @@ const LINGER_MOST: Duration = Duration::from_millis(2);
 
 /// A command in the queue, its result type erased.
 trait Command: Send {
-    /// Runs it; whether its changes stand.
+    /// Runs it, perhaps again after its transaction was rolled back; whether its changes stand.
     fn run(&mut self, tx: &mut Tx) -> bool;
     /// Answers the caller with the command's result, or with `failure` where its transaction failed.
     fn answer(self: Box<Self>, failure: Option<&str>);
 }
 
 struct Call<T, F> {
-    command: Option<F>,
+    command: F,
     result: Option<StoreResult<T>>,
     reply: oneshot::Sender<StoreResult<T>>,
 }
@@ -68,11 +69,10 @@ struct Call<T, F> {
 impl<T, F> Command for Call<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Tx) -> StoreResult<T> + Send,
+    F: FnMut(&mut Tx) -> StoreResult<T> + Send,
 {
     fn run(&mut self, tx: &mut Tx) -> bool {
-        let Some(command) = self.command.take() else { return false };
-        let result = command(tx);
+        let result = (self.command)(tx);
         let stands = result.is_ok();
         self.result = Some(result);
         stands
@@ -115,11 +115,11 @@ impl Writer {
     pub(crate) async fn run<T, F>(&self, command: F) -> StoreResult<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Tx) -> StoreResult<T> + Send + 'static,
+        F: FnMut(&mut Tx) -> StoreResult<T> + Send + 'static,
     {
         let closed = || StoreError::Unavailable("the store is closed".to_owned());
         let (reply, answer) = oneshot::channel();
-        let call = Call { command: Some(command), result: None, reply };
+        let call = Call { command, result: None, reply };
         self.queue.send(Message::Run(Box::new(call))).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
@@ -195,6 +195,37 @@ fn commit(tx: &mut Tx, mut batch: Vec<Box<dyn Command>>, wakers: &Wakers, rememb
 
 fn transaction(tx: &mut Tx, batch: &mut [Box<dyn Command>], durable: &mut Touched) -> StoreResult<()> {
     tx.run("BEGIN IMMEDIATE")?;
+    if !run_all(tx, batch, durable)? {
+        tx.run("ROLLBACK")?;
+        tx.forget();
+        durable.clear();
+        tx.run("BEGIN IMMEDIATE")?;
+        run_each(tx, batch, durable)?;
+    }
+    tx.run("COMMIT")
+}
+
+/// Runs the commands of a batch; whether those that failed had changed nothing.
+fn run_all(tx: &mut Tx, batch: &mut [Box<dyn Command>], durable: &mut Touched) -> StoreResult<bool> {
+    for command in batch {
+        let before = tx.connection.total_changes();
+        let stands = command.run(tx);
+        if tx.connection.is_autocommit() {
+            return Err(StoreError::Unavailable("the transaction has ended before its time".to_owned()));
+        }
+        if stands {
+            durable.append(&mut tx.touched);
+        } else if tx.connection.total_changes() == before {
+            tx.forget();
+        } else {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Runs the commands of a batch so that each can be taken back alone.
+fn run_each(tx: &mut Tx, batch: &mut [Box<dyn Command>], durable: &mut Touched) -> StoreResult<()> {
     for command in batch {
         tx.run("SAVEPOINT command")?;
         if command.run(tx) {
@@ -206,7 +237,7 @@ fn transaction(tx: &mut Tx, batch: &mut [Box<dyn Command>], durable: &mut Touche
         // Fails where the command's error was one for which SQLite rolls the whole transaction back.
         tx.run("RELEASE command")?;
     }
-    tx.run("COMMIT")
+    Ok(())
 }
 
 #[cfg(test)]
@@ -240,9 +271,9 @@ mod tests {
     type Command = Box<dyn super::Command>;
 
     /// A command with its answer's far end.
-    fn call(command: impl FnOnce(&mut Tx) -> StoreResult<u64> + Send + 'static) -> (Command, oneshot::Receiver<StoreResult<u64>>) {
+    fn call(command: impl FnMut(&mut Tx) -> StoreResult<u64> + Send + 'static) -> (Command, oneshot::Receiver<StoreResult<u64>>) {
         let (reply, answer) = oneshot::channel();
-        (Box::new(Call { command: Some(command), result: None, reply }), answer)
+        (Box::new(Call { command, result: None, reply }), answer)
     }
 
     /// Three commands of one batch: the one between writes an audit row, does `sql` to the transaction, and says that
@@ -256,12 +287,12 @@ mod tests {
         let (first, first_answer) = call(|tx| tx.audit(&entry("neighbour")));
         let (bad, bad_answer) = call(sabotage);
         let (last, last_answer) = call(|tx| tx.audit(&entry("neighbour")));
+        let mut three = vec![first, bad, last];
         let all_at_once = move |tx: &mut Tx| {
             // Out of the transaction that this command is given, and back into one that its writer can end.
             tx.run("ROLLBACK")?;
-            commit(tx, vec![first, bad, last], &Wakers::default(), &Remembered::default());
-            tx.run("BEGIN IMMEDIATE")?;
-            tx.run("SAVEPOINT command")
+            commit(tx, std::mem::take(&mut three), &Wakers::default(), &Remembered::default());
+            tx.run("BEGIN IMMEDIATE")
         };
         store.write(all_at_once).await.unwrap();
         [first_answer.await.unwrap(), bad_answer.await.unwrap(), last_answer.await.unwrap()]

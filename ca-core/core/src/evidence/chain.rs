@@ -223,9 +223,8 @@ impl Verifier {
         let (Some(new_order), Some(finalize)) = (&evidence.new_order, &evidence.finalize) else {
             return Err(malformed("the order's evidence is incomplete"));
         };
-        let order = OrderId::from_evidence(new_order);
         let (request, scope) = read_new_order(new_order, &account, &self.verified)?;
-        let csr = read_finalize(finalize, &account, &order, finalized_by, &self.verified)?;
+        let (order, csr) = read_finalize(finalize, &account, new_order, finalized_by, &self.verified)?;
 
         let grant = &account.grant;
         let authority = scope.authority.clone().unwrap_or_else(|| grant.authority.clone());
@@ -452,26 +451,28 @@ fn check_terms(
     }
 }
 
+/// The order and the CSR of a finalize request for what this newOrder JWS asks for.
 fn read_finalize(
     text: &str,
     account: &AuthorizedAccount,
-    order: &OrderId,
+    new_order: &str,
     by: FinalizedBy,
     verified: &VerifiedSignatures,
-) -> Result<Csr, Refusal> {
+) -> Result<(OrderId, Csr), Refusal> {
     let keys = match by {
         FinalizedBy::Current => account.keys.last().map(std::slice::from_ref).unwrap_or_default(),
         FinalizedBy::Any => &account.keys,
     };
     let jws = by_account(text, keys, &account.account, verified)?;
-    if path_of(&jws.protected.url) != Some(&format!("/acme/order/{order}/finalize")) {
-        return Err(unauthorized("the finalize request was made for another order"));
-    }
+    let order = path_of(&jws.protected.url).and_then(|path| path.strip_prefix("/acme/order/")?.strip_suffix("/finalize")?.parse().ok());
+    let order = order.filter(|order: &OrderId| order.is_from_evidence(new_order));
+    let order = order.ok_or_else(|| unauthorized("the finalize request was made for another order"))?;
     let payload = jws.payload_object()?;
     let csr = payload.get("csr").and_then(Value::as_str).ok_or_else(|| malformed("the finalize request has no csr"))?;
     let bad = |detail: String| Refusal::new(ProblemType::BadCsr, detail);
     let der = URL_SAFE_NO_PAD.decode(csr).map_err(|_| bad("the CSR is not unpadded base64url".to_owned()))?;
-    verified.csr(&der).map_err(|e| bad(e.to_string()))
+    let csr = verified.csr(&der).map_err(|e| bad(e.to_string()))?;
+    Ok((order, csr))
 }
 
 fn check_csr(csr: &Csr, identifiers: &[Identifier], account: &AuthorizedAccount) -> Result<KeyAlgorithm, Refusal> {

@@ -91,7 +91,7 @@ text_id!(
     AccountId, "account id"
 );
 text_id!(
-    /// An ACME order: derived from its newOrder JWS, so that a finalize URL is bound to that evidence.
+    /// An ACME order: the time and the digest of its newOrder JWS, so that a finalize URL is bound to that evidence.
     OrderId, "order id"
 );
 text_id!(
@@ -128,6 +128,12 @@ fn first_128_bits(digest: Sha256Digest) -> String {
     digest.0[..16].iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// What an id begins with, so that those made together are near each other where they are sorted: seconds, as eight hex digits
+/// (nine from the year 2106 on).
+fn time_first(at: Timestamp) -> String {
+    format!("{:08x}", at.unix().max(0))
+}
+
 fn random_128_bits(rng: &dyn Rng) -> String {
     let mut bytes = [0u8; 16];
     rng.fill(&mut bytes);
@@ -142,9 +148,15 @@ impl AccountId {
 }
 
 impl OrderId {
-    /// The id of the order that this newOrder JWS asks for.
-    pub fn from_evidence(jws: &str) -> Self {
-        Self(first_128_bits(sha256(jws.as_bytes())))
+    /// The id of the order that this newOrder JWS asks for, made at `at`.
+    pub fn from_evidence(jws: &str, at: Timestamp) -> Self {
+        Self(format!("{}{}", time_first(at), first_128_bits(sha256(jws.as_bytes()))))
+    }
+
+    /// Whether it is the id of an order that this newOrder JWS asks for, whenever that was made.
+    pub fn is_from_evidence(&self, jws: &str) -> bool {
+        let time = self.0.strip_suffix(&first_128_bits(sha256(jws.as_bytes())));
+        time.is_some_and(|time| time.bytes().all(|b| b.is_ascii_hexdigit()))
     }
 }
 
@@ -154,9 +166,16 @@ impl AuthorizationId {
         Self(format!("{order}.{index}"))
     }
 
-    /// A new authorization that belongs to no order.
-    pub fn random(rng: &dyn Rng) -> Self {
-        Self(random_128_bits(rng))
+    /// The order that the authorization belongs to, and the place of its identifier there; none: it stands for itself.
+    pub fn of_order(&self) -> Option<(OrderId, usize)> {
+        let (order, index) = self.0.rsplit_once('.')?;
+        let (order, index) = (order.parse().ok()?, index.parse().ok()?);
+        (Self::of(&order, index) == *self).then_some((order, index))
+    }
+
+    /// A new authorization that belongs to no order: the time and 128 random bits.
+    pub fn new(at: Timestamp, rng: &dyn Rng) -> Self {
+        Self(format!("{}{}", time_first(at), random_128_bits(rng)))
     }
 }
 
@@ -181,11 +200,9 @@ impl ProposalId {
 }
 
 impl AttemptId {
-    /// A new attempt: the time, so that ids made together are near each other where they are sorted, and 96 random bits.
+    /// A new attempt: the time and 128 random bits.
     pub fn new(at: Timestamp, rng: &dyn Rng) -> Self {
-        let mut id = format!("{:08x}{}", at.unix().max(0), random_128_bits(rng));
-        id.truncate(32);
-        Self(id)
+        Self(format!("{}{}", time_first(at), random_128_bits(rng)))
     }
 }
 
@@ -222,5 +239,30 @@ mod tests {
         for bad in ["", "-a", ".a", "A", "a/b", "a b", &"a".repeat(65)] {
             assert!(bad.parse::<AuthorityName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_authorization_tells_its_order() {
+        let order: OrderId = "a.b".parse().unwrap();
+        assert_eq!(AuthorizationId::of(&order, 12).of_order(), Some((order, 12)));
+        for none in ["a", "a.", "a.01", "a.+1", "a.x", ".1", "a.99999999999999999999"] {
+            assert!(none.parse::<AuthorizationId>().map_or(true, |id| id.of_order().is_none()), "{none}");
+        }
+    }
+
+    #[test]
+    fn an_orders_id_is_bound_to_its_evidence_at_any_time() {
+        let at = Timestamp::from_unix;
+        let [early, late] = [0, 0x6000_0000].map(|time| OrderId::from_evidence("jws", at(time)));
+        assert!(early < late && early.is_from_evidence("jws") && late.is_from_evidence("jws"));
+        assert!(!late.is_from_evidence("another"));
+        // As ids were made once, without a time.
+        let digest = first_128_bits(sha256(b"jws"));
+        let id = |text: String| text.parse::<OrderId>().unwrap();
+        assert!(id(digest.clone()).is_from_evidence("jws"));
+        // No other text before it: one that is not the software's own.
+        assert!(!id(format!("x{digest}")).is_from_evidence("jws") && !id(digest[1..].to_owned()).is_from_evidence("jws"));
+        let from_2106_on = OrderId::from_evidence("jws", at(1 << 32));
+        assert!(from_2106_on.as_str().len() == 41 && from_2106_on.is_from_evidence("jws"));
     }
 }

@@ -159,7 +159,7 @@ mod tests {
 
     fn order(status: OrderStatus) -> Order {
         Order {
-            id: OrderId::from_evidence("x"),
+            id: OrderId::from_evidence("x", Timestamp::from_unix(0)),
             account: AccountId::from_evidence("x"),
             authority: "demo".parse().unwrap(),
             profile: "client".into(),

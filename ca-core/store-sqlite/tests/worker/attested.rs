@@ -63,10 +63,10 @@ impl Site {
         let now = desk.clock.now();
         let payload = json!({ "identifiers": [device()], "n": desk.next() });
         let jws = acme::by_account(&client.key, &client.id, "/acme/new-order", &payload);
-        let id = OrderId::from_evidence(&jws);
+        let id = OrderId::from_evidence(&jws, now);
         let rng = SeededRng::new(2000 + desk.next());
         let authorization = Authorization {
-            id: AuthorizationId::random(&rng),
+            id: AuthorizationId::new(now, &rng),
             account: client.id.clone(),
             authority: demo(),
             order: None,

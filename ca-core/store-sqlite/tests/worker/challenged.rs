@@ -40,11 +40,11 @@ async fn finalized(desk: &Desk, client: &Client, method: ChallengeMethod, said: 
     let mut payload = acme::order_payload(&names);
     payload["n"] = desk.next().into();
     let jws = acme::by_account(&client.key, &client.id, "/acme/new-order", &payload);
-    let id = OrderId::from_evidence(&jws);
+    let id = OrderId::from_evidence(&jws, now);
     let rng = SeededRng::new(1000 + desk.next());
     let identifiers: Vec<Identifier> = names.iter().map(|n| Identifier::from_text(n).unwrap()).collect();
     let authorization = |index: usize, challenged: bool| Authorization {
-        id: if challenged { AuthorizationId::random(&rng) } else { AuthorizationId::of(&id, index) },
+        id: if challenged { AuthorizationId::new(now, &rng) } else { AuthorizationId::of(&id, index) },
         account: client.id.clone(),
         authority: demo(),
         order: (!challenged).then(|| id.clone()),

@@ -280,7 +280,7 @@ impl Desk {
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         payload["n"] = self.next().into();
         let jws = acme::by_account(&client.key, &client.id, "/acme/new-order", &payload);
-        let id = OrderId::from_evidence(&jws);
+        let id = OrderId::from_evidence(&jws, self.clock.now());
         let request = NewOrderRequest::parse(&ParsedJws::parse(&jws).unwrap()).unwrap();
         let order = Order {
             id: id.clone(),

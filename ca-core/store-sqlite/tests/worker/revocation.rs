@@ -22,7 +22,7 @@ async fn authorize(desk: &Desk, client: &Client, challenged: bool) {
     let (now, rng, store) = (desk.clock.now(), SeededRng::new(1000 + desk.next()), &desk.store);
     let method = ChallengeMethod::Http01;
     let authorization = Authorization {
-        id: AuthorizationId::random(&rng),
+        id: AuthorizationId::new(now, &rng),
         account: client.id.clone(),
         authority: demo(),
         order: None,

@@ -17,7 +17,7 @@ const DNS: ChallengeMethod = ChallengeMethod::Dns01;
 pub(super) fn challenged(world: &World, account: &AccountId, name: &str, methods: &[ChallengeMethod]) -> Authorization {
     let rng = SeededRng::new(world.next());
     Authorization {
-        id: AuthorizationId::random(&rng),
+        id: AuthorizationId::new(at(0), &rng),
         account: account.clone(),
         authority: World::authority(),
         order: None,

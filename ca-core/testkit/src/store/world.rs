@@ -162,7 +162,7 @@ impl World {
     /// A ready order for `names`, not stored yet; it lapses at 1000.
     pub fn new_order(&self, account: &AccountId, names: &[&str]) -> NewOrder {
         let jws = format!("newOrder {}", self.next());
-        let id = OrderId::from_evidence(&jws);
+        let id = OrderId::from_evidence(&jws, at(0));
         let identifiers: Vec<Identifier> = names.iter().map(|name| Identifier::from_text(name).unwrap()).collect();
         let authorization = |(index, identifier): (usize, &Identifier)| Authorization {
             id: AuthorizationId::of(&id, index),
