@@ -70,7 +70,9 @@ pub(crate) async fn observe(State(server): State<Arc<AcmeServer>>, mut request: 
 
     let (status, took) = (response.status(), began.elapsed());
     let problem = response.extensions().get::<Told>().map(|told| told.0.name());
-    let order = asked.or_else(|| created_order(route, response.headers()).map(ToOwned::to_owned));
+    let order = asked.or_else(|| located(route.ends_with("/new-order"), response.headers()).map(ToOwned::to_owned));
+    // Whoever signs with an account's key is told its URL.
+    let account = seen.0.get().map(AccountId::as_str).or_else(|| located(route == "/acme/new-account", response.headers()));
     let counted = server.metrics();
     counted.count(&REQUESTS, &[route, status.as_str()]);
     counted.observe(&SECONDS, &[route], took);
@@ -85,7 +87,7 @@ pub(crate) async fn observe(State(server): State<Arc<AcmeServer>>, mut request: 
         route,
         status = status.as_u16(),
         problem,
-        account = seen.0.get().map(AccountId::as_str),
+        account,
         order,
         address,
         microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -106,11 +108,13 @@ fn known(path: &str) -> &'static str {
 }
 
 fn order_in<'a>(route: &str, path: &'a str) -> Option<&'a str> {
-    route.starts_with("/acme/order/").then(|| path.split('/').nth(3)).flatten().filter(|id| id.len() <= 64)
+    let named = route.starts_with("/acme/order/") || route.starts_with("/acme/star/");
+    named.then(|| path.split('/').nth(3)).flatten().filter(|id| id.len() <= 64)
 }
 
-fn created_order<'a>(route: &str, headers: &'a HeaderMap) -> Option<&'a str> {
-    let location = route.ends_with("/new-order").then(|| headers.get(header::LOCATION)).flatten()?;
+/// The id at the end of the URL that an answer gives, where the route is the one.
+fn located(is_the_one: bool, headers: &HeaderMap) -> Option<&str> {
+    let location = is_the_one.then(|| headers.get(header::LOCATION)).flatten()?;
     location.to_str().ok()?.rsplit('/').next()
 }
 
@@ -120,7 +124,12 @@ fn step(route: &str, status: StatusCode) -> Option<&'static str> {
         ("/acme/new-order" | "/a/{authority}/acme/p/{profile}/new-order", StatusCode::CREATED) => Some("order"),
         ("/acme/chall/{authorization}/{method}", StatusCode::OK) => Some("challenge"),
         ("/acme/order/{id}/finalize", StatusCode::OK) => Some("finalize"),
-        ("/acme/cert/{authority}/{serial}" | "/acme/cert/{authority}/{serial}/{n}", StatusCode::OK) => Some("download"),
+        ("/acme/new-authz", StatusCode::CREATED) => Some("authorization"),
+        (
+            "/acme/cert/{authority}/{serial}" | "/acme/cert/{authority}/{serial}/{n}" | "/acme/star/{id}" | "/acme/star/{id}/{n}",
+            StatusCode::OK,
+        ) => Some("download"),
+        ("/acme/key-change", StatusCode::OK) => Some("key-change"),
         ("/acme/revoke-cert", StatusCode::OK) => Some("revocation"),
         _ => None,
     }

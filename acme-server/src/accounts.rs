@@ -146,9 +146,11 @@ async fn bound_grant(server: &AcmeServer, payload: &Map<String, Value>, signed: 
         return Err(Refusal::unauthorized("the enrolment grant no longer binds new accounts (hint: ask the CA's operators for another)"));
     }
     if record.grant.max_accounts.is_some_and(|most| record.accounts >= most) {
-        return Err(Refusal::unauthorized("the enrolment grant has bound as many accounts as it may"));
+        return Err(Refusal::unauthorized(
+            "the enrolment grant has bound as many accounts as it may (hint: the CA's operators can let it bind one more: ca grant update --max-accounts)",
+        ));
     }
-    record.grant.limits.judge_address(signed.address).map_err(Refusal::unauthorized)?;
+    record.grant.limits.judge_address(signed.origin).map_err(Refusal::unauthorized)?;
     Ok(record.grant.id)
 }
 

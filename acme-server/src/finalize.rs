@@ -58,7 +58,9 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
         // Whatever comes of it stands in the order; a failure to wait is no failure to finalize.
         Ok(_) | Err(_) => server.own_order(&id, &signed.account.id).await?,
     };
-    if order.status == OrderStatus::Invalid {
+    // What this CA failed at, or put off, is not the account's failure: as the store counts them for a pause.
+    let own = order.error.as_ref().is_some_and(|error| matches!(error.kind, ProblemType::ServerInternal | ProblemType::RateLimited));
+    if order.status == OrderStatus::Invalid && !own {
         server.limiter.failed(server.metrics(), &order.account, server.clock.now());
     }
     answer(&server, StatusCode::OK, order).await

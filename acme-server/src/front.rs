@@ -192,7 +192,7 @@ impl AcmeServer {
                         "this account's enrolment grant has expired (hint: ask the CA's operators for another)",
                     ));
                 }
-                record.grant.limits.judge_address(signed.address).map_err(Refusal::unauthorized)?;
+                record.grant.limits.judge_address(signed.origin).map_err(Refusal::unauthorized)?;
                 Ok(record)
             }
             Some(record) if record.status == GrantStatus::Suspended => {

@@ -54,7 +54,7 @@ mod validation;
 
 pub use access::METRICS;
 pub use assemble::{Assembly, offers};
-pub use ca_service::proxies::ClientAddress;
+pub use ca_service::proxies::{ClientAddress, Unnamed};
 pub use config::{AcmeConfig, AuthorityOffer, ConfigError, ProfileOffer};
 pub use front::AcmeServer;
 pub use identity::ServerCertificate;

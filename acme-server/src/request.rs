@@ -13,7 +13,7 @@ use ca_core::evidence::json::MAX_BYTES;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::jws::{KeyRef, ParsedJws};
 use ca_core::model::{Account, AccountId, AccountStatus, Actor, ProblemType};
-use ca_service::proxies::ClientAddress;
+use ca_service::proxies::{ClientAddress, Unnamed};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
@@ -31,6 +31,8 @@ pub(crate) struct Signed {
     pub(crate) text: String,
     /// Where it comes from, as this process saw.
     pub(crate) address: Option<IpAddr>,
+    /// The same, where it is the client's own: a proxy that does not say who is behind it is inside no network for it.
+    pub(crate) origin: Option<IpAddr>,
 }
 
 impl Signed {
@@ -55,6 +57,8 @@ pub(crate) struct SelfSigned {
     pub(crate) text: String,
     /// Where it comes from, as this process saw.
     pub(crate) address: Option<IpAddr>,
+    /// The same, where it is the client's own: a proxy that does not say who is behind it is inside no network for it.
+    pub(crate) origin: Option<IpAddr>,
 }
 
 /// A request signed in either way: revocation.
@@ -69,6 +73,7 @@ impl FromRequest<Arc<AcmeServer>> for AnySigned {
     async fn from_request(request: Request, server: &Arc<AcmeServer>) -> Result<Self, Refusal> {
         let seen = request.extensions().get::<Seen>().cloned();
         let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
+        let origin = address.filter(|_| request.extensions().get::<Unnamed>().is_none());
         let (text, jws) = read(server, request).await?;
         match &jws.protected.key {
             KeyRef::Kid(kid) => {
@@ -83,12 +88,12 @@ impl FromRequest<Arc<AcmeServer>> for AnySigned {
                 if let Some(seen) = seen {
                     seen.account(&account.id);
                 }
-                Ok(Self::Account(Box::new(Signed { account, key, jws, text, address })))
+                Ok(Self::Account(Box::new(Signed { account, key, jws, text, address, origin })))
             }
             KeyRef::Jwk(key) => {
                 let key = key.clone();
                 jws.verify(&key)?;
-                Ok(Self::Key(Box::new(SelfSigned { key, jws, text, address })))
+                Ok(Self::Key(Box::new(SelfSigned { key, jws, text, address, origin })))
             }
         }
     }

@@ -2,14 +2,13 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
-use ca_service::proxies::{ClientAddress, Proxies};
+use ca_service::proxies::{Client, ClientAddress, Proxies, Unnamed};
 use ca_service::shares::Shares;
 use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
@@ -137,7 +136,8 @@ async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 let (tls, shares, stopped) = (tls.clone(), Arc::clone(&shares), stopped.clone());
-                let router = Addressed { router: router.clone(), peer: peer.ip(), proxies: Arc::clone(&proxies), last_from: None };
+                let peer = Client { address: peer.ip(), named: true };
+                let router = Addressed { router: router.clone(), peer, proxies: Arc::clone(&proxies), last_from: None };
                 connections.spawn(async move {
                     serve_connection(stream, router, tls, &shares, limits, stopped).await;
                     drop(slot);
@@ -163,7 +163,7 @@ async fn accept(
 #[derive(Clone)]
 struct Addressed {
     router: Router,
-    peer: IpAddr,
+    peer: Client,
     proxies: Arc<Proxies>,
     /// From when on answers end the connection; nothing: its protocol has its own way.
     last_from: Option<Instant>,
@@ -176,8 +176,11 @@ impl Service<Request<Incoming>> for Addressed {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let values = |name| request.headers().get_all(name).into_iter().map(HeaderValue::as_bytes);
-        let address = ClientAddress(self.proxies.client(self.peer, values));
-        request.extensions_mut().insert(address);
+        let client = self.proxies.client(self.peer, values);
+        request.extensions_mut().insert(ClientAddress(client.address));
+        if !client.named {
+            request.extensions_mut().insert(Unnamed);
+        }
         let (answering, last_from) = (TowerToHyperService::new(self.router.clone()).call(request), self.last_from);
         Box::pin(async move {
             let mut response = answering.await?;
@@ -199,20 +202,20 @@ async fn serve_connection(
 ) {
     // Answers are small; waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
-    let stream = match router.proxies.open(stream, router.peer, limits.handshake_timeout).await {
+    let stream = match router.proxies.open(stream, router.peer.address, limits.handshake_timeout).await {
         Ok((stream, client)) => {
             router.peer = client;
             stream
         }
         Err(error) => {
-            tracing::warn!(proxy = %router.peer, %error, "a connection through a proxy is closed");
+            tracing::warn!(proxy = %router.peer.address, %error, "a connection through a proxy is closed");
             return;
         }
     };
     // A proxy that speaks for itself, or for many in one connection, has no share of its own.
-    let most = if router.proxies.is_trusted(router.peer) { u32::MAX } else { limits.max_per_network };
-    let Some(_share) = shares.enter(router.peer, most) else {
-        tracing::debug!(address = %router.peer, "a network has as many connections as it may");
+    let most = if router.proxies.is_trusted(router.peer.address) { u32::MAX } else { limits.max_per_network };
+    let Some(_share) = shares.enter(router.peer.address, most) else {
+        tracing::debug!(address = %router.peer.address, "a network has as many connections as it may");
         return;
     };
     let Some(tls) = tls else {

@@ -8,7 +8,7 @@ use ca_core::model::{AutoRenewal, Grant, Order, OrderCommand, OrderId, OrderStat
 use ca_core::pki::{Identifier, Timestamp};
 use ca_core::policy::StarBounds;
 use ca_core::ports::StoreError;
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::certificates::chain;
@@ -106,7 +106,8 @@ async fn open(server: &AcmeServer, id: &OrderId) -> Result<Order, Refusal> {
     let order = server.store.order(id).await?;
     order
         .filter(|order| order.auto_renewal.as_ref().is_some_and(|terms| terms.allow_certificate_get))
-        .ok_or_else(Refusal::method_not_allowed)
+        // RFC 9110 §15.5.6: with Allow.
+        .ok_or_else(|| Refusal::method_not_allowed().with_header(header::ALLOW, "POST".to_owned()))
 }
 
 /// Two reads by key, and the chain from memory. The certificate is fetched as RFC 8555 §7.4.2 has it (§3.3), with links to

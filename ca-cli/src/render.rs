@@ -47,6 +47,12 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// So many of something: `1 certificate`, `2 certificates`.
+pub(crate) fn many(number: impl std::fmt::Display + PartialEq + From<u8>, noun: &str) -> String {
+    let plural = if number == 1.into() { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// A word for a POSIX shell.
 pub(crate) fn quoted(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/:._-+=@%,".contains(&b);
@@ -77,6 +83,11 @@ mod tests {
         assert_eq!(relative(Timestamp::from_unix(1_000_000 - 7200), now), "2 h ago");
         assert_eq!(span(Duration::from_secs(30 * 86_400)), "30 days");
         assert_eq!(span(Duration::from_secs(600)), "10 min");
+    }
+
+    #[test]
+    fn things_are_counted_as_people_do() {
+        assert_eq!([many(0u64, "row"), many(1usize, "row"), many(2u32, "serial number")], ["0 rows", "1 row", "2 serial numbers"]);
     }
 
     #[test]

@@ -117,15 +117,15 @@ async fn serve_connection(
         }
     };
     // A proxy that speaks for many in one connection has no share of its own.
-    let most = if proxies.is_trusted(client) { u32::MAX } else { limits.per_network };
-    let Some(_share) = shares.enter(client, most) else {
-        tracing::debug!(address = %client, "a network has as many connections as it may");
+    let most = if proxies.is_trusted(client.address) { u32::MAX } else { limits.per_network };
+    let Some(_share) = shares.enter(client.address, most) else {
+        tracing::debug!(address = %client.address, "a network has as many connections as it may");
         return;
     };
     let (routes, proxies) = (TowerToHyperService::new(router), Arc::clone(proxies));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let values = |name| request.headers().get_all(name).into_iter().map(HeaderValue::as_bytes);
-        let address = ClientAddress(proxies.client(client, values));
+        let address = ClientAddress(proxies.client(client, values).address);
         request.extensions_mut().insert(address);
         routes.call(request)
     });

@@ -141,7 +141,7 @@ fn an_older_copy_brings_no_certificate_until_officers_accept_it() {
     let file = demo.path("restore.json");
     let shown = file.display().to_string();
     let said = expect_success("ca anchor statement", &demo.ca(&["anchor", "statement", "--restore", &shown]));
-    assert!(said.contains("rows are missing") && said.contains("policy version 1, the anchor 2"), "{said}");
+    assert!(said.contains("Missing: ") && said.contains("policy version 1, the anchor 2"), "{said}");
     let (ana, bela) = (officer_signs(&demo, "ana", &file), officer_signs(&demo, "bela", &file));
     let accept =
         |first: &str, second: &str| demo.ca(&["anchor", "accept-restore", &shown, "--yes", "--signature", first, "--signature", second]);

@@ -128,6 +128,24 @@ fn a14_the_printed_commands_enrol_as_they_are() {
     }
 }
 
+/// A client's usual key is not every grant's: the command asks for one that this grant certifies.
+#[test]
+fn a14_the_printed_commands_ask_for_keys_that_the_grant_certifies() {
+    let demo = Demo::start();
+    let create = ["grant", "create", "--service", "shop", "--name", "shop.demo.test", "--key-types", "rsa2048", "--max-accounts", "2"];
+    let created = demo.ca_json(&create);
+    let folder = demo.path("printed");
+    run_printed(&folder, &created, "lego", "");
+    run_printed(&folder, &created, "certbot", " --config-dir certbot --work-dir certbot --logs-dir certbot");
+    for certificate in [folder.join(".lego/certificates/shop.demo.test.crt"), folder.join("certbot/live/shop.demo.test/cert.pem")] {
+        let shown = Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(certificate).output().expect("openssl runs");
+        let shown = expect_success("openssl x509", &shown);
+        assert!(shown.contains("Public-Key: (2048 bit)"), "{shown}");
+    }
+    let none = demo.ca_json(&["grant", "create", "--service", "till", "--name", "till.demo.test", "--key-types", "ed25519"]);
+    assert_eq!(none["commands"]["certbot"], "# certbot makes no keys of the kinds that this grant certifies.");
+}
+
 #[test]
 fn a15_a_grant_lives_and_ends_with_what_it_issued() {
     let demo = Demo::start();
@@ -140,11 +158,13 @@ fn a15_a_grant_lives_and_ends_with_what_it_issued() {
     let extended = demo.ca_json(&["grant", "extend", kid, "--valid-until", "90d"]);
     assert!(extended["grant"]["valid_until"].is_u64(), "{extended}");
     demo.ca_json(&["grant", "update", kid, "--name", "shop.demo.test", "--name", "till.demo.test"]);
+    let spent = expect_success("ca grant rotate", &demo.ca(&["grant", "rotate", kid]));
+    assert!(spent.contains("has bound 1 of 1 account (hint: ca grant update") && spent.contains("--max-accounts 2"), "{spent}");
     let rotated = demo.ca_json(&["grant", "rotate", kid, "--max-accounts", "2"]);
     assert_ne!(rotated["hmac_key"], created["hmac_key"]);
     assert_eq!(demo.ca_json(&["grant", "suspend", kid])["status"], "suspended");
     let shown = demo.ca_json(&["grant", "show", kid]);
-    assert_eq!((&shown["status"], &shown["version"], &shown["accounts"]), (&"suspended".into(), &2.into(), &1.into()));
+    assert_eq!((&shown["status"], &shown["version"], &shown["accounts"]), (&"suspended".into(), &3.into(), &1.into()));
     assert_eq!(shown["names"], serde_json::json!(["dns:shop.demo.test", "dns:till.demo.test"]));
     assert_eq!(shown["certificates"].as_array().map(Vec::len), Some(1), "{shown}");
     demo.ca_json(&["grant", "resume", kid]);
@@ -152,6 +172,9 @@ fn a15_a_grant_lives_and_ends_with_what_it_issued() {
     let revoked = demo.ca_json(&["grant", "revoke", kid, "--revoke-certificates", "--yes"]);
     assert_eq!((&revoked["accounts"], &revoked["certificates"]), (&1.into(), &1.into()), "{revoked}");
     wait_for("OCSP to say revoked", || demo.ocsp(&certificate) == "revoked");
+    // Once more there is nothing left to revoke, which is no failure.
+    let again = demo.ca_json(&["grant", "revoke", kid, "--revoke-certificates", "--yes"]);
+    assert_eq!((&again["accounts"], &again["certificates"]), (&0.into(), &0.into()), "{again}");
     let late = demo.ca(&["grant", "extend", kid, "--valid-until", "91d"]);
     let told = String::from_utf8_lossy(&late.stderr);
     assert!(!late.status.success() && told.contains("revoked"), "a revoked grant stays so: {told}");

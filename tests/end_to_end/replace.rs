@@ -189,7 +189,7 @@ fn a20_marking_is_an_operator_s_statement_about_named_certificates() {
     let marked = demo.ca_json(&["cert", "replace", &issued.serial]);
     assert_eq!((&marked["authority"], &marked["marked"]), (&json!("demo"), &json!(1)), "{marked}");
     let again = expect_success("ca cert replace", &replace(&[&issued.serial]));
-    assert!(again.contains("1 were before") && again.contains("--status"), "{again}");
+    assert!(again.contains("1 of them before") && again.contains("--status"), "{again}");
     let listed = demo.ca_json(&["cert", "list", "--marked"]);
     assert_eq!((listed[0]["serial"].as_str(), listed.as_array().map(Vec::len)), (Some(issued.serial.as_str()), Some(1)));
     assert!(listed[0]["marked"]["at"].is_string() && listed[0]["revoked"].is_null(), "{listed}");

@@ -81,7 +81,7 @@ impl Who<'_> {
             Self::Account(id) => entry.account.as_ref() == Some(*id),
             Self::Grant(id) => entry.grant.as_ref() == Some(*id),
             Self::Network(address) => entry.network.is_some_and(|network| network.contains(*address)),
-            Self::Name(_) => false,
+            Self::Name(name) => entry.name.as_ref() == Some(name),
         }
     }
 

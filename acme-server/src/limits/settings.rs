@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ca_core::limits::{MAX_FAILURES, PauseRule, Quota, parse_span};
+use ca_core::limits::{MAX_FAILURES, PauseRule, Quota, parse_span, registered_name};
 use ca_core::model::{AccountId, GrantId};
+use ca_core::pki::Identifier;
 use ca_core::validation::Network;
 use serde::Deserialize;
 
@@ -66,7 +67,7 @@ impl PerSubject {
     }
 }
 
-/// `[[acme.limits.override]]`: other limits for one account, one grant or one network.
+/// `[[acme.limits.override]]`: other limits for one account, one grant, one network or one registered domain.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Override {
@@ -76,6 +77,8 @@ pub struct Override {
     pub grant: Option<GrantId>,
     /// Each IPv4 /24 and IPv6 /64 in this network.
     pub network: Option<Network>,
+    /// This registered domain, or this address.
+    pub name: Option<String>,
     /// Its new orders.
     pub orders: Option<Rate>,
     /// Its renewals.
@@ -145,11 +148,25 @@ impl RateSection {
             return Err(format!("acme.limits.override has at most {MAX_OVERRIDES} entries"));
         }
         for (i, entry) in self.overrides.iter().enumerate() {
-            let whom = [entry.account.is_some(), entry.grant.is_some(), entry.network.is_some()];
+            let whom = [entry.account.is_some(), entry.grant.is_some(), entry.network.is_some(), entry.name.is_some()];
             if whom.iter().filter(|given| **given).count() != 1 {
-                return Err(format!("acme.limits.override, entry {}: it is for one of account, grant and network", i + 1));
+                return Err(format!("acme.limits.override, entry {}: it is for one of account, grant, network and name", i + 1));
             }
-            let subject = [Subject::Account, Subject::Grant, Subject::Network].into_iter().zip(whom).find(|(_, given)| *given);
+            if let Some(name) = &entry.name {
+                // One that nothing is counted under would change nothing.
+                let counted = Identifier::from_text(name).map(|identifier| registered_name(&identifier));
+                match counted {
+                    Ok(counted) if counted == *name => {}
+                    Ok(counted) => {
+                        return Err(format!(
+                            "acme.limits.override, entry {}: `{name}` is counted under `{counted}` (hint: give that)",
+                            i + 1
+                        ));
+                    }
+                    Err(error) => return Err(format!("acme.limits.override, entry {}: name: {error}", i + 1)),
+                }
+            }
+            let subject = SUBJECTS.into_iter().zip(whom).find(|(_, given)| *given);
             let given = KINDS.into_iter().filter(|kind| entry.of(*kind).is_some());
             if let Some((subject, _)) = subject
                 && let Some(kind) = given.clone().find(|kind| !kind.is_by(subject))
@@ -299,6 +316,9 @@ mod tests {
         check("[[override]]\norders = \"off\"", "entry 1: it is for one of");
         check("[[override]]\ngrant = \"g\"\naccount = \"a\"\norders = \"off\"", "it is for one of");
         check("[[override]]\ngrant = \"g\"", "it changes no limit");
+        check("[[override]]\nname = \"a.bank.test\"\norders = \"off\"", "`a.bank.test` is counted under `bank.test` (hint:");
+        check("[[override]]\nname = \"a..b\"\norders = \"off\"", "entry 1: name: ");
+        check("[[override]]\nname = \"bank.test\"\nrenewals = \"1/1h\"", "renewals are not counted by name");
         check("[[override]]\ngrant = \"g\"\nfailures = \"1/1h\"", "failures are not counted by grant");
         check("[[override]]\nnetwork = \"10.0.0.1/8\"\norders = \"off\"", "is not a network");
         let pause = |text: &str| toml::from_str::<PauseSection>(text).map_err(|e| e.to_string()).and_then(|s| s.rule());

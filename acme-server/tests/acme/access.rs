@@ -101,6 +101,33 @@ async fn each_request_is_one_line_that_tells_who_asked_for_what() {
 }
 
 #[tokio::test]
+async fn lines_name_the_account_that_is_made_and_the_order_whose_certificate_is_fetched() {
+    let (world, log) = (World::new(), Log::default());
+    let guard = log.start();
+    let account = world.account().await;
+    let id = account.kid.rsplit('/').next().unwrap().to_owned();
+    let payload = crate::star::order(&world, &["a.demo.test"], json!({ "allow-certificate-get": true })).to_string();
+    let created = account.post("/acme/new-order", &payload).await;
+    let order = created.is(201).header("location").rsplit('/').next().unwrap().to_owned();
+    account.finalize(&created.json(), &csr(&["a.demo.test"], None)).await.is(200);
+    let path = format!("/acme/star/{order}");
+    world.get(&path).await.is(200);
+    account.post(&path, "").await.is(200);
+    world.post(&account.key, None, "/acme/new-account", r#"{"onlyReturnExisting":true}"#).await.is(200);
+    world.post(&Key::new(), None, "/acme/new-account", r#"{"onlyReturnExisting":true}"#).await.is(400);
+    drop(guard);
+    let lines = log.requests();
+    let told = |route: &str| -> Vec<Value> {
+        let of_route = lines.iter().filter(|line| line["route"] == route);
+        of_route.map(|line| json!([line["status"], line["account"], line["order"]])).collect()
+    };
+    assert_eq!(told("/acme/new-account"), [json!([201, id, null]), json!([200, id, null]), json!([400, null, null])]);
+    assert_eq!(told("/acme/star/{id}"), [json!([200, null, order]), json!([200, id, order])]);
+    let text = scrape(&world).await;
+    assert!(text.contains("countersign_acme_steps_total{step=\"download\"} 2\n"), "{text}");
+}
+
+#[tokio::test]
 async fn no_line_has_a_secret_or_what_a_stranger_claims() {
     let (world, log) = (World::new(), Log::default());
     let victim = world.account().await;

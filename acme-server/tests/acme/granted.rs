@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use acme_server::{ClientAddress, ProfileOffer};
+use acme_server::{ClientAddress, ProfileOffer, Unnamed};
 use ca_core::model::{GrantLimits, GrantRecord, GrantUse};
 use ca_core::pki::KeyAlgorithm;
 use ca_core::ports::Clock as _;
@@ -54,6 +54,15 @@ async fn a14_requests_come_from_the_grants_networks() {
     assert_eq!(outside.state().accounts.len(), 1, "the secret binds nothing from elsewhere");
     // What gives nothing is taken from anywhere: a lost key is revoked from wherever its holder is.
     outside.post(&key, Some(&kid), &kid, r#"{"status":"deactivated"}"#).await.is(200);
+
+    // A proxy inside that does not say who is behind it speaks for nobody.
+    let mut silent = World::new();
+    silent.grant(|g| limit(g, near()));
+    from(&mut silent, "10.0.0.10");
+    silent.router = silent.router.clone().layer(axum::Extension(Unnamed));
+    let payload = json!({ "externalAccountBinding": new.binding(KID) }).to_string();
+    let told = silent.post(&new, None, "/acme/new-account", &payload).await;
+    assert!(told.is_problem(403, "unauthorized").body.contains("the proxy in front of the CA must tell"), "{}", told.body);
 
     // A request whose connection is not known is not inside.
     let nowhere = World::new();

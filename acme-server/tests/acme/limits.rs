@@ -156,6 +156,42 @@ async fn a23_overrides_are_for_one_account_one_grant_or_one_network() {
 }
 
 #[tokio::test]
+async fn a23_a_registered_domain_may_have_a_limit_of_its_own() {
+    let world = limited(
+        r#"
+        orders = { name = "1/1h" }
+        [[override]]
+        name = "demo.test"
+        orders = "2/1h"
+        [[override]]
+        name = "127.0.0.1"
+        orders = "off"
+        "#,
+    );
+    let account = world.account().await;
+    account.order(&["a.demo.test"]).await.is(201);
+    account.order(&["b.demo.test"]).await.is(201);
+    account.order(&["d.demo.test"]).await.is_limited("this registered domain has spent its limit of 2/1h", 1800);
+    for _ in 0..3 {
+        account.order(&["127.0.0.1"]).await.is(201);
+    }
+    account.order(&["127.0.0.2"]).await.is(201);
+    account.order(&["127.0.0.2"]).await.is_limited("limit of 1/1h", 3600);
+}
+
+#[tokio::test]
+async fn a23_what_the_ca_fails_at_is_no_failure_of_the_account() {
+    let world = limited(r#"failures = { account = "1/1h" }"#);
+    let account = world.account().await;
+    for kind in [ProblemType::ServerInternal, ProblemType::RateLimited] {
+        world.state().worker = Worker::Refuses(Problem::new(kind, "not now"));
+        let order = account.order(&["a.demo.test"]).await.is(201).json();
+        assert_eq!(account.finalize(&order, &csr(&["a.demo.test"], None)).await.is(200).json()["status"], "invalid");
+    }
+    account.order(&["b.demo.test"]).await.is(201);
+}
+
+#[tokio::test]
 async fn a23_renewals_are_exempt_by_name_and_by_certificate() {
     let world = limited(r#"orders = { account = "2/1d", grant = "2/1d", network = "2/1d", name = "2/1d" }"#);
     world.comes_from("10.0.0.1");

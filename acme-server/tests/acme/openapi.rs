@@ -5,6 +5,8 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
 
+use crate::certificates::cert_id;
+use crate::client::csr;
 use crate::world::World;
 
 fn document() -> Value {
@@ -35,6 +37,62 @@ async fn every_route_without_a_signature_is_in_the_openapi_document() {
     assert!(seen >= 8, "{seen}");
     // What needs a signature is RFC 8555's.
     assert!(paths.iter().filter(|(path, _)| path.starts_with("/acme/")).all(|(_, methods)| methods.get("post").is_none()));
+}
+
+/// Each way in which a request without a signature is answered, the refusals among them.
+#[tokio::test]
+async fn each_answer_to_a_request_without_a_signature_is_in_the_openapi_document() {
+    let (world, document) = (World::new(), document());
+    let account = world.account().await;
+    let mut stars = Vec::new();
+    for open in [true, false] {
+        let order = crate::star::order(&world, &["a.demo.test"], serde_json::json!({ "allow-certificate-get": open })).to_string();
+        let created = account.post("/acme/new-order", &order).await;
+        let path = created.is(201).header("location").strip_prefix(crate::world::BASE).unwrap().replace("/order/", "/star/");
+        stars.push((path, created.json()));
+    }
+    let mut asked = Vec::new();
+    for (path, _) in &stars {
+        asked.extend([("/acme/star/{id}", path.clone()), ("/acme/star/{id}/{n}", format!("{path}/9"))]);
+    }
+    asked.extend([("/acme/star/{id}", "/acme/star/none".to_owned()), ("/acme/star/{id}/{n}", "/acme/star/none/x".to_owned())]);
+    for id in ["none", "AAAA.AQ", "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"] {
+        asked.push(("/acme/renewal-info/{id}", format!("/acme/renewal-info/{id}")));
+    }
+    for scope in ["a/demo/acme/p/short", "a/demo/acme/p/none", "a/none/acme/p/short"] {
+        asked.push(("/a/{authority}/acme/p/{profile}/directory", format!("/{scope}/directory")));
+    }
+    asked.extend([("/acme/directory", "/acme/directory".to_owned()), ("/acme/new-nonce", "/acme/new-nonce".to_owned())]);
+    let check = async |when: &str, asked: &[(&'static str, String)]| {
+        let mut seen = std::collections::BTreeSet::new();
+        for (route, path) in asked {
+            let status = world.get(path).await.status.as_u16().to_string();
+            let told = &document["paths"][route]["get"]["responses"];
+            assert!(told.get(&status).is_some(), "{when}: GET {path} answers {status}, which {route} does not have in docs/openapi.json");
+            seen.insert((*route, status));
+        }
+        seen
+    };
+    let mut seen = check("before the certificates are there", &asked).await;
+    for (_, order) in &stars {
+        account.finalize(order, &csr(&["a.demo.test"], None)).await.is(200);
+    }
+    let certificate = world.state().certificates.values().next().unwrap().der.clone();
+    let id = cert_id(&ca_core::pki::Certificate::from_der(&certificate).unwrap());
+    asked.push(("/acme/renewal-info/{id}", format!("/acme/renewal-info/{id}")));
+    seen.extend(check("while they renew", &asked).await);
+    let url = stars[0].1["finalize"].as_str().unwrap().strip_suffix("/finalize").unwrap();
+    account.post(url, r#"{"status":"canceled"}"#).await.is(200);
+    seen.extend(check("once canceled", &asked).await);
+    world.state().down = true;
+    seen.extend(check("while the store is away", &asked).await);
+    // And no more than that.
+    for route in asked.iter().map(|(route, _)| *route) {
+        for status in document["paths"][route]["get"]["responses"].as_object().unwrap().keys() {
+            let found = seen.contains(&(route, status.clone())) || route.ends_with("{n}") && status == "200";
+            assert!(found, "{route} has {status} in docs/openapi.json, which no request here met");
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use acme_server::Limits;
+use acme_server::{Limits, Unnamed};
+use axum::Router;
+use axum::extract::Request;
 use ca_service::proxies::{Proxies, ProxySays};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -119,6 +121,28 @@ async fn a23_forwarded_headers_count_from_trusted_proxies_and_only_the_chosen_on
     assert_eq!(server.seen(b"", forwarded).await, some("127.0.0.1"));
     let long = format!("x-forwarded-for: {}\r\n", vec!["203.0.113.9"; 600].join(", "));
     assert_eq!(server.seen(b"", &long).await, some("203.0.113.9"));
+}
+
+/// Whoever stands behind a proxy that does not say so is inside no network of a grant by the proxy's address.
+#[tokio::test]
+async fn a14_the_routes_are_told_where_a_proxy_does_not_say_who_is_behind_it() {
+    let told = async |request: Request| match request.extensions().get::<Unnamed>() {
+        Some(Unnamed) => "a proxy",
+        None => "a client",
+    };
+    let check = async |says: ProxySays, opening: &[u8], more: &str, expected: &str| {
+        let proxies = Proxies::new(vec!["127.0.0.0/8".parse().unwrap()], says);
+        let server = Server::of(Router::new().fallback(told), proxies, Limits::default()).await;
+        let answer = server.ask(opening, more).await.unwrap();
+        assert!(answer.ends_with(expected), "{says:?} {more}: {answer}");
+    };
+    check(ProxySays::ProxyProtocol, LINE, "", "a client").await;
+    check(ProxySays::ProxyProtocol, b"PROXY UNKNOWN\r\n", "", "a proxy").await;
+    check(ProxySays::XForwardedFor, b"", "x-forwarded-for: 192.0.2.1\r\n", "a client").await;
+    check(ProxySays::XForwardedFor, b"", "", "a proxy").await;
+    check(ProxySays::Forwarded, b"", "forwarded: for=192.0.2.1\r\n", "a client").await;
+    // The client's own quotation mark swallows what the proxy adds.
+    check(ProxySays::Forwarded, b"", "forwarded: for=\", for=192.0.2.1\r\n", "a proxy").await;
 }
 
 #[tokio::test]

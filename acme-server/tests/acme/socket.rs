@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acme_server::{Limits, TlsIdentity, serve_tls_behind};
+use axum::Router;
 use ca_service::proxies::Proxies;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -55,11 +56,15 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) async fn start(proxies: Proxies, limits: Limits) -> Self {
+        Self::of(World::new().router, proxies, limits).await
+    }
+
+    pub(crate) async fn of(router: Router, proxies: Proxies, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (tls, (certificate, key)) = (TlsIdentity::new(), identity());
         tls.set(std::slice::from_ref(&certificate), &key).unwrap();
-        let task = tokio::spawn(serve_tls_behind(listener, World::new().router, tls, Arc::new(proxies), limits, std::future::pending()));
+        let task = tokio::spawn(serve_tls_behind(listener, router, tls, Arc::new(proxies), limits, std::future::pending()));
         Self { port, certificate, task }
     }
 

@@ -142,6 +142,8 @@ impl<'a> Aim<'a> {
         assert_eq!(answer.status.as_u16(), status, "{told}");
         assert_eq!(answer.json()["type"], format!("urn:ietf:params:acme:error:{kind}"), "{told}");
         assert_eq!(answer.header("content-type"), "application/problem+json", "{told}");
+        // RFC 9110 §15.5.6: which methods it takes.
+        assert_eq!(answer.headers.contains_key("allow"), status == 405, "{told}");
         assert_eq!(dump(self.owner.world), before, "{told}");
     }
 

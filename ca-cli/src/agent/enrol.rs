@@ -170,7 +170,9 @@ async fn place(
 fn without_replaces(error: &instant_acme::Error) -> bool {
     match error {
         instant_acme::Error::Api(problem) => {
-            problem.r#type.as_deref().is_some_and(|t| t.ends_with(":alreadyReplaced") || t.ends_with(":malformed"))
+            // Unauthorized is what belongs to an account of before; where that means this account, the order without it says so.
+            let kinds = [":alreadyReplaced", ":malformed", ":unauthorized"];
+            problem.r#type.as_deref().is_some_and(|t| kinds.iter().any(|kind| t.ends_with(kind)))
         }
         instant_acme::Error::Unsupported(_) => true,
         _ => false,

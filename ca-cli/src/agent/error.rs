@@ -15,8 +15,8 @@ pub(super) enum AgentError {
     /// The CA refuses, and will go on doing so until someone changes something.
     #[error("the CA refuses: {0}")]
     Refused(String),
-    /// The CA does not know the account any more.
-    #[error("the CA does not know this account: {0} (hint: give --eab-kid and --eab-hmac-file to make a new one)")]
+    /// The CA does not know the account any more, or it has ended: deactivated, or revoked with its grant.
+    #[error("this account is of no more use at the CA: {0} (hint: give --eab-kid and --eab-hmac-file of a grant in use to make a new one)")]
     UnknownAccount(String),
     /// The CA is away or busy; trying again helps.
     #[error("the CA did not answer as it should: {0} (hint: it is tried again by itself; check --directory and --ca-bundle)")]
@@ -50,6 +50,8 @@ impl From<instant_acme::Error> for AgentError {
                 // RFC 8555 §6.7, RFC 9773 §7.4: those that trying again does not change.
                 match kind {
                     "accountDoesNotExist" => Self::UnknownAccount(problem.to_string()),
+                    // RFC 8555 §7.3.6: 401 is for accounts that have ended; whatever else an account may not do is 403.
+                    "unauthorized" if problem.status == Some(401) => Self::UnknownAccount(problem.to_string()),
                     "badCSR"
                     | "badPublicKey"
                     | "badSignatureAlgorithm"

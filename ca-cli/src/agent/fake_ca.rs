@@ -25,6 +25,8 @@ pub(super) struct Script {
     pub(super) retry_after: Option<u32>,
     /// Refuse `replaces`.
     pub(super) already_replaced: bool,
+    /// So many accounts, the first ones, have ended. A certificate belongs to the first.
+    pub(super) ended_accounts: usize,
     /// The renewal window; without it there is none to be had.
     pub(super) window: Option<(Timestamp, Timestamp)>,
     /// How often it was asked for the window.
@@ -127,13 +129,15 @@ fn answer(base: &str, path: &str, body: &[u8], script: &Mutex<Script>, issuer: &
         response.body(Full::from(body)).unwrap()
     };
     let retry_after = script.retry_after;
-    let problem = |kind: &str| {
-        let mut response = reply(403, None, json!({"type": format!("urn:ietf:params:acme:error:{kind}"), "detail": "as told"}).to_string());
+    let problem_with = |status: u16, kind: &str| {
+        let problem = json!({"type": format!("urn:ietf:params:acme:error:{kind}"), "detail": "as told", "status": status});
+        let mut response = reply(status, None, problem.to_string());
         if let Some(seconds) = retry_after {
             response.headers_mut().insert("retry-after", seconds.into());
         }
         response
     };
+    let problem = |kind: &str| problem_with(403, kind);
     if path == "/directory" {
         let mut directory = json!({"newNonce": format!("{base}/nonce"), "newAccount": format!("{base}/account"),
             "newOrder": format!("{base}/order"), "revokeCert": format!("{base}/revoke"), "meta": {"profiles": {"short": ""}}});
@@ -155,10 +159,17 @@ fn answer(base: &str, path: &str, body: &[u8], script: &Mutex<Script>, issuer: &
         "/account" => {
             let payload = payload(body);
             script.accounts.push(payload);
-            reply(201, Some("/account/1"), json!({"status": "valid"}).to_string())
+            reply(201, Some(&format!("/account/{}", script.accounts.len())), json!({"status": "valid"}).to_string())
         }
         "/order" => {
             let payload = payload(body);
+            let account: usize = member(body, "protected")["kid"].as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap();
+            if account <= script.ended_accounts {
+                return problem_with(401, "unauthorized");
+            }
+            if account > 1 && payload["replaces"].is_string() {
+                return problem("unauthorized");
+            }
             let refused = script.already_replaced && payload["replaces"].is_string();
             script.orders.push(payload.clone());
             if let Some(kind) = script.problem {
@@ -199,6 +210,10 @@ fn answer(base: &str, path: &str, body: &[u8], script: &Mutex<Script>, issuer: &
 }
 
 fn payload(jws: &[u8]) -> Value {
+    member(jws, "payload")
+}
+
+fn member(jws: &[u8], name: &str) -> Value {
     let jws: Value = serde_json::from_slice(jws).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(jws["payload"].as_str().unwrap()).unwrap()).unwrap()
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(jws[name].as_str().unwrap()).unwrap()).unwrap()
 }

@@ -155,11 +155,12 @@ impl<'a> Agent<'a> {
         outcome
     }
 
-    /// A CA that was set up anew does not know the account; where there is a grant, another is made.
+    /// A CA that was set up anew does not know the account, and one whose grant was revoked has ended; where there is a grant,
+    /// another is made.
     async fn attempt_with_account(&mut self, client: &Client) -> Result<(), AgentError> {
         match self.attempt(client).await {
             Err(AgentError::UnknownAccount(why)) if self.binding.is_some() => {
-                tracing::warn!(why, "the CA does not know the account; making another");
+                tracing::warn!(why, "the account is of no more use at the CA; making another");
                 self.directory.retire_account()?;
                 self.attempt(client).await
             }

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::error::AgentError;
 use super::plan::Window;
+use crate::render::many;
 
 const MAX_FILE: u64 = 1024 * 1024;
 const MAX_CHAIN: usize = 10;
@@ -261,7 +262,7 @@ pub(super) fn parse_chain(text: &str) -> Result<Vec<Certificate>, AgentError> {
     let wrong = |why: String| AgentError::Temporary(format!("the certificate that it sent is unusable: {why}"));
     let ders = pem_decode_all(text, "CERTIFICATE").map_err(|e| wrong(e.to_string()))?;
     if ders.is_empty() || ders.len() > MAX_CHAIN {
-        return Err(wrong(format!("{} certificates in the chain", ders.len())));
+        return Err(wrong(format!("{} in the chain", many(ders.len(), "certificate"))));
     }
     let chain: Vec<_> = ders.iter().map(|d| Certificate::from_der(d)).collect::<Result<_, _>>().map_err(|e| wrong(e.to_string()))?;
     for pair in chain.windows(2) {

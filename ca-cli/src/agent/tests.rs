@@ -231,6 +231,30 @@ async fn refusals_have_their_exit_code_and_change_nothing() {
     }
 }
 
+/// Its grant was revoked, or its account deactivated: with another grant it goes on in the same directory, though what it
+/// replaces belongs to the account of before.
+#[tokio::test]
+async fn a15_with_another_grant_it_goes_on_where_its_account_has_ended() {
+    let world = World::new().await;
+    let now = world.clock.now();
+    world.ca.script.lock().unwrap().window = Some((now, now));
+    world.agent(&[]).enrol().await.unwrap();
+    let certificate = world.live("cert.pem");
+    world.ca.script.lock().unwrap().ended_accounts = 1;
+    world.clock.advance(Duration::from_secs(120));
+    world.agent(&[]).enrol().await.unwrap();
+    assert_ne!(world.live("cert.pem"), certificate);
+    assert_eq!(world.ca.script.lock().unwrap().accounts.len(), 2);
+    assert!(world.path("agent/account.json.old").exists());
+
+    // That one ended too, and there is no third grant: what to do is told.
+    world.ca.script.lock().unwrap().ended_accounts = 3;
+    world.clock.advance(Duration::from_secs(120));
+    let error = world.agent(&[]).enrol().await.unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("of a grant in use"), "{error}");
+}
+
 #[tokio::test]
 async fn the_hook_runs_after_each_certificate_and_its_failure_is_kept() {
     let world = World::new().await;

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 
 use super::{Output, Signing};
 use crate::commands::values::{
-    AnyOr, Count, KeyKinds, Lifetime, Source, When, parse_dns, parse_email, parse_end, parse_ip, parse_pattern, parse_subject_part,
-    parse_uri,
+    AnyOr, Count, KeyKinds, Lifetime, OrNone, Source, When, or_none, parse_dns, parse_email, parse_end, parse_ip, parse_pattern,
+    parse_subject_part, parse_uri,
 };
 
 #[derive(Debug, Subcommand)]
@@ -41,7 +41,8 @@ pub(crate) enum GrantCommand {
     Extend(GrantExtend),
     /// Change what a grant allows, inside the policy; clients need nothing new
     ///
-    /// What is given replaces what was: all names, all profiles, all networks, all kinds of keys.
+    /// What is given replaces what was: all names, all profiles, all networks, all kinds of keys, all mailboxes, the whole
+    /// subject. `any` takes a limit away, `none` a URI, the mailboxes or the subject.
     Update(GrantUpdate),
     /// Give a grant a new secret and show it, once; accounts that the earlier one bound go on
     Rotate(GrantRotate),
@@ -204,20 +205,20 @@ impl GrantNames {
 pub(crate) struct GrantIdentity {
     /// The URI in its certificates: a SPIFFE id, or a client's URI
     ///
-    /// Where the policy has a template of SPIFFE ids, the service's name gives it; it can be left out.
-    #[arg(long, value_name = "URI", value_parser = parse_uri)]
-    pub(crate) uri: Option<UriName>,
-    /// A mailbox in its certificates; repeat for several
-    #[arg(long = "email", value_name = "MAILBOX", value_parser = parse_email)]
-    pub(crate) emails: Vec<EmailName>,
-    /// A part of its certificates' subject that the policy does not fix; repeat for several
+    /// Where the policy has a template of SPIFFE ids, the service's name gives it; it can be left out. `none` takes it away.
+    #[arg(long, value_name = "URI", value_parser = or_none(parse_uri))]
+    pub(crate) uri: Option<OrNone<UriName>>,
+    /// A mailbox in its certificates; repeat for several; `none` takes them away
+    #[arg(long = "email", value_name = "MAILBOX", value_parser = or_none(parse_email))]
+    pub(crate) emails: Vec<OrNone<EmailName>>,
+    /// A part of its certificates' subject that the policy does not fix; repeat for several; `none` takes them away
     ///
     /// ATTRIBUTE is C, O, OU, CN, ST, L, serialNumber, businessCategory, jurisdictionCountry, organizationIdentifier or
     /// UID. For kubernetes: CN=USER and an O=GROUP for each group. For obwac and obseal: C, O, organizationIdentifier and
     /// CN. For brcac: businessCategory, serialNumber (the CNPJ), O, ST, L, organizationIdentifier, UID and CN. Other
     /// profiles take none.
-    #[arg(long = "subject", value_name = "ATTRIBUTE=VALUE", value_parser = parse_subject_part)]
-    pub(crate) subject: Vec<(Attribute, String)>,
+    #[arg(long = "subject", value_name = "ATTRIBUTE=VALUE", value_parser = or_none(parse_subject_part))]
+    pub(crate) subject: Vec<OrNone<(Attribute, String)>>,
 }
 
 /// What bounds a grant beside its names; each inside the policy.

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
 use crate::exit::{Exit, code_of, configuration, failure, store as store_failure};
-use crate::render::{print, print_json, relative, table};
+use crate::render::{many, print, print_json, relative, table};
 use crate::serve::compose::{read_bounded, read_roster};
 use crate::serve::{TrustedPolicy, trusted_policy};
 use crate::system::{SystemClock, SystemRng};
@@ -89,10 +89,10 @@ async fn write_statement(config: &Config, path: &Path, store: &SqliteStore, out:
     let mut text = String::new();
     if let Some(state) = &known {
         text.push_str(&format!(
-            "The database ends at row {} of the audit trail; the anchor remembers row {}: {} rows are missing.\n",
+            "The database ends at row {} of the audit trail; the anchor remembers row {}. Missing: {}.\n",
             statement.log.number,
             state.log().number,
-            state.rows_behind(statement.log)
+            many(state.rows_behind(statement.log), "row")
         ));
         if verified.version < state.policy().0 {
             text.push_str(&format!(
@@ -114,7 +114,7 @@ async fn write_statement(config: &Config, path: &Path, store: &SqliteStore, out:
 /// Reads a statement and its signatures, and has them judged.
 fn approved(operation: AnchorOperation, statement: &Path, signatures: &[PathBuf], roster: &Roster) -> anyhow::Result<ApprovedAnchor> {
     if signatures.len() > MAX_SIGNATURES {
-        return Err(failure(Exit::Usage, format!("{} signatures; the most is {MAX_SIGNATURES}", signatures.len())));
+        return Err(failure(Exit::Usage, format!("{}; the most is {MAX_SIGNATURES}", many(signatures.len(), "signature"))));
     }
     let text = |path: &Path, most: usize| {
         read_bounded(path, most).map_err(|e| failure(Exit::Usage, format!("cannot read {}: {e}", path.display())))
@@ -189,9 +189,10 @@ async fn accept_restore(config: &Config, path: &Path, store: &SqliteStore, state
     anchor.accept_restore(&approved, SystemClock.now()).map_err(failed)?;
     note(store, "anchor.accept-restore", path, &approved, Outcome::Done, detail).await?;
     print(&format!(
-        "The anchor goes on from row {} of the audit trail, approved by {}; {missing} rows are given up. Policy, roster, CRL numbers, spent approvals and a stop stay as they were. Start it: ca serve\n",
+        "The anchor goes on from row {} of the audit trail, approved by {}. Given up: {}. Policy, roster, CRL numbers, spent approvals and a stop stay as they were. Start it: ca serve\n",
         approved.statement().log.number,
-        approved.officers().join(", ")
+        approved.officers().join(", "),
+        many(missing, "row")
     ))
 }
 

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
 use crate::exit::{Exit, configuration, failure};
-use crate::render::{print, print_json};
+use crate::render::{many, print, print_json};
 use crate::system::SystemClock;
 
 /// `ca cert revoke-bulk`
@@ -26,7 +26,7 @@ pub(super) async fn revoke_bulk(config: &Config, args: RevokeBulk) -> anyhow::Re
     choice.filter.marked = (args.marked || args.replaced).then_some(true);
     choice.replaced = args.replaced;
     let ControlAnswer::Chosen { serials, operator_bulk } =
-        ask(&config.control.socket, &ControlRequest::Choose { choice: choice.clone() }).await?
+        ask(&config.control.socket, &ControlRequest::Choose { choice: choice.clone(), or_none: false }).await?
     else {
         return Err(unexpected());
     };
@@ -34,19 +34,19 @@ pub(super) async fn revoke_bulk(config: &Config, args: RevokeBulk) -> anyhow::Re
     if args.propose || serials.len() > operator_bulk as usize {
         if !args.proposing.output.json && !args.propose {
             print(&format!(
-                "{} certificates are meant, and one operator may revoke {operator_bulk} at once: the officers decide.\n",
-                serials.len()
+                "That means {}, and one operator may revoke {operator_bulk} at once: the officers decide.\n",
+                many(serials.len(), "certificate")
             ))?;
         }
         return propose(config, ProposalRequest::RevokeBulk { choice: Box::new(choice), reason: args.reason.into() }, args.proposing).await;
     }
-    confirm(&format!("{} certificates of {authority} ({described}) will be revoked", serials.len()), args.yes)?;
+    confirm(&format!("{} of {authority} ({described}) will be revoked", many(serials.len(), "certificate")), args.yes)?;
     let operation = Operation::CertificateRevokeBulk { authority: authority.clone(), serials, reason: args.reason.into() };
     let OperatorReply::BulkRevoked { revoked } = submit(config, &args.signing, operation).await? else { return Err(unexpected()) };
     if args.proposing.output.json {
         return print_json(&json!({ "authority": authority, "revoked": revoked }));
     }
-    print(&format!("Revoked {revoked} certificates. OCSP says so within a second; the new CRL is on its way.\n"))
+    print(&format!("Revoked {}. OCSP says so within a second; the new CRL is on its way.\n", many(revoked, "certificate")))
 }
 
 /// What is meant, as the worker is asked for it.
@@ -83,7 +83,10 @@ fn read_list(path: &Path) -> anyhow::Result<Vec<SerialNumber>> {
         .map(|(i, line)| line.trim().parse().map_err(|e| failure(Exit::Failed, format!("{}, line {}: {e}", path.display(), i + 1))))
         .collect::<anyhow::Result<_>>()?;
     if serials.is_empty() || serials.len() > MAX_BULK {
-        return Err(failure(Exit::Failed, format!("{} has {} serial numbers; 1 to {MAX_BULK} go at once", path.display(), serials.len())));
+        return Err(failure(
+            Exit::Failed,
+            format!("{} has {}; 1 to {MAX_BULK} go at once", path.display(), many(serials.len(), "serial number")),
+        ));
     }
     Ok(serials)
 }

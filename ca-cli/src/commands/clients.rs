@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ca_core::model::{Authority, AuthorityName, Grant};
-use ca_core::pki::pem_encode;
+use ca_core::pki::{KeyAlgorithm, pem_encode};
 use ca_core::policy::NamePattern;
 
 use crate::render::quoted;
@@ -31,69 +31,163 @@ pub(crate) fn bundle(authorities: &[Authority]) -> String {
     authorities.iter().filter(|a| a.issuer.is_none()).map(|root| pem_encode("CERTIFICATE", &root.certificate)).collect()
 }
 
-/// For each client its name and what to run; the secret is not in it.
-pub(crate) fn commands(grant: &Grant, directory: &str, bundle: &str) -> Vec<(&'static str, String)> {
+/// The kinds of keys that a client can make, its default first, each with what asks for it.
+type Kinds = [(KeyAlgorithm, &'static str)];
+
+const CERTBOT: &Kinds = &[
+    (KeyAlgorithm::P256, ""),
+    (KeyAlgorithm::P384, " --key-type ecdsa --elliptic-curve secp384r1"),
+    (KeyAlgorithm::Rsa2048, " --key-type rsa --rsa-key-size 2048"),
+    (KeyAlgorithm::Rsa3072, " --key-type rsa --rsa-key-size 3072"),
+    (KeyAlgorithm::Rsa4096, " --key-type rsa --rsa-key-size 4096"),
+];
+const LEGO: &Kinds = &[
+    (KeyAlgorithm::P256, ""),
+    (KeyAlgorithm::P384, " --key-type ec384"),
+    (KeyAlgorithm::Rsa2048, " --key-type rsa2048"),
+    (KeyAlgorithm::Rsa4096, " --key-type rsa4096"),
+    (KeyAlgorithm::Rsa3072, " --key-type rsa3072"),
+];
+const ACME_SH: &Kinds = &[
+    (KeyAlgorithm::P256, ""),
+    (KeyAlgorithm::P384, " --keylength ec-384"),
+    (KeyAlgorithm::Rsa2048, " --keylength 2048"),
+    (KeyAlgorithm::Rsa3072, " --keylength 3072"),
+    (KeyAlgorithm::Rsa4096, " --keylength 4096"),
+];
+const UACME: &Kinds = &[
+    (KeyAlgorithm::Rsa2048, ""),
+    (KeyAlgorithm::P256, " --type EC --bits 256"),
+    (KeyAlgorithm::P384, " --type EC --bits 384"),
+    (KeyAlgorithm::Rsa3072, " --bits 3072"),
+    (KeyAlgorithm::Rsa4096, " --bits 4096"),
+];
+const DEHYDRATED: &Kinds = &[
+    (KeyAlgorithm::P384, ""),
+    (KeyAlgorithm::P256, "KEY_ALGO=prime256v1\n"),
+    (KeyAlgorithm::Rsa2048, "KEY_ALGO=rsa\nKEYSIZE=2048\n"),
+    (KeyAlgorithm::Rsa3072, "KEY_ALGO=rsa\nKEYSIZE=3072\n"),
+    (KeyAlgorithm::Rsa4096, "KEY_ALGO=rsa\nKEYSIZE=4096\n"),
+];
+const CADDY: &Kinds = &[
+    (KeyAlgorithm::P256, ""),
+    (KeyAlgorithm::P384, "\tkey_type p384\n"),
+    (KeyAlgorithm::Rsa2048, "\tkey_type rsa2048\n"),
+    (KeyAlgorithm::Rsa4096, "\tkey_type rsa4096\n"),
+    (KeyAlgorithm::Ed25519, "\tkey_type ed25519\n"),
+];
+const CERT_MANAGER: &Kinds = &[
+    (KeyAlgorithm::Rsa2048, ""),
+    (KeyAlgorithm::P256, "  privateKey:\n    algorithm: ECDSA\n    size: 256\n"),
+    (KeyAlgorithm::P384, "  privateKey:\n    algorithm: ECDSA\n    size: 384\n"),
+    (KeyAlgorithm::Rsa3072, "  privateKey:\n    algorithm: RSA\n    size: 3072\n"),
+    (KeyAlgorithm::Rsa4096, "  privateKey:\n    algorithm: RSA\n    size: 4096\n"),
+    (KeyAlgorithm::Ed25519, "  privateKey:\n    algorithm: Ed25519\n"),
+];
+
+/// For each client its name and what to run; the secret is not in it. `certifies` says which kinds of keys the grant has
+/// certified.
+pub(crate) fn commands(
+    grant: &Grant,
+    directory: &str,
+    bundle: &str,
+    certifies: impl Fn(KeyAlgorithm) -> bool,
+) -> Vec<(&'static str, String)> {
+    let key = |kinds: &'static Kinds| kinds.iter().find(|(kind, _)| certifies(*kind)).map(|(_, option)| *option);
     let (dns, addresses) = plain_names(grant);
     let mail = format!("hostmaster@{}", dns.first().filter(|name| *name != NAME).map_or("localhost", String::as_str));
-    let names: Vec<&String> = dns.iter().chain(&addresses).collect();
-    let each = |option: &str| names.iter().map(|name| format!(" {option} {name}")).collect::<String>();
+    let all = |options: [(&str, &[String]); 2]| {
+        options.iter().flat_map(|(option, names)| names.iter().map(move |name| format!(" {option}{name}"))).collect::<String>()
+    };
+    let each = |option: &str| all([(option, &dns), (option, &addresses)]);
     let (kid, url, secret) = (quoted(grant.id.as_str()), quoted(directory), format!("\"$(cat {SECRET_FILE})\""));
-    let certbot = format!(
-        "REQUESTS_CA_BUNDLE={BUNDLE_FILE} certbot certonly --standalone --non-interactive --agree-tos \
-         --register-unsafely-without-email --server {url} --eab-kid {kid} --eab-hmac-key {secret}{}",
-        each("-d")
-    );
-    let lego = format!(
-        "LEGO_CA_CERTIFICATES={BUNDLE_FILE} lego --server {url} --accept-tos --email {mail} --eab --kid {kid} --hmac {secret} --http{} run",
-        each("--domains")
-    );
-    let acme_sh = format!(
-        "acme.sh --register-account --server {url} --ca-bundle {BUNDLE_FILE} --eab-kid {kid} --eab-hmac-key {secret}\n\
-         acme.sh --issue --server {url} --ca-bundle {BUNDLE_FILE} --webroot .{}",
-        each("-d")
-    );
-    let uacme = format!(
-        "# uacme trusts the system's certificates only: add {BUNDLE_FILE} to them first.\n\
-         uacme --confdir uacme --acme-url {url} --yes --eab {kid}:{secret} new\n\
-         uacme --confdir uacme --acme-url {url} issue{}",
-        names.iter().map(|name| format!(" {name}")).collect::<String>()
-    );
-    let dehydrated = format!(
-        "mkdir -p dehydrated/challenges\n\
-         cat > dehydrated/config <<'END'\n\
-         CA=\"{directory}\"\n\
-         EAB_KID=\"{id}\"\n\
-         EAB_HMAC_KEY=\"$(cat {SECRET_FILE})\"\n\
-         CURL_OPTS=\"--cacert {BUNDLE_FILE}\"\n\
-         BASEDIR=\"$PWD/dehydrated\"\n\
-         WELLKNOWN=\"$PWD/dehydrated/challenges\"\n\
-         END\n\
-         dehydrated --config dehydrated/config --register --accept-terms\n\
-         dehydrated --config dehydrated/config --cron{}",
-        each("--domain"),
-        id = grant.id,
-    );
-    let caddy = format!(
-        "cat > Caddyfile <<'END'\n\
-         {{\n\tacme_ca {directory}\n\tacme_ca_root {BUNDLE_FILE}\n\tacme_eab {{\n\t\tkey_id {id}\n\t\tmac_key {{$EAB_HMAC}}\n\t}}\n}}\n\
-         {sites} {{\n\trespond \"ok\"\n}}\n\
-         END\n\
-         EAB_HMAC={secret} caddy run --config Caddyfile",
-        id = grant.id,
-        sites = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
-    );
-    vec![
-        ("certbot", certbot),
-        ("lego", lego),
-        ("acme.sh", acme_sh),
-        ("uacme", uacme),
-        ("dehydrated", dehydrated),
-        ("caddy", caddy),
-        ("cert-manager", cert_manager(grant, directory, bundle, &dns, &addresses)),
-    ]
+    let certbot = |key| {
+        format!(
+            "REQUESTS_CA_BUNDLE={BUNDLE_FILE} certbot certonly --standalone --non-interactive --agree-tos \
+             --register-unsafely-without-email --server {url} --eab-kid {kid} --eab-hmac-key {secret}{key}{}",
+            // Only newer versions take addresses, and only so.
+            all([("-d ", &dns), ("--ip-address ", &addresses)])
+        )
+    };
+    let lego = |key| {
+        format!(
+            "LEGO_CA_CERTIFICATES={BUNDLE_FILE} lego --server {url} --accept-tos --email {mail} --eab --kid {kid} --hmac {secret}{key}{} --http{} run",
+            // A commonName is no address.
+            if dns.is_empty() { " --disable-cn" } else { "" },
+            each("--domains ")
+        )
+    };
+    let acme_sh = |key| {
+        format!(
+            "acme.sh --register-account --server {url} --ca-bundle {BUNDLE_FILE} --eab-kid {kid} --eab-hmac-key {secret}\n\
+             acme.sh --issue --server {url} --ca-bundle {BUNDLE_FILE}{key} --webroot .{}",
+            each("-d ")
+        )
+    };
+    let uacme = |key| {
+        format!(
+            "# uacme trusts the system's certificates only: add {BUNDLE_FILE} to them first.\n\
+             uacme --confdir uacme --acme-url {url} --yes --eab {kid}:{secret} new\n\
+             uacme --confdir uacme --acme-url {url}{key} issue{}",
+            each("")
+        )
+    };
+    let dehydrated = |key| {
+        format!(
+            "mkdir -p dehydrated/challenges\n\
+             cat > dehydrated/config <<'END'\n\
+             CA=\"{directory}\"\n\
+             EAB_KID=\"{id}\"\n\
+             EAB_HMAC_KEY=\"$(cat {SECRET_FILE})\"\n\
+             CURL_OPTS=\"--cacert {BUNDLE_FILE}\"\n\
+             BASEDIR=\"$PWD/dehydrated\"\n\
+             WELLKNOWN=\"$PWD/dehydrated/challenges\"\n\
+             {key}END\n\
+             dehydrated --config dehydrated/config --register --accept-terms\n\
+             dehydrated --config dehydrated/config --cron{}",
+            all([("--domain ", &dns), ("--domain ip:", &addresses)]),
+            id = grant.id,
+        )
+    };
+    let caddy = |key| {
+        format!(
+            "cat > Caddyfile <<'END'\n\
+             {{\n\tacme_ca {directory}\n\tacme_ca_root {BUNDLE_FILE}\n{key}\tacme_eab {{\n\t\tkey_id {id}\n\t\tmac_key {{$EAB_HMAC}}\n\t}}\n}}\n\
+             {sites}END\n\
+             EAB_HMAC={secret} caddy run --config Caddyfile",
+            id = grant.id,
+            sites = caddy_sites(grant, directory, &dns, &addresses),
+        )
+    };
+    let commands: [(&'static str, Option<String>); 7] = [
+        ("certbot", key(CERTBOT).map(certbot)),
+        ("lego", key(LEGO).map(lego)),
+        ("acme.sh", key(ACME_SH).map(acme_sh)),
+        ("uacme", key(UACME).map(uacme)),
+        ("dehydrated", key(DEHYDRATED).map(dehydrated)),
+        ("caddy", key(CADDY).map(caddy)),
+        ("cert-manager", key(CERT_MANAGER).map(|key| cert_manager(grant, directory, bundle, key, &dns, &addresses))),
+    ];
+    let none = |client| format!("# {client} makes no keys of the kinds that this grant certifies.");
+    commands.into_iter().map(|(client, command)| (client, command.unwrap_or_else(|| none(client)))).collect()
 }
 
-fn cert_manager(grant: &Grant, directory: &str, bundle: &str, dns: &[String], addresses: &[String]) -> String {
+/// Caddy takes an address for a name of its own, unless the site says which issuer it has.
+fn caddy_sites(grant: &Grant, directory: &str, dns: &[String], addresses: &[String]) -> String {
+    let site = |name: &[String], inside: &str| match name {
+        [] => String::new(),
+        names => format!("{} {{\n{inside}\trespond \"ok\"\n}}\n", names.join(", ")),
+    };
+    let issuer = format!(
+        "\ttls {{\n\t\tissuer acme {{\n\t\t\tdir {directory}\n\t\t\ttrusted_roots {BUNDLE_FILE}\n\t\t\teab {} {{$EAB_HMAC}}\n\t\t}}\n\t}}\n",
+        grant.id
+    );
+    let bracketed: Vec<_> =
+        addresses.iter().map(|a| if a.contains(':') { format!("https://[{a}]") } else { format!("https://{a}") }).collect();
+    site(dns, "") + &site(&bracketed, &issuer)
+}
+
+fn cert_manager(grant: &Grant, directory: &str, bundle: &str, key: &str, dns: &[String], addresses: &[String]) -> String {
     let list = |field: &str, names: &[String]| match names {
         [] => String::new(),
         names => format!("  {field}:\n") + &names.iter().map(|name| format!("    - \"{name}\"\n")).collect::<String>(),
@@ -112,7 +206,7 @@ fn cert_manager(grant: &Grant, directory: &str, bundle: &str, dns: &[String], ad
          apiVersion: cert-manager.io/v1\n\
          kind: Certificate\n\
          metadata:\n  name: countersign\n\
-         spec:\n  secretName: countersign-tls\n  issuerRef:\n    name: countersign\n{}{}END",
+         spec:\n  secretName: countersign-tls\n  issuerRef:\n    name: countersign\n{key}{}{}END",
         STANDARD.encode(bundle),
         grant.id,
         list("dnsNames", dns),
@@ -170,7 +264,7 @@ mod tests {
     fn a17_every_stock_client_has_a_command_with_kid_profile_and_names() {
         let directory = profile_directory("https://ca.bank.test:14000/", &"demo".parse().unwrap(), "client");
         assert_eq!(directory, "https://ca.bank.test:14000/a/demo/acme/p/client/directory");
-        let commands = commands(&grant(&["dns:pay.bank.test", "ip:10.0.0.7/32", "dns:*.bank.test"]), &directory, "PEM");
+        let commands = commands(&grant(&["dns:pay.bank.test", "ip:10.0.0.7/32", "dns:*.bank.test"]), &directory, "PEM", |_| true);
         let clients: Vec<_> = commands.iter().map(|(client, _)| *client).collect();
         assert_eq!(clients, ["certbot", "lego", "acme.sh", "uacme", "dehydrated", "caddy", "cert-manager"]);
         for (client, text) in &commands {
@@ -185,9 +279,70 @@ mod tests {
     #[test]
     fn a_grant_of_patterns_only_leaves_the_name_to_the_reader() {
         for names in [&["dns:*.bank.test"][..], &["ip:10.0.0.0/8"], &["dns-wildcard:bank.test"]] {
-            for (client, text) in commands(&grant(names), "https://ca.test/directory", "") {
+            for (client, text) in commands(&grant(names), "https://ca.test/directory", "", |_| true) {
                 assert!(text.contains(NAME), "{client}: {text}");
             }
+        }
+    }
+
+    #[test]
+    fn a14_each_command_asks_for_a_key_that_the_grant_certifies() {
+        let check = |kinds: &[KeyAlgorithm], expected: [&str; 7]| {
+            let commands = commands(&grant(&["dns:pay.bank.test"]), "https://ca.test/directory", "", |kind| kinds.contains(&kind));
+            for ((client, text), part) in commands.iter().zip(expected) {
+                assert!(text.contains(part), "{client} lacks {part}: {text}");
+                let default = part.is_empty();
+                assert!(
+                    !default
+                        || !["key_type", "--key-type", "--keylength", "KEY_ALGO", "--bits", "privateKey:"].iter().any(|o| text.contains(o)),
+                    "{text}"
+                );
+            }
+        };
+        check(&KeyAlgorithm::ALL, [""; 7]);
+        check(
+            &[KeyAlgorithm::P256],
+            [
+                "",
+                "",
+                "",
+                " --type EC --bits 256 issue ",
+                "\nKEY_ALGO=prime256v1\nEND\n",
+                "",
+                "privateKey:\n    algorithm: ECDSA\n    size: 256\n  dnsNames",
+            ],
+        );
+        check(
+            &[KeyAlgorithm::Rsa3072, KeyAlgorithm::Rsa4096],
+            [
+                " --key-type rsa --rsa-key-size 3072 -d ",
+                " --key-type rsa4096 --http",
+                " --keylength 3072 --webroot",
+                " --bits 3072 issue ",
+                "\nKEY_ALGO=rsa\nKEYSIZE=3072\nEND\n",
+                "\n\tkey_type rsa4096\n\tacme_eab",
+                "algorithm: RSA\n    size: 3072",
+            ],
+        );
+        let none = "makes no keys of the kinds that this grant certifies";
+        check(&[KeyAlgorithm::Ed25519], [none, none, none, none, none, "key_type ed25519", "algorithm: Ed25519"]);
+    }
+
+    #[test]
+    fn a14_each_command_names_addresses_as_its_client_does() {
+        let commands = commands(&grant(&["ip:10.0.0.7/32", "ip:2001:db8::7/128"]), "https://ca.test/directory", "", |_| true);
+        let expected = [
+            " --ip-address 10.0.0.7 --ip-address 2001:db8::7",
+            " --disable-cn --http --domains 10.0.0.7 --domains 2001:db8::7 run",
+            " -d 10.0.0.7 -d 2001:db8::7",
+            " issue 10.0.0.7 2001:db8::7",
+            " --domain ip:10.0.0.7 --domain ip:2001:db8::7",
+            "\nhttps://10.0.0.7, https://[2001:db8::7] {\n\ttls {\n\t\tissuer acme {\n",
+            "ipAddresses:\n    - \"10.0.0.7\"\n    - \"2001:db8::7\"\n",
+        ];
+        for ((client, text), part) in commands.iter().zip(expected) {
+            assert!(text.contains(part), "{client} lacks {part}: {text}");
+            assert!(!text.contains(NAME), "{text}");
         }
     }
 }

@@ -5,19 +5,18 @@ use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{
     AuthorityName, BulkChoice, CertificateFilter, Grant, GrantId, GrantLimits, GrantRecord, GrantStatus, RevocationReason,
 };
-use ca_core::policy::{Policy, SubjectParts};
+use ca_core::policy::{Policy, ProfilePolicy, SubjectParts};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
-use super::cert;
 use super::clients::{self, BUNDLE_FILE, SECRET_FILE};
 use super::{authorities, authority_or_default, confirm, grant_life, grant_limits, submit};
 use crate::cli::{GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantUpdate, Signing};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
-use crate::exit::{Exit, failure};
-use crate::render::{plain, print, print_json, table};
+use crate::exit::{Exit, code_of, failure};
+use crate::render::{many, plain, print, print_json, table};
 use crate::system::{SystemClock, SystemRng};
 
 pub(crate) async fn grant(config: &Config, command: GrantCommand) -> anyhow::Result<()> {
@@ -58,16 +57,23 @@ pub(crate) async fn grant(config: &Config, command: GrantCommand) -> anyhow::Res
                 return Err(unexpected());
             };
             if revoke_certificates {
-                let revoked = revoke_held(config, &id, &signing).await?;
+                let revoked = revoke_held(config, &id, &signing).await.map_err(|e| {
+                    let code = code_of(&e);
+                    failure(code, format!("grant {id} is revoked, with {}, but not what they hold: {e:#}", many(accounts, "account")))
+                })?;
                 if output.json {
                     return print_json(&json!({ "id": id, "status": "revoked", "accounts": accounts, "certificates": revoked }));
                 }
-                return print(&format!("Revoked grant {id}, and with it {accounts} accounts and {revoked} certificates.\n"));
+                return print(&format!(
+                    "Revoked grant {id}, and with it {} and {}.\n",
+                    many(accounts, "account"),
+                    many(revoked, "certificate")
+                ));
             }
             if output.json {
                 return print_json(&json!({ "id": id, "status": "revoked", "accounts": accounts }));
             }
-            print(&format!("Revoked grant {id}, and {accounts} accounts with it. Certificates that they hold stay valid.\n"))
+            print(&format!("Revoked grant {id}, and {} with it. Certificates that they hold stay valid.\n", many(accounts, "account")))
         }
     }
 }
@@ -75,19 +81,21 @@ pub(crate) async fn grant(config: &Config, command: GrantCommand) -> anyhow::Res
 /// Revokes what the accounts of a revoked grant hold, as far as one operator may. Tells how many.
 async fn revoke_held(config: &Config, id: &GrantId, signing: &Signing) -> anyhow::Result<u64> {
     let authority = grant_life::find(config, id).await?.grant.authority;
-    let filter = CertificateFilter { grant: Some(id.clone()), revoked: Some(false), ..CertificateFilter::default() };
-    if cert::list(config, CertificateFilter { authority: Some(authority.clone()), ..filter.clone() }, 1).await?.is_empty() {
-        return Ok(0);
-    }
+    let filter = CertificateFilter { grant: Some(id.clone()), ..CertificateFilter::default() };
     let choice = BulkChoice { authority: authority.clone(), serials: Vec::new(), filter, replaced: false };
-    let ControlAnswer::Chosen { serials, operator_bulk } = ask(&config.control.socket, &ControlRequest::Choose { choice }).await? else {
+    let ControlAnswer::Chosen { serials, operator_bulk } =
+        ask(&config.control.socket, &ControlRequest::Choose { choice, or_none: true }).await?
+    else {
         return Err(unexpected());
     };
+    if serials.is_empty() {
+        return Ok(0);
+    }
     if serials.len() > operator_bulk as usize {
         let detail = format!(
-            "grant {id} is revoked, but not its {} certificates: one operator may revoke {operator_bulk} at once \
+            "it comes to {}, and one operator may revoke {operator_bulk} at once \
              (hint: ca cert revoke-bulk --grant {id} proposes it to the officers)",
-            serials.len()
+            many(serials.len(), "certificate")
         );
         return Err(failure(Exit::Refused, detail));
     }
@@ -125,6 +133,7 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
     grant_limits::apply(&mut grant.limits, args.limits)?;
     // Before the grant is made: nothing may come between its secret, which is told once, and the operator.
     let bundle = clients::bundle(&authorities(&config.control.socket).await?);
+    let in_policy = offered(config, &grant).await;
     let OperatorReply::GrantCreated { kid, hmac_key } =
         submit(config, &args.signing, Operation::GrantCreate { grant: grant.clone() }).await?
     else {
@@ -133,7 +142,8 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
     let base = config.acme.url.trim_end_matches('/');
     let directory = format!("{base}/acme/directory");
     let profile_directory = clients::profile_directory(base, &grant.authority, grant.profiles.first().map_or("client", String::as_str));
-    let commands = clients::commands(&grant, &profile_directory, &bundle);
+    let certifies = |kind| grant.limits.judge_key(kind).is_ok() && in_policy.as_ref().is_none_or(|profile| profile.takes_key(kind));
+    let commands = clients::commands(&grant, &profile_directory, &bundle, certifies);
     if args.output.json {
         let commands: serde_json::Map<String, Value> =
             commands.into_iter().map(|(client, text)| (client.to_owned(), text.into())).collect();
@@ -163,10 +173,20 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
     ))
 }
 
+async fn policy(config: &Config) -> anyhow::Result<Policy> {
+    let text = super::policy::in_force(config).await?.bundle.policy;
+    Policy::parse(&text).map_err(|e| failure(Exit::Failed, format!("the policy in force: {e}")))
+}
+
+/// The profile that a grant's commands are for, as far as it can be told: the worker judges the grant.
+async fn offered(config: &Config, grant: &Grant) -> Option<ProfilePolicy> {
+    let policy = policy(config).await.ok()?;
+    policy.authority(&grant.authority)?.profiles.get(grant.profiles.first()?).cloned()
+}
+
 /// The id of the grant that the policy opens enrolment to.
 async fn open_enrolment(config: &Config, authority: &AuthorityName) -> anyhow::Result<GrantId> {
-    let policy = Policy::parse(&super::policy::in_force(config).await?.bundle.policy)
-        .map_err(|e| failure(Exit::Failed, format!("the policy in force: {e}")))?;
+    let policy = policy(config).await?;
     policy.authority(authority).and_then(|rules| rules.open_enrolment.clone()).ok_or_else(|| {
         let detail = format!(
             "the policy does not open enrolment at {authority} (hint: officers can, with open_enrolment = \"ID\" and challenge zones)"

@@ -15,22 +15,18 @@ use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
 use crate::exit::{Exit, failure};
-use crate::render::{print, print_json};
+use crate::render::{many, print, print_json};
 use crate::system::SystemClock;
-
-/// How many grants are looked through.
-const MOST: u32 = 10_000;
 
 /// How many of a grant's certificates are shown.
 const SHOWN: u32 = 1000;
 
 /// The grant with this id.
 pub(super) async fn find(config: &Config, id: &GrantId) -> anyhow::Result<GrantRecord> {
-    let ControlAnswer::Grants { grants } = ask(&config.control.socket, &ControlRequest::Grants { limit: MOST }).await? else {
+    let ControlAnswer::Grants { mut grants } = ask(&config.control.socket, &ControlRequest::Grant { id: id.clone() }).await? else {
         return Err(unexpected());
     };
-    let found = grants.into_iter().find(|record| record.grant.id == *id);
-    found.ok_or_else(|| failure(Exit::Failed, format!("there is no grant `{id}` (hint: ca grant list)")))
+    grants.pop().ok_or_else(|| failure(Exit::Failed, format!("there is no grant `{id}` (hint: ca grant list)")))
 }
 
 /// `ca grant show`
@@ -112,6 +108,7 @@ pub(super) async fn update(config: &Config, args: GrantUpdate) -> anyhow::Result
 /// `ca grant rotate`
 pub(super) async fn rotate(config: &Config, args: GrantRotate) -> anyhow::Result<()> {
     let enrol_by = args.enrol_by.from(SystemClock.now());
+    let bound = find(config, &args.id).await?.accounts;
     let (grant, hmac_key) = change(config, &args.id, &args.signing, |grant| {
         grant.version = grant.version.saturating_add(1);
         grant.enrol_by = enrol_by;
@@ -123,13 +120,24 @@ pub(super) async fn rotate(config: &Config, args: GrantRotate) -> anyhow::Result
     .await?;
     let hmac_key = hmac_key.ok_or_else(unexpected)?;
     if args.output.json {
-        return print_json(&json!({ "kid": grant.id, "hmac_key": hmac_key.reveal(), "version": grant.version, "grant": grant }));
+        return print_json(
+            &json!({ "kid": grant.id, "hmac_key": hmac_key.reveal(), "version": grant.version, "accounts": bound, "grant": grant }),
+        );
     }
-    let most = grant.max_accounts.map_or_else(|| "any number of accounts".to_owned(), |n| format!("{n} accounts"));
+    let room = match grant.max_accounts {
+        None => "It binds any number of accounts.".to_owned(),
+        Some(most) if bound >= most => format!(
+            "It binds none yet: the grant has bound {bound} of {} (hint: ca grant update {} --max-accounts {})",
+            many(most, "account"),
+            grant.id,
+            bound.saturating_add(1)
+        ),
+        Some(most) => format!("It binds {} more.", many(most - bound, "account")),
+    };
     print(&format!(
         "Grant {id} has a new secret, version {version}; the earlier one binds no more accounts. Those that it bound go on.\n\n  \
          EAB kid    {id}\n  EAB HMAC   {key}\n\n\
-         The HMAC key is shown once. With those of before, the grant binds {most} (hint: --max-accounts).\n",
+         The HMAC key is shown once. {room}\n",
         id = grant.id,
         version = grant.version,
         key = hmac_key.reveal()

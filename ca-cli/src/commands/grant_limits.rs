@@ -4,7 +4,7 @@ use ca_core::model::{Grant, GrantId, GrantLimits, GrantUse, VolumeCap};
 use ca_core::pki::Timestamp;
 use std::time::Duration;
 
-use super::values::{any_or_all, key_kinds};
+use super::values::{any_or_all, key_kinds, none_or_all};
 use crate::cli::{GrantIdentity, GrantLimitArgs};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
@@ -36,15 +36,16 @@ pub(super) fn apply(limits: &mut GrantLimits, args: GrantLimitArgs) -> anyhow::R
 
 /// Takes over what its certificates say beside their names.
 pub(super) fn identify(grant: &mut Grant, args: GrantIdentity) -> anyhow::Result<()> {
+    let wrong = |e: String| failure(Exit::Usage, e);
     let GrantIdentity { uri, emails, subject } = args;
-    if uri.is_some() {
-        grant.uri = uri;
+    if let Some(uri) = uri {
+        grant.uri = uri.0;
     }
     if !emails.is_empty() {
-        grant.emails = emails;
+        grant.emails = none_or_all(emails, "--email").map_err(wrong)?;
     }
     if !subject.is_empty() {
-        let parts = ca_core::policy::SubjectParts::new(subject);
+        let parts = ca_core::policy::SubjectParts::new(none_or_all(subject, "--subject").map_err(wrong)?);
         grant.subject = parts.map_err(|e| failure(Exit::Usage, format!("--subject: {e}")))?;
     }
     Ok(())

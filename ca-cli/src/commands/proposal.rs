@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest, OfficersReport};
 use crate::exit::{Exit, failure};
-use crate::render::{plain, print, print_json, relative};
+use crate::render::{many, plain, print, print_json, relative};
 use crate::system::SystemClock;
 
 /// How many lines of a difference are shown; `--subject` prints everything.
@@ -73,7 +73,7 @@ fn act_title(act: &OfficerAct) -> String {
         OfficerAct::RevokeAuthority { authority, reason, .. } => format!("revoke the CA certificate of {authority} ({})", reason.name()),
         OfficerAct::Unhold { authority, serial } => format!("take certificate {serial} of {authority} off hold"),
         OfficerAct::RevokeBulk { authority, reason, count, selection, .. } => {
-            format!("revoke {count} certificates of {authority} ({}): {selection}", reason.name())
+            format!("revoke {} of {authority} ({}): {selection}", many(*count, "certificate"), reason.name())
         }
         OfficerAct::Stop { reason } => format!("stop issuance: {reason}"),
         OfficerAct::Resume => "let issuance go on".to_owned(),

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
 use crate::exit::{Exit, failure};
-use crate::render::{print, print_json, relative, table};
+use crate::render::{many, print, print_json, relative, table};
 use crate::system::SystemClock;
 
 /// The most serial numbers in one statement.
@@ -41,13 +41,14 @@ pub(super) async fn replace(config: &Config, args: Replace) -> anyhow::Result<()
     let choice = meant(config, args).await?;
     let (authority, described) = (choice.authority.clone(), choice.describe());
     if dry_run {
-        let ControlAnswer::Chosen { serials, .. } = ask(&config.control.socket, &ControlRequest::Choose { choice }).await? else {
+        let ControlAnswer::Chosen { serials, .. } = ask(&config.control.socket, &ControlRequest::Choose { choice, or_none: false }).await?
+        else {
             return Err(unexpected());
         };
         if output.json {
             return print_json(&json!({ "authority": authority, "choice": described, "meant": serials.len() }));
         }
-        return print(&format!("{} certificates of {authority} would be marked for replacement ({described}).\n", serials.len()));
+        return print(&format!("{} of {authority} would be marked for replacement ({described}).\n", many(serials.len(), "certificate")));
     }
     if undo {
         let operation = Operation::CertificateReplaceUndo { choice };
@@ -55,7 +56,7 @@ pub(super) async fn replace(config: &Config, args: Replace) -> anyhow::Result<()
         if output.json {
             return print_json(&json!({ "authority": authority, "choice": described, "unmarked": unmarked }));
         }
-        return print(&format!("{unmarked} certificates of {authority} are no longer marked for replacement.\n"));
+        return print(&format!("Took the mark for replacement from {} of {authority}.\n", many(unmarked, "certificate")));
     }
     let operation = Operation::CertificateReplace { choice, explanation };
     let OperatorReply::ReplacementMarked { meant, marked } = submit(config, &signing, operation).await? else {
@@ -65,8 +66,9 @@ pub(super) async fn replace(config: &Config, args: Replace) -> anyhow::Result<()
         return print_json(&json!({ "authority": authority, "choice": described, "meant": meant, "marked": marked }));
     }
     print(&format!(
-        "{meant} certificates of {authority} are marked for replacement; {} were before. Clients that follow ARI renew when they \
-         next ask. Nothing stops working.\nWatch it: ca cert replace --status\n",
+        "Marked {} of {authority} for replacement, {} of them before. Clients that follow ARI renew when they next ask. Nothing stops \
+         working.\nWatch it: ca cert replace --status\n",
+        many(meant, "certificate"),
         meant.saturating_sub(marked)
     ))
 }
@@ -84,7 +86,8 @@ async fn meant(config: &Config, args: Replace) -> anyhow::Result<BulkChoice> {
     choice.serials.extend(args.serials);
     if choice.serials.len() > MAX_LISTED {
         let hint = "hint: choose by grant, profile or time, or split the list";
-        let detail = format!("{} serial numbers are listed; one statement has at most {MAX_LISTED} ({hint})", choice.serials.len());
+        let detail =
+            format!("the list has {}; one statement has at most {MAX_LISTED} ({hint})", many(choice.serials.len(), "serial number"));
         return Err(failure(Exit::Usage, detail));
     }
     if !choice.is_narrow() && !all {

@@ -7,7 +7,7 @@ use crate::cli::Output;
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest, StatusReport};
-use crate::render::{plain, print, print_json, relative, span, table};
+use crate::render::{many, plain, print, print_json, relative, span, table};
 
 pub(crate) async fn status(config: &Config, output: Output) -> anyhow::Result<()> {
     let ControlAnswer::Status(report) = ask(&config.control.socket, &ControlRequest::Status).await? else { return Err(unexpected()) };
@@ -59,8 +59,9 @@ fn to_text(report: &StatusReport) -> String {
     troubles.iter().for_each(|t| out.push_str(&format!("  {t}\n")));
     if report.refused_store_peers + report.refused_store_commands > 0 {
         out.push_str(&format!(
-            "ALARM: the store's socket refused {} connections and {} commands (hint: `ca audit tail`, action store.refuse; the log tells the users)\n",
-            report.refused_store_peers, report.refused_store_commands
+            "ALARM: the store's socket refused {} and {} (hint: `ca audit tail`, action store.refuse; the log tells the users)\n",
+            many(report.refused_store_peers, "connection"),
+            many(report.refused_store_commands, "command")
         ));
     }
     if report.stopped {
@@ -68,7 +69,7 @@ fn to_text(report: &StatusReport) -> String {
     }
     out.push_str(&match report.backlog {
         0 => "no request waits\n".to_owned(),
-        n => format!("{n} requests wait, the oldest since {}\n", when(report.backlog_oldest)),
+        n => format!("{} in the queue, the oldest since {}\n", many(n, "request"), when(report.backlog_oldest)),
     });
     let rows: Vec<[String; 6]> = report
         .authorities
@@ -108,8 +109,11 @@ fn to_text(report: &StatusReport) -> String {
         .jobs
         .iter()
         .map(|j| {
-            let trouble =
-                j.last_error.clone().filter(|_| j.failures > 0).map_or_else(String::new, |e| format!("failed {} times: {e}", j.failures));
+            let trouble = j
+                .last_error
+                .clone()
+                .filter(|_| j.failures > 0)
+                .map_or_else(String::new, |e| format!("failed {}: {e}", many(j.failures, "time")));
             [j.id.to_string(), relative(j.due, now), when(j.last_done), trouble]
         })
         .collect();

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
 use crate::exit::{Exit, configuration, failure};
-use crate::render::{plain, print, print_json, table};
+use crate::render::{many, plain, print, print_json, table};
 
 /// How many rows are asked for at once.
 const PAGE: u32 = 1000;
@@ -48,7 +48,7 @@ pub(super) async fn export(config: &Config, path: &Path) -> anyhow::Result<()> {
     })
     .await?;
     out.into_inner().map_err(|e| wrong(e.into_error()))?.sync_all().map_err(wrong)?;
-    print(&format!("{rows} rows in {}. Check them anywhere: ca audit reconcile {}\n", path.display(), path.display()))
+    print(&format!("{} in {}. Check them anywhere: ca audit reconcile {}\n", many(rows, "row"), path.display(), path.display()))
 }
 
 fn broken(error: &ChainError) -> anyhow::Error {
@@ -96,13 +96,14 @@ fn report(result: &Reconciliation, output: Output) -> anyhow::Result<()> {
     Err(failure(
         Exit::Failed,
         format!(
-            "{count} findings (hint: a signature behind the CA's back is a compromise of the key's credential: seal the key, then follow the officers' guide)"
+            "{} (hint: a signature behind the CA's back is a compromise of the key's credential: seal the key, then follow the officers' guide)",
+            many(count, "finding")
         ),
     ))
 }
 
 fn to_text(result: &Reconciliation) -> String {
-    let mut out = format!("{} rows; their hash chain holds, its head is {}\n", result.rows, result.head);
+    let mut out = format!("{}; the hash chain holds, its head is {}\n", many(result.rows, "row"), result.head);
     if result.devices.is_empty() {
         out.push_str("No device's log is in the trail: software keys and most PKCS#11 tokens keep none, so only the record speaks.\n");
     } else {
@@ -133,8 +134,9 @@ fn to_text(result: &Reconciliation) -> String {
         let count: u64 = share.signatures.values().sum();
         let _ = writeln!(
             out,
-            "{count} signatures of the device {} rest on the ceremony whose transcript ends in {}: `ca-ceremony verify` its bundle",
+            "Of the device {}: {} of the ceremony whose transcript ends in {}: `ca-ceremony verify` its bundle",
             plain(&share.device),
+            many(count, "signature"),
             share.transcript
         );
     }

@@ -86,6 +86,20 @@ impl<T: FromStr> FromStr for AnyOr<T> {
     }
 }
 
+/// A value, or `none`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct OrNone<T>(pub(crate) Option<T>);
+
+/// Reads `none`, or what `parse` does.
+pub(crate) fn or_none<T>(parse: impl Fn(&str) -> Result<T, String> + Clone) -> impl Fn(&str) -> Result<OrNone<T>, String> + Clone {
+    move |text| if text == "none" { Ok(OrNone(None)) } else { parse(text).map(|value| OrNone(Some(value))) }
+}
+
+/// Several values, or one `none`.
+pub(crate) fn none_or_all<T>(values: Vec<OrNone<T>>, option: &str) -> Result<Vec<T>, String> {
+    alone(values.into_iter().map(|value| value.0).collect(), || format!("{option} none stands alone: it takes what there was away"))
+}
+
 /// A network that clients come from, or all of them.
 pub(crate) type Source = AnyOr<Network>;
 
@@ -127,13 +141,13 @@ impl FromStr for KeyKinds {
 
 /// Several values of which one may be `any`, which then stands alone.
 pub(crate) fn any_or_all<T>(values: Vec<AnyOr<T>>, option: &str) -> Result<Vec<T>, String> {
+    alone(values.into_iter().map(|value| value.0).collect(), || format!("{option} any stands alone: it means that nothing is bounded"))
+}
+
+fn alone<T>(values: Vec<Option<T>>, mixed: impl FnOnce() -> String) -> Result<Vec<T>, String> {
     let count = values.len();
-    let named: Vec<T> = values.into_iter().filter_map(|value| value.0).collect();
-    if named.is_empty() || named.len() == count {
-        Ok(named)
-    } else {
-        Err(format!("{option} any stands alone: it means that nothing is bounded"))
-    }
+    let named: Vec<T> = values.into_iter().flatten().collect();
+    if named.is_empty() || named.len() == count { Ok(named) } else { Err(mixed()) }
 }
 
 /// The kinds of keys that several words name, each once.
@@ -300,6 +314,10 @@ mod tests {
         for bad in ["", "O", "O=", "C=gb", "o=x", "emailAddress=a@b.test"] {
             check(bad, None);
         }
+        let mailboxes =
+            |words: &[&str]| none_or_all(words.iter().map(|w| or_none(parse_email)(w).unwrap()).collect(), "--email").map(|m| m.len());
+        assert_eq!((mailboxes(&["none"]), mailboxes(&["a@bank.test", "b@bank.test"])), (Ok(0), Ok(2)));
+        assert!(mailboxes(&["none", "a@bank.test"]).is_err_and(|e| e.contains("--email none stands alone")));
         assert!(parse_uri("spiffe://bank.test/ns/a").is_ok() && parse_uri("bank.test").is_err());
         assert!(parse_email("ops@bank.test").is_ok() && parse_email("ops").is_err());
     }

@@ -27,6 +27,11 @@ pub(crate) enum ControlRequest {
         /// At most so many.
         limit: u32,
     },
+    /// One grant.
+    Grant {
+        /// Which one.
+        id: GrantId,
+    },
     /// What a grant has issued.
     GrantUse {
         /// Which one.
@@ -89,6 +94,8 @@ pub(crate) enum ControlRequest {
     Choose {
         /// The choice.
         choice: BulkChoice,
+        /// Whether it may mean none.
+        or_none: bool,
     },
     /// Make a proposal for officers to sign.
     Propose {

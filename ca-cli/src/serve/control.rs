@@ -64,10 +64,10 @@ impl Answers for InstanceAnswers {
                 Ok(reply) => ControlAnswer::Applied { reply },
                 Err(problem) => ControlAnswer::Failed { code: exit_of(&problem) as u8, message: problem.detail },
             },
-            ControlRequest::Choose { choice } => answered(self.worker.choose(&choice).await, |serials| ControlAnswer::Chosen {
-                serials,
-                operator_bulk: self.worker.policy().operator_bulk,
-            }),
+            ControlRequest::Choose { choice, or_none } => {
+                let chosen = if or_none { self.worker.choose_any(&choice).await } else { self.worker.choose(&choice).await };
+                answered(chosen, |serials| ControlAnswer::Chosen { serials, operator_bulk: self.worker.policy().operator_bulk })
+            }
             ControlRequest::Replacements { filter } => {
                 answered(self.worker.replacement_report(&filter).await, |report| ControlAnswer::Replacements { report: Box::new(report) })
             }
@@ -163,6 +163,7 @@ impl InstanceAnswers {
             ControlRequest::Status => ControlAnswer::Status(Box::new(self.status().await?)),
             ControlRequest::Authorities => ControlAnswer::Authorities { authorities: self.store.authorities().await? },
             ControlRequest::Grants { limit } => ControlAnswer::Grants { grants: self.store.grants(limit.min(MAX_ROWS)).await? },
+            ControlRequest::Grant { id } => ControlAnswer::Grants { grants: self.store.grant(&id).await?.into_iter().collect() },
             ControlRequest::GrantUse { id, since } => {
                 ControlAnswer::GrantUse { used: self.store.grant_use(&id, since, VolumeCap::MAX).await? }
             }

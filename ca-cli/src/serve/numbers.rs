@@ -62,9 +62,13 @@ static CRL_LEFT: Metric = Metric::gauge(
     "How long the current CRL is still valid; 0: it has ended.",
     &["authority"],
 );
-static GRANTS_ENDING: Metric = Metric::gauge("countersign_grants_ending", "Active grants that stop issuing within 30 days.", &[]);
-static GRANT_LEFT: Metric =
-    Metric::gauge("countersign_grant_next_end_seconds", "How long until the next active grant stops issuing; absent where none does.", &[]);
+static GRANTS_ENDING: Metric =
+    Metric::gauge("countersign_grants_ending", "Active grants that stop issuing within 30 days, or stopped within the last 30.", &[]);
+static GRANT_LEFT: Metric = Metric::gauge(
+    "countersign_grant_next_end_seconds",
+    "How long until the next active grant stops issuing; 0: one has, within the last 30 days; absent where none does.",
+    &[],
+);
 static INFO: Metric = Metric::version("countersign_worker_info");
 
 /// Every metric of the worker; docs/monitoring.md describes each.
@@ -166,8 +170,10 @@ impl Numbers {
         metrics.set(&JOBS_DUE, &[], numbers.due_jobs as f64);
         metrics.set(&JOBS_FAILING, &[], numbers.failing_jobs as f64);
         metrics.set(&GRANTS_ENDING, &[], numbers.ending_grants as f64);
-        if let Some(end) = numbers.next_grant_end {
-            metrics.set(&GRANT_LEFT, &[], left(end));
+        match numbers.next_grant_end {
+            Some(end) => metrics.set(&GRANT_LEFT, &[], left(end)),
+            // It was extended for good, or revoked.
+            None => metrics.unset(&GRANT_LEFT, &[]),
         }
         for authority in self.store.authorities().await? {
             let name = authority.name.as_str();

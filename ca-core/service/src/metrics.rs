@@ -228,6 +228,11 @@ impl Metrics {
         }
     }
 
+    /// Shows a gauge's series no longer, until it is set again.
+    pub fn unset(&self, metric: &'static Metric, labels: &[&str]) {
+        self.set(metric, labels, f64::NAN);
+    }
+
     /// Adds how long something took.
     pub fn observe(&self, metric: &'static Metric, labels: &[&str], took: Duration) {
         let seconds = took.as_secs_f64();
@@ -251,7 +256,8 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut out = String::new();
         for family in &self.0 {
-            let (metric, all) = (family.metric, family.all());
+            let (metric, mut all) = (family.metric, family.all());
+            all.retain(|series| metric.kind != Kind::Gauge || !f64::from_bits(series.value.load(Ordering::Relaxed)).is_nan());
             if all.is_empty() {
                 continue;
             }
@@ -308,6 +314,16 @@ mod tests {
     static REQUESTS: Metric = Metric::counter("requests_total", "Requests.", &["route", "status"]);
     static WAIT: Metric = Metric::gauge("wait_seconds", "The wait.", &[]);
     static TOOK: Metric = Metric::histogram("took_seconds", "How long.", &["route"]);
+
+    #[test]
+    fn what_is_so_no_longer_is_not_shown() {
+        let metrics = Metrics::new(&[&WAIT]);
+        metrics.set(&WAIT, &[], 2.0);
+        metrics.unset(&WAIT, &[]);
+        assert_eq!(metrics.render(), "");
+        metrics.set(&WAIT, &[], 3.0);
+        assert!(metrics.render().ends_with("wait_seconds 3\n"));
+    }
 
     #[test]
     fn what_is_counted_is_rendered() {

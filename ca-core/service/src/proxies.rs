@@ -36,6 +36,20 @@ pub enum ProxySays {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClientAddress(pub IpAddr);
 
+/// Beside [`ClientAddress`]: that is a proxy's, which does not say who is behind it. It counts for limits and the log; nobody
+/// is inside a network by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unnamed;
+
+/// Who is at the other end of a connection, or of a request in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Client {
+    /// Its address; that of a proxy which does not say who is behind it.
+    pub address: IpAddr,
+    /// Whether it is its own.
+    pub named: bool,
+}
+
 /// The proxies of a listener.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Proxies {
@@ -70,26 +84,27 @@ impl Proxies {
         mut stream: S,
         peer: IpAddr,
         patience: Duration,
-    ) -> io::Result<(Opened<S>, IpAddr)> {
+    ) -> io::Result<(Opened<S>, Client)> {
         let peer = peer.to_canonical();
         if self.says != ProxySays::ProxyProtocol || !self.is_trusted(peer) {
-            return Ok((Opened { stream, read: Vec::new(), given: 0 }, peer));
+            return Ok((Opened { stream, read: Vec::new(), given: 0 }, Client { address: peer, named: true }));
         }
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the proxy did not send its PROXY header in time");
         let (read, given, client) = tokio::time::timeout(patience, read_header(&mut stream)).await.map_err(late)??;
-        Ok((Opened { stream, read, given }, client.unwrap_or(peer)))
+        Ok((Opened { stream, read, given }, Client { address: client.unwrap_or(peer), named: client.is_some() }))
     }
 
     /// Where a request comes from: `peer` is the connection's, `values` gives the values of a header by its name.
-    pub fn client<'a, V: Iterator<Item = &'a [u8]>>(&self, peer: IpAddr, values: impl FnOnce(&'static str) -> V) -> IpAddr {
-        if self.says == ProxySays::ProxyProtocol || !self.is_trusted(peer) {
-            return peer.to_canonical();
+    pub fn client<'a, V: Iterator<Item = &'a [u8]>>(&self, peer: Client, values: impl FnOnce(&'static str) -> V) -> Client {
+        if self.says == ProxySays::ProxyProtocol || !self.is_trusted(peer.address) {
+            return peer;
         }
         let hops = match self.says {
             ProxySays::Forwarded => hops_of_forwarded(values("forwarded")),
             ProxySays::XForwardedFor | ProxySays::ProxyProtocol => hops_of_x_forwarded_for(values("x-forwarded-for")),
         };
-        client_of(peer, &hops, |address| self.is_trusted(address))
+        let (address, named) = client_of(peer.address, &hops, |address| self.is_trusted(address));
+        Client { address, named }
     }
 }
 
@@ -184,8 +199,12 @@ mod tests {
         Proxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()], says)
     }
 
+    fn direct(peer: &str) -> Client {
+        Client { address: peer.parse().unwrap(), named: true }
+    }
+
     /// What comes out where these pieces go in, from this peer.
-    async fn open(peer: &str, pieces: &[&[u8]]) -> io::Result<(Vec<u8>, IpAddr)> {
+    async fn open(peer: &str, pieces: &[&[u8]]) -> io::Result<(Vec<u8>, Client)> {
         let (mut far, near) = duplex(16);
         let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
         let sender = tokio::spawn(async move {
@@ -206,21 +225,21 @@ mod tests {
     #[tokio::test]
     async fn a23_a_proxys_header_is_taken_off_and_nothing_else() {
         let header = b"PROXY TCP4 192.0.2.1 10.0.0.1 1 2\r\n";
-        let expected = (b"hello, and more".to_vec(), "192.0.2.1".parse().unwrap());
+        let expected = (b"hello, and more".to_vec(), Client { address: "192.0.2.1".parse().unwrap(), named: true });
         for pieces in [&[&header[..], b"hello, and more"][..], &[b"PROX", &header[4..], b"hello,", b" and more"]] {
             assert_eq!(open("10.1.2.3", pieces).await.unwrap(), expected);
         }
         let whole = [&header[..], b"hello, and more"].concat();
         assert_eq!(open("::ffff:10.1.2.3", &[&whole]).await.unwrap(), expected);
         let (rest, client) = open("10.1.2.3", &[b"PROXY UNKNOWN\r\nx"]).await.unwrap();
-        assert_eq!((rest.as_slice(), client.to_string().as_str()), (&b"x"[..], "10.1.2.3"));
+        assert_eq!((rest.as_slice(), client), (&b"x"[..], Client { address: "10.1.2.3".parse().unwrap(), named: false }));
     }
 
     #[tokio::test]
     async fn a23_from_elsewhere_nothing_is_taken_for_a_header() {
         let header = b"PROXY TCP4 192.0.2.1 10.0.0.1 1 2\r\n";
         let (rest, client) = open("198.51.100.1", &[header]).await.unwrap();
-        assert_eq!((rest.as_slice(), client.to_string().as_str()), (&header[..], "198.51.100.1"));
+        assert_eq!((rest.as_slice(), client), (&header[..], Client { address: "198.51.100.1".parse().unwrap(), named: true }));
     }
 
     #[tokio::test]
@@ -244,7 +263,7 @@ mod tests {
                 };
                 std::iter::once(value)
             };
-            proxies(says).client(peer.parse().unwrap(), values).to_string()
+            proxies(says).client(direct(peer), values).address.to_string()
         };
         let (forwarded, x) = ("for=192.0.2.1", "192.0.2.2");
         assert_eq!(client(ProxySays::Forwarded, "10.0.0.1", forwarded, x), "192.0.2.1");
@@ -253,7 +272,7 @@ mod tests {
         assert_eq!(client(ProxySays::ProxyProtocol, "10.0.0.1", forwarded, x), "10.0.0.1");
         for says in [ProxySays::Forwarded, ProxySays::XForwardedFor, ProxySays::ProxyProtocol] {
             assert_eq!(client(says, "198.51.100.1", forwarded, x), "198.51.100.1");
-            assert_eq!(Proxies::none().client("10.0.0.1".parse().unwrap(), |_| std::iter::once(&b"192.0.2.1"[..])).to_string(), "10.0.0.1");
+            assert_eq!(Proxies::none().client(direct("10.0.0.1"), |_| std::iter::once(&b"192.0.2.1"[..])), direct("10.0.0.1"));
         }
     }
 }

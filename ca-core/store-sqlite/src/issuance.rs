@@ -7,7 +7,7 @@ use ca_core::model::{
     OpenIntent, Origin, Outcome, RevocationReason,
 };
 use ca_core::pki::{Identifier, SerialNumber, Timestamp, sha256};
-use ca_core::ports::{IssuanceStore, StoreError, StoreResult};
+use ca_core::ports::{IssuanceStore, OWNER_ENDED, StoreError, StoreResult};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -81,6 +81,9 @@ impl Tx {
             None => {}
             Some((of, tbs, state)) if state == "open" && of == authority && tbs == intent.tbs_sha256.0 => return Ok(()),
             Some(_) => return conflict("this attempt is recorded with other bytes, or has ended"),
+        }
+        if !self.owner_goes_on(&intent.origin)? {
+            return conflict(OWNER_ENDED);
         }
         self.has_volume(intent)?;
         match &intent.content {
@@ -234,6 +237,20 @@ impl Tx {
         Ok(held)
     }
 
+    /// Whether an order's account is valid and its grant in use. A renewing order is canceled with them.
+    fn owner_goes_on(&self, origin: &Origin) -> StoreResult<bool> {
+        let Origin::Order { account, .. } = origin else { return Ok(true) };
+        let account = account.as_str();
+        let found = optional!(
+            &self.connection,
+            |_| Ok(()),
+            "SELECT a.id FROM accounts a JOIN grants g ON g.id = a.grant_id
+             WHERE a.id = $1 AND a.status = 'valid' AND g.status = 'active' AND g.suspended_at IS NULL",
+            account
+        )?;
+        Ok(found.is_some())
+    }
+
     fn attempt(&self, id: &str, authority: &str) -> StoreResult<Attempt> {
         let read = |row: &Row<'_>| {
             let scope = row.get::<Option<i64>>("crl_scope")?.map(|scope| unsigned("CRL scope", scope).map(CrlScope)).transpose()?;
@@ -270,6 +287,7 @@ impl Tx {
         let ours = attempt.state == "open" && attempt.origin == OriginColumns::of(&completion.origin);
         let released = ours
             && self.holds_lease(&completion.origin, &completion.authority, None)?
+            && self.owner_goes_on(&completion.origin)?
             && match &attempt.serial {
                 Some(serial) => self.release_certificate(completion, serial, names, attempt.renews)?,
                 None => self.release_crl(completion)?,
@@ -279,7 +297,8 @@ impl Tx {
             ("release", Outcome::Done)
         } else {
             self.keep_unreleased(completion)?;
-            let reason = "the attempt had ended, or its lease had passed on, when the signature came".to_owned();
+            let reason =
+                "the attempt, its order's account or grant had ended, or its lease had passed on, when the signature came".to_owned();
             ("unreleased", Outcome::Failed { reason })
         };
         let detail = json!({ "sha256": sha256(&completion.signed.0) });

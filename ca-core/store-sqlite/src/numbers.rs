@@ -23,9 +23,9 @@ pub struct StoreNumbers {
     pub due_jobs: u64,
     /// Jobs whose last try failed.
     pub failing_jobs: u64,
-    /// Active grants that stop issuing before the time asked for.
+    /// Active grants that stop issuing before the time asked for, or stopped no longer ago than that lies ahead.
     pub ending_grants: u64,
-    /// When the next active grant stops issuing; none: none does.
+    /// When the next of all active grants stops issuing, or stopped so recently; none: none does.
     pub next_grant_end: Option<Timestamp>,
 }
 
@@ -62,13 +62,15 @@ fn numbers(connection: &Connection, now: i64, certificates_until: i64, grants_un
         "SELECT count(*) FILTER (WHERE due <= $1) AS due, count(*) FILTER (WHERE failures > 0) AS failing FROM jobs",
         now
     )?;
+    // One that has ended is an outage, until it is extended or revoked: it is told as long after as before.
+    let grants_since = now.saturating_sub(grants_until.saturating_sub(now));
     let (ending_grants, next_grant_end) = one!(
         connection,
         |row| Ok((unsigned("grants", row.get("ending")?)?, row.get::<Option<i64>>("next")?.map(time))),
         "SELECT count(*) FILTER (WHERE json_extract(body, '$.valid_until') <= $2) AS ending,
                 min(json_extract(body, '$.valid_until')) AS next
          FROM grants WHERE status = 'active' AND json_extract(body, '$.valid_until') > $1",
-        now,
+        grants_since,
         grants_until
     )?;
     Ok(StoreNumbers { certificates, ending_certificates, due_jobs, failing_jobs, ending_grants, next_grant_end })

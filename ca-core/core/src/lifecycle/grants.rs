@@ -10,7 +10,7 @@ use super::{Worker, WorkerError};
 use crate::anchor::{AnchorState, AnchorStep, GrantPlace};
 use crate::evidence::chain::Refusal;
 use crate::evidence::grant::read_grant;
-use crate::model::{GrantId, GrantStatus, Problem, ProblemType, RequestId, SignedStatement, VolumeCap};
+use crate::model::{GrantId, GrantStatus, Problem, ProblemType, SignedStatement, VolumeCap};
 use crate::pki::sha256;
 use crate::policy::Policy;
 use crate::ports::{AnchorError, StoreResult};
@@ -29,13 +29,13 @@ impl Worker {
 
     /// That the statement behind an account is the grant's newest, and that the grant was not revoked or suspended. One
     /// that was put back leads to a refusal, and to an alarm the first time.
-    pub(super) async fn grant_stands(&self, id: &GrantId, place: &GrantPlace, request: &RequestId) -> Result<(), Failure> {
+    pub(super) async fn grant_stands(&self, id: &GrantId, place: &GrantPlace, correlation: &str) -> Result<(), Failure> {
         let marked = || self.anchor.state().grant(id).copied();
         let mut mark = marked();
         if mark.is_none_or(|mark| mark.statement != place.statement) {
             match self.anchor.take(&[place.step(id)], self.clock.now()) {
                 Ok(()) => mark = marked(),
-                Err(AnchorError::Behind(reason)) => return Err(self.not_as_marked(id, request, reason).await),
+                Err(AnchorError::Behind(reason)) => return Err(self.not_as_marked(id, correlation, reason).await),
                 Err(other) => return Err(other.into()),
             }
         }
@@ -43,15 +43,15 @@ impl Worker {
             return Ok(());
         }
         let reason = format!("grant `{id}` goes on in the database, and this worker has seen it revoked or suspended");
-        Err(self.not_as_marked(id, request, reason).await)
+        Err(self.not_as_marked(id, correlation, reason).await)
     }
 
-    /// A grant that is not as the anchor has it: put back in the database; or changed since the request was leased, which
-    /// then comes again.
-    async fn not_as_marked(&self, id: &GrantId, request: &RequestId, reason: String) -> Failure {
+    /// A grant that is not as the anchor has it: put back in the database; or changed since the request or job was leased,
+    /// which then comes again.
+    async fn not_as_marked(&self, id: &GrantId, correlation: &str, reason: String) -> Failure {
         let known = self.grants_off.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
         match if known { Ok(true) } else { self.was_put_back(id).await } {
-            Ok(true) => self.grant_is_off(id, request.as_str(), reason).await.into(),
+            Ok(true) => self.grant_is_off(id, correlation, reason).await.into(),
             Ok(false) => Failure::later("the grant was changed meanwhile"),
             Err(error) => error.into(),
         }

@@ -138,17 +138,20 @@ impl Worker {
 
     async fn issue_if_valid(&self, batch: &Batch, request: &SigningRequest, issuance: AuthorizedIssuance) -> Result<(), Failure> {
         batch.still_valid(&issuance)?;
-        self.grant_stands(&issuance.grant, &issuance.place, &request.id).await?;
+        self.grant_stands(&issuance.grant, &issuance.place, request.id.as_str()).await?;
         self.issue_order(batch, request, issuance).await
     }
 
     async fn accept(&self, batch: &Batch, request: &SigningRequest, account: &AuthorizedAccount) -> Result<(), Failure> {
         let record = batch.active_grant(&account.grant.id)?;
-        self.grant_stands(&account.grant.id, &account.place, &request.id).await?;
+        self.grant_stands(&account.grant.id, &account.place, request.id.as_str()).await?;
         if let Some(key) = account.keys.last() {
             self.account_key_is_free(batch, &key.public_key().map_err(Refusal::from)?).await?;
         }
-        let full = || Refusal::new(ProblemType::Unauthorized, "the enrolment grant has bound as many accounts as it may");
+        let full = || {
+            let hint = "(hint: the CA's operators can let it bind one more: ca grant update --max-accounts)";
+            Refusal::new(ProblemType::Unauthorized, format!("the enrolment grant has bound as many accounts as it may {hint}"))
+        };
         // The limit that an operator signed; the store counts.
         if account.grant.max_accounts.is_some_and(|most| record.accounts >= most) {
             return Err(full().into());
@@ -192,9 +195,11 @@ impl Batch {
         match self.grants.get(id).and_then(Option::as_ref) {
             Some(record) if record.status == GrantStatus::Active => Ok(record),
             Some(record) if record.status == GrantStatus::Suspended => {
-                Err(Refusal::new(ProblemType::Unauthorized, "the enrolment grant is suspended"))
+                Err(Refusal::new(ProblemType::Unauthorized, "the enrolment grant is suspended (hint: the CA's operators can resume it)"))
             }
-            Some(_) | None => Err(Refusal::new(ProblemType::Unauthorized, "the enrolment grant was revoked")),
+            Some(_) | None => {
+                Err(Refusal::new(ProblemType::Unauthorized, "the enrolment grant was revoked (hint: ask the CA's operators for another)"))
+            }
         }
     }
 

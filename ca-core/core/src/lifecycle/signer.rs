@@ -10,7 +10,7 @@ use crate::issuance::{self, IssuanceError, Prepared};
 use crate::model::{Abandonment, Actor, AttemptId, AuthorityKind, AuthorityName, Completed, KeyLabel, ProblemType};
 use crate::pki::Certificate;
 use crate::policy::Policy;
-use crate::ports::{AnchorError, GRANT_CAP_REACHED, KeyStoreError, StoreError, StoreResult};
+use crate::ports::{AnchorError, GRANT_CAP_REACHED, KeyStoreError, OWNER_ENDED, StoreError, StoreResult};
 use crate::profile::Issuer;
 
 /// An authority with an online key that the policy names.
@@ -109,6 +109,9 @@ impl Worker {
             IssuanceError::Store(StoreError::Conflict(reason)) if reason == GRANT_CAP_REACHED => {
                 Refusal::new(ProblemType::RateLimited, "the enrolment grant's cap was reached meanwhile (hint: order again later)").into()
             }
+            IssuanceError::Store(StoreError::Conflict(reason)) if reason == OWNER_ENDED => {
+                Refusal::new(ProblemType::Unauthorized, reason).into()
+            }
             IssuanceError::Store(error) => error.into(),
             other => Failure::later(other),
         })?;
@@ -132,7 +135,11 @@ impl Worker {
                 self.probe.at(HaltPoint::AfterRelease);
                 Ok(der)
             }
-            Ok((Completed::Fenced, _)) => Err(Failure::Fenced),
+            Ok((Completed::Fenced, _)) => {
+                let reason = "the lease, or the order's account or grant, had ended when the signature came";
+                self.give_up(&attempt, &authority, reason).await;
+                Err(Failure::later(reason))
+            }
             Err(error) => {
                 self.give_up(&attempt, &authority, &error.to_string()).await;
                 Err(Failure::later(error))

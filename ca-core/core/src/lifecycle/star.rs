@@ -115,7 +115,10 @@ impl Worker {
                 let times = |bounds: Bounds| {
                     if marked { instead_of(&terms, standing, &bounds) } else { next_of(&terms, standing.1, &bounds) }
                 };
-                self.certify(batch, *proven, origin, job.lease.as_str(), times).await
+                match self.grant_stands(&proven.grant, &proven.place, job.lease.as_str()).await {
+                    Ok(()) => self.certify(batch, *proven, origin, job.lease.as_str(), times).await,
+                    Err(failure) => Err(failure),
+                }
             }
             Err(refusal) => Err(refusal.into()),
         };
@@ -136,6 +139,8 @@ impl Worker {
         let ended = match failure {
             Failure::Fenced => Err(StoreError::Fenced),
             Failure::Later { cause, wait } => self.fail(job, &cause, wait).await,
+            // The grant's cap has room again in a while, and the standing certificate half of its life.
+            Failure::Refused(refusal) if refusal.problem.kind == ProblemType::RateLimited => self.fail(job, &refusal.cause, None).await,
             Failure::Refused(refusal) => {
                 tracing::warn!(%order, cause = refusal.cause, "the order renews itself no longer");
                 let outcome = Outcome::Refused { reason: refusal.cause };

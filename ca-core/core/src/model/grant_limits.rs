@@ -49,10 +49,14 @@ impl GrantLimits {
         if self.from.is_empty() || address.is_some_and(|a| self.from.iter().any(|network| network.contains(a))) {
             return Ok(());
         }
-        let address = address.map_or_else(|| "an unknown address".to_owned(), |a| a.to_string());
-        Err(format!(
-            "the enrolment grant takes no requests from {address} (hint: the CA's operators can add its network: ca grant update --from)"
-        ))
+        Err(match address {
+            Some(address) => format!(
+                "the enrolment grant takes no requests from {address} (hint: the CA's operators can add its network: ca grant update --from)"
+            ),
+            None => "the enrolment grant takes requests from certain networks only, and where this one comes from is not known (hint: the \
+                     proxy in front of the CA must tell its clients' addresses: docs/platform-engineer.md)"
+                .to_owned(),
+        })
     }
 
     /// Judges the kind of a key.

@@ -2,7 +2,8 @@
 //!
 //! What stands further left was written by whoever is further away. So the list is read from its end, for as long as
 //! each hop is a proxy that is trusted: the first other one is the client. A hop that is no address ends the walk: then
-//! the proxy that wrote it stands for those behind it, and nobody else's word is taken.
+//! the proxy that wrote it stands for those behind it, and nobody else's word is taken. That it does is told: a client can
+//! bring it about, with a value that swallows what the proxy adds, and must gain no address of the site's by it.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -12,16 +13,21 @@ pub const MAX_HOPS: usize = 32;
 /// A hop's address; none: `unknown`, a name, or not what the standard has there.
 pub type Hop = Option<IpAddr>;
 
-/// The client behind a connection from `peer`, given the hops that its headers list, first to last.
-pub fn client_of(peer: IpAddr, hops: &[Hop], is_trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+/// The client behind a connection from `peer`, given the hops that its headers list, first to last; and whether that is
+/// its own address, not that of a trusted proxy which does not say who is behind it.
+pub fn client_of(peer: IpAddr, hops: &[Hop], is_trusted: impl Fn(IpAddr) -> bool) -> (IpAddr, bool) {
     let mut client = peer.to_canonical();
+    let mut own = !is_trusted(client);
     for hop in hops.iter().rev().take(MAX_HOPS) {
-        match hop {
-            Some(address) if is_trusted(client) => client = address.to_canonical(),
-            _ => break,
+        if !is_trusted(client) {
+            break;
         }
+        // Who is trusted and said to be the client may be one; where a further hop is no address, it is not.
+        own = hop.is_some();
+        let Some(address) = hop else { break };
+        client = address.to_canonical();
     }
-    client
+    (client, own)
 }
 
 /// The hops of the values of `X-Forwarded-For`, in the order in which they stand.
@@ -120,7 +126,20 @@ mod tests {
 
     #[track_caller]
     fn client(hops: &[Hop], expected: &str) {
-        assert_eq!(client_of("10.0.0.1".parse().unwrap(), hops, trusted).to_string(), expected, "{hops:?}");
+        assert_eq!(client_of("10.0.0.1".parse().unwrap(), hops, trusted).0.to_string(), expected, "{hops:?}");
+    }
+
+    #[test]
+    fn a14_a_proxy_that_does_not_say_who_is_behind_it_is_not_the_client() {
+        let own = |peer: &str, hops: &[Hop]| client_of(peer.parse().unwrap(), hops, trusted).1;
+        assert!(own("192.0.2.7", &[]) && own("192.0.2.7", &x(&["10.0.0.2"])));
+        assert!(own("10.0.0.1", &x(&["192.0.2.1"])) && own("10.0.0.1", &x(&["192.0.2.1, 10.0.0.2"])));
+        assert!(own("10.0.0.1", &x(&["10.0.0.9"])), "a client may stand beside the proxies");
+        for silent in [&[][..], &x(&["unknown"]), &x(&["192.0.2.1, unknown"]), &x(&["192.0.2.1, unknown, 10.0.0.2"])] {
+            assert!(!own("10.0.0.1", silent), "{silent:?}");
+        }
+        // What the client sends swallows what the proxy adds to the same value.
+        assert!(!own("10.0.0.1", &f(&["for=\", for=192.0.2.1"])));
     }
 
     fn x(values: &[&str]) -> Vec<Hop> {
@@ -155,7 +174,7 @@ mod tests {
         assert_eq!(hops_of_x_forwarded_for([&b"\xff"[..]].into_iter()), [None]);
         let many = vec!["10.0.0.2"; 1000].join(",");
         client(&x(&["192.0.2.1", &many]), "10.0.0.2");
-        assert_eq!(client_of("192.0.2.7".parse().unwrap(), &x(&["203.0.113.9"]), trusted).to_string(), "192.0.2.7");
+        assert_eq!(client_of("192.0.2.7".parse().unwrap(), &x(&["203.0.113.9"]), trusted).0.to_string(), "192.0.2.7");
     }
 
     #[test]
@@ -189,7 +208,7 @@ mod tests {
         {
             for added in [", for=192.0.2.1", ", for=\"[2001:db8::1]\"", ", for=\"192.0.2.1:80\";proto=https"] {
                 let hops = f(&[&format!("{own}{added}")]);
-                let found = client_of("10.0.0.1".parse().unwrap(), &hops, trusted).to_string();
+                let found = client_of("10.0.0.1".parse().unwrap(), &hops, trusted).0.to_string();
                 assert_ne!(found, "203.0.113.9", "{own}{added}");
             }
         }

@@ -46,6 +46,9 @@ pub const GRANT_CAP_REACHED: &str = "the grant has issued as much as its cap all
 /// The conflict of an account whose key was changed [`crate::evidence::chain::MAX_KEY_CHANGES`] times.
 pub const TOO_MANY_KEY_CHANGES: &str = "the account's key was changed too often";
 
+/// The conflict of an intent for an order whose account or grant has ended or rests.
+pub const OWNER_ENDED: &str = "the account is no longer valid, or its grant was revoked or suspended";
+
 /// The result of a store command.
 pub type StoreResult<T> = Result<T, StoreError>;
 
@@ -55,11 +58,13 @@ pub trait IssuanceStore: Send + Sync {
     /// Records an intent with its audit row. Refuses a serial number or a CRL number that is taken or does not grow
     /// ([`StoreError::Conflict`]), and an origin whose lease is not held ([`StoreError::Fenced`]). Where the origin has a
     /// cap, certificates of its grant within the cap's time are counted in the same transaction; a full cap is the conflict
-    /// [`GRANT_CAP_REACHED`]. Recording the same attempt with the same bytes again succeeds.
+    /// [`GRANT_CAP_REACHED`]. An order's account is valid and its grant in use in that same transaction, or it is the conflict
+    /// [`OWNER_ENDED`]: when a revocation returns, nothing follows that does not know of it. Recording the same attempt with the same bytes again succeeds.
     async fn record_intent(&self, intent: &Intent) -> StoreResult<()>;
 
     /// Stores a verified signature; with it the order becomes valid and its request done, or the CRL current.
-    /// Where the lease was lost or the attempt abandoned it is stored as unreleased: [`Completed::Fenced`].
+    /// Where the lease was lost, the attempt abandoned, or the order's account or grant ended meanwhile it is stored as
+    /// unreleased: [`Completed::Fenced`].
     async fn complete(&self, completion: &Completion) -> StoreResult<Completed>;
 
     /// Gives an open intent up and revokes its serial as superseded. An attempt that is not open is a conflict.

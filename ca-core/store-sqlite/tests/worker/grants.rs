@@ -108,3 +108,30 @@ async fn a15_a_suspended_grant_neither_binds_nor_issues_until_it_is_resumed() {
     let missing = Operation::GrantResume { id: "missing".parse().unwrap() };
     assert!(desk.operate(missing).await.unwrap_err().detail.contains("there is no grant"));
 }
+
+/// What operators' alarms rest on: an end that has come is an outage, and is told as long after as before.
+#[tokio::test]
+async fn a16_the_end_of_a_grant_is_counted_for_a_while_after_it_has_come() {
+    let desk = Desk::open().await;
+    let month = std::time::Duration::from_secs(30 * 86_400);
+    let told = async |desk: &Desk| {
+        let now = desk.clock.now();
+        let numbers = desk.store.numbers(now, now, now.plus(month)).await.unwrap();
+        (numbers.ending_grants, numbers.next_grant_end)
+    };
+    let mut grant = desk.grant(None).await;
+    assert_eq!(told(&desk).await, (0, None));
+    let end = desk.clock.now().plus(month);
+    grant.valid_until = Some(end);
+    desk.operate(update(&desk, &grant).await).await.unwrap();
+    assert_eq!(told(&desk).await, (1, Some(end)));
+    desk.clock.advance(month + month / 2);
+    assert_eq!(told(&desk).await, (1, Some(end)));
+    let other = desk.grant(None).await;
+    desk.operate(update(&desk, &Grant { valid_until: Some(desk.clock.now().plus(month * 2)), ..other }).await).await.unwrap();
+    assert_eq!(told(&desk).await, (1, Some(end)), "the one that ended comes first");
+    desk.operate(Operation::GrantRevoke { id: grant.id }).await.unwrap();
+    assert_eq!(told(&desk).await.0, 0);
+    desk.clock.advance(month);
+    assert_eq!(told(&desk).await.0, 1);
+}

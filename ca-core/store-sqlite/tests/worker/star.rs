@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ca_core::evidence::statement::Operation;
 use ca_core::model::{
-    BulkChoice, CertificateFilter, CertificateRecord, CertificateState, JobId, Order, OrderId, OrderStatus, Problem, ProblemType,
-    ReplacementCount, RevocationReason, SerialStatus,
+    BulkChoice, CertificateFilter, CertificateRecord, CertificateState, Grant, GrantLimits, JobId, Order, OrderId, OrderStatus, Problem,
+    ProblemType, ReplacementCount, RevocationReason, SerialStatus,
 };
 use ca_core::pki::{Certificate, SerialNumber, Timestamp};
 use ca_core::ports::{AcmeStore as _, CertificateStore as _, Clock as _, JobStore as _, StatusStore as _, StoreError};
@@ -464,4 +464,61 @@ async fn a21_a_start_date_is_kept() {
     days(&desk, 4);
     desk.settle().await;
     assert_eq!(times(&desk).await, (at(3), at(10)));
+}
+
+/// A grant's cap counts renewals too. Where it is spent, the next certificate waits for room, as a new order would.
+#[tokio::test]
+async fn a21_a_full_cap_puts_the_next_certificate_off_and_does_not_end_the_order() {
+    let desk = Desk::open().await;
+    let limits = GrantLimits { max_certificates: Some("2/day".parse().unwrap()), ..GrantLimits::default() };
+    let grant = Grant { limits, ..desk.wanted_grant() };
+    desk.operate(Operation::GrantCreate { grant: grant.clone() }).await.unwrap();
+    let client = desk.account_of(&grant).await;
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    desk.clock.advance(Duration::from_secs(5 * DAY - 3600));
+    for _ in 0..2 {
+        let other = desk.finalized(&client, json!({})).await;
+        desk.settle().await;
+        assert_eq!(desk.order(&other).await.status, OrderStatus::Valid);
+    }
+    desk.clock.advance(Duration::from_secs(3600));
+    desk.settle().await;
+    assert_eq!((desk.order(&id).await.status, desk.of_order(&id).await.len()), (OrderStatus::Valid, 1));
+    assert!(desk.audit_has(&["job.execute", "failed", "2/day"]).await, "and it is on record why");
+    days(&desk, 1);
+    desk.settle().await;
+    assert_eq!((desk.order(&id).await.status, desk.of_order(&id).await.len()), (OrderStatus::Valid, 2));
+}
+
+/// What the anchor remembers of a grant counts for renewals as for orders.
+#[tokio::test]
+async fn a21_a_grant_put_back_in_the_database_renews_nothing() {
+    let desk = Desk::open().await;
+    desk.settle().await;
+    let grant = desk.grant(None).await;
+    let client = desk.account_of(&grant).await;
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    desk.edit(
+        "CREATE TABLE kept_grants AS SELECT * FROM grants; CREATE TABLE kept_orders AS SELECT * FROM orders;
+         CREATE TABLE kept_accounts AS SELECT * FROM accounts; CREATE TABLE kept_jobs AS SELECT * FROM jobs WHERE id LIKE 'star.%'",
+    )
+    .await;
+    desk.operate(Operation::GrantRevoke { id: grant.id.clone() }).await.unwrap();
+    assert_eq!(desk.order(&id).await.status, OrderStatus::Canceled);
+    // Whoever edits the database takes all of it back.
+    desk.edit(
+        "UPDATE grants SET status = (SELECT k.status FROM kept_grants k WHERE k.id = grants.id);
+         UPDATE accounts SET status = (SELECT k.status FROM kept_accounts k WHERE k.id = accounts.id);
+         UPDATE orders SET expires = (SELECT k.expires FROM kept_orders k WHERE k.id = orders.id);
+         UPDATE star_orders SET canceled_at = NULL; INSERT INTO jobs SELECT * FROM kept_jobs",
+    )
+    .await;
+    assert_eq!(desk.order(&id).await.status, OrderStatus::Valid);
+    days(&desk, 5);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 1);
+    assert!(desk.audit_has(&["worker.alarm", grant.id.as_str(), "seen it revoked"]).await);
+    assert_eq!(desk.order(&id).await.status, OrderStatus::Canceled);
 }

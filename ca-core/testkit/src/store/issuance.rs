@@ -8,7 +8,7 @@ use ca_core::model::{
     RequestState, RevocationReason, SerialStatus,
 };
 use ca_core::pki::sha256;
-use ca_core::ports::StoreError;
+use ca_core::ports::{OWNER_ENDED, StoreError};
 
 use super::{StoreFactory, World, assert_conflict, assert_fenced, assert_not_found, at, audit};
 
@@ -90,6 +90,37 @@ pub async fn an_intent_is_refused_where_it_must_be(factory: &dyn StoreFactory) {
     assert_conflict(store.record_intent(&world.intent(&origin, world.serial())).await);
     assert_eq!(store.certificates(&Default::default(), None, 10).await.unwrap().len(), 2);
     assert_not_found(store.complete(&World::completion(&world.intent(&origin, world.serial()), b"x")).await);
+}
+
+/// ACME requirement A15: once a revocation, a suspension or a deactivation is on record, nothing is recorded or released for
+/// an order that was finalized before it.
+pub async fn a15_an_order_in_flight_gets_nothing_after_its_owner_ended(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let grant = "grant-1".parse().unwrap();
+    for end in ["deactivate", "suspend", "revoke"] {
+        let account = world.account(end).await.account.id;
+        let (early, request) = world.leased_order(&account).await;
+        let recorded = world.intent(&World::origin(&early, &request, &account), world.serial());
+        store.record_intent(&recorded).await.unwrap();
+        let (late, request) = world.leased_order(&account).await;
+        let wanted = world.intent(&World::origin(&late, &request, &account), world.serial());
+        match end {
+            "deactivate" => drop(store.deactivate_account(&account, &audit("account.deactivate")).await.unwrap()),
+            "suspend" => store.suspend_grant(&grant, true, &audit("grant.suspend")).await.unwrap(),
+            _ => drop(store.revoke_grant(&grant, &audit("grant.revoke")).await.unwrap()),
+        }
+        let refused = store.record_intent(&wanted).await;
+        assert!(matches!(&refused, Err(StoreError::Conflict(text)) if text == OWNER_ENDED), "{end}: {refused:?}");
+        assert_eq!(store.complete(&World::completion(&recorded, b"late")).await.unwrap(), Completed::Fenced, "{end}");
+        store.abandon(&abandonment(&recorded, 9)).await.unwrap();
+        for order in [early, late] {
+            assert_eq!(store.order(&order).await.unwrap().unwrap().status, OrderStatus::Processing, "{end}: for the worker to refuse");
+        }
+        store.suspend_grant(&grant, false, &audit("grant.resume")).await.unwrap_or_default();
+    }
+    let left = store.certificates(&Default::default(), None, 10).await.unwrap();
+    assert!(left.len() == 3 && left.iter().all(|c| c.state == CertificateState::Abandoned), "{left:?}");
 }
 
 /// Invariant 4: the serial of an attempt that was given up is revoked at once, and its late signature is not released.

@@ -149,9 +149,21 @@ impl Worker {
     /// The certificates that a choice means now: released, not expired, not revoked for good.
     ///
     /// # Errors
-    /// `malformed` when it means none or more than [`MAX_BULK`], chooses by nothing, or lists a serial number that was
-    /// never issued; `serverInternal` when the store does not answer.
+    /// As [`Self::choose_any`], and `malformed` when it means none.
     pub async fn choose(&self, choice: &BulkChoice) -> Result<Vec<SerialNumber>, Problem> {
+        let found = self.choose_any(choice).await?;
+        if found.is_empty() {
+            return Err(not_so("no certificate is meant that is neither expired nor revoked"));
+        }
+        Ok(found)
+    }
+
+    /// The same, which may be none.
+    ///
+    /// # Errors
+    /// `malformed` when it means more than [`MAX_BULK`], chooses by nothing, or lists a serial number that was never
+    /// issued; `serverInternal` when the store does not answer.
+    pub async fn choose_any(&self, choice: &BulkChoice) -> Result<Vec<SerialNumber>, Problem> {
         let too_many = || {
             not_so(format!(
                 "more than {MAX_BULK} certificates are meant (hint: narrow the choice, for example by time, and take several steps)"
@@ -193,9 +205,6 @@ impl Worker {
                     found.push(*serial);
                 }
             }
-        }
-        if found.is_empty() {
-            return Err(not_so("no certificate is meant that is neither expired nor revoked"));
         }
         Ok(found)
     }
