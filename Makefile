@@ -7,12 +7,12 @@ help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 run: ## Bring up a working CA on loopback, in var/; the next run goes on with it
-	$(CARGO) build --release --locked -p ca-cli
-	exec target/release/ca demo
+	$(CARGO) build --profile quick --locked -p ca-cli
+	exec target/quick/ca demo
 
 tour: deps ## A walk of a minute through the whole chain, told step by step
-	$(CARGO) build --release --locked -p ca-cli
-	tests/tour.sh target/release/ca
+	$(CARGO) build --profile quick --locked -p ca-cli
+	tests/tour.sh target/quick/ca
 
 bench: deps ## Speed and size, each beside its peer on this machine
 	$(CARGO) build --release --locked -p ca-cli -p acme-server -p ocsp-responder
