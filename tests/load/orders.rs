@@ -52,15 +52,11 @@ impl Course {
 
     /// At the product, for names that a grant covers.
     pub(crate) async fn granted(demo: &Demo) -> Self {
-        Self::here(demo, Names::Granted(demo.fact("DEMO_NAME").to_owned())).await
+        Self::of(demo, Names::Granted(demo.fact("DEMO_NAME").to_owned())).await
     }
 
-    /// At the product, for new names in a zone.
-    pub(crate) async fn challenged(demo: &Demo, zone: &Zone) -> Self {
-        Self::here(demo, below(zone).await).await
-    }
-
-    async fn here(demo: &Demo, names: Names) -> Self {
+    /// At the product, for these names.
+    pub(crate) async fn of(demo: &Demo, names: Names) -> Self {
         Self::begin(&[demo.process_id()], demo.fact("CA_BUNDLE"), names, async |builder| demo.account_by(builder).await).await
     }
 
@@ -120,7 +116,7 @@ pub(crate) fn zone(demo: &mut Demo) -> Zone {
 
 /// Orders of names that are challenged instead: each a new one, looked up and asked by http-01.
 pub(crate) fn challenged(demo: &Demo, zone: &Zone, span: Duration) {
-    let (load, cpu) = block_on(async { Course::challenged(demo, zone).await.run(Limits::span(span)).await });
+    let (load, cpu) = block_on(async { Course::of(demo, below(zone).await).await.run(Limits::span(span)).await });
     Measured::say("ACME orders with http-01", &load, cpu);
 }
 

@@ -52,9 +52,10 @@ pub(crate) fn beside(demo: &Demo, zone: &Zone, span: Duration) {
     };
     let bundle = peer.bundle.display().to_string();
     let [theirs, challenged, granted] = block_on(async {
+        let names = below(zone).await;
         let courses = [
-            Course::begin(&[peer.process.id()], &bundle, below(zone).await, account).await,
-            Course::challenged(demo, zone).await,
+            Course::begin(&[peer.process.id()], &bundle, names.clone(), account).await,
+            Course::of(demo, names).await,
             Course::granted(demo).await,
         ];
         let mut seen: [(Load, f64); 3] = Default::default();
