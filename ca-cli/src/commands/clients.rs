@@ -46,6 +46,7 @@ const LEGO: &Kinds = &[
     (KeyAlgorithm::P384, " --key-type ec384"),
     (KeyAlgorithm::Rsa2048, " --key-type rsa2048"),
     (KeyAlgorithm::Rsa4096, " --key-type rsa4096"),
+    // Last: older versions do not make it.
     (KeyAlgorithm::Rsa3072, " --key-type rsa3072"),
 ];
 const ACME_SH: &Kinds = &[

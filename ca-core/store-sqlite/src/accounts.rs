@@ -138,13 +138,8 @@ impl Tx {
         )
         .map_err(or_taken(KEY_TAKEN))?;
         let account = self.changed_account(id, changed, audit)?;
-        execute!(
-            &self.connection,
-            "INSERT INTO key_changes (account_id, number, jws)
-             SELECT $1, coalesce(max(number), 0) + 1, $2 FROM key_changes WHERE account_id = $1",
-            text,
-            jws
-        )?;
+        let number = changes + 1;
+        execute!(&self.connection, "INSERT INTO key_changes (account_id, number, jws) VALUES ($1, $2, $3)", text, number, jws)?;
         Ok(account)
     }
 

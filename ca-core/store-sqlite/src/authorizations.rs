@@ -8,7 +8,7 @@ use ca_core::pki::Timestamp;
 use ca_core::ports::{MAX_PENDING_AUTHORIZATIONS, REUSE_MARGIN, StoreError, StoreResult, TOO_MANY_PENDING};
 use rusqlite::Connection;
 
-use crate::convert::{from_json, json, read, read_opt, signed, time, word};
+use crate::convert::{from_json, json, read, read_opt, signed, time, unsigned, word};
 use crate::error::{conflict, damaged, or_taken};
 use crate::orders;
 use crate::sql::{Row, all, execute, one, optional};
@@ -67,7 +67,7 @@ fn assemble(rows: Vec<(Authorization, Option<Challenge>)>) -> Vec<Authorization>
 pub(crate) fn find(connection: &Connection, id: &AuthorizationId) -> StoreResult<Option<Authorization>> {
     if let Some((order, index)) = id.of_order() {
         let order = orders::find(connection, &order)?;
-        return order.map_or(Ok(None), |order| own(connection, &order, index));
+        return order.map_or(Ok(None), |order| Ok(own(&order, index, &withdrawn(connection, &order)?)));
     }
     let id = id.as_str();
     let rows = all!(
@@ -81,38 +81,33 @@ pub(crate) fn find(connection: &Connection, id: &AuthorizationId) -> StoreResult
     Ok(assemble(rows).pop())
 }
 
+/// Which of its own authorizations an order's account gave up, by their identifiers' places.
+fn withdrawn(connection: &Connection, order: &Order) -> StoreResult<Vec<u64>> {
+    let (id, place) = (order.id.as_str(), |row: &Row<'_>| unsigned("position", row.get("position")?));
+    all!(connection, place, "SELECT position FROM withdrawn_authorizations WHERE order_id = $1", id)
+}
+
 /// An order's own authorization for its identifier at `index`; none: it rests on another one there.
-fn own(connection: &Connection, order: &Order, index: usize) -> StoreResult<Option<Authorization>> {
+fn own(order: &Order, index: usize, withdrawn: &[u64]) -> Option<Authorization> {
     let id = AuthorizationId::of(&order.id, index);
-    let Some(identifier) = order.identifiers.get(index).filter(|_| order.authorizations.get(index) == Some(&id)) else {
-        return Ok(None);
-    };
-    let (order_id, position) = (order.id.as_str(), signed(index as u64)?);
-    let withdrawn = optional!(
-        connection,
-        |_| Ok(()),
-        "SELECT position FROM withdrawn_authorizations WHERE order_id = $1 AND position = $2",
-        order_id,
-        position
-    )?;
-    Ok(Some(Authorization {
+    let identifier = order.identifiers.get(index).filter(|_| order.authorizations.get(index) == Some(&id))?;
+    let gave_up = withdrawn.contains(&(index as u64));
+    Some(Authorization {
         id,
         account: order.account.clone(),
         authority: order.authority.clone(),
         order: Some(order.id.clone()),
         identifier: identifier.clone(),
-        status: withdrawn.map_or(AuthorizationStatus::Valid, |()| AuthorizationStatus::Deactivated),
+        status: if gave_up { AuthorizationStatus::Deactivated } else { AuthorizationStatus::Valid },
         expires: order.expires,
         challenges: Vec::new(),
-    }))
+    })
 }
 
 /// Reads an order's authorizations, in its order; one that is gone is left out.
 pub(crate) fn of(connection: &Connection, order: &Order) -> StoreResult<Vec<Authorization>> {
-    let mut found = Vec::with_capacity(order.authorizations.len());
-    for index in 0..order.authorizations.len() {
-        found.extend(own(connection, order, index)?);
-    }
+    let withdrawn = withdrawn(connection, order)?;
+    let mut found: Vec<_> = (0..order.authorizations.len()).filter_map(|index| own(order, index, &withdrawn)).collect();
     if found.len() < order.authorizations.len() {
         let id = order.id.as_str();
         let rows = all!(

@@ -7,9 +7,20 @@ use super::signer::Failure;
 use crate::evidence::chain::Refusal;
 use crate::evidence::jwk::Jwk;
 use crate::model::{KeyBlock, ProblemType};
-use crate::pki::{KeyError, PublicKey};
-use crate::policy::AuthorityPolicy;
+use crate::pki::{KeyError, PublicKey, Sha256Digest};
+use crate::policy::Policy;
 use crate::profile::is_same_key;
+
+/// Whose key of this CA it is, as the policy has it.
+fn whose_by_policy(policy: &Policy, digest: &Sha256Digest) -> Option<String> {
+    policy.authorities.iter().find_map(|rules| {
+        if rules.key_sha256 == *digest {
+            return Some(format!("authority `{}`", rules.name));
+        }
+        let own = rules.own.iter().any(|own| own.key_sha256 == *digest);
+        own.then(|| format!("a server or responder of authority `{}`", rules.name))
+    })
+}
 
 impl Worker {
     /// Judges the key of a request: no authority's, no own server's or responder's, no account's, not blocked.
@@ -17,19 +28,14 @@ impl Worker {
         let taken = |whose: String| Refusal::new(ProblemType::BadCsr, format!("the CSR's key: {}", KeyError::Reused(whose)));
         let digest = key.spki_sha256();
         // The policy first: officers signed it, and a row can't take a key out of it.
-        for rules in &batch.policy.authorities {
-            if rules.key_sha256 == digest {
-                return Err(taken(format!("authority `{}`", rules.name)).into());
-            }
-            if rules.own.iter().any(|own| own.key_sha256 == digest) {
-                return Err(taken(format!("a server or responder of authority `{}`", rules.name)).into());
-            }
+        if let Some(whose) = whose_by_policy(&batch.policy, &digest) {
+            return Err(taken(whose).into());
         }
         if let Some((name, _)) = batch.authority_keys.iter().find(|(_, other)| is_same_key(key, other)) {
             return Err(taken(format!("authority `{name}`")).into());
         }
         let thumbprint = Jwk::of_key(key).map(|jwk| jwk.thumbprint());
-        let known = self.store.key_use(&key.spki_sha256(), thumbprint.as_deref()).await?;
+        let known = self.store.key_use(&digest, thumbprint.as_deref()).await?;
         // RFC 8555 §11.1: an account key must not be certified, whosever account it is.
         if known.account {
             return Err(taken("an account".to_owned()).into());
@@ -44,9 +50,8 @@ impl Worker {
     /// responders, not blocked, on no list of published keys.
     pub(super) async fn account_key_is_free(&self, batch: &Batch, key: &PublicKey) -> Result<(), Failure> {
         let digest = key.spki_sha256();
-        let of_the_ca = |rules: &AuthorityPolicy| rules.key_sha256 == digest || rules.own.iter().any(|own| own.key_sha256 == digest);
         let refused = |detail: String| Refusal::new(ProblemType::BadPublicKey, detail);
-        if batch.policy.authorities.iter().any(of_the_ca) {
+        if whose_by_policy(&batch.policy, &digest).is_some() {
             return Err(refused("the account's key is one of the CA's own (hint: make another key)".to_owned()).into());
         }
         let known = self.store.key_use(&digest, None).await?;
