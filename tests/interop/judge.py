@@ -20,6 +20,8 @@ CLIENT_FEATURES = {
     "key change": "changes its account's key (RFC 8555 §7.3.5) and orders with the new one",
     "deactivate": "deactivates its account",
     "printed": "enrols by the command that `ca grant create` prints, run as it is",
+    "printed keys": "the same for a grant of each kind of key alone that the client can make: it asks for one of that kind",
+    "printed IP": "the same for addresses of the grant, IPv4 and IPv6, alone and beside a name",
 }
 TERMINATOR_FEATURES = {
     "asks for it": "refuses a client without a certificate",

@@ -4,13 +4,13 @@
 //! and printed again. They use the directory of one authority and profile, which every client knows how to ask for,
 //! whether or not it knows profiles.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ca_core::model::{Authority, AuthorityName, Grant};
 use ca_core::pki::{KeyAlgorithm, pem_encode};
 use ca_core::policy::NamePattern;
 
 use crate::render::quoted;
+
+mod cert_manager;
 
 /// Where the commands expect the secret, in the folder that they run in.
 pub(crate) const SECRET_FILE: &str = "eab.key";
@@ -72,18 +72,10 @@ const DEHYDRATED: &Kinds = &[
 ];
 const CADDY: &Kinds = &[
     (KeyAlgorithm::P256, ""),
-    (KeyAlgorithm::P384, "\tkey_type p384\n"),
-    (KeyAlgorithm::Rsa2048, "\tkey_type rsa2048\n"),
-    (KeyAlgorithm::Rsa4096, "\tkey_type rsa4096\n"),
-    (KeyAlgorithm::Ed25519, "\tkey_type ed25519\n"),
-];
-const CERT_MANAGER: &Kinds = &[
-    (KeyAlgorithm::Rsa2048, ""),
-    (KeyAlgorithm::P256, "  privateKey:\n    algorithm: ECDSA\n    size: 256\n"),
-    (KeyAlgorithm::P384, "  privateKey:\n    algorithm: ECDSA\n    size: 384\n"),
-    (KeyAlgorithm::Rsa3072, "  privateKey:\n    algorithm: RSA\n    size: 3072\n"),
-    (KeyAlgorithm::Rsa4096, "  privateKey:\n    algorithm: RSA\n    size: 4096\n"),
-    (KeyAlgorithm::Ed25519, "  privateKey:\n    algorithm: Ed25519\n"),
+    (KeyAlgorithm::P384, "\t\tkey_type p384\n"),
+    (KeyAlgorithm::Rsa2048, "\t\tkey_type rsa2048\n"),
+    (KeyAlgorithm::Rsa4096, "\t\tkey_type rsa4096\n"),
+    (KeyAlgorithm::Ed25519, "\t\tkey_type ed25519\n"),
 ];
 
 /// For each client its name and what to run; the secret is not in it. `certifies` says which kinds of keys the grant has
@@ -153,11 +145,12 @@ pub(crate) fn commands(
     let caddy = |key| {
         format!(
             "cat > Caddyfile <<'END'\n\
-             {{\n\tacme_ca {directory}\n\tacme_ca_root {BUNDLE_FILE}\n{key}\tacme_eab {{\n\t\tkey_id {id}\n\t\tmac_key {{$EAB_HMAC}}\n\t}}\n}}\n\
-             {sites}END\n\
+             {sites} {{\n\ttls {{\n{key}\t\tissuer acme {{\n\
+             \t\t\tdir {directory}\n\t\t\ttrusted_roots {BUNDLE_FILE}\n\t\t\teab {id} {{$EAB_HMAC}}\n\
+             \t\t}}\n\t}}\n\trespond \"ok\"\n}}\nEND\n\
              EAB_HMAC={secret} caddy run --config Caddyfile",
             id = grant.id,
-            sites = caddy_sites(grant, directory, &dns, &addresses),
+            sites = caddy_sites(&dns, &addresses),
         )
     };
     let commands: [(&'static str, Option<String>); 7] = [
@@ -167,52 +160,17 @@ pub(crate) fn commands(
         ("uacme", key(UACME).map(uacme)),
         ("dehydrated", key(DEHYDRATED).map(dehydrated)),
         ("caddy", key(CADDY).map(caddy)),
-        ("cert-manager", key(CERT_MANAGER).map(|key| cert_manager(grant, directory, bundle, key, &dns, &addresses))),
+        ("cert-manager", key(cert_manager::KINDS).map(|key| cert_manager::manifest(grant, directory, bundle, key, &dns, &addresses))),
     ];
     let none = |client| format!("# {client} makes no keys of the kinds that this grant certifies.");
     commands.into_iter().map(|(client, command)| (client, command.unwrap_or_else(|| none(client)))).collect()
 }
 
-/// Caddy takes an address for a name of its own, unless the site says which issuer it has.
-fn caddy_sites(grant: &Grant, directory: &str, dns: &[String], addresses: &[String]) -> String {
-    let site = |name: &[String], inside: &str| match name {
-        [] => String::new(),
-        names => format!("{} {{\n{inside}\trespond \"ok\"\n}}\n", names.join(", ")),
-    };
-    let issuer = format!(
-        "\ttls {{\n\t\tissuer acme {{\n\t\t\tdir {directory}\n\t\t\ttrusted_roots {BUNDLE_FILE}\n\t\t\teab {} {{$EAB_HMAC}}\n\t\t}}\n\t}}\n",
-        grant.id
-    );
-    let bracketed: Vec<_> =
-        addresses.iter().map(|a| if a.contains(':') { format!("https://[{a}]") } else { format!("https://{a}") }).collect();
-    site(dns, "") + &site(&bracketed, &issuer)
-}
-
-fn cert_manager(grant: &Grant, directory: &str, bundle: &str, key: &str, dns: &[String], addresses: &[String]) -> String {
-    let list = |field: &str, names: &[String]| match names {
-        [] => String::new(),
-        names => format!("  {field}:\n") + &names.iter().map(|name| format!("    - \"{name}\"\n")).collect::<String>(),
-    };
-    format!(
-        "kubectl create secret generic countersign-eab --from-file=secret={SECRET_FILE}\n\
-         kubectl apply -f - <<'END'\n\
-         apiVersion: cert-manager.io/v1\n\
-         kind: Issuer\n\
-         metadata:\n  name: countersign\n\
-         spec:\n  acme:\n    server: \"{directory}\"\n    caBundle: {}\n\
-         \x20   privateKeySecretRef:\n      name: countersign-account\n\
-         \x20   externalAccountBinding:\n      keyID: \"{}\"\n      keySecretRef:\n        name: countersign-eab\n        key: secret\n\
-         \x20   solvers:\n      - http01:\n          ingress: {{}}\n\
-         ---\n\
-         apiVersion: cert-manager.io/v1\n\
-         kind: Certificate\n\
-         metadata:\n  name: countersign\n\
-         spec:\n  secretName: countersign-tls\n  issuerRef:\n    name: countersign\n{key}{}{}END",
-        STANDARD.encode(bundle),
-        grant.id,
-        list("dnsNames", dns),
-        list("ipAddresses", addresses),
-    )
+/// What Caddy serves. The site says itself which issuer it has: from the same options for all sites Caddy would not see that
+/// its addresses have that issuer too, and certify them itself.
+fn caddy_sites(dns: &[String], addresses: &[String]) -> String {
+    let bracketed = addresses.iter().map(|a| if a.contains(':') { format!("https://[{a}]") } else { format!("https://{a}") });
+    dns.iter().cloned().chain(bracketed).collect::<Vec<_>>().join(", ")
 }
 
 /// The names that the grant covers one by one; a placeholder where it has patterns only.
@@ -239,11 +197,13 @@ fn plain_names(grant: &Grant) -> (Vec<String>, Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use ca_core::policy::SubjectParts;
 
     use super::*;
 
-    fn grant(names: &[&str]) -> Grant {
+    pub(super) fn grant(names: &[&str]) -> Grant {
         Grant {
             id: "grant-x".parse().unwrap(),
             version: 1,
@@ -321,7 +281,7 @@ mod tests {
                 " --keylength 3072 --webroot",
                 " --bits 3072 issue ",
                 "\nKEY_ALGO=rsa\nKEYSIZE=3072\nEND\n",
-                "\n\tkey_type rsa4096\n\tacme_eab",
+                "\n\t\tkey_type rsa4096\n\t\tissuer acme",
                 "algorithm: RSA\n    size: 3072",
             ],
         );
