@@ -65,7 +65,7 @@ class Judge:
             for feature in features:
                 kind, why = self.verdict(told.get(feature), name, feature)
                 cells.append(kind)
-                if kind != "yes":
+                if kind != "yes" or why:
                     notes.append(f"- {name}, {feature}: {kind}: {why}.")
             lines.append(f"| {name} | {told.get('version', '?')} | " + " | ".join(cells) + " |")
         meanings = [f"- {feature}: {meaning}." for feature, meaning in features.items()]

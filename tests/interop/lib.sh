@@ -43,6 +43,7 @@ documented() {
 printed() { jq -r ".commands[\"$1\"]" grant.json; }
 
 # as_printed: runs what is printed for the client, as it is. A script may say what else that takes.
+printed_client=$client
 as_printed() { timeout 90 bash -euc "$(printed "$client")"; }
 
 # granted FOLDER OPTION…: a grant of its own, told in grant.json of that folder, with the two files; the folder is the user's home.
@@ -88,7 +89,7 @@ printed_keys() {
       for_all "$(issued "$host")" "$host"
       of_kind "$(issued "$host")" "$kind"
     else
-      [[ $(printed "$client") == "# $client makes no keys of the kinds"* ]] || fail "$client is to make a key of the kind $kind"
+      [[ $(printed "$printed_client") == "# $printed_client makes no keys of the kinds"* ]] || fail "$printed_client is to make a key of the kind $kind"
     fi
   done
 }
@@ -108,7 +109,8 @@ record() {
   printf '  %-12s %s\n' "$1" "$2"
 }
 
-# try FEATURE COMMAND…: the verdict is how COMMAND ends; it runs with `set -e`, in the folder that it is called in.
+# try FEATURE COMMAND…: the verdict is how COMMAND ends; it runs with `set -e`, in the folder that it is called in. What the
+# script has to say to a yes is in `said`.
 try() {
   local feature=$1 log=$work/${1// /-}.log status
   shift
@@ -117,7 +119,7 @@ try() {
   (set -euo pipefail; "$@") >"$log" 2>&1 </dev/null
   status=$?
   set -e
-  if [ $status = 0 ]; then record "$feature" yes; else record "$feature" "no: $(tail -n 1 "$log" | tr '\t|' '  ' | cut -c 1-200)"; fi
+  if [ $status = 0 ]; then record "$feature" "yes${said:+: $said}"; else record "$feature" "no: $(tail -n 1 "$log" | tr '\t|' '  ' | cut -c 1-200)"; fi
 }
 
 # cannot FEATURE REASON: the client has no such thing.

@@ -91,8 +91,8 @@ printed_sites() {
 try EAB enrol
 try profile profile
 try renew renew
-cannot replaces "caddy asks renewalInfo, but its orders do not say what they replace"
 try ARI ari
+try replaces replaced renew/before.pem
 try http-01 http_01
 try tls-alpn-01 tls_alpn_01
 cannot dns-01 "caddy needs a build with a module for the DNS provider"
