@@ -104,9 +104,7 @@ pub(crate) fn commands(
     };
     let lego = |key| {
         format!(
-            "LEGO_CA_CERTIFICATES={BUNDLE_FILE} lego --server {url} --accept-tos --email {mail} --eab --kid {kid} --hmac {secret}{key}{} --http{} run",
-            // A commonName is no address.
-            if dns.is_empty() { " --disable-cn" } else { "" },
+            "LEGO_CA_CERTIFICATES={BUNDLE_FILE} lego --server {url} --accept-tos --email {mail} --eab --kid {kid} --hmac {secret}{key} --http{} run",
             each("--domains ")
         )
     };
@@ -294,7 +292,7 @@ mod tests {
         let commands = commands(&grant(&["ip:10.0.0.7/32", "ip:2001:db8::7/128"]), "https://ca.test/directory", "", |_| true);
         let expected = [
             " --ip-address 10.0.0.7 --ip-address 2001:db8::7",
-            " --disable-cn --http --domains 10.0.0.7 --domains 2001:db8::7 run",
+            " --http --domains 10.0.0.7 --domains 2001:db8::7 run",
             " -d 10.0.0.7 -d 2001:db8::7",
             " issue 10.0.0.7 2001:db8::7",
             " --domain ip:10.0.0.7 --domain ip:2001:db8::7",

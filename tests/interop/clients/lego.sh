@@ -30,7 +30,7 @@ dns_01() {
   EXEC_PATH=./hook.sh order '*.dmz.demo.test' --dns exec --dns.propagation-disable-ans run
   good lego/certificates/_.dmz.demo.test.crt '*.dmz.demo.test'
 }
-address() { at "$DIRECTORY"; order 127.0.0.1 --disable-cn --tls run; good lego/certificates/127.0.0.1.crt 127.0.0.1; }
+address() { at "$DIRECTORY"; order 127.0.0.1 --tls run; good lego/certificates/127.0.0.1.crt 127.0.0.1; }
 issued() { echo ".lego/certificates/$1.crt"; }
 
 try EAB enrol
