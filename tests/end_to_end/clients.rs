@@ -145,7 +145,7 @@ fn a15_the_secret_is_printed_once_and_in_no_command() {
     let printed = expect_success("ca grant create", &demo.ca(&create));
     let secret = printed.lines().find_map(|line| line.trim().strip_prefix("EAB HMAC")).expect("a line with the secret").trim();
     assert_eq!(printed.matches(secret).count(), 1, "{printed}");
-    for client in ["certbot", "lego", "acme.sh", "uacme", "dehydrated", "caddy", "cert-manager"] {
+    for client in ["certbot", "lego", "acme.sh", "uacme", "dehydrated", "caddy", "cert-manager", "ca agent"] {
         assert!(printed.contains(&format!("With {client}:\n")), "{client}: {printed}");
     }
     assert!(printed.contains("-----BEGIN CERTIFICATE-----"), "{printed}");

@@ -44,7 +44,7 @@ printed() { jq -r ".commands[\"$1\"]" grant.json; }
 
 # as_printed: runs what is printed for the client, as it is. A script may say what else that takes.
 printed_client=$client
-as_printed() { timeout 90 bash -euc "$(printed "$client")"; }
+as_printed() { timeout 90 bash -euc "$(printed "$printed_client")"; }
 
 # granted FOLDER OPTION…: a grant of its own, told in grant.json of that folder, with the two files; the folder is the user's home.
 granted() {
@@ -52,6 +52,7 @@ granted() {
   /w/bin/ca grant create --service "$client" "${@:2}" --profile "${printed_profile:-client}" --json >grant.json
   jq -jr .hmac_key grant.json >eab.key
   jq -r .ca_bundle grant.json >ca-bundle.pem
+  chmod 600 eab.key
   export HOME=$PWD
 }
 
@@ -63,17 +64,21 @@ of_kind() {
   rsa*) grep -q "Public-Key: (${2#rsa} bit)" <<<"$shown" && grep -q rsaEncryption <<<"$shown" ;;
   p256) grep -q 'NIST CURVE: P-256' <<<"$shown" ;;
   p384) grep -q 'NIST CURVE: P-384' <<<"$shown" ;;
-  ed25519) grep -q 'ED25519' <<<"$shown" ;;
+  ed25519) grep -q ED25519 <<<"$shown" ;;
+  ml-dsa-*) grep -q "Public Key Algorithm: ${2^^}" <<<"$shown" ;;
   *) false ;;
   esac || fail "not a key of the kind $2: $shown"
 }
 
+# spelt NAME: as openssl does.
+spelt() { if [ "$1" = ::1 ]; then echo 0:0:0:0:0:0:0:1; else echo "$1"; fi; }
+
 # for_all CERTIFICATE NAME…: good, and for these names alone.
 for_all() {
-  local told wanted
-  good "$1" "$2"
+  local told wanted name
+  good "$1" "$(spelt "$2")"
   told=$(openssl x509 -noout -ext subjectAltName -in "$1" | tail -n 1 | tr -d ' ' | tr , '\n' | cut -d: -f2- | sort)
-  wanted=$(printf '%s\n' "${@:2}" | sed 's/^::1$/0:0:0:0:0:0:0:1/' | sort)
+  wanted=$(for name in "${@:2}"; do spelt "$name"; done | sort)
   [ "$told" = "$wanted" ] || fail "the certificate is for $told"
 }
 
@@ -82,7 +87,7 @@ printed_name() { granted printed --name "$host"; as_printed; for_all "$(issued "
 # printed_keys KIND…: for grants of each kind of key alone. The client makes these kinds; for others nothing is printed that could run.
 printed_keys() {
   local kind
-  for kind in p256 p384 ed25519 rsa2048 rsa3072 rsa4096 ml-dsa-65; do
+  for kind in p256 p384 ed25519 rsa2048 rsa3072 rsa4096 ml-dsa-65 ml-dsa-87; do
     granted "key-$kind" --name "$host" --key-types "$kind"
     if [[ " $* " == *" $kind "* ]]; then
       as_printed

@@ -77,6 +77,17 @@ const CADDY: &Kinds = &[
     (KeyAlgorithm::Rsa4096, "\t\tkey_type rsa4096\n"),
     (KeyAlgorithm::Ed25519, "\t\tkey_type ed25519\n"),
 ];
+/// The project's own.
+const AGENT: &Kinds = &[
+    (KeyAlgorithm::P256, ""),
+    (KeyAlgorithm::P384, " --key-algorithm p384"),
+    (KeyAlgorithm::Ed25519, " --key-algorithm ed25519"),
+    (KeyAlgorithm::Rsa2048, " --key-algorithm rsa2048"),
+    (KeyAlgorithm::Rsa3072, " --key-algorithm rsa3072"),
+    (KeyAlgorithm::Rsa4096, " --key-algorithm rsa4096"),
+    (KeyAlgorithm::MlDsa65, " --key-algorithm ml-dsa-65"),
+    (KeyAlgorithm::MlDsa87, " --key-algorithm ml-dsa-87"),
+];
 
 /// For each client its name and what to run; the secret is not in it. `certifies` says which kinds of keys the grant has
 /// certified.
@@ -151,7 +162,14 @@ pub(crate) fn commands(
             sites = caddy_sites(&dns, &addresses),
         )
     };
-    let commands: [(&'static str, Option<String>); 7] = [
+    let agent = |key| {
+        format!(
+            "ca agent enrol --dir agent --directory {url} --ca-bundle {BUNDLE_FILE} --eab-kid {kid} --eab-hmac-file {SECRET_FILE}{key}{}\n\
+             # It goes on renewing as a service of the system: ca agent run --dir agent",
+            each("--name ")
+        )
+    };
+    let commands: [(&'static str, Option<String>); 8] = [
         ("certbot", key(CERTBOT).map(certbot)),
         ("lego", key(LEGO).map(lego)),
         ("acme.sh", key(ACME_SH).map(acme_sh)),
@@ -159,6 +177,7 @@ pub(crate) fn commands(
         ("dehydrated", key(DEHYDRATED).map(dehydrated)),
         ("caddy", key(CADDY).map(caddy)),
         ("cert-manager", key(cert_manager::KINDS).map(|key| cert_manager::manifest(grant, directory, bundle, key, &dns, &addresses))),
+        ("ca agent", key(AGENT).map(agent)),
     ];
     let none = |client| format!("# {client} makes no keys of the kinds that this grant certifies.");
     commands.into_iter().map(|(client, command)| (client, command.unwrap_or_else(|| none(client)))).collect()
@@ -225,7 +244,7 @@ mod tests {
         assert_eq!(directory, "https://ca.bank.test:14000/a/demo/acme/p/client/directory");
         let commands = commands(&grant(&["dns:pay.bank.test", "ip:10.0.0.7/32", "dns:*.bank.test"]), &directory, "PEM", |_| true);
         let clients: Vec<_> = commands.iter().map(|(client, _)| *client).collect();
-        assert_eq!(clients, ["certbot", "lego", "acme.sh", "uacme", "dehydrated", "caddy", "cert-manager"]);
+        assert_eq!(clients, ["certbot", "lego", "acme.sh", "uacme", "dehydrated", "caddy", "cert-manager", "ca agent"]);
         for (client, text) in &commands {
             for part in [directory.as_str(), "grant-x", "pay.bank.test", "10.0.0.7", SECRET_FILE] {
                 assert!(text.contains(part), "{client} lacks {part}: {text}");
@@ -246,19 +265,21 @@ mod tests {
 
     #[test]
     fn a14_each_command_asks_for_a_key_that_the_grant_certifies() {
-        let check = |kinds: &[KeyAlgorithm], expected: [&str; 7]| {
+        let check = |kinds: &[KeyAlgorithm], expected: [&str; 8]| {
             let commands = commands(&grant(&["dns:pay.bank.test"]), "https://ca.test/directory", "", |kind| kinds.contains(&kind));
             for ((client, text), part) in commands.iter().zip(expected) {
                 assert!(text.contains(part), "{client} lacks {part}: {text}");
                 let default = part.is_empty();
                 assert!(
                     !default
-                        || !["key_type", "--key-type", "--keylength", "KEY_ALGO", "--bits", "privateKey:"].iter().any(|o| text.contains(o)),
+                        || !["key_type", "--key-type", "--keylength", "KEY_ALGO", "--bits", "privateKey:", "--key-algorithm"]
+                            .iter()
+                            .any(|o| text.contains(o)),
                     "{text}"
                 );
             }
         };
-        check(&KeyAlgorithm::ALL, [""; 7]);
+        check(&KeyAlgorithm::ALL, [""; 8]);
         check(
             &[KeyAlgorithm::P256],
             [
@@ -269,6 +290,7 @@ mod tests {
                 "\nKEY_ALGO=prime256v1\nEND\n",
                 "",
                 "privateKey:\n    algorithm: ECDSA\n    size: 256\n  dnsNames",
+                "",
             ],
         );
         check(
@@ -281,10 +303,14 @@ mod tests {
                 "\nKEY_ALGO=rsa\nKEYSIZE=3072\nEND\n",
                 "\n\t\tkey_type rsa4096\n\t\tissuer acme",
                 "algorithm: RSA\n    size: 3072",
+                " --key-algorithm rsa3072 --name ",
             ],
         );
         let none = "makes no keys of the kinds that this grant certifies";
-        check(&[KeyAlgorithm::Ed25519], [none, none, none, none, none, "key_type ed25519", "algorithm: Ed25519"]);
+        check(
+            &[KeyAlgorithm::Ed25519],
+            [none, none, none, none, none, "key_type ed25519", "algorithm: Ed25519", " --key-algorithm ed25519"],
+        );
     }
 
     #[test]
@@ -298,6 +324,7 @@ mod tests {
             " --domain ip:10.0.0.7 --domain ip:2001:db8::7",
             "\nhttps://10.0.0.7, https://[2001:db8::7] {\n\ttls {\n\t\tissuer acme {\n",
             "ipAddresses:\n    - \"10.0.0.7\"\n    - \"2001:db8::7\"\n",
+            " --name 10.0.0.7 --name 2001:db8::7\n",
         ];
         for ((client, text), part) in commands.iter().zip(expected) {
             assert!(text.contains(part), "{client} lacks {part}: {text}");
