@@ -178,6 +178,14 @@ func enrol(ctx context.Context, client *acme.Client, names []string, key crypto.
 	if after, err := client.GetOrder(ctx, order.URI); err != nil || after.Status != acme.StatusValid || after.CertURL != url {
 		return fmt.Errorf("the order afterwards: %v, %v", after, err)
 	}
+	// Where it lost track, it finalizes once more, and lives with a 403 where the order is valid.
+	var refused *acme.Error
+	if _, _, err := client.CreateOrderCert(ctx, order.FinalizeURL, csr, true); !errors.As(err, &refused) || refused.StatusCode != http.StatusForbidden {
+		return fmt.Errorf("finalized once more: %v", err)
+	}
+	if again, err := client.FetchCert(ctx, url, true); err != nil || len(again) != len(chain) {
+		return fmt.Errorf("fetched once more: %d of %d certificates, %v", len(again), len(chain), err)
+	}
 	if alternates, err := client.ListCertAlternates(ctx, url); err != nil {
 		return fmt.Errorf("alternate chains %v: %w", alternates, err)
 	}

@@ -136,12 +136,13 @@ pub(crate) fn commands(
     };
     let dehydrated = |key| {
         format!(
+            // Whole paths: its timer runs it in another folder. The secret stays in its file.
             "mkdir -p dehydrated/challenges\n\
-             cat > dehydrated/config <<'END'\n\
+             cat > dehydrated/config <<END\n\
              CA=\"{directory}\"\n\
              EAB_KID=\"{id}\"\n\
-             EAB_HMAC_KEY=\"$(cat {SECRET_FILE})\"\n\
-             CURL_OPTS=\"--cacert {BUNDLE_FILE}\"\n\
+             EAB_HMAC_KEY=\"\\$(cat '$PWD/{SECRET_FILE}')\"\n\
+             CURL_OPTS=\"--cacert $PWD/{BUNDLE_FILE}\"\n\
              BASEDIR=\"$PWD/dehydrated\"\n\
              WELLKNOWN=\"$PWD/dehydrated/challenges\"\n\
              {key}END\n\
