@@ -27,11 +27,12 @@ pub(crate) async fn check(
         return Err(unknown());
     }
     if record.account.as_ref() != Some(account) {
-        return Err(Refusal::unauthorized("`replaces` names another account's certificate"));
+        // Clients that know this answer order again without it, as they must whose account is a new one (cert-manager 1.21, the agent).
+        return Err(Refusal::malformed("`replaces` names no certificate of this account (hint: order without it)"));
     }
     // One of a profile that carries none has but its account to share.
     if !record.identifiers.is_empty() && !record.identifiers.iter().any(|i| identifiers.contains(i)) {
-        return Err(Refusal::malformed("the order shares no identifier with the certificate that it replaces"));
+        return Err(Refusal::malformed("`replaces`: the order shares no identifier with that certificate"));
     }
     Ok(id.serial)
 }

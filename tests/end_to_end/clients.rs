@@ -1,9 +1,9 @@
 //! Stock ACME clients, unchanged: certbot and lego enrol, renew and revoke; status follows.
 
-use std::path::Path;
 use std::process::Command;
 
 use crate::harness::{Demo, expect_success, serial_of, wait_for};
+use crate::printed::run_printed;
 
 /// Verifies a chain as a strict relying party would.
 #[track_caller]
@@ -101,58 +101,13 @@ fn lego_enrols_and_renews() {
     wait_for("OCSP to say revoked", || demo.certificates().iter().filter(|c| !c["revoked"].is_null()).count() == 1);
 }
 
-/// Runs a printed command as it is, in a folder with the two files that it reads.
-#[track_caller]
-fn run_printed(folder: &Path, created: &serde_json::Value, client: &str, more: &str) {
-    std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join("eab.key"), created["hmac_key"].as_str().expect("a secret")).unwrap();
-    std::fs::write(folder.join("ca-bundle.pem"), created["ca_bundle"].as_str().expect("roots")).unwrap();
-    let command = created["commands"][client].as_str().expect("a command");
-    let output = Command::new("sh").current_dir(folder).args(["-c", &format!("{command}{more}")]).output().expect("sh runs");
-    expect_success(client, &output);
-}
-
-#[test]
-fn a14_the_printed_commands_enrol_as_they_are() {
-    let demo = Demo::start();
-    let create = ["grant", "create", "--service", "shop", "--name", "shop.demo.test", "--profile", "short", "--max-accounts", "2"];
-    let created = demo.ca_json(&create);
-    let folder = demo.path("printed");
-    run_printed(&folder, &created, "lego", "");
-    run_printed(&folder, &created, "certbot", " --config-dir certbot --work-dir certbot --logs-dir certbot");
-    let enrolled = [folder.join(".lego/certificates/shop.demo.test.crt"), folder.join("certbot/live/shop.demo.test/cert.pem")];
-    for certificate in enrolled {
-        let serial = serial_of(&certificate).to_lowercase();
-        let issued = demo.certificates().into_iter().find(|c| c["serial"].as_str().is_some_and(|s| s.to_lowercase() == serial));
-        assert_eq!(issued.expect("the certificate is listed")["profile"], "short", "the command asks for the grant's profile");
-    }
-}
-
-/// A client's usual key is not every grant's: the command asks for one that this grant certifies.
-#[test]
-fn a14_the_printed_commands_ask_for_keys_that_the_grant_certifies() {
-    let demo = Demo::start();
-    let create = ["grant", "create", "--service", "shop", "--name", "shop.demo.test", "--key-types", "rsa2048", "--max-accounts", "2"];
-    let created = demo.ca_json(&create);
-    let folder = demo.path("printed");
-    run_printed(&folder, &created, "lego", "");
-    run_printed(&folder, &created, "certbot", " --config-dir certbot --work-dir certbot --logs-dir certbot");
-    for certificate in [folder.join(".lego/certificates/shop.demo.test.crt"), folder.join("certbot/live/shop.demo.test/cert.pem")] {
-        let shown = Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(certificate).output().expect("openssl runs");
-        let shown = expect_success("openssl x509", &shown);
-        assert!(shown.contains("Public-Key: (2048 bit)"), "{shown}");
-    }
-    let none = demo.ca_json(&["grant", "create", "--service", "till", "--name", "till.demo.test", "--key-types", "ed25519"]);
-    assert_eq!(none["commands"]["certbot"], "# certbot makes no keys of the kinds that this grant certifies.");
-}
-
 #[test]
 fn a15_a_grant_lives_and_ends_with_what_it_issued() {
     let demo = Demo::start();
     let created = demo.ca_json(&["grant", "create", "--service", "shop", "--name", "shop.demo.test", "--enrol-by", "2d"]);
     let kid = created["kid"].as_str().expect("a kid");
     let folder = demo.path("printed");
-    run_printed(&folder, &created, "lego", "");
+    run_printed(&folder, &created, "lego");
     let certificate = folder.join(".lego/certificates/shop.demo.test.crt");
 
     let extended = demo.ca_json(&["grant", "extend", kid, "--valid-until", "90d"]);
@@ -190,7 +145,7 @@ fn a15_the_secret_is_printed_once_and_in_no_command() {
     let printed = expect_success("ca grant create", &demo.ca(&create));
     let secret = printed.lines().find_map(|line| line.trim().strip_prefix("EAB HMAC")).expect("a line with the secret").trim();
     assert_eq!(printed.matches(secret).count(), 1, "{printed}");
-    for client in ["certbot", "lego", "acme.sh", "uacme", "dehydrated", "caddy", "cert-manager"] {
+    for client in ["certbot", "lego", "acme.sh", "uacme", "dehydrated", "caddy", "cert-manager", "ca agent"] {
         assert!(printed.contains(&format!("With {client}:\n")), "{client}: {printed}");
     }
     assert!(printed.contains("-----BEGIN CERTIFICATE-----"), "{printed}");

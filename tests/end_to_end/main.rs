@@ -27,6 +27,7 @@ mod key_site;
 mod operations;
 mod paused;
 mod post_quantum;
+mod printed;
 mod production;
 #[cfg(any(feature = "pkcs11", feature = "yubihsm"))]
 mod profiles;

@@ -20,6 +20,8 @@ CLIENT_FEATURES = {
     "key change": "changes its account's key (RFC 8555 §7.3.5) and orders with the new one",
     "deactivate": "deactivates its account",
     "printed": "enrols by the command that `ca grant create` prints, run as it is",
+    "printed keys": "the same for a grant of each kind of key alone that the client can make: it asks for one of that kind",
+    "printed IP": "the same for addresses of the grant, IPv4 and IPv6, alone and beside a name",
 }
 TERMINATOR_FEATURES = {
     "asks for it": "refuses a client without a certificate",
@@ -63,7 +65,7 @@ class Judge:
             for feature in features:
                 kind, why = self.verdict(told.get(feature), name, feature)
                 cells.append(kind)
-                if kind != "yes":
+                if kind != "yes" or why:
                     notes.append(f"- {name}, {feature}: {kind}: {why}.")
             lines.append(f"| {name} | {told.get('version', '?')} | " + " | ".join(cells) + " |")
         meanings = [f"- {feature}: {meaning}." for feature, meaning in features.items()]

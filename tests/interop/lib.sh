@@ -18,7 +18,7 @@ export NAME=$host DIRECTORY=$base/a/demo/acme/p/client/directory
 /w/bin/ca grant create --service "$client" --name "$host" --profile client --profile server --profile short --max-accounts unlimited --json >grant.json
 KID=$(jq -r .kid grant.json)
 export KID
-files() { jq -jr .hmac_key grant.json >"$1/eab.key"; jq -r .ca_bundle grant.json >"$1/ca-bundle.pem"; }
+files() { jq -jr .hmac_key "$work/grant.json" >"$1/eab.key"; jq -r .ca_bundle "$work/grant.json" >"$1/ca-bundle.pem"; }
 files .
 
 # A folder of its own for one purpose, with the two files.
@@ -39,10 +39,73 @@ documented() {
   timeout 90 bash -euc "$commands"
 }
 
-# printed CLIENT: runs what `ca grant create` printed, as it is.
-printed() {
-  in_folder printed
-  timeout 90 bash -euc "$(jq -r ".commands[\"$1\"]" ../grant.json)"
+# printed CLIENT: what `ca grant create` printed for the grant that grant.json tells.
+printed() { jq -r ".commands[\"$1\"]" grant.json; }
+
+# as_printed: runs what is printed for the client, as it is. A script may say what else that takes.
+printed_client=$client
+as_printed() { timeout 90 bash -euc "$(printed "$printed_client")"; }
+
+# granted FOLDER OPTION…: a grant of its own, told in grant.json of that folder, with the two files; the folder is the user's home.
+granted() {
+  mkdir -p "$work/$1" && cd "$work/$1"
+  /w/bin/ca grant create --service "$client" "${@:2}" --profile "${printed_profile:-client}" --json >grant.json
+  jq -jr .hmac_key grant.json >eab.key
+  jq -r .ca_bundle grant.json >ca-bundle.pem
+  chmod 600 eab.key
+  export HOME=$PWD
+}
+
+# of_kind CERTIFICATE KIND: for a key of this kind.
+of_kind() {
+  local shown
+  shown=$(openssl x509 -noout -text -in "$1" | grep -A 12 'Public Key Algorithm')
+  case $2 in
+  rsa*) grep -q "Public-Key: (${2#rsa} bit)" <<<"$shown" && grep -q rsaEncryption <<<"$shown" ;;
+  p256) grep -q 'NIST CURVE: P-256' <<<"$shown" ;;
+  p384) grep -q 'NIST CURVE: P-384' <<<"$shown" ;;
+  ed25519) grep -q ED25519 <<<"$shown" ;;
+  ml-dsa-*) grep -q "Public Key Algorithm: ${2^^}" <<<"$shown" ;;
+  *) false ;;
+  esac || fail "not a key of the kind $2: $shown"
+}
+
+# spelt NAME: as openssl does.
+spelt() { if [ "$1" = ::1 ]; then echo 0:0:0:0:0:0:0:1; else echo "$1"; fi; }
+
+# for_all CERTIFICATE NAME…: good, and for these names alone.
+for_all() {
+  local told wanted name
+  good "$1" "$(spelt "$2")"
+  told=$(openssl x509 -noout -ext subjectAltName -in "$1" | tail -n 1 | tr -d ' ' | tr , '\n' | cut -d: -f2- | sort)
+  wanted=$(for name in "${@:2}"; do spelt "$name"; done | sort)
+  [ "$told" = "$wanted" ] || fail "the certificate is for $told"
+}
+
+# What tries of the printed commands share: the script has `issued NAME`, which tells where the certificate is whose first name is NAME.
+printed_name() { granted printed --name "$host"; as_printed; for_all "$(issued "$host")" "$host"; }
+# printed_keys KIND…: for grants of each kind of key alone. The client makes these kinds; for others nothing is printed that could run.
+printed_keys() {
+  local kind
+  for kind in p256 p384 ed25519 rsa2048 rsa3072 rsa4096 ml-dsa-65 ml-dsa-87; do
+    granted "key-$kind" --name "$host" --key-types "$kind"
+    if [[ " $* " == *" $kind "* ]]; then
+      as_printed
+      for_all "$(issued "$host")" "$host"
+      of_kind "$(issued "$host")" "$kind"
+    else
+      [[ $(printed "$printed_client") == "# $printed_client makes no keys of the kinds"* ]] || fail "$printed_client is to make a key of the kind $kind"
+    fi
+  done
+}
+# Addresses, alone and beside a name.
+printed_addresses() {
+  granted addresses --name 127.0.0.1 --name ::1
+  as_printed
+  for_all "$(issued 127.0.0.1)" 127.0.0.1 ::1
+  granted both --name 127.0.0.1 --name "$host"
+  as_printed
+  for_all "$(issued "$host")" "$host" 127.0.0.1
 }
 
 # record FEATURE VERDICT
@@ -51,7 +114,8 @@ record() {
   printf '  %-12s %s\n' "$1" "$2"
 }
 
-# try FEATURE COMMAND…: the verdict is how COMMAND ends; it runs with `set -e`, in the folder that it is called in.
+# try FEATURE COMMAND…: the verdict is how COMMAND ends; it runs with `set -e`, in the folder that it is called in. What the
+# script has to say to a yes is in `said`.
 try() {
   local feature=$1 log=$work/${1// /-}.log status
   shift
@@ -60,11 +124,12 @@ try() {
   (set -euo pipefail; "$@") >"$log" 2>&1 </dev/null
   status=$?
   set -e
-  if [ $status = 0 ]; then record "$feature" yes; else record "$feature" "no: $(tail -n 1 "$log" | tr '\t|' '  ' | cut -c 1-200)"; fi
+  if [ $status = 0 ]; then record "$feature" "yes${said:+: $said}"; else record "$feature" "no: $(tail -n 1 "$log" | tr '\t|' '  ' | cut -c 1-200)"; fi
 }
 
 # cannot FEATURE REASON: the client has no such thing.
 cannot() { record "$1" "n/a: $2"; }
+cannot_printed() { local feature; for feature in printed "printed keys" "printed IP"; do cannot "$feature" "$1"; done; }
 
 version() { record version "$1"; }
 
@@ -152,10 +217,5 @@ renews_by_window() {
   renewed "$1" "$(serial before.pem)"
 }
 
-# replaced CERTIFICATE: the order that renewed it said so: its window lies at the beginning of its life.
-replaced() {
-  local info
-  info=$(renewal_info "$1")
-  [ "$(date -d "$(jq -r .suggestedWindow.start <<<"$info")" +%s)" = "$(date -d "$(openssl x509 -noout -startdate -in "$1" | cut -d= -f2)" +%s)" ] ||
-    fail "the order did not say which certificate it replaces"
-}
+# replaced CERTIFICATE: the order that renewed it said so.
+replaced() { [ "$(/w/bin/ca cert show "$(serial "$1")" --json | jq -r .replaced_by)" != null ] || fail "the order did not say which certificate it replaces"; }

@@ -170,7 +170,8 @@ async fn place(
 fn without_replaces(error: &instant_acme::Error) -> bool {
     match error {
         instant_acme::Error::Api(problem) => {
-            // Unauthorized is what belongs to an account of before; where that means this account, the order without it says so.
+            // A server may say unauthorized of what belongs to an account of before; where that means this account, the order without
+            // it says so.
             let kinds = [":alreadyReplaced", ":malformed", ":unauthorized"];
             problem.r#type.as_deref().is_some_and(|t| kinds.iter().any(|kind| t.ends_with(kind)))
         }

@@ -4,13 +4,13 @@
 //! and printed again. They use the directory of one authority and profile, which every client knows how to ask for,
 //! whether or not it knows profiles.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ca_core::model::{Authority, AuthorityName, Grant};
 use ca_core::pki::{KeyAlgorithm, pem_encode};
 use ca_core::policy::NamePattern;
 
 use crate::render::quoted;
+
+mod cert_manager;
 
 /// Where the commands expect the secret, in the folder that they run in.
 pub(crate) const SECRET_FILE: &str = "eab.key";
@@ -72,18 +72,21 @@ const DEHYDRATED: &Kinds = &[
 ];
 const CADDY: &Kinds = &[
     (KeyAlgorithm::P256, ""),
-    (KeyAlgorithm::P384, "\tkey_type p384\n"),
-    (KeyAlgorithm::Rsa2048, "\tkey_type rsa2048\n"),
-    (KeyAlgorithm::Rsa4096, "\tkey_type rsa4096\n"),
-    (KeyAlgorithm::Ed25519, "\tkey_type ed25519\n"),
+    (KeyAlgorithm::P384, "\t\tkey_type p384\n"),
+    (KeyAlgorithm::Rsa2048, "\t\tkey_type rsa2048\n"),
+    (KeyAlgorithm::Rsa4096, "\t\tkey_type rsa4096\n"),
+    (KeyAlgorithm::Ed25519, "\t\tkey_type ed25519\n"),
 ];
-const CERT_MANAGER: &Kinds = &[
-    (KeyAlgorithm::Rsa2048, ""),
-    (KeyAlgorithm::P256, "  privateKey:\n    algorithm: ECDSA\n    size: 256\n"),
-    (KeyAlgorithm::P384, "  privateKey:\n    algorithm: ECDSA\n    size: 384\n"),
-    (KeyAlgorithm::Rsa3072, "  privateKey:\n    algorithm: RSA\n    size: 3072\n"),
-    (KeyAlgorithm::Rsa4096, "  privateKey:\n    algorithm: RSA\n    size: 4096\n"),
-    (KeyAlgorithm::Ed25519, "  privateKey:\n    algorithm: Ed25519\n"),
+/// The project's own.
+const AGENT: &Kinds = &[
+    (KeyAlgorithm::P256, ""),
+    (KeyAlgorithm::P384, " --key-algorithm p384"),
+    (KeyAlgorithm::Ed25519, " --key-algorithm ed25519"),
+    (KeyAlgorithm::Rsa2048, " --key-algorithm rsa2048"),
+    (KeyAlgorithm::Rsa3072, " --key-algorithm rsa3072"),
+    (KeyAlgorithm::Rsa4096, " --key-algorithm rsa4096"),
+    (KeyAlgorithm::MlDsa65, " --key-algorithm ml-dsa-65"),
+    (KeyAlgorithm::MlDsa87, " --key-algorithm ml-dsa-87"),
 ];
 
 /// For each client its name and what to run; the secret is not in it. `certifies` says which kinds of keys the grant has
@@ -112,9 +115,7 @@ pub(crate) fn commands(
     };
     let lego = |key| {
         format!(
-            "LEGO_CA_CERTIFICATES={BUNDLE_FILE} lego --server {url} --accept-tos --email {mail} --eab --kid {kid} --hmac {secret}{key}{} --http{} run",
-            // A commonName is no address.
-            if dns.is_empty() { " --disable-cn" } else { "" },
+            "LEGO_CA_CERTIFICATES={BUNDLE_FILE} lego --server {url} --accept-tos --email {mail} --eab --kid {kid} --hmac {secret}{key} --http{} run",
             each("--domains ")
         )
     };
@@ -135,12 +136,13 @@ pub(crate) fn commands(
     };
     let dehydrated = |key| {
         format!(
+            // Whole paths: its timer runs it in another folder. The secret stays in its file.
             "mkdir -p dehydrated/challenges\n\
-             cat > dehydrated/config <<'END'\n\
+             cat > dehydrated/config <<END\n\
              CA=\"{directory}\"\n\
              EAB_KID=\"{id}\"\n\
-             EAB_HMAC_KEY=\"$(cat {SECRET_FILE})\"\n\
-             CURL_OPTS=\"--cacert {BUNDLE_FILE}\"\n\
+             EAB_HMAC_KEY=\"\\$(cat '$PWD/{SECRET_FILE}')\"\n\
+             CURL_OPTS=\"--cacert $PWD/{BUNDLE_FILE}\"\n\
              BASEDIR=\"$PWD/dehydrated\"\n\
              WELLKNOWN=\"$PWD/dehydrated/challenges\"\n\
              {key}END\n\
@@ -153,66 +155,40 @@ pub(crate) fn commands(
     let caddy = |key| {
         format!(
             "cat > Caddyfile <<'END'\n\
-             {{\n\tacme_ca {directory}\n\tacme_ca_root {BUNDLE_FILE}\n{key}\tacme_eab {{\n\t\tkey_id {id}\n\t\tmac_key {{$EAB_HMAC}}\n\t}}\n}}\n\
-             {sites}END\n\
+             {sites} {{\n\ttls {{\n{key}\t\tissuer acme {{\n\
+             \t\t\tdir {directory}\n\t\t\ttrusted_roots {BUNDLE_FILE}\n\t\t\teab {id} {{$EAB_HMAC}}\n\
+             \t\t}}\n\t}}\n\trespond \"ok\"\n}}\nEND\n\
              EAB_HMAC={secret} caddy run --config Caddyfile",
             id = grant.id,
-            sites = caddy_sites(grant, directory, &dns, &addresses),
+            sites = caddy_sites(&dns, &addresses),
         )
     };
-    let commands: [(&'static str, Option<String>); 7] = [
+    let agent = |key| {
+        format!(
+            "ca agent enrol --dir agent --directory {url} --ca-bundle {BUNDLE_FILE} --eab-kid {kid} --eab-hmac-file {SECRET_FILE}{key}{}\n\
+             # It goes on renewing as a service of the system: ca agent run --dir agent",
+            each("--name ")
+        )
+    };
+    let commands: [(&'static str, Option<String>); 8] = [
         ("certbot", key(CERTBOT).map(certbot)),
         ("lego", key(LEGO).map(lego)),
         ("acme.sh", key(ACME_SH).map(acme_sh)),
         ("uacme", key(UACME).map(uacme)),
         ("dehydrated", key(DEHYDRATED).map(dehydrated)),
         ("caddy", key(CADDY).map(caddy)),
-        ("cert-manager", key(CERT_MANAGER).map(|key| cert_manager(grant, directory, bundle, key, &dns, &addresses))),
+        ("cert-manager", key(cert_manager::KINDS).map(|key| cert_manager::manifest(grant, directory, bundle, key, &dns, &addresses))),
+        ("ca agent", key(AGENT).map(agent)),
     ];
     let none = |client| format!("# {client} makes no keys of the kinds that this grant certifies.");
     commands.into_iter().map(|(client, command)| (client, command.unwrap_or_else(|| none(client)))).collect()
 }
 
-/// Caddy takes an address for a name of its own, unless the site says which issuer it has.
-fn caddy_sites(grant: &Grant, directory: &str, dns: &[String], addresses: &[String]) -> String {
-    let site = |name: &[String], inside: &str| match name {
-        [] => String::new(),
-        names => format!("{} {{\n{inside}\trespond \"ok\"\n}}\n", names.join(", ")),
-    };
-    let issuer = format!(
-        "\ttls {{\n\t\tissuer acme {{\n\t\t\tdir {directory}\n\t\t\ttrusted_roots {BUNDLE_FILE}\n\t\t\teab {} {{$EAB_HMAC}}\n\t\t}}\n\t}}\n",
-        grant.id
-    );
-    let bracketed: Vec<_> =
-        addresses.iter().map(|a| if a.contains(':') { format!("https://[{a}]") } else { format!("https://{a}") }).collect();
-    site(dns, "") + &site(&bracketed, &issuer)
-}
-
-fn cert_manager(grant: &Grant, directory: &str, bundle: &str, key: &str, dns: &[String], addresses: &[String]) -> String {
-    let list = |field: &str, names: &[String]| match names {
-        [] => String::new(),
-        names => format!("  {field}:\n") + &names.iter().map(|name| format!("    - \"{name}\"\n")).collect::<String>(),
-    };
-    format!(
-        "kubectl create secret generic countersign-eab --from-file=secret={SECRET_FILE}\n\
-         kubectl apply -f - <<'END'\n\
-         apiVersion: cert-manager.io/v1\n\
-         kind: Issuer\n\
-         metadata:\n  name: countersign\n\
-         spec:\n  acme:\n    server: \"{directory}\"\n    caBundle: {}\n\
-         \x20   privateKeySecretRef:\n      name: countersign-account\n\
-         \x20   externalAccountBinding:\n      keyID: \"{}\"\n      keySecretRef:\n        name: countersign-eab\n        key: secret\n\
-         \x20   solvers:\n      - http01:\n          ingress: {{}}\n\
-         ---\n\
-         apiVersion: cert-manager.io/v1\n\
-         kind: Certificate\n\
-         metadata:\n  name: countersign\n\
-         spec:\n  secretName: countersign-tls\n  issuerRef:\n    name: countersign\n{key}{}{}END",
-        STANDARD.encode(bundle),
-        grant.id,
-        list("dnsNames", dns),
-        list("ipAddresses", addresses),
-    )
+/// What Caddy serves. The site says itself which issuer it has: from the same options for all sites Caddy would not see that
+/// its addresses have that issuer too, and certify them itself.
+fn caddy_sites(dns: &[String], addresses: &[String]) -> String {
+    let bracketed = addresses.iter().map(|a| if a.contains(':') { format!("https://[{a}]") } else { format!("https://{a}") });
+    dns.iter().cloned().chain(bracketed).collect::<Vec<_>>().join(", ")
 }
 
 /// The names that the grant covers one by one; a placeholder where it has patterns only.
@@ -239,11 +215,13 @@ fn plain_names(grant: &Grant) -> (Vec<String>, Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use ca_core::policy::SubjectParts;
 
     use super::*;
 
-    fn grant(names: &[&str]) -> Grant {
+    pub(super) fn grant(names: &[&str]) -> Grant {
         Grant {
             id: "grant-x".parse().unwrap(),
             version: 1,
@@ -267,7 +245,7 @@ mod tests {
         assert_eq!(directory, "https://ca.bank.test:14000/a/demo/acme/p/client/directory");
         let commands = commands(&grant(&["dns:pay.bank.test", "ip:10.0.0.7/32", "dns:*.bank.test"]), &directory, "PEM", |_| true);
         let clients: Vec<_> = commands.iter().map(|(client, _)| *client).collect();
-        assert_eq!(clients, ["certbot", "lego", "acme.sh", "uacme", "dehydrated", "caddy", "cert-manager"]);
+        assert_eq!(clients, ["certbot", "lego", "acme.sh", "uacme", "dehydrated", "caddy", "cert-manager", "ca agent"]);
         for (client, text) in &commands {
             for part in [directory.as_str(), "grant-x", "pay.bank.test", "10.0.0.7", SECRET_FILE] {
                 assert!(text.contains(part), "{client} lacks {part}: {text}");
@@ -288,19 +266,21 @@ mod tests {
 
     #[test]
     fn a14_each_command_asks_for_a_key_that_the_grant_certifies() {
-        let check = |kinds: &[KeyAlgorithm], expected: [&str; 7]| {
+        let check = |kinds: &[KeyAlgorithm], expected: [&str; 8]| {
             let commands = commands(&grant(&["dns:pay.bank.test"]), "https://ca.test/directory", "", |kind| kinds.contains(&kind));
             for ((client, text), part) in commands.iter().zip(expected) {
                 assert!(text.contains(part), "{client} lacks {part}: {text}");
                 let default = part.is_empty();
                 assert!(
                     !default
-                        || !["key_type", "--key-type", "--keylength", "KEY_ALGO", "--bits", "privateKey:"].iter().any(|o| text.contains(o)),
+                        || !["key_type", "--key-type", "--keylength", "KEY_ALGO", "--bits", "privateKey:", "--key-algorithm"]
+                            .iter()
+                            .any(|o| text.contains(o)),
                     "{text}"
                 );
             }
         };
-        check(&KeyAlgorithm::ALL, [""; 7]);
+        check(&KeyAlgorithm::ALL, [""; 8]);
         check(
             &[KeyAlgorithm::P256],
             [
@@ -311,6 +291,7 @@ mod tests {
                 "\nKEY_ALGO=prime256v1\nEND\n",
                 "",
                 "privateKey:\n    algorithm: ECDSA\n    size: 256\n  dnsNames",
+                "",
             ],
         );
         check(
@@ -321,12 +302,16 @@ mod tests {
                 " --keylength 3072 --webroot",
                 " --bits 3072 issue ",
                 "\nKEY_ALGO=rsa\nKEYSIZE=3072\nEND\n",
-                "\n\tkey_type rsa4096\n\tacme_eab",
+                "\n\t\tkey_type rsa4096\n\t\tissuer acme",
                 "algorithm: RSA\n    size: 3072",
+                " --key-algorithm rsa3072 --name ",
             ],
         );
         let none = "makes no keys of the kinds that this grant certifies";
-        check(&[KeyAlgorithm::Ed25519], [none, none, none, none, none, "key_type ed25519", "algorithm: Ed25519"]);
+        check(
+            &[KeyAlgorithm::Ed25519],
+            [none, none, none, none, none, "key_type ed25519", "algorithm: Ed25519", " --key-algorithm ed25519"],
+        );
     }
 
     #[test]
@@ -334,12 +319,13 @@ mod tests {
         let commands = commands(&grant(&["ip:10.0.0.7/32", "ip:2001:db8::7/128"]), "https://ca.test/directory", "", |_| true);
         let expected = [
             " --ip-address 10.0.0.7 --ip-address 2001:db8::7",
-            " --disable-cn --http --domains 10.0.0.7 --domains 2001:db8::7 run",
+            " --http --domains 10.0.0.7 --domains 2001:db8::7 run",
             " -d 10.0.0.7 -d 2001:db8::7",
             " issue 10.0.0.7 2001:db8::7",
             " --domain ip:10.0.0.7 --domain ip:2001:db8::7",
             "\nhttps://10.0.0.7, https://[2001:db8::7] {\n\ttls {\n\t\tissuer acme {\n",
             "ipAddresses:\n    - \"10.0.0.7\"\n    - \"2001:db8::7\"\n",
+            " --name 10.0.0.7 --name 2001:db8::7\n",
         ];
         for ((client, text), part) in commands.iter().zip(expected) {
             assert!(text.contains(part), "{client} lacks {part}: {text}");

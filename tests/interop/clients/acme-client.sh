@@ -44,4 +44,4 @@ try IP challenged 127.0.0.1 http-01
 try revoke revoke
 try "key change" key_change
 try deactivate deactivate
-cannot printed "a library: its program stands in clients.md"
+cannot_printed "a library: its program stands in clients.md"

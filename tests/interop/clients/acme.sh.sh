@@ -44,7 +44,7 @@ key_change() {
   good "$(cert "$NAME")" "$NAME"
 }
 deactivate() { plain --deactivate-account --server "$DIRECTORY"; }
-as_printed() { printed acme.sh; good "/root/.acme.sh/${NAME}_ecc/$NAME.cer" "$NAME"; }
+issued() { compgen -G ".acme.sh/$1*/$1.cer"; }
 
 try EAB enrol
 try renew renew
@@ -58,4 +58,6 @@ try IP address
 try revoke revoke
 try "key change" key_change
 try deactivate deactivate
-try printed as_printed
+try printed printed_name
+try "printed keys" printed_keys p256 p384 rsa2048 rsa3072 rsa4096
+try "printed IP" printed_addresses

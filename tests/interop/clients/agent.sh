@@ -29,6 +29,8 @@ renew() {
   asked_ari "$asked"
   touch "$work/asked"
 }
+printed_client="ca agent"
+issued() { echo agent/live/cert.pem; }
 ari() { [ -e asked ] || fail "it did not renew by the window"; }
 
 try EAB enrol
@@ -41,4 +43,6 @@ cannot IP "the agent takes addresses that its grant covers"
 cannot revoke "the agent has no command for it: the operators revoke"
 cannot "key change" "the agent has no command for it"
 cannot deactivate "the agent has no command for it"
-cannot printed "ca agent is told in clients.md"
+try printed printed_name
+try "printed keys" printed_keys p256 p384 ed25519 rsa2048 rsa3072 rsa4096 ml-dsa-65 ml-dsa-87
+try "printed IP" printed_addresses

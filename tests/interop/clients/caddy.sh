@@ -62,23 +62,37 @@ ari() { grep "needs renewal based on ARI window" renew.log || fail "it did not r
 http_01() { in_folder http; site "$DIRECTORY" caddy-http.dmz.demo.test disable_tlsalpn_challenge; while_it_runs wait_until 60 certificate caddy-http.dmz.demo.test; good "$(certificate caddy-http.dmz.demo.test)" caddy-http.dmz.demo.test; }
 tls_alpn_01() { in_folder tls; site "$DIRECTORY" caddy-tls.dmz.demo.test disable_http_challenge; while_it_runs wait_until 60 certificate caddy-tls.dmz.demo.test; good "$(certificate caddy-tls.dmz.demo.test)" caddy-tls.dmz.demo.test; }
 address() { in_folder address; site "$DIRECTORY" 127.0.0.1 ""; while_it_runs wait_until 60 certificate 127.0.0.1; good "$(certificate 127.0.0.1)" 127.0.0.1; }
+# It keeps its state below the user's home, and runs until it is stopped. Each site has a certificate of its own.
+printed_profile=server
+issued() { compgen -G ".local/share/caddy/certificates/*/${1//:/-}/${1//:/-}.crt"; }
 as_printed() {
-  local server status=0
-  export XDG_DATA_HOME=$PWD/printed/data
-  printed caddy &
+  local server name status=0
+  (timeout 90 bash -euc "$(printed caddy)") &
   server=$!
-  wait_until 60 compgen -G "$XDG_DATA_HOME/caddy/certificates/*/$NAME/$NAME.crt" || status=$?
+  for name in $(jq -r '.grant.names[]' grant.json | sed 's/^[a-z]*://; s|/[0-9]*$||'); do
+    wait_until 60 issued "$name" || status=$?
+  done
   caddy stop || true
   wait "$server" || true
-  [ $status = 0 ] || return 1
-  good "$(compgen -G "$XDG_DATA_HOME/caddy/certificates/*/$NAME/$NAME.crt")" "$NAME"
+  return $status
+}
+printed_sites() {
+  granted addresses --name 127.0.0.1 --name ::1
+  as_printed
+  for_all "$(issued 127.0.0.1)" 127.0.0.1
+  for_all "$(issued ::1)" ::1
+  granted both --name 127.0.0.1 --name "$host" --key-types p384
+  as_printed
+  for_all "$(issued 127.0.0.1)" 127.0.0.1
+  of_kind "$(issued 127.0.0.1)" p384
+  for_all "$(issued "$host")" "$host"
 }
 
 try EAB enrol
 try profile profile
 try renew renew
-cannot replaces "caddy asks renewalInfo, but its orders do not say what they replace"
 try ARI ari
+cannot replaces "caddy asks renewalInfo, but its orders do not say what they replace"
 try http-01 http_01
 try tls-alpn-01 tls_alpn_01
 cannot dns-01 "caddy needs a build with a module for the DNS provider"
@@ -86,4 +100,6 @@ try IP address
 cannot revoke "caddy has no command for it: the operators revoke, and caddy replaces what OCSP calls revoked"
 cannot "key change" "caddy has no command for it"
 cannot deactivate "caddy has no command for it"
-try printed as_printed
+try printed printed_name
+try "printed keys" printed_keys p256 p384 ed25519 rsa2048 rsa4096
+try "printed IP" printed_sites

@@ -50,7 +50,15 @@ dns_01() {
 }
 address() { cd more; served plain --cron --domain ip:127.0.0.1; good dehydrated/certs/ip:127.0.0.1/cert.pem 127.0.0.1; }
 deactivate() { cd more; plain --deactivate; }
-as_printed() { printed dehydrated; good "dehydrated/certs/$NAME/cert.pem" "$NAME"; }
+issued() { compgen -G "dehydrated/certs/*$1/cert.pem"; }
+
+# A timer runs it in another folder.
+printed_and_renewed() {
+  printed_name
+  cp "$(issued "$host")" before.pem
+  (cd / && timeout 90 dehydrated --config "$HOME/dehydrated/config" --cron --force --domain "$host")
+  renewed "$(issued "$host")" "$(serial before.pem)"
+}
 
 try EAB enrol
 try renew renew
@@ -64,4 +72,6 @@ try IP address
 try revoke revoke
 cannot "key change" "dehydrated has no command for it"
 try deactivate deactivate
-try printed as_printed
+try printed printed_and_renewed
+try "printed keys" printed_keys p256 p384 rsa2048 rsa3072 rsa4096
+try "printed IP" printed_addresses

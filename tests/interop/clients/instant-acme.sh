@@ -40,4 +40,4 @@ try IP challenged 127.0.0.1 tls-alpn-01
 try revoke revoke
 try "key change" key_change
 try deactivate deactivate
-cannot printed "a library"
+cannot_printed "a library"

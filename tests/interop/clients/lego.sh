@@ -30,8 +30,8 @@ dns_01() {
   EXEC_PATH=./hook.sh order '*.dmz.demo.test' --dns exec --dns.propagation-disable-ans run
   good lego/certificates/_.dmz.demo.test.crt '*.dmz.demo.test'
 }
-address() { at "$DIRECTORY"; order 127.0.0.1 --disable-cn --tls run; good lego/certificates/127.0.0.1.crt 127.0.0.1; }
-as_printed() { printed lego; good ".lego/certificates/$NAME.crt" "$NAME"; }
+address() { at "$DIRECTORY"; order 127.0.0.1 --tls run; good lego/certificates/127.0.0.1.crt 127.0.0.1; }
+issued() { echo ".lego/certificates/$1.crt"; }
 
 try EAB enrol
 try renew renew
@@ -45,4 +45,6 @@ try IP address
 try revoke revoke
 cannot "key change" "lego has no command for it"
 cannot deactivate "lego has no command for it"
-try printed as_printed
+try printed printed_name
+try "printed keys" printed_keys p256 p384 rsa2048 rsa3072 rsa4096
+try "printed IP" printed_addresses

@@ -97,8 +97,8 @@ chmod 755 hook.sh
 try EAB enrol
 try profile profile
 try renew renew
-cannot replaces "mod_md asks renewalInfo, but its orders do not say what they replace"
 try ARI ari
+try replaces replaced ari/before.pem
 try http-01 challenged md-http.dmz.demo.test http-01
 try tls-alpn-01 challenged md-tls.dmz.demo.test tls-alpn-01
 try dns-01 challenged '*.dmz.demo.test' dns-01 "MDChallengeDns01 $work/hook.sh"
@@ -106,4 +106,4 @@ cannot IP "mod_md takes domain names only"
 cannot revoke "mod_md has no command for it: the operators revoke"
 cannot "key change" "mod_md has no command for it"
 cannot deactivate "mod_md has no command for it"
-cannot printed "ca grant create prints no configuration for it; clients.md has one"
+cannot_printed "ca grant create prints no configuration for it; clients.md has one"

@@ -50,7 +50,7 @@ key_change() {
   good "uacme/$NAME/cert.pem" "$NAME"
 }
 deactivate() { plain "$DIRECTORY" --yes deactivate; }
-as_printed() { printed uacme; good "uacme/$NAME/cert.pem" "$NAME"; }
+issued() { echo "uacme/$1/cert.pem"; }
 
 # What it trusts is the system's matter.
 documented uacme-trust >trust.log
@@ -66,6 +66,8 @@ try IP address
 try revoke revoke
 try "key change" key_change
 try deactivate deactivate
-try printed as_printed
+try printed printed_name
+try "printed keys" printed_keys p256 p384 rsa2048 rsa3072 rsa4096
+try "printed IP" printed_addresses
 rm /usr/local/share/ca-certificates/countersign.crt
 update-ca-certificates >>trust.log
