@@ -10,7 +10,7 @@ use ca_core::evidence::csr_names::check_names;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{ChallengeMethod, Grant, Order, OrderCommand, OrderId, OrderRejected, OrderStatus, ProblemType, RequestState};
 use ca_core::pki::{Csr, KeyError, PublicKey};
-use ca_core::ports::StoreError;
+use ca_core::ports::{KEY_CHANGED, StoreError};
 use ca_core::profile::{check_key, is_same_key};
 use http::StatusCode;
 use serde_json::Value;
@@ -37,9 +37,10 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
 
     let mut audit = server.audit(signed.actor(), "order.finalize", id.as_str(), id.as_str());
     audit.authority = Some(order.authority);
-    let request = match server.store.queue_finalize(&id, &signed.text, now, &audit).await {
+    let queued = server.store.queue_finalize(&id, &signed.account.thumbprint, &signed.text, now, &audit).await;
+    let request = match queued {
         Ok(request) => request,
-        Err(StoreError::Conflict(_)) => {
+        Err(StoreError::Conflict(reason)) if reason != KEY_CHANGED => {
             // What was remembered of it was out of date, or another request came first.
             server.own_order(&id, &signed.account.id).await?.apply(OrderCommand::Finalize, now).map_err(refused)?;
             return Err(Refusal::new(ProblemType::OrderNotReady, "another request finalized this order"));

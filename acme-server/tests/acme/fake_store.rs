@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ca_core::evidence::revocation::{RevocationRight, verify};
 use ca_core::model::*;
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp, sha256};
-use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StandingStore, StoreError, StoreResult, ValidationStore};
+use ca_core::ports::{AcmeStore, CertificateStore, KEY_CHANGED, RequestBacklog, StandingStore, StoreError, StoreResult, ValidationStore};
 
 /// What the worker does with a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) worker: Worker,
     pub(crate) backlog: Duration,
     pub(crate) down: bool,
+    /// The key that an account gets as soon as it was read once: its change came in while a request was under way.
+    pub(crate) next_key: Option<(String, String)>,
     pub(crate) accounts: BTreeMap<AccountId, Account>,
     pub(crate) grants: BTreeMap<GrantId, GrantRecord>,
     pub(crate) orders: BTreeMap<OrderId, Order>,
@@ -131,7 +133,14 @@ impl AcmeStore for FakeStore {
         Ok(RequestId::for_account(&new.id))
     }
     async fn account(&self, id: &AccountId) -> StoreResult<Option<Account>> {
-        Ok(self.state()?.accounts.get(id).cloned())
+        let mut state = self.state()?;
+        let read = state.accounts.get(id).cloned();
+        if let Some((jwk, thumbprint)) = state.next_key.take()
+            && let Some(account) = state.accounts.get_mut(id)
+        {
+            (account.jwk, account.thumbprint) = (jwk, thumbprint);
+        }
+        Ok(read)
     }
     async fn account_by_key(&self, thumbprint: &str) -> StoreResult<Option<Account>> {
         Ok(self.state()?.accounts.values().find(|a| a.thumbprint == thumbprint).cloned())
@@ -231,8 +240,19 @@ impl AcmeStore for FakeStore {
         state.orders.values_mut().filter(|o| o.authorizations.contains(id)).for_each(|o| o.status = OrderStatus::Invalid);
         Ok(authorization)
     }
-    async fn queue_finalize(&self, order: &OrderId, jws: &str, _now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
+    async fn queue_finalize(
+        &self,
+        order: &OrderId,
+        thumbprint: &str,
+        jws: &str,
+        _now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<RequestId> {
         let mut state = self.state()?;
+        let account = state.orders.get(order).and_then(|order| state.accounts.get(&order.account));
+        if account.is_some_and(|account| account.thumbprint != thumbprint) {
+            return conflict(KEY_CHANGED);
+        }
         match state.orders.get_mut(order) {
             Some(found) if found.status == OrderStatus::Ready => found.status = OrderStatus::Processing,
             Some(_) => return conflict("not ready"),
@@ -319,17 +339,20 @@ impl ValidationStore for FakeStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
-        answer: Option<&str>,
+        by: &TakeUp,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
         let mut state = self.state()?;
         let Some(found) = state.authorizations.get(id).cloned() else { return missing("authorization") };
+        if state.accounts.get(&found.account).is_some_and(|account| account.thumbprint != by.thumbprint) {
+            return conflict(KEY_CHANGED);
+        }
         let started = found.apply(AuthorizationCommand::Start(method), now).map_err(|e| StoreError::Conflict(e.to_string()))?;
         state.authorizations.insert(id.clone(), started.clone());
         state.started.push((id.clone(), method, deadline));
-        state.answers.extend(answer.map(|answer| (id.clone(), answer.to_owned())));
+        state.answers.extend(by.answer.clone().map(|answer| (id.clone(), answer)));
         state.audit.push(audit.clone());
         Ok(started)
     }

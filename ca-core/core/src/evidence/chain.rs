@@ -5,7 +5,7 @@
 //! the officers opened enrolment to a grant that authorizes no name; each
 //! keyChange was signed by the key before; the account's id is the hash of its newAccount JWS and stands in every
 //! later `kid`; the order's id is the hash of its newOrder JWS and stands in the finalize JWS's `url`; that JWS, by
-//! the account's current key, carries the CSR. Who edits a row breaks a signature, a MAC or a hash.
+//! the key that the account had when the store took it in, carries the CSR. Who edits a row breaks a signature, a MAC or a hash.
 //!
 //! Identifiers outside the grant rest on the front end's word that it validated them, in zones of the policy only
 //! ([`super::proofs`]).
@@ -86,6 +86,16 @@ pub struct AuthorizedAccount {
     pub keys: Vec<Jwk>,
 }
 
+impl AuthorizedAccount {
+    /// The one key that was the account's after so many changes (RFC 8555 §7.3.5). The store counted them in the transaction
+    /// that took the request in, so that a front end gets nothing for a key of before; none: the current key.
+    fn key_then(&self, changes: Option<u32>) -> Result<&[Jwk], Refusal> {
+        let last = self.keys.len() - 1;
+        let index = changes.map_or(last, |changes| changes as usize);
+        self.keys.get(index..=index).ok_or_else(|| unauthorized("the request was made by a key that the account has not had yet"))
+    }
+}
+
 /// What may be issued, proven.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuthorizedIssuance {
@@ -122,8 +132,8 @@ pub struct AuthorizedIssuance {
 /// Who may have signed a finalize request.
 #[derive(Clone, Copy)]
 enum FinalizedBy {
-    /// The account's current key.
-    Current,
+    /// The key that the account had when the request was taken in.
+    KeyThen,
     /// Any key that the account has had.
     Any,
 }
@@ -186,7 +196,7 @@ impl Verifier {
         secrets: &dyn EabSecrets,
         now: Timestamp,
     ) -> Result<AuthorizedIssuance, Refusal> {
-        self.verify_order(evidence, policy, secrets, now, FinalizedBy::Current)
+        self.verify_order(evidence, policy, secrets, now, FinalizedBy::KeyThen)
     }
 
     /// Verifies, as with the first one, that an order that renews itself may have its next certificate. The account's key
@@ -224,7 +234,11 @@ impl Verifier {
             return Err(malformed("the order's evidence is incomplete"));
         };
         let (request, scope) = read_new_order(new_order, &account, &self.verified)?;
-        let (order, csr) = read_finalize(finalize, &account, new_order, finalized_by, &self.verified)?;
+        let keys = match finalized_by {
+            FinalizedBy::KeyThen => account.key_then(evidence.finalized_after)?,
+            FinalizedBy::Any => &account.keys,
+        };
+        let (order, csr) = read_finalize(finalize, keys, &account.account, new_order, &self.verified)?;
 
         let grant = &account.grant;
         let authority = scope.authority.clone().unwrap_or_else(|| grant.authority.clone());
@@ -423,7 +437,7 @@ fn read_new_order(
     account: &AuthorizedAccount,
     verified: &VerifiedSignatures,
 ) -> Result<(NewOrderRequest, OrderScope), Refusal> {
-    // By any key that the account has had: the finalize JWS, by the current one, names this very text by its hash.
+    // By any key that the account has had: the finalize JWS names this very text by its hash.
     let jws = by_account(text, &account.keys, &account.account, verified)?;
     let scope = path_of(&jws.protected.url)
         .and_then(OrderScope::of_path)
@@ -454,16 +468,12 @@ fn check_terms(
 /// The order and the CSR of a finalize request for what this newOrder JWS asks for.
 fn read_finalize(
     text: &str,
-    account: &AuthorizedAccount,
+    keys: &[Jwk],
+    account: &AccountId,
     new_order: &str,
-    by: FinalizedBy,
     verified: &VerifiedSignatures,
 ) -> Result<(OrderId, Csr), Refusal> {
-    let keys = match by {
-        FinalizedBy::Current => account.keys.last().map(std::slice::from_ref).unwrap_or_default(),
-        FinalizedBy::Any => &account.keys,
-    };
-    let jws = by_account(text, keys, &account.account, verified)?;
+    let jws = by_account(text, keys, account, verified)?;
     let order = path_of(&jws.protected.url).and_then(|path| path.strip_prefix("/acme/order/")?.strip_suffix("/finalize")?.parse().ok());
     let order = order.filter(|order: &OrderId| order.is_from_evidence(new_order));
     let order = order.ok_or_else(|| unauthorized("the finalize request was made for another order"))?;

@@ -61,4 +61,4 @@ pub use replacement::{
 pub use request::{Evidence, Issued, RenewingOrder, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
 pub use standing::{AccountRecord, Standing};
-pub use validation::{AttestationEvidence, LeasedValidation, ValidationEnd, ValidationRecord};
+pub use validation::{AttestationEvidence, LeasedValidation, TakeUp, ValidationEnd, ValidationRecord};

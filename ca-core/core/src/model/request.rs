@@ -20,6 +20,10 @@ pub struct Evidence {
     pub new_order: Option<String>,
     /// The finalize JWS; none for an account request.
     pub finalize: Option<String>,
+    /// How many of the key changes had been made when the store took the finalize JWS in, as the store itself counted: the
+    /// key after them signed it. None: an older version took it in.
+    #[serde(default)]
+    pub finalized_after: Option<u32>,
     /// What the front end says of identifiers that it challenged: its word, not proof. It counts only where the policy
     /// lists the zone and the method.
     #[serde(default)]

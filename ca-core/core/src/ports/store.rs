@@ -46,6 +46,9 @@ pub const GRANT_CAP_REACHED: &str = "the grant has issued as much as its cap all
 /// The conflict of an account whose key was changed [`crate::evidence::chain::MAX_KEY_CHANGES`] times.
 pub const TOO_MANY_KEY_CHANGES: &str = "the account's key was changed too often";
 
+/// The conflict of a request by a key that is the account's no longer: its key was changed while the request was under way.
+pub const KEY_CHANGED: &str = "the account's key was changed while the request was under way";
+
 /// The conflict of an intent for an order whose account or grant has ended or rests.
 pub const OWNER_ENDED: &str = "the account is no longer valid, or its grant was revoked or suspended";
 
@@ -106,6 +109,13 @@ pub trait RequestQueue: Send + Sync {
 }
 
 /// What the ACME front end reads and writes.
+///
+/// A request and a change of its account's key (RFC 8555 §7.3.5) may come at the same time; the transaction decides which was
+/// first. What is done at once (orders made or canceled, contacts, deactivations) was done before the change or not at all.
+/// A revocation is verified here with the account's key as it is then. What lies and waits was made by the key that the
+/// account had when it was taken in, and stays good whatever key follows: of a finalize request the store keeps how many
+/// changes came before it ([`crate::model::Evidence::finalized_after`]), of a challenge the key by which it was taken up.
+/// Newer keys have no part in it and older ones neither.
 #[async_trait]
 pub trait AcmeStore: Send + Sync {
     /// Queues a new account for the worker. An account with the same key that is pending or valid is a conflict;
@@ -152,9 +162,17 @@ pub trait AcmeStore: Send + Sync {
     async fn authorizations_of(&self, order: &OrderId) -> StoreResult<Vec<Authorization>>;
     /// Deactivates an authorization; orders that rest on it, if pending or ready, become invalid.
     async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization>;
-    /// Moves a ready order to processing and queues its request with the finalize JWS. Any other state is a
-    /// conflict: of concurrent calls exactly one succeeds (lesson 27).
-    async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId>;
+    /// Moves a ready order to processing and queues its request with the finalize JWS, which the account's key with this
+    /// thumbprint signed. Any other state is a conflict: of concurrent calls exactly one succeeds (lesson 27). Where the
+    /// account has another key by now it is the conflict [`KEY_CHANGED`], and the order stays ready.
+    async fn queue_finalize(
+        &self,
+        order: &OrderId,
+        thumbprint: &str,
+        jws: &str,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<RequestId>;
     /// Ends an order that renews itself, and its job: no further certificate is made (RFC 8739 §3.1.2). `problem` says why
     /// where it was not the client's wish. An order that is not valid, or does not renew itself, is a conflict.
     async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order>;

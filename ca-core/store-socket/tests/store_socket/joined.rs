@@ -73,8 +73,15 @@ impl AcmeStore for Joined {
     async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
         self.acme.deactivate_authorization(id, &mine(audit, "authorization")).await
     }
-    async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
-        self.acme.queue_finalize(order, jws, now, &mine(audit, "order")).await
+    async fn queue_finalize(
+        &self,
+        order: &OrderId,
+        thumbprint: &str,
+        jws: &str,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<RequestId> {
+        self.acme.queue_finalize(order, thumbprint, jws, now, &mine(audit, "order")).await
     }
     async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
         self.acme.cancel_order(id, problem, &mine(audit, "order")).await
@@ -120,12 +127,12 @@ impl ValidationStore for Joined {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
-        answer: Option<&str>,
+        by: &TakeUp,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        self.acme.start_challenge(id, method, answer, now, deadline, &mine(audit, "authorization")).await
+        self.acme.start_challenge(id, method, by, now, deadline, &mine(audit, "authorization")).await
     }
     async fn lease_validations(
         &self,

@@ -275,6 +275,19 @@ impl Desk {
 
     /// The same with this CSR for a.demo.test.
     pub(crate) async fn finalized_with(&self, client: &Client, more: serde_json::Value, csr: &[u8]) -> OrderId {
+        let id = self.ready_with(client, more).await;
+        let finalize = acme::finalize(&client.key, &client.id, &id, csr);
+        let entry = audit("order.finalize");
+        self.store.queue_finalize(&id, &client.thumbprint(), &finalize, self.clock.now(), &entry).await.unwrap();
+        id
+    }
+
+    /// Stores an order as the front end does.
+    pub(crate) async fn ready(&self, client: &Client) -> OrderId {
+        self.ready_with(client, serde_json::json!({})).await
+    }
+
+    async fn ready_with(&self, client: &Client, more: serde_json::Value) -> OrderId {
         let names = ["a.demo.test"];
         let mut payload = acme::order_payload(&names);
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -300,9 +313,16 @@ impl Desk {
             created_at: self.clock.now(),
         };
         self.store.create_order(&NewOrder { order, authorizations: vec![], jws }, &audit("order.create")).await.unwrap();
-        let finalize = acme::finalize(&client.key, &client.id, &id, csr);
-        self.store.queue_finalize(&id, &finalize, self.clock.now(), &audit("order.finalize")).await.unwrap();
         id
+    }
+
+    /// Puts another key in the place of the account's (RFC 8555 §7.3.5); gives the one of before.
+    pub(crate) async fn change_key(&self, client: &mut Client) -> ClientKey {
+        let new = ClientKey::default();
+        let (jws, jwk, old) = (acme::key_change(&client.key, &new, &client.id), jwk(&new), client.thumbprint());
+        let entry = audit("account.key-change");
+        self.store.change_key(&client.id, &old, &jwk.canonical(), &jwk.thumbprint(), &jws, &entry).await.unwrap();
+        std::mem::replace(&mut client.key, new)
     }
 
     pub(crate) async fn order(&self, id: &OrderId) -> Order {
@@ -366,6 +386,16 @@ impl Desk {
 pub(crate) struct Client {
     pub(crate) key: ClientKey,
     pub(crate) id: AccountId,
+}
+
+impl Client {
+    pub(crate) fn thumbprint(&self) -> String {
+        jwk(&self.key).thumbprint()
+    }
+}
+
+pub(crate) fn jwk(key: &ClientKey) -> Jwk {
+    Jwk::from_value(&key.jwk()).unwrap()
 }
 
 pub(crate) fn demo() -> AuthorityName {

@@ -10,7 +10,7 @@ use ca_core::model::{
 use ca_core::pki::{Certificate, SerialNumber, Timestamp};
 use ca_core::ports::{AcmeStore as _, CertificateStore as _, Clock as _, JobStore as _, StatusStore as _, StoreError};
 use ca_testkit::Fault;
-use ca_testkit::acme::{self, ClientKey};
+use ca_testkit::acme::ClientKey;
 use ca_testkit::store::audit;
 use serde_json::json;
 
@@ -265,12 +265,7 @@ async fn a21_a_new_account_key_leaves_it_and_a_policy_without_it_ends_it() {
     let mut client = desk.account().await;
     let id = star(&desk, &client).await;
     desk.settle().await;
-    let new = ClientKey::default();
-    let jws = acme::key_change(&client.key, &new, &client.id);
-    let jwk = |key: &ClientKey| ca_core::evidence::jwk::Jwk::from_value(&key.jwk()).unwrap();
-    let (old, jwk) = (jwk(&client.key).thumbprint(), jwk(&new));
-    desk.store.change_key(&client.id, &old, &jwk.canonical(), &jwk.thumbprint(), &jws, &audit("account.key-change")).await.unwrap();
-    client.key = new;
+    desk.change_key(&mut client).await;
     days(&desk, 5);
     desk.settle().await;
     assert_eq!(desk.of_order(&id).await.len(), 2, "what the old key finalized goes on");

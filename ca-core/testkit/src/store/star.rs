@@ -22,7 +22,7 @@ async fn renewing(world: &World, account: &AccountId) -> (OrderId, SerialNumber)
     let id = store.create_order(&new, &audit("order.create")).await.unwrap().id;
     assert_conflict(store.cancel_order(&id, None, &audit("order.cancel")).await);
     assert_eq!(store.renewing_order(&id).await.unwrap(), None, "there is no certificate yet");
-    let request = store.queue_finalize(&id, "finalize", at(1), &audit("order.finalize")).await.unwrap();
+    let request = world.finalize(&id, "finalize", 1).await.unwrap();
     let request = world.lease_one(&request, 1, 60).await;
     let serial = world.serial();
     let intent = world.intent(&World::origin(&id, &request, account), serial);
