@@ -308,9 +308,12 @@ impl AcmeStore for FakeStore {
             ("a.", _) => state.accounts.get_mut(&object.parse().unwrap()).unwrap().status = AccountStatus::Valid,
             (_, Worker::Refuses(problem)) => {
                 let order = state.orders.get_mut(&object.parse().unwrap()).unwrap();
+                let fault = Fault::of(problem.kind);
                 (order.status, order.error) = (OrderStatus::Invalid, Some(problem));
                 let (account, at) = (order.account.clone(), order.created_at);
-                state.failures.entry(account).or_default().push(at);
+                if fault == Fault::Client {
+                    state.failures.entry(account).or_default().push(at);
+                }
             }
             (_, _) => self.release(&mut state, &object.parse().unwrap()),
         }

@@ -180,10 +180,11 @@ async fn a23_a_registered_domain_may_have_a_limit_of_its_own() {
 }
 
 #[tokio::test]
-async fn a23_what_the_ca_fails_at_is_no_failure_of_the_account() {
+async fn a23_what_the_ca_fails_at_or_others_change_is_no_failure_of_the_account() {
     let world = limited(r#"failures = { account = "1/1h" }"#);
     let account = world.account().await;
-    for kind in [ProblemType::ServerInternal, ProblemType::RateLimited] {
+    use ProblemType::{InvalidProfile, RateLimited, RejectedIdentifier, ServerInternal, Unauthorized};
+    for kind in [ServerInternal, RateLimited, RejectedIdentifier, InvalidProfile, Unauthorized] {
         world.state().worker = Worker::Refuses(Problem::new(kind, "not now"));
         let order = account.order(&["a.demo.test"]).await.is(201).json();
         assert_eq!(account.finalize(&order, &csr(&["a.demo.test"], None)).await.is(200).json()["status"], "invalid");
@@ -276,7 +277,7 @@ async fn a23_past_its_failures_an_account_begins_nothing_new() {
     let world = limited(r#"failures = { account = "2/1h" }"#);
     let account = world.account().await;
     let ready = account.order(&["z.demo.test"]).await.is(201).json();
-    world.state().worker = Worker::Refuses(Problem::new(ProblemType::RejectedIdentifier, "not in the policy"));
+    world.state().worker = Worker::Refuses(Problem::new(ProblemType::BadCsr, "the key is published"));
     for name in ["a.demo.test", "b.demo.test"] {
         let order = account.order(&[name]).await.is(201).json();
         assert_eq!(account.finalize(&order, &csr(&[name], None)).await.is(200).json()["status"], "invalid");
@@ -311,7 +312,7 @@ async fn a23_an_account_that_only_fails_is_paused_and_says_how_to_go_on() {
     let (account, other) = (world.account().await, world.account().await);
     let id = account.kid.rsplit('/').next().unwrap().to_owned();
     let fail = async |name: &str| {
-        world.state().worker = Worker::Refuses(Problem::new(ProblemType::RejectedIdentifier, "not in the policy"));
+        world.state().worker = Worker::Refuses(Problem::new(ProblemType::BadCsr, "the key is published"));
         let order = account.order(&[name]).await.is(201).json();
         account.finalize(&order, &csr(&[name], None)).await.is(200);
         world.state().worker = Worker::Present;

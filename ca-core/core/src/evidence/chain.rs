@@ -27,7 +27,7 @@ use super::proofs::{Proof, Proofs};
 use super::verified::VerifiedSignatures;
 use super::{attested, csr_names, eab, grant, json, proofs};
 use crate::anchor::GrantPlace;
-use crate::model::{AccountId, AuthorityName, AutoRenewal, Evidence, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
+use crate::model::{AccountId, AuthorityName, AutoRenewal, Evidence, Fault, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
 use crate::pki::{Certificate, Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, ProfilePolicy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
@@ -49,25 +49,37 @@ pub struct Refusal {
     pub problem: Problem,
     /// For the operator.
     pub cause: String,
+    /// Whose doing it is.
+    pub fault: Fault,
 }
 
 impl Refusal {
     /// A refusal whose cause the client may know.
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { cause: detail.clone(), problem: Problem::new(kind, detail) }
+        Self { cause: detail.clone(), problem: Problem::new(kind, detail), fault: Fault::of(kind) }
+    }
+
+    /// What was allowed when the client asked is not allowed any more.
+    pub fn changed(kind: ProblemType, detail: impl Into<String>) -> Self {
+        Self { fault: Fault::Change, ..Self::new(kind, detail) }
+    }
+
+    /// The grant is good for nothing until operators let it go on.
+    pub fn resting_grant(detail: &str) -> Self {
+        Self { fault: Fault::Rest, ..Self::new(ProblemType::Unauthorized, detail) }
     }
 
     /// The grant does not hold; why not is the operators' to know.
     pub fn unverified_grant(cause: impl Into<String>) -> Self {
         let detail = "the enrolment grant behind this account could not be verified (hint: ask the CA's operators)";
-        Self { cause: cause.into(), problem: Problem::new(ProblemType::Unauthorized, detail) }
+        Self { cause: cause.into(), ..Self::new(ProblemType::Unauthorized, detail) }
     }
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { cause: problem.detail.clone(), problem }
+        Self { cause: problem.detail.clone(), fault: Fault::of(problem.kind), problem }
     }
 }
 
@@ -256,9 +268,12 @@ impl Verifier {
         attested::check(&proofs, rules, &account, csr.public_key(), now, &self.verified)?;
         let algorithm = check_csr(&csr, &request.identifiers, &account)?;
         if !offered.takes_key(algorithm) {
-            return Err(Refusal::new(ProblemType::BadCsr, format!("the profile `{profile}` certifies no keys of the kind {algorithm}")));
+            return Err(Refusal::changed(
+                ProblemType::BadCsr,
+                format!("the profile `{profile}` certifies no keys of the kind {algorithm}"),
+            ));
         }
-        grant.limits.judge_key(algorithm).map_err(|told| Refusal::new(ProblemType::BadCsr, told))?;
+        grant.limits.judge_key(algorithm).map_err(|told| Refusal::changed(ProblemType::BadCsr, told))?;
         let end = grant.limits.judge_end(request.not_before, request.not_after, now);
         end.map_err(|told| Refusal::new(ProblemType::Malformed, told))?;
         let content = leaf_content(rules, offered, grant, &request.identifiers).map_err(|error| {
@@ -307,7 +322,7 @@ impl Verifier {
         };
         // What depends on the time is never remembered.
         if account.grant.valid_until.is_some_and(|end| now >= end) {
-            return Err(unauthorized("the enrolment grant has expired"));
+            return Err(Refusal::resting_grant("the enrolment grant has expired (hint: the CA's operators can extend it)"));
         }
         Ok(account)
     }

@@ -253,11 +253,18 @@ impl RequestQueue for Joined {
     ) -> StoreResult<Vec<SigningRequest>> {
         self.owner.lease_requests(worker, lease, now, until, limit).await
     }
-    async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()> {
-        self.owner.accept_account(request, lease, audit).await
+    async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, statement: &str, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.accept_account(request, lease, statement, audit).await
     }
-    async fn refuse_request(&self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()> {
-        self.owner.refuse_request(request, lease, problem, audit).await
+    async fn refuse_request(
+        &self,
+        request: &RequestId,
+        lease: &LeaseToken,
+        fault: Fault,
+        problem: &Problem,
+        audit: &AuditEntry,
+    ) -> StoreResult<()> {
+        self.owner.refuse_request(request, lease, fault, problem, audit).await
     }
     async fn postpone_request(&self, request: &RequestId, lease: &LeaseToken, not_before: Timestamp) -> StoreResult<()> {
         self.owner.postpone_request(request, lease, not_before).await
@@ -313,6 +320,9 @@ impl JobStore for Joined {
     }
     async fn renewing_order(&self, id: &OrderId) -> StoreResult<Option<RenewingOrder>> {
         self.owner.renewing_order(id).await
+    }
+    async fn rest_job(&self, id: &JobId, lease: &LeaseToken, reason: &str, next: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.rest_job(id, lease, reason, next, audit).await
     }
     async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
         self.owner.fail_job(id, lease, error, retry_at, audit).await

@@ -23,12 +23,10 @@ async fn a23_an_operators_statement_ends_a_pause() {
     desk.settle().await;
     let grant = desk.grant(None).await;
     let client = desk.account_of(&grant).await;
-    // The worker refuses an order: a failure on record.
-    desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap();
-    let order = desk.finalized(&client, json!({})).await;
+    // The worker refuses an order for what its client sent: a failure on record.
+    let order = desk.finalized_with(&client, json!({}), &ClientKey::default().csr(&["b.demo.test"], None)).await;
     desk.settle().await;
-    assert_eq!(desk.refusal(&order).await.kind, ProblemType::Unauthorized);
-    desk.operate(Operation::GrantResume { id: grant.id.clone() }).await.unwrap();
+    assert_eq!(desk.refusal(&order).await.kind, ProblemType::BadCsr);
     let standing = async || desk.store.standing(&client.id, &[], Timestamp::from_unix(0)).await.unwrap();
     assert_eq!((standing().await.failures, standing().await.paused), (1, None));
     let entry: AuditEntry = audit("account.pause");

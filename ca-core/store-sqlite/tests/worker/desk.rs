@@ -21,8 +21,8 @@ use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, key_algorithm, sha256};
 use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::{
-    AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
-    IssuanceStore, KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
+    AcmeStore as _, AdminStore as _, Anchor, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey, IssuanceStore,
+    KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
 };
 use ca_core::profile::{BlockedKeys, CaSubject, RootRequest};
 use ca_keystore::{SoftwareKeyStore, Unsealer};
@@ -147,7 +147,7 @@ impl Desk {
         let anchor = Arc::new(MemoryAnchor::new(AnchorState::new(beginning(clock.now()))));
         let worker = Arc::new(worker(
             &store,
-            &anchor,
+            Arc::clone(&anchor) as _,
             &keys,
             &clock,
             &probe,
@@ -188,8 +188,19 @@ impl Desk {
     }
 
     fn begin_with(&mut self, trusted: Trusted, seed: u64, blocked: BlockedKeys) {
+        let anchor = Arc::clone(&self.anchor) as _;
+        self.begin_on(anchor, trusted, seed, blocked);
+    }
+
+    /// Another process on the same store, with this anchor.
+    pub(crate) fn restart_on(&mut self, anchor: Arc<dyn Anchor>) {
+        let seed = 100 + self.next();
+        self.begin_on(anchor, first_officers(self.policy.clone()), seed, BlockedKeys::default());
+    }
+
+    fn begin_on(&mut self, anchor: Arc<dyn Anchor>, trusted: Trusted, seed: u64, blocked: BlockedKeys) {
         let own_keys = self.own_keys.clone();
-        self.worker = Arc::new(worker(&self.store, &self.anchor, &self.keys, &self.clock, &self.probe, trusted, own_keys, blocked, seed));
+        self.worker = Arc::new(worker(&self.store, anchor, &self.keys, &self.clock, &self.probe, trusted, own_keys, blocked, seed));
     }
 
     /// Goes on under another policy, as officers put it in force.
@@ -420,7 +431,7 @@ fn first_officers(policy: Policy) -> Trusted {
 #[expect(clippy::too_many_arguments, reason = "the parts of a worker")]
 fn worker(
     store: &Arc<SqliteStore>,
-    anchor: &Arc<MemoryAnchor>,
+    anchor: Arc<dyn Anchor>,
     keys: &Arc<FaultyKeys>,
     clock: &Arc<FakeClock>,
     probe: &Arc<DieAt>,
@@ -431,7 +442,7 @@ fn worker(
 ) -> Worker {
     Worker::new(WorkerParts {
         store: Arc::clone(store) as Arc<dyn WorkerStore>,
-        anchor: Arc::clone(anchor) as _,
+        anchor,
         keys: Arc::clone(keys) as Arc<dyn KeyStore>,
         publisher: None,
         clock: Arc::clone(clock) as _,

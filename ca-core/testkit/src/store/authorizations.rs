@@ -1,7 +1,7 @@
 //! Authorizations with challenges: orders that wait for them, validations under leases, reuse.
 
 use ca_core::model::{
-    AccountId, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus, LeasedValidation,
+    AccountId, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus, Fault, LeasedValidation,
     NewOrder, OrderStatus, Problem, ProblemType, TakeUp, ValidationEnd, ValidationRecord,
 };
 use ca_core::pki::Identifier;
@@ -283,7 +283,7 @@ pub async fn a08_what_is_given_up_or_revoked_proves_nothing(factory: &dyn StoreF
     let (request, leased) = finalize(&refused.id, 4).await;
     assert_eq!(leased.evidence.validations.len(), 1);
     let unproven = Problem::new(ProblemType::Unauthorized, "no validation that counts");
-    store.refuse_request(&request, &leased.lease, &unproven, &audit("certificate.issue")).await.unwrap();
+    store.refuse_request(&request, &leased.lease, Fault::Evidence, &unproven, &audit("certificate.issue")).await.unwrap();
     assert_eq!(store.authorization(&ready.authorizations[0]).await.unwrap().unwrap().status, AuthorizationStatus::Revoked);
     for order in [&ready, &pending] {
         let ended = store.order(&order.id).await.unwrap().unwrap();

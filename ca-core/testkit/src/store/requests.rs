@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ca_core::model::{Evidence, OrderStatus, Problem, ProblemType, RequestBody, RequestState};
+use ca_core::model::{Evidence, Fault, OrderStatus, Problem, ProblemType, RequestBody, RequestState};
 use ca_core::ports::{KEY_CHANGED, StoreError};
 
 use super::{StoreFactory, World, assert_fenced, at, audit, together};
@@ -88,7 +88,7 @@ pub async fn a_lease_is_held_by_one(factory: &dyn StoreFactory) {
 
     let (lost, held) = (&both[0][0], &again[0]);
     let problem = Problem::new(ProblemType::ServerInternal, "x");
-    assert_fenced(store.refuse_request(&lost.id, &lost.lease, &problem, &audit("x")).await);
+    assert_fenced(store.refuse_request(&lost.id, &lost.lease, Fault::of(problem.kind), &problem, &audit("x")).await);
     assert_fenced(store.postpone_request(&lost.id, &lost.lease, at(70)).await);
     store.postpone_request(&held.id, &held.lease, at(70)).await.unwrap();
     assert_fenced(store.postpone_request(&held.id, &held.lease, at(70)).await);
@@ -105,7 +105,7 @@ pub async fn waiting_ends_with_the_request(factory: &dyn StoreFactory) {
     assert_eq!(store.await_request(&request.id, Duration::ZERO).await.unwrap(), RequestState::Waiting);
     let problem = Problem::new(ProblemType::BadCsr, "the key is weak");
     let refuse = async {
-        store.refuse_request(&request.id, &request.lease, &problem, &audit("order.refuse")).await.unwrap();
+        store.refuse_request(&request.id, &request.lease, Fault::of(problem.kind), &problem, &audit("order.refuse")).await.unwrap();
         RequestState::Waiting
     };
     type Pinned<'a> = std::pin::Pin<Box<dyn Future<Output = RequestState> + 'a>>;

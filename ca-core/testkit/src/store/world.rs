@@ -155,7 +155,8 @@ impl World {
         for other in leased.iter().filter(|r| r.id != request) {
             self.store.postpone_request(&other.id, &lease, other.received_at).await.unwrap();
         }
-        self.store.accept_account(&request, &lease, &audit("account.create")).await.unwrap();
+        let statement = self.store.grant(&new.account.grant).await.unwrap().unwrap().evidence.statement;
+        self.store.accept_account(&request, &lease, &statement, &audit("account.create")).await.unwrap();
         new
     }
 
