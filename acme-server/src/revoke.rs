@@ -62,7 +62,7 @@ pub(crate) async fn revoke(State(server): State<Arc<AcmeServer>>, signed: AnySig
     };
     // A key revokes its own certificate once: it needs no limit, and must not meet one.
     if let AnySigned::Account(signed) = &signed {
-        server.admit_revocation(signed)?;
+        server.admit_revocation(signed).await?;
     }
     match server.store.revoke_on_request(text, &request).await {
         Ok(Revoked::Now { .. }) => Ok(StatusCode::OK),

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ca_core::evidence::revocation::{RevocationRight, verify};
+use ca_core::limits::{Exceeded, Share, Table};
 use ca_core::model::*;
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp, sha256};
-use ca_core::ports::{AcmeStore, CertificateStore, KEY_CHANGED, RequestBacklog, StandingStore, StoreError, StoreResult, ValidationStore};
+use ca_core::ports::{
+    AcmeStore, CertificateStore, KEY_CHANGED, RequestBacklog, SHARED_SUBJECTS, StandingStore, StoreError, StoreResult, ValidationStore,
+};
+use ca_testkit::SeededRng;
 
 /// What the worker does with a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +59,8 @@ pub(crate) type Issue = Box<dyn Fn(&[Identifier], SerialNumber) -> (Vec<u8>, Sha
 pub(crate) struct FakeStore {
     pub(crate) state: Mutex<State>,
     pub(crate) issue: Issue,
+    /// Made with the first request of a server that has others beside it.
+    pub(crate) shares: Mutex<Option<Table>>,
 }
 
 fn missing<T>(what: &str) -> StoreResult<T> {
@@ -446,6 +452,12 @@ impl StandingStore for FakeStore {
             failures: failures as u32,
             paused: state.paused.get(account).copied(),
         })
+    }
+    async fn take_shares(&self, wanted: &[Share], now: Timestamp) -> StoreResult<Option<Exceeded>> {
+        drop(self.state()?);
+        let mut table = self.shares.lock().unwrap();
+        let table = table.get_or_insert_with(|| Table::new(SHARED_SUBJECTS, &SeededRng::new(3)));
+        Ok(table.take_shares(wanted, now).err())
     }
     async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
         let mut state = self.state()?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ca_core::limits::{Exceeded, Share};
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
     ChallengeMethod, CrlRecord, CrlScope, CrossCertificate, GrantId, GrantRecord, GrantUse, KeyUse, LeaseToken, LeasedValidation,
@@ -253,6 +254,10 @@ impl RequestBacklog for SocketStore {
 impl StandingStore for SocketStore {
     async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
         self.call(Command::Standing { account: account.clone(), identifiers: identifiers.to_vec(), since }).await
+    }
+
+    async fn take_shares(&self, wanted: &[Share], now: Timestamp) -> StoreResult<Option<Exceeded>> {
+        self.call(Command::TakeShares { wanted: wanted.to_vec(), now }).await
     }
 
     async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {

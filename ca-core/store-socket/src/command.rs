@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ca_core::limits::Share;
 use ca_core::model::{
     AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, CrlRecord, CrlScope, GrantId, LeaseToken,
     NewAccount, NewOrder, OrderId, Problem, RequestId, RevocationRequest, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
@@ -100,6 +101,8 @@ pub enum Command {
     AwaitValidations { at_most_ms: u64 },
     /// `StandingStore::standing`
     Standing { account: AccountId, identifiers: Vec<Identifier>, since: Timestamp },
+    /// `StandingStore::take_shares`
+    TakeShares { wanted: Vec<Share>, now: Timestamp },
     /// `StandingStore::pause_account`
     PauseAccount { id: AccountId, audit: AuditEntry },
     /// `AcmeStore::queue_finalize`
@@ -161,6 +164,7 @@ impl Command {
             | Self::FinishValidation { .. }
             | Self::AwaitValidations { .. }
             | Self::Standing { .. }
+            | Self::TakeShares { .. }
             | Self::PauseAccount { .. }
             | Self::QueueFinalize { .. }
             | Self::CancelOrder { .. }
@@ -219,8 +223,9 @@ impl Command {
             | Self::LedgerAfter { .. }
             | Self::AwaitLedger { .. }
             | Self::CurrentCrl { .. } => true,
-            // A second time each of them meets the state that the first one made, and says conflict or already.
+            // A second time each of them meets the state that the first one made, and says conflict or already; or takes again.
             Self::QueueAccount { .. }
+            | Self::TakeShares { .. }
             | Self::UpdateContact { .. }
             | Self::DeactivateAccount { .. }
             | Self::ChangeKey { .. }
@@ -257,6 +262,7 @@ impl Command {
             Self::FinishValidation { .. } => "finish-validation",
             Self::AwaitValidations { .. } => "await-validations",
             Self::Standing { .. } => "standing",
+            Self::TakeShares { .. } => "take-shares",
             Self::PauseAccount { .. } => "pause-account",
             Self::QueueFinalize { .. } => "queue-finalize",
             Self::CancelOrder { .. } => "cancel-order",

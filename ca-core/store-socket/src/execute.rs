@@ -46,6 +46,7 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
             encode(Ok(()))
         }
         Command::Standing { account, identifiers, since } => encode(store.standing(&account, &identifiers, since).await),
+        Command::TakeShares { wanted, now } => encode(store.take_shares(&wanted, now).await),
         Command::PauseAccount { id, audit } => encode(store.pause_account(&id, &audit).await),
         Command::QueueFinalize { order, thumbprint, jws, now, audit } => {
             encode(store.queue_finalize(&order, &thumbprint, &jws, now, &audit).await)

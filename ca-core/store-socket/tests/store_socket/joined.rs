@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ca_core::limits::{Exceeded, Share};
 use ca_core::model::*;
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::*;
@@ -98,6 +99,9 @@ impl AcmeStore for Joined {
 impl StandingStore for Joined {
     async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
         self.acme.standing(account, identifiers, since).await
+    }
+    async fn take_shares(&self, wanted: &[Share], now: Timestamp) -> StoreResult<Option<Exceeded>> {
+        self.acme.take_shares(wanted, now).await
     }
     async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
         let own = AuditEntry { actor: Actor::system("limits"), action: "account.pause".to_owned(), ..audit.clone() };

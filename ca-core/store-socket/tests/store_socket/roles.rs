@@ -153,6 +153,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         ),
         (Command::AwaitValidations { at_most_ms: 0 }, ACME),
         (Command::Standing { account: "a".parse().unwrap(), identifiers: Vec::new(), since: at(0) }, ACME),
+        (Command::TakeShares { wanted: Vec::new(), now: at(0) }, ACME),
         (
             Command::PauseAccount {
                 id: "a".parse().unwrap(),

@@ -1,11 +1,14 @@
 //! How accounts stand: failures in a row, pauses, renewals.
 
-use ca_core::limits::MAX_FAILURES;
+use std::time::Duration;
+
+use ca_core::limits::{Exceeded, MAX_FAILURES, Share};
 use ca_core::model::{AccountId, AccountStatus, ChallengeMethod, Fault, OrderStatus, Problem, ProblemType, Standing};
 use ca_core::pki::Identifier;
+use ca_core::ports::MAX_SHARES;
 
 use super::authorizations::challenged;
-use super::{StoreFactory, World, assert_not_found, at, audit, together};
+use super::{StoreFactory, World, assert_conflict, assert_not_found, at, audit, together};
 
 fn names(list: &[&str]) -> Vec<Identifier> {
     list.iter().map(|name| Identifier::from_text(name).unwrap()).collect()
@@ -134,4 +137,23 @@ pub async fn a23_a_renewal_is_an_order_of_the_same_names(factory: &dyn StoreFact
     for list in [&["b.demo.test"][..], &["a.demo.test", "b.demo.test"], &["a.demo.tes"], &[]] {
         assert!(!renews(&account, list).await, "{list:?}");
     }
+}
+
+/// Quotas that several servers share are taken from all or from none, and no command of another process comes in between.
+pub async fn a23_shared_quotas_are_counted_in_one_place(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let share = |subject: &str, quota: &str| Share { subject: subject.to_owned(), quota: quota.parse().unwrap() };
+    let (network, grant) = (share("orders/network/10.0.0.0/24", "10/1h"), share("orders/grant/grant-1", "4/1h"));
+    let both = [network.clone(), grant.clone()];
+    let taken = together((0..8).map(|_| world.store.take_shares(&both, at(0))).collect()).await;
+    let spent: Vec<_> = taken.into_iter().filter_map(|taken| taken.unwrap()).collect();
+    assert_eq!(spent, [Exceeded { index: 1, wait: Duration::from_secs(900) }; 4], "four of eight, and whose quota it was");
+    for _ in 0..6 {
+        assert_eq!(world.store.take_shares(std::slice::from_ref(&network), at(0)).await.unwrap(), None, "nothing was taken in vain");
+    }
+    assert!(world.store.take_shares(std::slice::from_ref(&network), at(0)).await.unwrap().is_some());
+    assert_eq!(world.store.take_shares(std::slice::from_ref(&grant), at(900)).await.unwrap(), None);
+    assert_eq!(world.store.take_shares(&[], at(0)).await.unwrap(), None);
+    let many: Vec<Share> = (0..=MAX_SHARES).map(|n| share(&n.to_string(), "1/1h")).collect();
+    assert_conflict(world.store.take_shares(&many, at(0)).await);
 }
