@@ -1,8 +1,9 @@
 //! Who is turned away for asking too much or failing too often (ACME requirement A23).
 //!
 //! The states of subjects lie in a table of fixed size in memory, and a restart forgets. A server with others beside it
-//! takes from the store's table instead, where all count together; failures each counts for itself. A pause lies in the store. What is decided is decided in [`ca_core::limits`]; here is who is asked about what, and the
-//! problem that the client sees.
+//! takes from the store's table instead, where all count together; failures each counts for itself. A pause lies in the
+//! store. What is decided is decided in [`ca_core::limits`]; here is who is asked about what, and the problem that the
+//! client sees.
 //!
 //! Deliberately absent: limits on reading, and on what the CA's officers bound already (certificates within the hour, in
 //! the policy).

@@ -5,7 +5,8 @@
 //! the officers opened enrolment to a grant that authorizes no name; each
 //! keyChange was signed by the key before; the account's id is the hash of its newAccount JWS and stands in every
 //! later `kid`; the order's id is the hash of its newOrder JWS and stands in the finalize JWS's `url`; that JWS, by
-//! the key that the account had when the store took it in, carries the CSR. Who edits a row breaks a signature, a MAC or a hash.
+//! the key that the account had when the store took it in, carries the CSR. Who edits a row breaks a signature, a MAC or
+//! a hash; how many key changes came first is the store's count, which no front end can set.
 //!
 //! Identifiers outside the grant rest on the front end's word that it validated them, in zones of the policy only
 //! ([`super::proofs`]).
@@ -102,7 +103,7 @@ impl AuthorizedAccount {
     /// The one key that was the account's after so many changes (RFC 8555 §7.3.5). The store counted them in the transaction
     /// that took the request in, so that a front end gets nothing for a key of before; none: the current key.
     fn key_then(&self, changes: Option<u32>) -> Result<&[Jwk], Refusal> {
-        let last = self.keys.len() - 1;
+        let last = self.keys.len().saturating_sub(1);
         let index = changes.map_or(last, |changes| changes as usize);
         self.keys.get(index..=index).ok_or_else(|| unauthorized("the request was made by a key that the account has not had yet"))
     }
