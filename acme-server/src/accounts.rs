@@ -51,10 +51,10 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: SelfSi
             .with_header(header::LINK, format!("<{terms}>;rel=\"terms-of-service\""))
             .with_instance(terms));
     }
-    server.admit_account_from(signed.address)?;
+    server.admit_account_from(signed.address).await?;
     server.account_key_is_free(&signed.key).await?;
     let grant = bound_grant(&server, &payload, &signed).await?;
-    server.admit_account_of(&grant)?;
+    server.admit_account_of(&grant).await?;
     let id = AccountId::from_evidence(&signed.text);
     let account = Account {
         id: id.clone(),

@@ -8,7 +8,7 @@ use ca_core::evidence::new_order::parse_identifier;
 use ca_core::evidence::proofs::CAA_LONGEST;
 use ca_core::model::{
     AccountId, Authorization, AuthorizationCommand, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus,
-    Grant, OrderId, ProblemType,
+    Grant, OrderId, ProblemType, TakeUp,
 };
 use ca_core::pki::{Identifier, Timestamp};
 use ca_core::policy::{Basis, ChallengeZone, basis_for};
@@ -163,7 +163,8 @@ pub(crate) async fn challenge(
             audit.authority = Some(found.authority.clone());
             audit.detail = json!({ "method": method });
             let deadline = now.plus(server.config.validation.total);
-            found = server.store.start_challenge(&id, method, answer.map(String::as_str), now, deadline, &audit).await?;
+            let by = TakeUp { thumbprint: signed.account.thumbprint.clone(), answer: answer.cloned() };
+            found = server.store.start_challenge(&id, method, &by, now, deadline, &audit).await?;
         }
     }
     let challenge = found.challenge(method).ok_or_else(Refusal::not_found)?;

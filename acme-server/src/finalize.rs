@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::evidence::csr_names::check_names;
 use ca_core::evidence::jwk::Jwk;
-use ca_core::model::{ChallengeMethod, Grant, Order, OrderCommand, OrderId, OrderRejected, OrderStatus, ProblemType, RequestState};
+use ca_core::model::{ChallengeMethod, Fault, Grant, Order, OrderCommand, OrderId, OrderRejected, OrderStatus, ProblemType, RequestState};
 use ca_core::pki::{Csr, KeyError, PublicKey};
-use ca_core::ports::StoreError;
+use ca_core::ports::{KEY_CHANGED, StoreError};
 use ca_core::profile::{check_key, is_same_key};
 use http::StatusCode;
 use serde_json::Value;
@@ -37,9 +37,10 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
 
     let mut audit = server.audit(signed.actor(), "order.finalize", id.as_str(), id.as_str());
     audit.authority = Some(order.authority);
-    let request = match server.store.queue_finalize(&id, &signed.text, now, &audit).await {
+    let queued = server.store.queue_finalize(&id, &signed.account.thumbprint, &signed.text, now, &audit).await;
+    let request = match queued {
         Ok(request) => request,
-        Err(StoreError::Conflict(_)) => {
+        Err(StoreError::Conflict(reason)) if reason != KEY_CHANGED => {
             // What was remembered of it was out of date, or another request came first.
             server.own_order(&id, &signed.account.id).await?.apply(OrderCommand::Finalize, now).map_err(refused)?;
             return Err(Refusal::new(ProblemType::OrderNotReady, "another request finalized this order"));
@@ -58,9 +59,9 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
         // Whatever comes of it stands in the order; a failure to wait is no failure to finalize.
         Ok(_) | Err(_) => server.own_order(&id, &signed.account.id).await?,
     };
-    // What this CA failed at, or put off, is not the account's failure: as the store counts them for a pause.
-    let own = order.error.as_ref().is_some_and(|error| matches!(error.kind, ProblemType::ServerInternal | ProblemType::RateLimited));
-    if order.status == OrderStatus::Invalid && !own {
+    // What was changed meanwhile, or this CA failed at, is not the account's failure: much as the store counts them for a pause.
+    let own = order.error.as_ref().is_some_and(|error| Fault::of(error.kind) == Fault::Client);
+    if order.status == OrderStatus::Invalid && own {
         server.limiter.failed(server.metrics(), &order.account, server.clock.now());
     }
     answer(&server, StatusCode::OK, order).await

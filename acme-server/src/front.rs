@@ -189,7 +189,7 @@ impl AcmeServer {
             Some(record) if record.status == GrantStatus::Active => {
                 if record.grant.valid_until.is_some_and(|until| until <= self.clock.now()) {
                     return Err(Refusal::unauthorized(
-                        "this account's enrolment grant has expired (hint: ask the CA's operators for another)",
+                        "this account's enrolment grant has expired (hint: the CA's operators can extend it)",
                     ));
                 }
                 record.grant.limits.judge_address(signed.origin).map_err(Refusal::unauthorized)?;

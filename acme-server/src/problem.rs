@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use ca_core::evidence::jws::JwsAlgorithm;
 use ca_core::model::{Problem, ProblemType};
 use ca_core::pki::Identifier;
-use ca_core::ports::StoreError;
+use ca_core::ports::{KEY_CHANGED, StoreError};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -56,6 +56,11 @@ impl Refusal {
         Self::new(ProblemType::ServerInternal, "the CA cannot do this right now; please try again")
             .with_status(StatusCode::SERVICE_UNAVAILABLE)
             .with_retry_after(10)
+    }
+
+    /// The account has another key than the one that signed this request (RFC 8555 §7.3.5).
+    pub(crate) fn key_changed() -> Self {
+        Self::unauthorized(format!("{KEY_CHANGED} (hint: nothing was done; sign it again, with the new key)"))
     }
 
     fn internal() -> Self {
@@ -117,6 +122,7 @@ impl From<StoreError> for Refusal {
                 tracing::warn!(%reason, "the store did not answer an ACME request");
                 Self::unavailable()
             }
+            StoreError::Conflict(reason) if reason == KEY_CHANGED => Self::key_changed(),
             StoreError::Conflict(_) => {
                 Self::malformed("this was changed by another request meanwhile; please read it again").with_status(StatusCode::CONFLICT)
             }

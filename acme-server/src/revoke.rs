@@ -62,7 +62,7 @@ pub(crate) async fn revoke(State(server): State<Arc<AcmeServer>>, signed: AnySig
     };
     // A key revokes its own certificate once: it needs no limit, and must not meet one.
     if let AnySigned::Account(signed) = &signed {
-        server.admit_revocation(signed)?;
+        server.admit_revocation(signed).await?;
     }
     match server.store.revoke_on_request(text, &request).await {
         Ok(Revoked::Now { .. }) => Ok(StatusCode::OK),
@@ -70,6 +70,12 @@ pub(crate) async fn revoke(State(server): State<Arc<AcmeServer>>, signed: AnySig
         Ok(Revoked::NotFound) => Err(unknown()),
         Err(StoreError::Conflict(reason)) => {
             tracing::info!(%serial, reason, "a revocation was refused");
+            // The store verified it with the key that the account has now.
+            if let Some(account) = account
+                && server.store.account(&account.id).await?.is_none_or(|now| now.thumbprint != account.thumbprint)
+            {
+                return Err(Refusal::key_changed());
+            }
             Err(anothers())
         }
         Err(error) => Err(error.into()),

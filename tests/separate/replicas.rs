@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use ca_testkit::acme::ClientKey;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ca_testkit::acme::{ClientKey, revocation};
 use instant_acme::{Account, Identifier, NewOrder, RetryPolicy};
 use serde_json::{Value, json};
 
@@ -212,5 +214,31 @@ fn a03_a_replica_on_another_machine_reaches_the_store_through_tls() {
     wait_for("the replica to find the store again", || asked(&two) == 405);
     block_on(async { assert_eq!(finalize(&two, &account, &order, &name).await["status"], "valid") });
     drop(replica_end);
+    site.stop();
+}
+
+/// Whichever of them a client goes to: what it spent at the one is spent at the other.
+#[test]
+fn a23_replica_programs_count_together() {
+    let site = Site::start_replicated();
+    let (one, two) = (site.wire(User::Acme), site.wire(User::Replica));
+    let name = site.fact("DEMO_NAME").to_owned();
+    block_on(async {
+        let account = one.account(&site).await;
+        let mut revocations = Vec::new();
+        for _ in 0..2 {
+            let order = one.order(&account, &name).await;
+            let valid = finalize(&one, &account, &order, &name).await;
+            let chain = one.post(&account, valid["certificate"].as_str().expect("a URL"), &Value::Null).await;
+            let pem: String = chain.text.lines().skip(1).take_while(|line| !line.starts_with("-----END")).collect();
+            revocations.push(revocation(&STANDARD.decode(pem).expect("base64"), 4));
+        }
+        let revoked = one.post(&account, "/acme/revoke-cert", &revocations[0]).await;
+        assert_eq!(revoked.status, 200, "{}", revoked.text);
+        for wire in [&two, &one] {
+            let limited = wire.post(&account, "/acme/revoke-cert", &revocations[1]).await;
+            assert_eq!((limited.status, limited.problem().as_str()), (429, "rateLimited"), "{}", limited.text);
+        }
+    });
     site.stop();
 }

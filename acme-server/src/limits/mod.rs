@@ -1,8 +1,9 @@
 //! Who is turned away for asking too much or failing too often (ACME requirement A23).
 //!
-//! The states of subjects lie in a table of fixed size in memory: each replica counts for itself, and a restart forgets.
-//! A pause lies in the store. What is decided is decided in [`ca_core::limits`]; here is who is asked about what, and the
-//! problem that the client sees.
+//! The states of subjects lie in a table of fixed size in memory, and a restart forgets. A server with others beside it
+//! takes from the store's table instead, where all count together; failures each counts for itself. A pause lies in the
+//! store. What is decided is decided in [`ca_core::limits`]; here is who is asked about what, and the problem that the
+//! client sees.
 //!
 //! Deliberately absent: limits on reading, and on what the CA's officers bound already (certificates within the hour, in
 //! the policy).
@@ -13,7 +14,7 @@ mod settings;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ca_core::limits::{Key, PauseRule, Quota, Table, network_of, registered_name};
+use ca_core::limits::{Exceeded, Key, PauseRule, Quota, Share, Table, network_of, registered_name};
 use ca_core::model::{AccountId, Actor, Grant, GrantId, ProblemType, Standing};
 use ca_core::pki::{Identifier, Timestamp};
 use ca_core::ports::Rng;
@@ -123,6 +124,18 @@ impl Limiter {
         counted.filter_map(one).collect()
     }
 
+    /// What `whom` share with the other servers, each with its subject.
+    fn shares(&self, kind: Kind, whom: &[Who<'_>]) -> Vec<(Share, Subject)> {
+        let counted = whom.iter().filter(|who| kind.is_by(who.subject()));
+        let one = |who: &Who<'_>| {
+            let quota = self.rates.quota(kind, who.subject(), |entry| who.is_meant(entry))?;
+            // No kind and no subject has a stroke in its name.
+            let subject = format!("{}/{}/{}", kind.name(), who.subject().name(), who.text());
+            Some((Share { subject, quota }, who.subject()))
+        };
+        counted.filter_map(one).collect()
+    }
+
     /// Takes one of `kind` from each of `whom`, or from none and says why.
     fn take(&self, metrics: &Metrics, kind: Kind, whom: &[Who<'_>], now: Timestamp) -> Result<(), Refusal> {
         let mut table = self.table();
@@ -179,6 +192,24 @@ fn refusal(metrics: &Metrics, kind: Kind, subject: Subject, quota: &Quota, wait:
 }
 
 impl AcmeServer {
+    /// Takes one of `kind` from each of `whom`, or from none: here, or where all servers of this CA count.
+    async fn take(&self, kind: Kind, whom: &[Who<'_>], now: Timestamp) -> Result<(), Refusal> {
+        if self.replicas.is_none() {
+            return self.limiter.take(self.metrics(), kind, whom, now);
+        }
+        let (wanted, subjects): (Vec<Share>, Vec<Subject>) = self.limiter.shares(kind, whom).into_iter().unzip();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        match self.store.take_shares(&wanted, now).await? {
+            None => Ok(()),
+            Some(Exceeded { index, wait }) => match wanted.get(index).zip(subjects.get(index)) {
+                Some((share, subject)) => Err(refusal(self.metrics(), kind, *subject, &share.quota, wait)),
+                None => Err(Refusal::unavailable()),
+            },
+        }
+    }
+
     /// Whether an account may begin an order or an authorization for these identifiers now. One that replaces a
     /// certificate (RFC 9773 §5) is outside the limits, but not outside a pause.
     pub(crate) async fn admit_order(
@@ -197,7 +228,7 @@ impl AcmeServer {
         let metrics = self.metrics();
         self.limiter.check(metrics, Kind::Failures, &[Who::Account(account)], now)?;
         if standing.renews {
-            return self.limiter.take(metrics, Kind::Renewals, &[Who::Account(account)], now);
+            return self.take(Kind::Renewals, &[Who::Account(account)], now).await;
         }
         let mut names: Vec<String> = identifiers.iter().map(registered_name).collect();
         names.sort_unstable();
@@ -205,7 +236,7 @@ impl AcmeServer {
         let mut whom = vec![Who::Account(account), Who::Grant(&grant.id)];
         whom.extend(signed.address.map(Who::Network));
         whom.extend(names.into_iter().map(Who::Name));
-        self.limiter.take(metrics, Kind::Orders, &whom, now)
+        self.take(Kind::Orders, &whom, now).await
     }
 
     /// Whether an account may have a challenge validated now.
@@ -215,21 +246,21 @@ impl AcmeServer {
     }
 
     /// Whether a new account may be bound from this address now.
-    pub(crate) fn admit_account_from(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+    pub(crate) async fn admit_account_from(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
         let whom: Vec<Who<'_>> = address.map(Who::Network).into_iter().collect();
-        self.limiter.take(self.metrics(), Kind::Accounts, &whom, self.clock.now())
+        self.take(Kind::Accounts, &whom, self.clock.now()).await
     }
 
     /// Whether a grant may bind one more account now.
-    pub(crate) fn admit_account_of(&self, grant: &GrantId) -> Result<(), Refusal> {
-        self.limiter.take(self.metrics(), Kind::Accounts, &[Who::Grant(grant)], self.clock.now())
+    pub(crate) async fn admit_account_of(&self, grant: &GrantId) -> Result<(), Refusal> {
+        self.take(Kind::Accounts, &[Who::Grant(grant)], self.clock.now()).await
     }
 
     /// Whether an account may revoke now.
-    pub(crate) fn admit_revocation(&self, signed: &Signed) -> Result<(), Refusal> {
+    pub(crate) async fn admit_revocation(&self, signed: &Signed) -> Result<(), Refusal> {
         let mut whom = vec![Who::Account(&signed.account.id), Who::Grant(&signed.account.grant)];
         whom.extend(signed.address.map(Who::Network));
-        self.limiter.take(self.metrics(), Kind::Revocations, &whom, self.clock.now())
+        self.take(Kind::Revocations, &whom, self.clock.now()).await
     }
 
     /// How an account stands, which may be that it is paused, or is now.

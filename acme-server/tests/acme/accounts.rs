@@ -1,11 +1,12 @@
 //! Accounts: creation with a binding, update, deactivation, rollover.
 
+use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{AccountStatus, GrantStatus, KeyBlock, Problem, ProblemType};
 use ca_core::pki::Timestamp;
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::{Value, json};
 
-use crate::client::Key;
+use crate::client::{Key, b64, csr};
 use crate::fake_store::{Worker, spki_sha256};
 use crate::world::{BASE, KID, World};
 
@@ -166,6 +167,33 @@ async fn a06_key_rollover_and_its_conflict_with_the_other_account_s_location() {
     account.key = new;
     account.order(&["a.demo.test"]).await.is(201);
     assert!(world.state().evidence.iter().any(|e| e.contains("protected")));
+}
+
+/// RFC 8555 §7.3.5: who is late hears why, and nothing is lost.
+#[tokio::test]
+async fn a06_a_request_that_meets_a_key_change_is_told_so_and_the_order_stays_ready() {
+    let world = World::new();
+    let mut account = world.account().await;
+    account.certificate(&["b.demo.test"]).await.is(200);
+    let order = account.order(&["a.demo.test"]).await.json();
+    let [first, second] = [Key::new(), Key::new()];
+    let next = |key: &Key| {
+        let jwk = Jwk::from_value(&key.jwk()).unwrap();
+        world.state().next_key = Some((jwk.canonical(), jwk.thumbprint()));
+    };
+    next(&first);
+    let late = account.finalize(&order, &csr(&["a.demo.test"], None)).await;
+    assert!(late.is_problem(403, "unauthorized").json()["detail"].as_str().unwrap().contains("with the new key"), "{}", late.body);
+    account.key = first;
+    let url = format!("{BASE}/acme/revoke-cert");
+    let der = b64(world.state().certificates.values().next().unwrap().der.clone());
+    let revocation = json!({ "certificate": der, "reason": 4 }).to_string();
+    next(&second);
+    let late = account.post(&url, &revocation).await;
+    assert!(late.is_problem(403, "unauthorized").json()["detail"].as_str().unwrap().contains("with the new key"), "{}", late.body);
+    account.key = second;
+    account.post(&url, &revocation).await.is(200);
+    assert_eq!(account.finalize(&order, &csr(&["a.demo.test"], None)).await.json()["status"], "valid");
 }
 
 /// RFC 8555 §6.3: "The server MUST allow GET requests for the directory and newNonce resources […] in addition to POST-as-GET

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ca_core::evidence::revocation::{RevocationRight, verify};
+use ca_core::limits::{Exceeded, Share, Table};
 use ca_core::model::*;
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp, sha256};
-use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StandingStore, StoreError, StoreResult, ValidationStore};
+use ca_core::ports::{
+    AcmeStore, CertificateStore, KEY_CHANGED, RequestBacklog, SHARED_SUBJECTS, StandingStore, StoreError, StoreResult, ValidationStore,
+};
+use ca_testkit::SeededRng;
 
 /// What the worker does with a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +29,8 @@ pub(crate) struct State {
     pub(crate) worker: Worker,
     pub(crate) backlog: Duration,
     pub(crate) down: bool,
+    /// The key that an account gets as soon as it was read once: its change came in while a request was under way.
+    pub(crate) next_key: Option<(String, String)>,
     pub(crate) accounts: BTreeMap<AccountId, Account>,
     pub(crate) grants: BTreeMap<GrantId, GrantRecord>,
     pub(crate) orders: BTreeMap<OrderId, Order>,
@@ -53,6 +59,8 @@ pub(crate) type Issue = Box<dyn Fn(&[Identifier], SerialNumber) -> (Vec<u8>, Sha
 pub(crate) struct FakeStore {
     pub(crate) state: Mutex<State>,
     pub(crate) issue: Issue,
+    /// Made with the first request of a server that has others beside it.
+    pub(crate) shares: Mutex<Option<Table>>,
 }
 
 fn missing<T>(what: &str) -> StoreResult<T> {
@@ -131,7 +139,14 @@ impl AcmeStore for FakeStore {
         Ok(RequestId::for_account(&new.id))
     }
     async fn account(&self, id: &AccountId) -> StoreResult<Option<Account>> {
-        Ok(self.state()?.accounts.get(id).cloned())
+        let mut state = self.state()?;
+        let read = state.accounts.get(id).cloned();
+        if let Some((jwk, thumbprint)) = state.next_key.take()
+            && let Some(account) = state.accounts.get_mut(id)
+        {
+            (account.jwk, account.thumbprint) = (jwk, thumbprint);
+        }
+        Ok(read)
     }
     async fn account_by_key(&self, thumbprint: &str) -> StoreResult<Option<Account>> {
         Ok(self.state()?.accounts.values().find(|a| a.thumbprint == thumbprint).cloned())
@@ -231,8 +246,19 @@ impl AcmeStore for FakeStore {
         state.orders.values_mut().filter(|o| o.authorizations.contains(id)).for_each(|o| o.status = OrderStatus::Invalid);
         Ok(authorization)
     }
-    async fn queue_finalize(&self, order: &OrderId, jws: &str, _now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
+    async fn queue_finalize(
+        &self,
+        order: &OrderId,
+        thumbprint: &str,
+        jws: &str,
+        _now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<RequestId> {
         let mut state = self.state()?;
+        let account = state.orders.get(order).and_then(|order| state.accounts.get(&order.account));
+        if account.is_some_and(|account| account.thumbprint != thumbprint) {
+            return conflict(KEY_CHANGED);
+        }
         match state.orders.get_mut(order) {
             Some(found) if found.status == OrderStatus::Ready => found.status = OrderStatus::Processing,
             Some(_) => return conflict("not ready"),
@@ -288,9 +314,12 @@ impl AcmeStore for FakeStore {
             ("a.", _) => state.accounts.get_mut(&object.parse().unwrap()).unwrap().status = AccountStatus::Valid,
             (_, Worker::Refuses(problem)) => {
                 let order = state.orders.get_mut(&object.parse().unwrap()).unwrap();
+                let fault = Fault::of(problem.kind);
                 (order.status, order.error) = (OrderStatus::Invalid, Some(problem));
                 let (account, at) = (order.account.clone(), order.created_at);
-                state.failures.entry(account).or_default().push(at);
+                if fault == Fault::Client {
+                    state.failures.entry(account).or_default().push(at);
+                }
             }
             (_, _) => self.release(&mut state, &object.parse().unwrap()),
         }
@@ -319,17 +348,20 @@ impl ValidationStore for FakeStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
-        answer: Option<&str>,
+        by: &TakeUp,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
         let mut state = self.state()?;
         let Some(found) = state.authorizations.get(id).cloned() else { return missing("authorization") };
+        if state.accounts.get(&found.account).is_some_and(|account| account.thumbprint != by.thumbprint) {
+            return conflict(KEY_CHANGED);
+        }
         let started = found.apply(AuthorizationCommand::Start(method), now).map_err(|e| StoreError::Conflict(e.to_string()))?;
         state.authorizations.insert(id.clone(), started.clone());
         state.started.push((id.clone(), method, deadline));
-        state.answers.extend(answer.map(|answer| (id.clone(), answer.to_owned())));
+        state.answers.extend(by.answer.clone().map(|answer| (id.clone(), answer)));
         state.audit.push(audit.clone());
         Ok(started)
     }
@@ -420,6 +452,12 @@ impl StandingStore for FakeStore {
             failures: failures as u32,
             paused: state.paused.get(account).copied(),
         })
+    }
+    async fn take_shares(&self, wanted: &[Share], now: Timestamp) -> StoreResult<Option<Exceeded>> {
+        drop(self.state()?);
+        let mut table = self.shares.lock().unwrap();
+        let table = table.get_or_insert_with(|| Table::new(SHARED_SUBJECTS, &SeededRng::new(3)));
+        Ok(table.take_shares(wanted, now).err())
     }
     async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
         let mut state = self.state()?;

@@ -15,6 +15,7 @@ use crate::certificates::cert_id;
 use crate::challenges::{Site, zone};
 use crate::client::{Account, Answer, Key, csr, order};
 use crate::fake_store::Worker;
+use crate::replicas::beside;
 use crate::world::{KID, World};
 
 /// A world with these `[acme.limits]`.
@@ -180,10 +181,11 @@ async fn a23_a_registered_domain_may_have_a_limit_of_its_own() {
 }
 
 #[tokio::test]
-async fn a23_what_the_ca_fails_at_is_no_failure_of_the_account() {
+async fn a23_what_the_ca_fails_at_or_others_change_is_no_failure_of_the_account() {
     let world = limited(r#"failures = { account = "1/1h" }"#);
     let account = world.account().await;
-    for kind in [ProblemType::ServerInternal, ProblemType::RateLimited] {
+    use ProblemType::{InvalidProfile, RateLimited, RejectedIdentifier, ServerInternal, Unauthorized};
+    for kind in [ServerInternal, RateLimited, RejectedIdentifier, InvalidProfile, Unauthorized] {
         world.state().worker = Worker::Refuses(Problem::new(kind, "not now"));
         let order = account.order(&["a.demo.test"]).await.is(201).json();
         assert_eq!(account.finalize(&order, &csr(&["a.demo.test"], None)).await.is(200).json()["status"], "invalid");
@@ -276,7 +278,7 @@ async fn a23_past_its_failures_an_account_begins_nothing_new() {
     let world = limited(r#"failures = { account = "2/1h" }"#);
     let account = world.account().await;
     let ready = account.order(&["z.demo.test"]).await.is(201).json();
-    world.state().worker = Worker::Refuses(Problem::new(ProblemType::RejectedIdentifier, "not in the policy"));
+    world.state().worker = Worker::Refuses(Problem::new(ProblemType::BadCsr, "the key is published"));
     for name in ["a.demo.test", "b.demo.test"] {
         let order = account.order(&[name]).await.is(201).json();
         assert_eq!(account.finalize(&order, &csr(&[name], None)).await.is(200).json()["status"], "invalid");
@@ -311,7 +313,7 @@ async fn a23_an_account_that_only_fails_is_paused_and_says_how_to_go_on() {
     let (account, other) = (world.account().await, world.account().await);
     let id = account.kid.rsplit('/').next().unwrap().to_owned();
     let fail = async |name: &str| {
-        world.state().worker = Worker::Refuses(Problem::new(ProblemType::RejectedIdentifier, "not in the policy"));
+        world.state().worker = Worker::Refuses(Problem::new(ProblemType::BadCsr, "the key is published"));
         let order = account.order(&[name]).await.is(201).json();
         account.finalize(&order, &csr(&[name], None)).await.is(200);
         world.state().worker = Worker::Present;
@@ -344,4 +346,43 @@ async fn a23_an_account_that_only_fails_is_paused_and_says_how_to_go_on() {
     account.post(&account.kid, "").await.is(200);
     world.state().paused.clear();
     account.order(&["d.demo.test"]).await.is(201);
+}
+
+/// A client gets no more by going to each of them; one server alone asks nobody.
+#[tokio::test]
+async fn a23_servers_beside_each_other_count_together() {
+    let world = limited(
+        r#"
+        orders = { account = "off", grant = "4/1h" }
+        accounts = { network = "2/1h" }
+        revocations = { account = "1/1h" }
+        renewals = { account = "1/1h" }
+        "#,
+    );
+    world.comes_from("10.0.0.1");
+    let (one, two, _answering) = beside(world, [7, 7]).await;
+    one.comes_from("10.0.0.1");
+    two.comes_from("10.0.0.2");
+    let (first, second) = (one.account().await, two.account().await);
+    one.enrol(KID).await.is_limited("this network", 1800);
+    two.enrol(KID).await.is_limited("this network", 1800);
+    assert_eq!((one.counted("accounts", "network").await, two.counted("accounts", "network").await), ("1".into(), "1".into()));
+
+    first.certificate(&["a.demo.test"]).await.is(200);
+    second.certificate(&["b.demo.test"]).await.is(200);
+    first.order(&["c.demo.test"]).await.is(201);
+    second.order(&["d.demo.test"]).await.is(201);
+    for account in [&first, &second] {
+        account.order(&["e.demo.test"]).await.is_limited("this account's enrolment grant has spent its limit of 4/1h", 900);
+    }
+    // The same account at the other server.
+    let elsewhere = Account { world: &two, kid: first.kid.clone(), key: first.key };
+    elsewhere.order(&["a.demo.test"]).await.is(201);
+    let again = Account { world: &one, ..elsewhere };
+    again.order(&["a.demo.test"]).await.is_limited("this account has spent its limit of 1/1h", 3600);
+    one.clock.advance(Duration::from_secs(900));
+    again.order(&["f.demo.test"]).await.is(201);
+    second.order(&["f.demo.test"]).await.is_limited("this account's enrolment grant", 900);
+    one.state().down = true;
+    again.order(&["g.demo.test"]).await.is_problem(503, "serverInternal");
 }

@@ -22,7 +22,7 @@ async fn bound() -> (TcpListener, SocketAddr) {
 }
 
 /// The second server over the first one's store; each knows the other, with these keys.
-async fn beside(first: World, keys: [u8; 2]) -> (World, World, JoinHandle<()>) {
+pub(crate) async fn beside(first: World, keys: [u8; 2]) -> (World, World, JoinHandle<()>) {
     let ((one, one_at), (two, two_at)) = (bound().await, bound().await);
     let key = |octet| Unsealer::FileKey(Zeroizing::new([octet; 32]));
     let with = |world: &World, seed: u64, number: u16, key: Unsealer, peer: (u16, SocketAddr)| {

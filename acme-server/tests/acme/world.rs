@@ -133,7 +133,7 @@ impl World {
             ],
             ..State::default()
         };
-        let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue) });
+        let store = Arc::new(FakeStore { state: Mutex::new(state), issue: Box::new(issue), shares: Mutex::default() });
         let offer = |name: &str| ProfileOffer { name: name.to_owned(), description: format!("A {name} certificate"), star: None };
         let seconds = std::time::Duration::from_secs;
         let star = StarBounds {

@@ -46,7 +46,7 @@ pub(crate) enum GrantCommand {
     Update(GrantUpdate),
     /// Give a grant a new secret and show it, once; accounts that the earlier one bound go on
     Rotate(GrantRotate),
-    /// Suspend a grant: it binds no accounts and issues nothing until it is resumed
+    /// Suspend a grant: it binds no accounts, issues and renews nothing until it is resumed
     Suspend {
         /// The grant's id
         id: GrantId,

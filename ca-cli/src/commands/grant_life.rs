@@ -156,7 +156,7 @@ pub(super) async fn suspend(config: &Config, id: GrantId, suspended: bool, signi
         return print_json(&json!({ "id": id, "status": status }));
     }
     print(&match suspended {
-        true => format!("Grant {id} is suspended: it binds no accounts and issues nothing. Let it go on: ca grant resume {id}\n"),
+        true => format!("Grant {id} is suspended: it binds no accounts, issues and renews nothing. Let it go on: ca grant resume {id}\n"),
         false => format!("Grant {id} goes on.\n"),
     })
 }

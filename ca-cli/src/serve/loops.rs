@@ -144,9 +144,9 @@ async fn tell_grant_ends(store: SqliteStore) {
                 for grant in ending_grants(&grants, now).into_iter().take(MAX_ENDING) {
                     let (id, service, valid_until) = (grant.id, grant.service, grant.valid_until);
                     if valid_until <= now {
-                        tracing::error!(%id, service, %valid_until, "a grant has ended: its service gets no certificates (hint: ca grant extend, or revoke it)");
+                        tracing::error!(%id, service, %valid_until, "a grant has ended: its service gets no certificates, and nothing of it is renewed (hint: ca grant extend, or revoke it)");
                     } else {
-                        tracing::warn!(%id, service, %valid_until, "a grant ends soon: its service gets no certificates after that (hint: ca grant extend)");
+                        tracing::warn!(%id, service, %valid_until, "a grant ends soon: its service gets no certificates after that, and nothing of it is renewed (hint: ca grant extend)");
                     }
                 }
             }

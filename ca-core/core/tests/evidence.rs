@@ -103,6 +103,7 @@ impl Story {
             key_changes: vec![],
             new_order: Some(new_order),
             finalize: Some(finalize),
+            finalized_after: Some(0),
             validations: Vec::new(),
         };
         Self { account_key, leaf_key, account, order, evidence }
@@ -252,11 +253,25 @@ fn key_changes() {
         s.evidence.key_changes = vec![acme::key_change(&s.account_key, &new, &s.account)];
         s.account_key = new;
     };
-    // The order was made with the key before, and that is fine; the finalize is by the one before, and that is not.
+    // The order was made with the key before, and that is fine; so is a finalize by the one before, if it was taken in then.
     let story = Story::new().swap(changed);
+    assert!(story.judge(10).is_ok(), "it waited while the key was changed");
+    let after = |mut story: Story, changes: Option<u32>| {
+        story.evidence.finalized_after = changes;
+        story
+    };
+    let story = after(story, Some(1));
     refused(&story, Unauthorized, "did not sign");
+    let story = after(story, None);
+    refused(&story, Unauthorized, "did not sign");
+    let story = after(story, Some(2));
+    refused(&story, Unauthorized, "has not had yet");
     let csr = story.leaf_key.csr(&["a.demo.test", "b.demo.test"], None);
-    let story = story.finalize_with(&csr);
+    let story = after(story.finalize_with(&csr), Some(1));
+    assert!(story.judge(10).is_ok());
+    let story = after(story, Some(0));
+    refused(&story, Unauthorized, "did not sign");
+    let story = after(story, None);
     assert!(story.judge(10).is_ok());
     refused(&story.swap(|s| s.evidence.key_changes.clear()), Unauthorized, "did not sign");
     let forged = |s: &mut Story| {

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ca_core::limits::{Exceeded, Share};
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
     ChallengeMethod, CrlRecord, CrlScope, CrossCertificate, GrantId, GrantRecord, GrantUse, KeyUse, LeaseToken, LeasedValidation,
     LedgerEntry, NewAccount, NewOrder, Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked,
-    SerialStatus, Standing, ValidationEnd, ValidationRecord, WorkerId,
+    SerialStatus, Standing, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{AcmeStore, CertificateStore, RequestBacklog, StandingStore, StatusStore, StoreError, StoreResult, ValidationStore};
@@ -162,8 +163,16 @@ impl AcmeStore for SocketStore {
         self.call(Command::DeactivateAuthorization { id: id.clone(), audit: audit.clone() }).await
     }
 
-    async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
-        self.call(Command::QueueFinalize { order: order.clone(), jws: jws.to_owned(), now, audit: audit.clone() }).await
+    async fn queue_finalize(
+        &self,
+        order: &OrderId,
+        thumbprint: &str,
+        jws: &str,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<RequestId> {
+        let (thumbprint, jws) = (thumbprint.to_owned(), jws.to_owned());
+        self.call(Command::QueueFinalize { order: order.clone(), thumbprint, jws, now, audit: audit.clone() }).await
     }
 
     async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
@@ -190,20 +199,12 @@ impl ValidationStore for SocketStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
-        answer: Option<&str>,
+        by: &TakeUp,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        self.call(Command::StartChallenge {
-            id: id.clone(),
-            method,
-            answer: answer.map(str::to_owned),
-            now,
-            deadline,
-            audit: audit.clone(),
-        })
-        .await
+        self.call(Command::StartChallenge { id: id.clone(), method, by: by.clone(), now, deadline, audit: audit.clone() }).await
     }
 
     async fn lease_validations(
@@ -253,6 +254,10 @@ impl RequestBacklog for SocketStore {
 impl StandingStore for SocketStore {
     async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
         self.call(Command::Standing { account: account.clone(), identifiers: identifiers.to_vec(), since }).await
+    }
+
+    async fn take_shares(&self, wanted: &[Share], now: Timestamp) -> StoreResult<Option<Exceeded>> {
+        self.call(Command::TakeShares { wanted: wanted.to_vec(), now }).await
     }
 
     async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {

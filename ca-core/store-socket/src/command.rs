@@ -2,16 +2,17 @@
 
 use std::fmt;
 
+use ca_core::limits::Share;
 use ca_core::model::{
     AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, CrlRecord, CrlScope, GrantId, LeaseToken,
-    NewAccount, NewOrder, OrderId, Problem, RequestId, RevocationRequest, ValidationEnd, ValidationRecord, WorkerId,
+    NewAccount, NewOrder, OrderId, Problem, RequestId, RevocationRequest, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said on the socket; both sides must have the same.
-pub(crate) const VERSION: u32 = 7;
+pub(crate) const VERSION: u32 = 8;
 
 /// What a process is to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -91,14 +92,7 @@ pub enum Command {
     /// `ValidationStore::create_authorization`
     CreateAuthorization { authorization: Authorization, now: Timestamp, audit: AuditEntry },
     /// `ValidationStore::start_challenge`
-    StartChallenge {
-        id: AuthorizationId,
-        method: ChallengeMethod,
-        answer: Option<String>,
-        now: Timestamp,
-        deadline: Timestamp,
-        audit: AuditEntry,
-    },
+    StartChallenge { id: AuthorizationId, method: ChallengeMethod, by: TakeUp, now: Timestamp, deadline: Timestamp, audit: AuditEntry },
     /// `ValidationStore::lease_validations`
     LeaseValidations { worker: WorkerId, lease: LeaseToken, now: Timestamp, until: Timestamp, limit: u32 },
     /// `ValidationStore::finish_validation`
@@ -107,10 +101,12 @@ pub enum Command {
     AwaitValidations { at_most_ms: u64 },
     /// `StandingStore::standing`
     Standing { account: AccountId, identifiers: Vec<Identifier>, since: Timestamp },
+    /// `StandingStore::take_shares`
+    TakeShares { wanted: Vec<Share>, now: Timestamp },
     /// `StandingStore::pause_account`
     PauseAccount { id: AccountId, audit: AuditEntry },
     /// `AcmeStore::queue_finalize`
-    QueueFinalize { order: OrderId, jws: String, now: Timestamp, audit: AuditEntry },
+    QueueFinalize { order: OrderId, thumbprint: String, jws: String, now: Timestamp, audit: AuditEntry },
     /// `AcmeStore::cancel_order`
     CancelOrder { id: OrderId, problem: Option<Problem>, audit: AuditEntry },
     /// `AcmeStore::await_request`
@@ -168,6 +164,7 @@ impl Command {
             | Self::FinishValidation { .. }
             | Self::AwaitValidations { .. }
             | Self::Standing { .. }
+            | Self::TakeShares { .. }
             | Self::PauseAccount { .. }
             | Self::QueueFinalize { .. }
             | Self::CancelOrder { .. }
@@ -226,8 +223,9 @@ impl Command {
             | Self::LedgerAfter { .. }
             | Self::AwaitLedger { .. }
             | Self::CurrentCrl { .. } => true,
-            // A second time each of them meets the state that the first one made, and says conflict or already.
+            // A second time each of them meets the state that the first one made, and says conflict or already; or takes again.
             Self::QueueAccount { .. }
+            | Self::TakeShares { .. }
             | Self::UpdateContact { .. }
             | Self::DeactivateAccount { .. }
             | Self::ChangeKey { .. }
@@ -264,6 +262,7 @@ impl Command {
             Self::FinishValidation { .. } => "finish-validation",
             Self::AwaitValidations { .. } => "await-validations",
             Self::Standing { .. } => "standing",
+            Self::TakeShares { .. } => "take-shares",
             Self::PauseAccount { .. } => "pause-account",
             Self::QueueFinalize { .. } => "queue-finalize",
             Self::CancelOrder { .. } => "cancel-order",

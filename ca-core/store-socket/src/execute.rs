@@ -34,8 +34,8 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
         Command::AuthorizationsOf { order } => encode(store.authorizations_of(&order).await),
         Command::DeactivateAuthorization { id, audit } => encode(store.deactivate_authorization(&id, &audit).await),
         Command::CreateAuthorization { authorization, now, audit } => encode(store.create_authorization(&authorization, now, &audit).await),
-        Command::StartChallenge { id, method, answer, now, deadline, audit } => {
-            encode(store.start_challenge(&id, method, answer.as_deref(), now, deadline, &audit).await)
+        Command::StartChallenge { id, method, by, now, deadline, audit } => {
+            encode(store.start_challenge(&id, method, &by, now, deadline, &audit).await)
         }
         Command::LeaseValidations { worker, lease, now, until, limit } => {
             encode(store.lease_validations(&worker, &lease, now, until, limit).await)
@@ -46,8 +46,11 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
             encode(Ok(()))
         }
         Command::Standing { account, identifiers, since } => encode(store.standing(&account, &identifiers, since).await),
+        Command::TakeShares { wanted, now } => encode(store.take_shares(&wanted, now).await),
         Command::PauseAccount { id, audit } => encode(store.pause_account(&id, &audit).await),
-        Command::QueueFinalize { order, jws, now, audit } => encode(store.queue_finalize(&order, &jws, now, &audit).await),
+        Command::QueueFinalize { order, thumbprint, jws, now, audit } => {
+            encode(store.queue_finalize(&order, &thumbprint, &jws, now, &audit).await)
+        }
         Command::CancelOrder { id, problem, audit } => encode(store.cancel_order(&id, problem.as_ref(), &audit).await),
         Command::AwaitRequest { id, at_most_ms } => encode(store.await_request(&id, bounded(at_most_ms)).await),
         Command::RevokeOnRequest { jws, request } => encode(store.revoke_on_request(&jws, &request).await),

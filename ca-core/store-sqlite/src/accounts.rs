@@ -2,7 +2,7 @@
 
 use ca_core::evidence::chain::MAX_KEY_CHANGES;
 use ca_core::model::{Account, AccountId, AccountStatus, AuditEntry, NewAccount, RequestId, RequestState};
-use ca_core::ports::{StoreError, StoreResult, TOO_MANY_KEY_CHANGES};
+use ca_core::ports::{KEY_CHANGED, StoreError, StoreResult, TOO_MANY_KEY_CHANGES};
 use rusqlite::Connection;
 
 use crate::convert::{from_json, json, read, time, word};
@@ -141,6 +141,13 @@ impl Tx {
         let number = changes + 1;
         execute!(&self.connection, "INSERT INTO key_changes (account_id, number, jws) VALUES ($1, $2, $3)", text, number, jws)?;
         Ok(account)
+    }
+
+    /// That the account's key is still the one that a request was verified with (RFC 8555 §7.3.5).
+    pub(crate) fn has_key(&self, id: &AccountId, thumbprint: &str) -> StoreResult<()> {
+        let id = id.as_str();
+        let same = optional!(&self.connection, |_| Ok(()), "SELECT id FROM accounts WHERE id = $1 AND thumbprint = $2", id, thumbprint)?;
+        same.ok_or_else(|| StoreError::Conflict(KEY_CHANGED.to_owned()))
     }
 
     /// Ends a compare-and-set on an account: tells why nothing changed, or audits and reads it back.

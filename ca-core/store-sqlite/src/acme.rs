@@ -91,9 +91,16 @@ impl AcmeStore for SqliteStore {
         self.write(move |tx| tx.deactivate_authorization(&id, &audit)).await
     }
 
-    async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
-        let (order, jws, audit) = (order.clone(), jws.to_owned(), audit.clone());
-        self.write(move |tx| tx.queue_finalize(&order, &jws, now, &audit)).await
+    async fn queue_finalize(
+        &self,
+        order: &OrderId,
+        thumbprint: &str,
+        jws: &str,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<RequestId> {
+        let (order, thumbprint, jws, audit) = (order.clone(), thumbprint.to_owned(), jws.to_owned(), audit.clone());
+        self.write(move |tx| tx.queue_finalize(&order, &thumbprint, &jws, now, &audit)).await
     }
 
     async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {

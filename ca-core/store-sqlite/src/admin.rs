@@ -118,6 +118,7 @@ impl Tx {
         if changed == 0 {
             return conflict(format!("grant {id} was changed or revoked meanwhile"));
         }
+        self.wake_renewals(&grant.id, audit.at)?;
         self.audit(audit)?;
         Ok(())
     }
@@ -130,8 +131,8 @@ impl Tx {
             Some(stored) if (stored.status == GrantStatus::Suspended) == suspended => {}
             Some(_) => {
                 execute!(&self.connection, "UPDATE grants SET suspended_at = $2 WHERE id = $1", text, since)?;
-                if suspended {
-                    self.cancel_orders_of_grant(id, audit.at)?;
+                if !suspended {
+                    self.wake_renewals(id, audit.at)?;
                 }
             }
         }

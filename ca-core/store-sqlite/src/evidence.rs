@@ -5,7 +5,7 @@ use ca_core::model::{Evidence, SignedStatement, ValidationRecord};
 use ca_core::ports::StoreResult;
 use rusqlite::Connection;
 
-use crate::convert::from_json;
+use crate::convert::{from_json, unsigned};
 use crate::error::damaged;
 use crate::sql::{Row, all, optional};
 
@@ -22,6 +22,7 @@ pub(crate) fn find(connection: &Connection, account: &str, order: Option<&str>) 
             key_changes: Vec::new(),
             new_order: row.get("new_order")?,
             finalize: row.get("finalize_jws")?,
+            finalized_after: row.get::<Option<i64>>("finalized_after")?.map(|n| unsigned("key changes", n)).transpose()?,
             validations: Vec::new(),
         };
         // An order that its grant covers rests on no validation, and lists no authorizations.
@@ -30,7 +31,7 @@ pub(crate) fn find(connection: &Connection, account: &str, order: Option<&str>) 
     let found = optional!(
         connection,
         read,
-        "SELECT a.jws, g.statement, g.signature, o.jws AS new_order, o.finalize_jws, o.authorizations
+        "SELECT a.jws, g.statement, g.signature, o.jws AS new_order, o.finalize_jws, o.finalized_after, o.authorizations
          FROM accounts a LEFT JOIN grants g ON g.id = a.grant_id LEFT JOIN orders o ON o.id = $2
          WHERE a.id = $1",
         account,

@@ -237,9 +237,9 @@ impl Tx {
         Ok(held)
     }
 
-    /// Whether an order's account is valid and its grant in use. A renewing order is canceled with them.
+    /// Whether an order's account is valid and its grant in use.
     fn owner_goes_on(&self, origin: &Origin) -> StoreResult<bool> {
-        let Origin::Order { account, .. } = origin else { return Ok(true) };
+        let (Origin::Order { account, .. } | Origin::Renewal { account, .. }) = origin else { return Ok(true) };
         let account = account.as_str();
         let found = optional!(
             &self.connection,

@@ -116,6 +116,24 @@ impl Tx {
         Ok(())
     }
 
+    fn rest_job(&mut self, id: &JobId, lease: &LeaseToken, reason: &str, next: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        let (id, token, next) = (id.as_str(), lease.as_str(), next.unix());
+        let reason: String = reason.chars().take(MAX_ERROR).collect();
+        let changed = execute!(
+            &self.connection,
+            "UPDATE jobs SET due = min($3, coalesce(due_meanwhile, $3)), due_meanwhile = NULL, worker = NULL, lease = NULL,
+                             lease_until = NULL, failures = 0, last_error = $4
+             WHERE id = $1 AND lease = $2",
+            id,
+            token,
+            next,
+            reason
+        )?;
+        self.ended_job(changed)?;
+        self.audit(audit)?;
+        Ok(())
+    }
+
     fn ended_job(&mut self, rows: usize) -> StoreResult<()> {
         self.touched.jobs = true;
         if rows == 0 { Err(StoreError::Fenced) } else { Ok(()) }
@@ -158,6 +176,11 @@ impl JobStore for SqliteStore {
     async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
         let (id, lease, error, audit) = (id.clone(), lease.clone(), error.to_owned(), audit.clone());
         self.write(move |tx| tx.fail_job(&id, &lease, &error, retry_at, &audit)).await
+    }
+
+    async fn rest_job(&self, id: &JobId, lease: &LeaseToken, reason: &str, next: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        let (id, lease, reason, audit) = (id.clone(), lease.clone(), reason.to_owned(), audit.clone());
+        self.write(move |tx| tx.rest_job(&id, &lease, &reason, next, &audit)).await
     }
 
     async fn jobs(&self, at_most: u32) -> StoreResult<Vec<JobRecord>> {

@@ -34,6 +34,7 @@ mod remembered;
 mod replacements;
 mod requests;
 mod revocation;
+mod shares;
 mod sql;
 mod standing;
 mod star;
@@ -57,6 +58,7 @@ use sqlx::{Connection as _, SqliteConnection};
 use crate::error::{from_migrate, from_sqlite, from_sqlx};
 use crate::readers::Readers;
 use crate::remembered::Remembered;
+use crate::shares::Shares;
 use crate::sql::{execute, one};
 use crate::wake::Wakers;
 use crate::writer::{Tx, Writer};
@@ -80,6 +82,7 @@ pub struct SqliteStore {
     wakers: Arc<Wakers>,
     remembered: Arc<Remembered>,
     instance: Arc<str>,
+    shares: Arc<Shares>,
 }
 
 impl SqliteStore {
@@ -103,7 +106,8 @@ impl SqliteStore {
         let (wakers, remembered) = (Arc::new(Wakers::default()), Arc::new(Remembered::default()));
         remembered.listen(&connection)?;
         let writer = Writer::spawn(connection, lock, Arc::clone(&wakers), Arc::clone(&remembered))?;
-        Ok(Self { writer, readers: Readers::new(path), wakers, remembered, instance: instance.into() })
+        let shares = Arc::new(Shares::new(rng));
+        Ok(Self { writer, readers: Readers::new(path), wakers, remembered, instance: instance.into(), shares })
     }
 
     /// This database's own id, drawn when it was made: tells it from another one in the same place.

@@ -2,7 +2,7 @@
 
 use ca_core::model::{AccountId, AuditEntry, Authorization, NewOrder, Order, OrderId, OrderPage, OrderStatus, RequestId, RequestState};
 use ca_core::pki::{Identifier, Timestamp};
-use ca_core::ports::{StoreError, StoreResult};
+use ca_core::ports::{KEY_CHANGED, StoreError, StoreResult};
 use rusqlite::Connection;
 
 use crate::authorizations::ids;
@@ -157,20 +157,32 @@ impl Tx {
         Ok(())
     }
 
-    pub(crate) fn queue_finalize(&mut self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
+    pub(crate) fn queue_finalize(
+        &mut self,
+        order: &OrderId,
+        thumbprint: &str,
+        jws: &str,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<RequestId> {
         let (id, at) = (order.as_str(), now.unix());
         let account = optional!(
             &self.connection,
             |row| row.get::<String>("account_id"),
-            "UPDATE orders SET status = 'processing', finalize_jws = $2 WHERE id = $1 AND status = 'ready' AND expires > $3
+            "UPDATE orders SET status = 'processing', finalize_jws = $2,
+                    finalized_after = (SELECT coalesce(max(k.number), 0) FROM key_changes k WHERE k.account_id = orders.account_id)
+             WHERE id = $1 AND status = 'ready' AND expires > $3
+               AND EXISTS (SELECT 1 FROM accounts a WHERE a.id = orders.account_id AND a.thumbprint = $4)
              RETURNING account_id",
             id,
             jws,
-            at
+            at,
+            thumbprint
         )?;
         let Some(account) = account else {
             let found = find(&self.connection, order)?.ok_or_else(|| StoreError::NotFound(format!("order {order}")))?;
             return conflict(match found.status {
+                OrderStatus::Ready if found.expires > now => KEY_CHANGED.to_owned(),
                 OrderStatus::Ready => "the order expired".to_owned(),
                 other => format!("the order is {}, not ready", word(&other)),
             });

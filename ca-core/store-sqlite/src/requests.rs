@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ca_core::model::{
-    AuditEntry, Issued, LeaseToken, Problem, ProblemType, RequestBody, RequestId, RequestState, SigningRequest, WorkerId,
-};
+use ca_core::model::{AuditEntry, Fault, Issued, LeaseToken, Problem, RequestBody, RequestId, RequestState, SigningRequest, WorkerId};
 use ca_core::pki::Timestamp;
-use ca_core::ports::{RequestQueue, StoreError, StoreResult};
+use ca_core::ports::{GRANT_CHANGED, GRANT_FULL, RequestQueue, StoreError, StoreResult};
 use rusqlite::Connection;
 
 use crate::convert::{self, from_json, json, read, time, unsigned};
@@ -147,7 +145,7 @@ impl Tx {
         Ok(ended)
     }
 
-    fn accept_account(&mut self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()> {
+    fn accept_account(&mut self, request: &RequestId, lease: &LeaseToken, statement: &str, audit: &AuditEntry) -> StoreResult<()> {
         let (account, order) = self.end_request(request, lease, RequestState::Done { certificate: None }, audit.at)?;
         if order.is_some() {
             return conflict("the request is an order's, not an account's");
@@ -160,25 +158,42 @@ impl Tx {
             &self.connection,
             "UPDATE grants SET accounts = accounts + 1
              WHERE id = (SELECT grant_id FROM accounts WHERE id = $1) AND status = 'active' AND suspended_at IS NULL
-               AND (max_accounts IS NULL OR accounts < max_accounts)",
-            account
+               AND statement = $2 AND (max_accounts IS NULL OR accounts < max_accounts)",
+            account,
+            statement
         )?;
         if counted == 0 {
-            return conflict("the grant is missing or revoked, or has bound as many accounts as it may");
+            let stands = optional!(
+                &self.connection,
+                |_| Ok(()),
+                "SELECT g.id FROM accounts a JOIN grants g ON g.id = a.grant_id
+                 WHERE a.id = $1 AND g.status = 'active' AND g.suspended_at IS NULL AND g.statement = $2",
+                account,
+                statement
+            )?;
+            return conflict(if stands.is_some() { GRANT_FULL } else { GRANT_CHANGED });
         }
         self.audit(audit)?;
         Ok(())
     }
 
-    fn refuse_request(&mut self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()> {
+    fn refuse_request(
+        &mut self,
+        request: &RequestId,
+        lease: &LeaseToken,
+        fault: Fault,
+        problem: &Problem,
+        audit: &AuditEntry,
+    ) -> StoreResult<()> {
         let (account, order) = self.end_request(request, lease, RequestState::Refused { problem: problem.clone() }, audit.at)?;
         match order {
             Some(order) => {
                 let text = json(problem);
-                if problem.kind == ProblemType::Unauthorized {
-                    self.revoke_authorizations(&order, &text)?;
+                match fault {
+                    Fault::Client => self.note_failure(&account, problem, audit.at)?,
+                    Fault::Evidence => self.revoke_authorizations(&order, &text)?,
+                    Fault::Change | Fault::Rest => {}
                 }
-                self.note_failure(&account, problem, audit.at)?;
                 execute!(
                     &self.connection,
                     "UPDATE orders SET status = 'invalid', error = $2 WHERE id = $1 AND status = 'processing'",
@@ -260,14 +275,21 @@ impl RequestQueue for SqliteStore {
         self.write(move |tx| tx.lease_requests(&worker, &lease, now, until, limit)).await
     }
 
-    async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()> {
-        let (request, lease, audit) = (request.clone(), lease.clone(), audit.clone());
-        self.write(move |tx| tx.accept_account(&request, &lease, &audit)).await
+    async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, statement: &str, audit: &AuditEntry) -> StoreResult<()> {
+        let (request, lease, statement, audit) = (request.clone(), lease.clone(), statement.to_owned(), audit.clone());
+        self.write(move |tx| tx.accept_account(&request, &lease, &statement, &audit)).await
     }
 
-    async fn refuse_request(&self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()> {
+    async fn refuse_request(
+        &self,
+        request: &RequestId,
+        lease: &LeaseToken,
+        fault: Fault,
+        problem: &Problem,
+        audit: &AuditEntry,
+    ) -> StoreResult<()> {
         let (request, lease, problem, audit) = (request.clone(), lease.clone(), problem.clone(), audit.clone());
-        self.write(move |tx| tx.refuse_request(&request, &lease, &problem, &audit)).await
+        self.write(move |tx| tx.refuse_request(&request, &lease, fault, &problem, &audit)).await
     }
 
     async fn postpone_request(&self, request: &RequestId, lease: &LeaseToken, not_before: Timestamp) -> StoreResult<()> {

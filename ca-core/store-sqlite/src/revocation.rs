@@ -34,6 +34,9 @@ pub(crate) async fn on_request(store: &SqliteStore, jws: &str, request: &Revocat
     };
     let (jws, request) = (jws.to_owned(), request.clone());
     let revoke = move |tx: &mut Tx| {
+        if let Some(account) = &account {
+            tx.has_key(&account.id, &account.thumbprint)?;
+        }
         if let (RevocationRight::Proofs, Some(account)) = (claim.right, &account)
             && !tx.has_proven(account, &record, request.at)?
         {

@@ -1,7 +1,7 @@
 //! How accounts stand: failures in a row, pauses, and what an account had certificates for.
 
 use async_trait::async_trait;
-use ca_core::limits::MAX_FAILURES;
+use ca_core::limits::{Exceeded, MAX_FAILURES, Share};
 use ca_core::model::{AccountId, AccountRecord, AuditEntry, Problem, ProblemType, Standing};
 use ca_core::pki::{Identifier, Timestamp};
 use ca_core::ports::{AccountAdminStore, StandingStore, StoreError, StoreResult};
@@ -119,6 +119,10 @@ fn records(connection: &Connection, paused: bool, at_most: i64) -> StoreResult<V
 impl StandingStore for SqliteStore {
     async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
         self.readers.look(|c| standing(c, account, identifiers, since))
+    }
+
+    async fn take_shares(&self, wanted: &[Share], now: Timestamp) -> StoreResult<Option<Exceeded>> {
+        self.shares.take(wanted, now)
     }
 
     async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {

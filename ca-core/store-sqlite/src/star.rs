@@ -144,7 +144,7 @@ impl Tx {
         self.end_all(&canceled, at)
     }
 
-    /// Cancels what the accounts of a grant that ends or rests have.
+    /// Cancels what the accounts of a grant that ends have.
     pub(crate) fn cancel_orders_of_grant(&mut self, grant: &GrantId, at: Timestamp) -> StoreResult<()> {
         let (grant, at) = (grant.as_str(), at.unix());
         let canceled = all!(
@@ -157,6 +157,24 @@ impl Tx {
             at
         )?;
         self.end_all(&canceled, at)
+    }
+
+    /// Has the renewals looked at that rest, or are looked at just now, under a grant that changes or goes on.
+    pub(crate) fn wake_renewals(&mut self, grant: &GrantId, at: Timestamp) -> StoreResult<()> {
+        let (grant, at) = (grant.as_str(), at.unix());
+        execute!(
+            &self.connection,
+            "UPDATE jobs SET
+               due = CASE WHEN lease IS NULL THEN min(due, $2) ELSE due END,
+               due_meanwhile = CASE WHEN lease IS NULL THEN NULL ELSE min(coalesce(due_meanwhile, $2), $2) END
+             WHERE (last_error IS NOT NULL OR lease IS NOT NULL) AND id IN (
+               SELECT 'star.' || o.id FROM accounts a JOIN orders o ON o.account_id = a.id JOIN star_orders s ON s.order_id = o.id
+               WHERE a.grant_id = $1 AND o.status = 'valid' AND s.canceled_at IS NULL)",
+            grant,
+            at
+        )?;
+        self.touched.jobs = true;
+        Ok(())
     }
 
     fn end_all(&mut self, canceled: &[String], at: i64) -> StoreResult<()> {

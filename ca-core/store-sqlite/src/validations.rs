@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{
     AuditEntry, Authorization, AuthorizationCommand, AuthorizationId, AuthorizationStatus, ChallengeMethod, ChallengeStatus, LeaseToken,
-    LeasedValidation, Problem, ValidationEnd, ValidationRecord, WorkerId,
+    LeasedValidation, Problem, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::Timestamp;
 use ca_core::ports::{StoreError, StoreResult, ValidationStore};
@@ -26,7 +26,7 @@ impl Tx {
         &mut self,
         id: &AuthorizationId,
         method: ChallengeMethod,
-        answer: Option<&str>,
+        by: &TakeUp,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
@@ -34,6 +34,7 @@ impl Tx {
         let before = self.authorization(id)?;
         let started = before.clone().apply(AuthorizationCommand::Start(method), now);
         let started = started.map_err(|rejected| StoreError::Conflict(rejected.to_string()))?;
+        self.has_key(&before.account, &by.thumbprint)?;
         let (text, name, at, deadline) = (id.as_str(), method.name(), now.unix(), deadline.unix());
         let changed = execute!(
             &self.connection,
@@ -49,12 +50,14 @@ impl Tx {
         }
         execute!(
             &self.connection,
-            "INSERT INTO validations (authorization_id, method, due, deadline, answer) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            "INSERT INTO validations (authorization_id, method, due, deadline, answer, thumbprint)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
             text,
             name,
             at,
             deadline,
-            answer
+            by.answer,
+            by.thumbprint
         )?;
         if before != started {
             self.audit(audit)?;
@@ -90,7 +93,8 @@ impl Tx {
         let leased = all!(
             &self.connection,
             read_leased,
-            "SELECT v.authorization_id, v.method, v.deadline, v.attempts, v.answer, a.account_id, a.authority, a.identifier, c.token, o.thumbprint
+            "SELECT v.authorization_id, v.method, v.deadline, v.attempts, v.answer, a.account_id, a.authority, a.identifier, c.token,
+                    coalesce(v.thumbprint, o.thumbprint) AS thumbprint
              FROM validations v
                JOIN authorizations a ON a.id = v.authorization_id
                JOIN challenges c ON c.authorization_id = v.authorization_id AND c.method = v.method
@@ -275,14 +279,13 @@ impl ValidationStore for SqliteStore {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
-        answer: Option<&str>,
+        by: &TakeUp,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        let answer = answer.map(str::to_owned);
-        let (id, audit) = (id.clone(), audit.clone());
-        self.write(move |tx| tx.start_challenge(&id, method, answer.as_deref(), now, deadline, &audit)).await
+        let (id, by, audit) = (id.clone(), by.clone(), audit.clone());
+        self.write(move |tx| tx.start_challenge(&id, method, &by, now, deadline, &audit)).await
     }
 
     async fn lease_validations(

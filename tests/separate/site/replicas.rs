@@ -88,7 +88,8 @@ impl Site {
         for (number, peer) in numbered().filter(|(number, _)| *number != own) {
             text += &format!("[[replicas.peer]]\nnumber = {number}\naddress = \"127.0.0.1:{}\"\n", peer.for_replicas);
         }
-        text
+        // Few enough to be met, and nothing that orders spend.
+        text + "[acme.limits]\nrevocations = { account = \"1/1h\" }\n"
     }
 
     /// The second one's TLS key, and the shared key, which the first makes.

@@ -112,7 +112,7 @@ pub enum AnchorStep {
         /// The statement's place.
         place: GrantPlace,
     },
-    /// A grant is suspended, goes on, or is revoked: after the store has it.
+    /// A grant is suspended or revoked, after the store has it; or goes on, before.
     GrantStatus {
         /// Which one.
         id: GrantId,

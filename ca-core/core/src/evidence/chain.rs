@@ -5,7 +5,8 @@
 //! the officers opened enrolment to a grant that authorizes no name; each
 //! keyChange was signed by the key before; the account's id is the hash of its newAccount JWS and stands in every
 //! later `kid`; the order's id is the hash of its newOrder JWS and stands in the finalize JWS's `url`; that JWS, by
-//! the account's current key, carries the CSR. Who edits a row breaks a signature, a MAC or a hash.
+//! the key that the account had when the store took it in, carries the CSR. Who edits a row breaks a signature, a MAC or
+//! a hash; how many key changes came first is the store's count, which no front end can set.
 //!
 //! Identifiers outside the grant rest on the front end's word that it validated them, in zones of the policy only
 //! ([`super::proofs`]).
@@ -27,7 +28,7 @@ use super::proofs::{Proof, Proofs};
 use super::verified::VerifiedSignatures;
 use super::{attested, csr_names, eab, grant, json, proofs};
 use crate::anchor::GrantPlace;
-use crate::model::{AccountId, AuthorityName, AutoRenewal, Evidence, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
+use crate::model::{AccountId, AuthorityName, AutoRenewal, Evidence, Fault, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
 use crate::pki::{Certificate, Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, ProfilePolicy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
@@ -49,25 +50,37 @@ pub struct Refusal {
     pub problem: Problem,
     /// For the operator.
     pub cause: String,
+    /// Whose doing it is.
+    pub fault: Fault,
 }
 
 impl Refusal {
     /// A refusal whose cause the client may know.
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { cause: detail.clone(), problem: Problem::new(kind, detail) }
+        Self { cause: detail.clone(), problem: Problem::new(kind, detail), fault: Fault::of(kind) }
+    }
+
+    /// What was allowed when the client asked is not allowed any more.
+    pub fn changed(kind: ProblemType, detail: impl Into<String>) -> Self {
+        Self { fault: Fault::Change, ..Self::new(kind, detail) }
+    }
+
+    /// The grant is good for nothing until operators let it go on.
+    pub fn resting_grant(detail: &str) -> Self {
+        Self { fault: Fault::Rest, ..Self::new(ProblemType::Unauthorized, detail) }
     }
 
     /// The grant does not hold; why not is the operators' to know.
     pub fn unverified_grant(cause: impl Into<String>) -> Self {
         let detail = "the enrolment grant behind this account could not be verified (hint: ask the CA's operators)";
-        Self { cause: cause.into(), problem: Problem::new(ProblemType::Unauthorized, detail) }
+        Self { cause: cause.into(), ..Self::new(ProblemType::Unauthorized, detail) }
     }
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { cause: problem.detail.clone(), problem }
+        Self { cause: problem.detail.clone(), fault: Fault::of(problem.kind), problem }
     }
 }
 
@@ -84,6 +97,16 @@ pub struct AuthorizedAccount {
     pub secret: u32,
     /// Its keys, the current one last.
     pub keys: Vec<Jwk>,
+}
+
+impl AuthorizedAccount {
+    /// The one key that was the account's after so many changes (RFC 8555 §7.3.5). The store counted them in the transaction
+    /// that took the request in, so that a front end gets nothing for a key of before; none: the current key.
+    fn key_then(&self, changes: Option<u32>) -> Result<&[Jwk], Refusal> {
+        let last = self.keys.len().saturating_sub(1);
+        let index = changes.map_or(last, |changes| changes as usize);
+        self.keys.get(index..=index).ok_or_else(|| unauthorized("the request was made by a key that the account has not had yet"))
+    }
 }
 
 /// What may be issued, proven.
@@ -122,8 +145,8 @@ pub struct AuthorizedIssuance {
 /// Who may have signed a finalize request.
 #[derive(Clone, Copy)]
 enum FinalizedBy {
-    /// The account's current key.
-    Current,
+    /// The key that the account had when the request was taken in.
+    KeyThen,
     /// Any key that the account has had.
     Any,
 }
@@ -186,7 +209,7 @@ impl Verifier {
         secrets: &dyn EabSecrets,
         now: Timestamp,
     ) -> Result<AuthorizedIssuance, Refusal> {
-        self.verify_order(evidence, policy, secrets, now, FinalizedBy::Current)
+        self.verify_order(evidence, policy, secrets, now, FinalizedBy::KeyThen)
     }
 
     /// Verifies, as with the first one, that an order that renews itself may have its next certificate. The account's key
@@ -224,7 +247,11 @@ impl Verifier {
             return Err(malformed("the order's evidence is incomplete"));
         };
         let (request, scope) = read_new_order(new_order, &account, &self.verified)?;
-        let (order, csr) = read_finalize(finalize, &account, new_order, finalized_by, &self.verified)?;
+        let keys = match finalized_by {
+            FinalizedBy::KeyThen => account.key_then(evidence.finalized_after)?,
+            FinalizedBy::Any => &account.keys,
+        };
+        let (order, csr) = read_finalize(finalize, keys, &account.account, new_order, &self.verified)?;
 
         let grant = &account.grant;
         let authority = scope.authority.clone().unwrap_or_else(|| grant.authority.clone());
@@ -242,9 +269,12 @@ impl Verifier {
         attested::check(&proofs, rules, &account, csr.public_key(), now, &self.verified)?;
         let algorithm = check_csr(&csr, &request.identifiers, &account)?;
         if !offered.takes_key(algorithm) {
-            return Err(Refusal::new(ProblemType::BadCsr, format!("the profile `{profile}` certifies no keys of the kind {algorithm}")));
+            return Err(Refusal::changed(
+                ProblemType::BadCsr,
+                format!("the profile `{profile}` certifies no keys of the kind {algorithm}"),
+            ));
         }
-        grant.limits.judge_key(algorithm).map_err(|told| Refusal::new(ProblemType::BadCsr, told))?;
+        grant.limits.judge_key(algorithm).map_err(|told| Refusal::changed(ProblemType::BadCsr, told))?;
         let end = grant.limits.judge_end(request.not_before, request.not_after, now);
         end.map_err(|told| Refusal::new(ProblemType::Malformed, told))?;
         let content = leaf_content(rules, offered, grant, &request.identifiers).map_err(|error| {
@@ -293,7 +323,7 @@ impl Verifier {
         };
         // What depends on the time is never remembered.
         if account.grant.valid_until.is_some_and(|end| now >= end) {
-            return Err(unauthorized("the enrolment grant has expired"));
+            return Err(Refusal::resting_grant("the enrolment grant has expired (hint: the CA's operators can extend it)"));
         }
         Ok(account)
     }
@@ -423,7 +453,7 @@ fn read_new_order(
     account: &AuthorizedAccount,
     verified: &VerifiedSignatures,
 ) -> Result<(NewOrderRequest, OrderScope), Refusal> {
-    // By any key that the account has had: the finalize JWS, by the current one, names this very text by its hash.
+    // By any key that the account has had: the finalize JWS names this very text by its hash.
     let jws = by_account(text, &account.keys, &account.account, verified)?;
     let scope = path_of(&jws.protected.url)
         .and_then(OrderScope::of_path)
@@ -454,16 +484,12 @@ fn check_terms(
 /// The order and the CSR of a finalize request for what this newOrder JWS asks for.
 fn read_finalize(
     text: &str,
-    account: &AuthorizedAccount,
+    keys: &[Jwk],
+    account: &AccountId,
     new_order: &str,
-    by: FinalizedBy,
     verified: &VerifiedSignatures,
 ) -> Result<(OrderId, Csr), Refusal> {
-    let keys = match by {
-        FinalizedBy::Current => account.keys.last().map(std::slice::from_ref).unwrap_or_default(),
-        FinalizedBy::Any => &account.keys,
-    };
-    let jws = by_account(text, keys, &account.account, verified)?;
+    let jws = by_account(text, keys, account, verified)?;
     let order = path_of(&jws.protected.url).and_then(|path| path.strip_prefix("/acme/order/")?.strip_suffix("/finalize")?.parse().ok());
     let order = order.filter(|order: &OrderId| order.is_from_evidence(new_order));
     let order = order.ok_or_else(|| unauthorized("the finalize request was made for another order"))?;

@@ -1,7 +1,8 @@
 //! Grants against what the anchor remembers of them, and what they have issued against their cap.
 //!
 //! The store comes first and the anchor before the reply: after a death in between the store's statement is the one that
-//! says, signed, that it replaces the one marked, and the next look takes it as a step.
+//! says, signed, that it replaces the one marked, and the next look takes it as a step. Only where a suspended grant goes on
+//! the anchor comes first: who looks in between finds it suspended still, and not put back.
 
 use std::sync::PoisonError;
 

@@ -301,20 +301,31 @@ impl Worker {
     }
 
     async fn suspend_grant(&self, id: &GrantId, suspended: bool, policy: &Policy, done: &AuditEntry) -> Result<OperatorReply, Problem> {
+        let missing = || problem(ProblemType::Malformed, format!("there is no grant `{id}`"));
+        let steps = async |status| {
+            let steps = self.status_steps(id, status, policy).await;
+            steps.map_err(|e| problem(ProblemType::ServerInternal, e.to_string()))
+        };
+        // Its renewals are due with the store's change: the anchor must not find them too early.
+        if !suspended {
+            match self.store.grant(id).await.map_err(|e| unavailable(&e))?.map(|record| record.status) {
+                None => return Err(missing()),
+                Some(GrantStatus::Revoked) => return Err(problem(ProblemType::Malformed, format!("grant {id} is revoked"))),
+                Some(GrantStatus::Active | GrantStatus::Suspended) => {}
+            }
+            self.mark_grant(id, &steps(GrantStatus::Active).await?, "that the grant goes on is not")?;
+        }
         match self.store.suspend_grant(id, suspended, done).await {
             Ok(()) => {}
-            Err(StoreError::NotFound(_)) => return Err(problem(ProblemType::Malformed, format!("there is no grant `{id}`"))),
+            Err(StoreError::NotFound(_)) => return Err(missing()),
             Err(StoreError::Conflict(reason)) => return Err(problem(ProblemType::Malformed, reason)),
             Err(error) => return Err(unavailable(&error)),
         }
-        let (status, what, reply) = if suspended {
-            (GrantStatus::Suspended, "the grant is suspended", OperatorReply::GrantSuspended)
-        } else {
-            (GrantStatus::Active, "the grant goes on", OperatorReply::GrantResumed)
-        };
-        let steps = self.status_steps(id, status, policy).await.map_err(|e| problem(ProblemType::ServerInternal, e.to_string()))?;
-        self.mark_grant(id, &steps, what)?;
-        Ok(reply)
+        if !suspended {
+            return Ok(OperatorReply::GrantResumed);
+        }
+        self.mark_grant(id, &steps(GrantStatus::Suspended).await?, "the grant is suspended")?;
+        Ok(OperatorReply::GrantSuspended)
     }
 
     async fn revoke_grant(&self, id: &GrantId, policy: &Policy, done: &AuditEntry) -> Result<OperatorReply, Problem> {

@@ -9,13 +9,13 @@ use super::signer::{Failure, Signers};
 use super::{HaltPoint, Worker, WorkerError};
 use crate::evidence::chain::{AuthorizedAccount, AuthorizedIssuance, Refusal};
 use crate::model::{
-    Account, AccountId, AccountStatus, Actor, Authority, AuthorityName, GrantId, GrantRecord, GrantStatus, LeaseToken, Outcome,
+    Account, AccountId, AccountStatus, Actor, Authority, AuthorityName, Fault, GrantId, GrantRecord, GrantStatus, LeaseToken, Outcome,
     ProblemType, RequestBody, SigningRequest,
 };
 use crate::pki::{Certificate, PublicKey, Timestamp};
 use crate::plan::backoff;
 use crate::policy::Policy;
-use crate::ports::StoreError;
+use crate::ports::{GRANT_FULL, StoreError};
 
 /// How long a request is tried again before it is given up.
 const PATIENCE: Duration = Duration::from_secs(86_400);
@@ -160,21 +160,25 @@ impl Worker {
             self.audit("account.create", Some(&account.grant.authority), account.account.as_str(), Outcome::Done, request.id.as_str());
         audit.actor = Actor::Account { id: account.account.clone() };
         audit.detail = serde_json::json!({ "grant": account.grant.id, "service": account.grant.service });
-        match self.store.accept_account(&request.id, &request.lease, &audit).await {
+        // What was verified and held against the anchor is compared once more as the account becomes valid: an operator may
+        // have changed the grant, or rotated its secret, in between. Then it is judged anew.
+        let statement = request.evidence.grant.as_ref().map_or("", |signed| &signed.statement);
+        match self.store.accept_account(&request.id, &request.lease, statement, &audit).await {
             // Another account of the batch took the last place.
-            Err(StoreError::Conflict(_)) if account.grant.max_accounts.is_some() => Err(full().into()),
+            Err(StoreError::Conflict(reason)) if reason == GRANT_FULL => Err(full().into()),
             other => Ok(other?),
         }
     }
 
     async fn refuse(&self, request: &SigningRequest, refusal: Refusal) -> Result<(), StoreError> {
+        let refusal = explained(refusal);
         tracing::warn!(request = %request.id, cause = refusal.cause, "refused");
         let (action, authority, object) = match &request.body {
             RequestBody::Account { account } => ("account.create", None, account.as_str()),
             RequestBody::Finalize { order, authority, .. } => ("certificate.issue", Some(authority), order.as_str()),
         };
         let audit = self.audit(action, authority, object, Outcome::Refused { reason: refusal.cause }, request.id.as_str());
-        self.store.refuse_request(&request.id, &request.lease, &refusal.problem, &audit).await
+        self.store.refuse_request(&request.id, &request.lease, refusal.fault, &refusal.problem, &audit).await
     }
 
     async fn postpone(&self, request: &SigningRequest, cause: &str, wait: Option<Duration>) -> Result<(), StoreError> {
@@ -190,16 +194,30 @@ impl Worker {
     }
 }
 
+/// Tells a client that did nothing wrong what became of its order (RFC 8555 §7.1.3), and what it can do.
+fn explained(mut refusal: Refusal) -> Refusal {
+    let by_operators = matches!(
+        refusal.problem.kind,
+        ProblemType::BadCsr | ProblemType::InvalidProfile | ProblemType::Malformed | ProblemType::RejectedIdentifier
+    );
+    if refusal.fault == Fault::Change && by_operators && !refusal.problem.detail.contains("(hint:") {
+        let hint = "(hint: this was changed after the order was made; ask the CA's operators what is allowed now, then order again)";
+        refusal.problem.detail = format!("{} {hint}", refusal.problem.detail);
+    }
+    refusal
+}
+
 impl Batch {
     fn active_grant(&self, id: &GrantId) -> Result<&GrantRecord, Refusal> {
         match self.grants.get(id).and_then(Option::as_ref) {
             Some(record) if record.status == GrantStatus::Active => Ok(record),
             Some(record) if record.status == GrantStatus::Suspended => {
-                Err(Refusal::new(ProblemType::Unauthorized, "the enrolment grant is suspended (hint: the CA's operators can resume it)"))
+                Err(Refusal::resting_grant("the enrolment grant is suspended (hint: the CA's operators can resume it)"))
             }
-            Some(_) | None => {
-                Err(Refusal::new(ProblemType::Unauthorized, "the enrolment grant was revoked (hint: ask the CA's operators for another)"))
-            }
+            Some(_) | None => Err(Refusal::changed(
+                ProblemType::Unauthorized,
+                "the enrolment grant was revoked (hint: ask the CA's operators for another)",
+            )),
         }
     }
 
@@ -210,7 +228,7 @@ impl Batch {
         if account.is_some_and(|a| a.status == AccountStatus::Valid) {
             Ok(())
         } else {
-            Err(Refusal::new(ProblemType::Unauthorized, "the account is no longer valid"))
+            Err(Refusal::changed(ProblemType::Unauthorized, "the account is no longer valid"))
         }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! A job says only that an order may be due. What is issued follows from the signed newOrder and finalize requests, the
 //! grant and the policy as they are now, and from the certificate that stands, which this authority signed. Whatever
-//! refuses for good cancels the order; what may pass comes back before the standing certificate ends. One that is marked for
+//! refuses for good cancels the order; what may pass comes back before the standing certificate ends. Under a grant that has
+//! expired or is suspended it rests, until operators let the grant go on or the order's own end comes. One that is marked for
 //! replacement has its successor at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::jobs::report;
 use super::join::{Boxed, join_all};
@@ -14,11 +16,17 @@ use super::signer::{Failure, Signers};
 use super::validity::Bounds;
 use super::{HaltPoint, Worker, WorkerError};
 use crate::evidence::chain::Refusal;
-use crate::model::{AutoRenewal, JobKind, LeasedJob, OrderId, OrderStatus, Origin, Outcome, ProblemType, RevocationReason};
+use crate::model::{
+    AuditEntry, AutoRenewal, Fault, JobKind, LeasedJob, OrderId, OrderStatus, Origin, Outcome, ProblemType, RevocationReason,
+};
 use crate::pki::{Certificate, Timestamp};
 use crate::plan::star;
 use crate::policy::Policy;
 use crate::ports::StoreError;
+
+/// How long an order rests before it is looked at again, where nobody extends or resumes its grant: who does has it looked at
+/// at once.
+const REST: Duration = Duration::from_secs(6 * 3600);
 
 /// A renewal whose evidence holds.
 struct Renewal<'a> {
@@ -141,18 +149,27 @@ impl Worker {
             Failure::Later { cause, wait } => self.fail(job, &cause, wait).await,
             // The grant's cap has room again in a while, and the standing certificate half of its life.
             Failure::Refused(refusal) if refusal.problem.kind == ProblemType::RateLimited => self.fail(job, &refusal.cause, None).await,
+            Failure::Refused(refusal) if refusal.fault == Fault::Rest => {
+                tracing::error!(%order, cause = refusal.cause, "the order is not renewed for now");
+                let audit = self.refusal_of(job, "order.rest", order, &refusal);
+                self.store.rest_job(&job.id, &job.lease, &refusal.cause, self.clock.now().plus(REST), &audit).await
+            }
             Failure::Refused(refusal) => {
                 tracing::warn!(%order, cause = refusal.cause, "the order renews itself no longer");
-                let outcome = Outcome::Refused { reason: refusal.cause };
-                let authority = match &job.kind {
-                    JobKind::RenewOrder { authority, .. } => Some(authority),
-                    JobKind::RenewOwn { .. } | JobKind::PublishCrl { .. } | JobKind::Prune => None,
-                };
-                let audit = self.audit("order.cancel", authority, order.as_str(), outcome, job.lease.as_str());
+                let audit = self.refusal_of(job, "order.cancel", order, &refusal);
                 self.store.cancel_order(order, Some(&refusal.problem), &audit).await.map(drop)
             }
         };
         report(job, ended);
+    }
+
+    fn refusal_of(&self, job: &LeasedJob, action: &str, order: &OrderId, refusal: &Refusal) -> AuditEntry {
+        let authority = match &job.kind {
+            JobKind::RenewOrder { authority, .. } => Some(authority),
+            JobKind::RenewOwn { .. } | JobKind::PublishCrl { .. } | JobKind::Prune => None,
+        };
+        let outcome = Outcome::Refused { reason: refusal.cause.clone() };
+        self.audit(action, authority, order.as_str(), outcome, job.lease.as_str())
     }
 }
 

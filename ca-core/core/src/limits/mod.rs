@@ -16,4 +16,4 @@ mod table;
 pub use pause::{MAX_FAILURES, PauseRule};
 pub use quota::{Quota, QuotaError, parse_span};
 pub use subject::{network_of, registered_name};
-pub use table::{Exceeded, Key, Table};
+pub use table::{Exceeded, Key, Share, Table};

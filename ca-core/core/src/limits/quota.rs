@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::pki::Timestamp;
 
@@ -17,8 +17,8 @@ use crate::pki::Timestamp;
 pub struct QuotaError(String);
 
 /// How many in which time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Quota {
     count: u32,
     per: Duration,
@@ -91,6 +91,12 @@ impl FromStr for Quota {
         let plain = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
         let count = count.parse().ok().filter(|_| plain).ok_or_else(wrong)?;
         Self::new(count, parse_span(per).ok_or_else(wrong)?).map_err(|_| wrong())
+    }
+}
+
+impl From<Quota> for String {
+    fn from(quota: Quota) -> Self {
+        quota.to_string()
     }
 }
 

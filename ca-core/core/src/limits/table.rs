@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::quota::{Quota, micros};
 use crate::pki::{Timestamp, sha256};
 use crate::ports::Rng;
@@ -17,8 +19,17 @@ const WAYS: usize = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key(u128);
 
+/// One subject's quota, named so that several processes mean the same one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Share {
+    /// What is counted, and for whom.
+    pub subject: String,
+    /// How many in which time.
+    pub quota: Quota,
+}
+
 /// A quota that is spent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Exceeded {
     /// Which of those asked for: the one with the longest wait.
     pub index: usize,
@@ -95,6 +106,15 @@ impl Table {
                 Ok(())
             }
         }
+    }
+
+    /// The same of subjects that others name.
+    ///
+    /// # Errors
+    /// When one of them is spent.
+    pub fn take_shares(&mut self, wanted: &[Share], now: Timestamp) -> Result<(), Exceeded> {
+        let wanted: Vec<(Key, Quota)> = wanted.iter().map(|share| (self.key(&[&share.subject]), share.quota)).collect();
+        self.take(&wanted, now)
     }
 
     /// Takes one whether there is one or not: something happened.

@@ -58,7 +58,7 @@ pub use replacement::{
     ExplanationUrl, ExplanationUrlError, Replacement, ReplacementCount, ReplacementMark, ReplacementReport, ReplacementState,
     ReplacementTally, ServiceReplacements, Successor,
 };
-pub use request::{Evidence, Issued, RenewingOrder, RequestBody, RequestState, SigningRequest};
+pub use request::{Evidence, Fault, Issued, RenewingOrder, RequestBody, RequestState, SigningRequest};
 pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
 pub use standing::{AccountRecord, Standing};
-pub use validation::{AttestationEvidence, LeasedValidation, ValidationEnd, ValidationRecord};
+pub use validation::{AttestationEvidence, LeasedValidation, TakeUp, ValidationEnd, ValidationRecord};

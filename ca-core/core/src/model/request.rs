@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, AuthorityName, CertificateRecord, LeaseToken, Order, OrderId, Problem, RequestId, SignedStatement, ValidationRecord,
+    AccountId, AuthorityName, CertificateRecord, LeaseToken, Order, OrderId, Problem, ProblemType, RequestId, SignedStatement,
+    ValidationRecord,
 };
 use crate::pki::{SerialNumber, Timestamp};
 
@@ -20,6 +21,10 @@ pub struct Evidence {
     pub new_order: Option<String>,
     /// The finalize JWS; none for an account request.
     pub finalize: Option<String>,
+    /// How many of the key changes had been made when the store took the finalize JWS in, as the store itself counted: the
+    /// key after them signed it. None: an older version took it in.
+    #[serde(default)]
+    pub finalized_after: Option<u32>,
     /// What the front end says of identifiers that it challenged: its word, not proof. It counts only where the policy
     /// lists the zone and the method.
     #[serde(default)]
@@ -61,6 +66,33 @@ pub struct SigningRequest {
     pub attempts: u32,
     /// When it was submitted.
     pub received_at: Timestamp,
+}
+
+/// Whose doing it is that a request is refused for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The client's: it counts towards a pause of its account.
+    Client,
+    /// The evidence does not hold: what is not believed is not used again.
+    Evidence,
+    /// Operators or officers changed what is allowed after the client had asked, or this CA failed.
+    Change,
+    /// The grant has expired, or is suspended: operators can lift it and leave the client as it is, so that what renews itself
+    /// waits for that (ACME requirement A16).
+    Rest,
+}
+
+impl Fault {
+    /// Whose it is by default. The front end has judged all that a client asks for before the worker does, but the CSR's key
+    /// in whole: what else the worker refuses was allowed when the client asked.
+    pub const fn of(kind: ProblemType) -> Self {
+        match kind {
+            ProblemType::BadCsr => Self::Client,
+            ProblemType::Unauthorized => Self::Evidence,
+            _ => Self::Change,
+        }
+    }
 }
 
 /// A certificate that was released.

@@ -7,6 +7,22 @@ use serde::{Deserialize, Serialize};
 use super::{AccountId, AuthorityName, AuthorizationId, ChallengeMethod, ChallengeToken, LeaseToken, Problem};
 use crate::pki::{Identifier, Sha256Digest, Timestamp};
 
+/// A client's request to take a challenge up.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TakeUp {
+    /// The RFC 7638 thumbprint of the account's key that signed it.
+    pub thumbprint: String,
+    /// The answer, its JWS verbatim, where the method has one: what a device attested.
+    pub answer: Option<String>,
+}
+
+impl TakeUp {
+    /// One without an answer.
+    pub fn by(thumbprint: impl Into<String>) -> Self {
+        Self { thumbprint: thumbprint.into(), answer: None }
+    }
+}
+
 /// A validation to be done, under a lease.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LeasedValidation {
@@ -16,7 +32,7 @@ pub struct LeasedValidation {
     pub method: ChallengeMethod,
     /// Whose it is.
     pub account: AccountId,
-    /// The RFC 7638 thumbprint of the account's key, which the proof must contain (lesson 8).
+    /// The RFC 7638 thumbprint of the account's key when the challenge was taken up, which the proof must contain (lesson 8).
     pub thumbprint: String,
     /// At which authority it will count.
     pub authority: AuthorityName,

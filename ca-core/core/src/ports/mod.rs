@@ -28,6 +28,6 @@ pub use publisher::{Publisher, PublisherError};
 pub use replacement::ReplacementStore;
 pub use rng::Rng;
 pub use service_key::{ServiceKey, ServiceKeyError};
-pub use standing::{AccountAdminStore, StandingStore};
+pub use standing::{AccountAdminStore, MAX_SHARES, SHARED_SUBJECTS, StandingStore};
 pub use store::*;
 pub use validation::*;

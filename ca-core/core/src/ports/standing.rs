@@ -3,8 +3,15 @@
 use async_trait::async_trait;
 
 use super::StoreResult;
+use crate::limits::{Exceeded, Share};
 use crate::model::{AccountId, AccountRecord, AuditEntry, Standing};
 use crate::pki::{Identifier, Timestamp};
+
+/// The most quotas that one request takes from: an order's names, and whoever orders them.
+pub const MAX_SHARES: usize = 128;
+
+/// How many subjects of quotas that servers share are remembered: 2 MiB.
+pub const SHARED_SUBJECTS: usize = 1 << 16;
 
 /// What the ACME front end asks and does. The contract is that of the [storage traits](super::AcmeStore).
 ///
@@ -15,6 +22,10 @@ use crate::pki::{Identifier, Timestamp};
 pub trait StandingStore: Send + Sync {
     /// How an account stands that would order these identifiers (sorted); failures count from `since` on.
     async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing>;
+    /// Takes one from each of these quotas, or from none and tells whose is spent: where several ACME servers serve one store
+    /// they count here, together. It lies in memory and not in the record: a restart forgets. More than
+    /// [`MAX_SHARES`] are a conflict.
+    async fn take_shares(&self, wanted: &[Share], now: Timestamp) -> StoreResult<Option<Exceeded>>;
     /// Pauses an account from the audit entry's time on. One that is paused stays so, and nothing is written. Tells since
     /// when it is.
     async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp>;

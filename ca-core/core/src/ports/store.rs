@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use super::{AccountAdminStore, ReplacementStore, StandingStore, ValidationStore};
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
-    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, CrossCertificate, Grant, GrantId, GrantRecord,
+    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, CrossCertificate, Fault, Grant, GrantId, GrantRecord,
     GrantUse, Intent, Job, JobId, JobRecord, KeyUse, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId,
     OrderPage, Problem, Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState, RevocationRequest, Revoked,
     RevokedAuthority, RevokedEntry, SerialStatus, SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
@@ -46,6 +46,15 @@ pub const GRANT_CAP_REACHED: &str = "the grant has issued as much as its cap all
 /// The conflict of an account whose key was changed [`crate::evidence::chain::MAX_KEY_CHANGES`] times.
 pub const TOO_MANY_KEY_CHANGES: &str = "the account's key was changed too often";
 
+/// The conflict of an account whose grant was changed, suspended or revoked since its request was judged.
+pub const GRANT_CHANGED: &str = "the grant was changed, suspended or revoked since";
+
+/// The conflict of an account whose grant has bound as many as it may.
+pub const GRANT_FULL: &str = "the grant has bound as many accounts as it may";
+
+/// The conflict of a request by a key that is the account's no longer: its key was changed while the request was under way.
+pub const KEY_CHANGED: &str = "the account's key was changed while the request was under way";
+
 /// The conflict of an intent for an order whose account or grant has ended or rests.
 pub const OWNER_ENDED: &str = "the account is no longer valid, or its grant was revoked or suspended";
 
@@ -58,7 +67,7 @@ pub trait IssuanceStore: Send + Sync {
     /// Records an intent with its audit row. Refuses a serial number or a CRL number that is taken or does not grow
     /// ([`StoreError::Conflict`]), and an origin whose lease is not held ([`StoreError::Fenced`]). Where the origin has a
     /// cap, certificates of its grant within the cap's time are counted in the same transaction; a full cap is the conflict
-    /// [`GRANT_CAP_REACHED`]. An order's account is valid and its grant in use in that same transaction, or it is the conflict
+    /// [`GRANT_CAP_REACHED`]. An order's account is valid and its grant in use in that same transaction, also where it renews itself, or it is the conflict
     /// [`OWNER_ENDED`]: when a revocation returns, nothing follows that does not know of it. Recording the same attempt with the same bytes again succeeds.
     async fn record_intent(&self, intent: &Intent) -> StoreResult<()>;
 
@@ -88,12 +97,22 @@ pub trait RequestQueue: Send + Sync {
         limit: u32,
     ) -> StoreResult<Vec<SigningRequest>>;
 
-    /// Makes the account valid and the request done; counts the account at its grant.
-    async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()>;
+    /// Makes the account valid and the request done; counts the account at its grant. The grant is in use in that same
+    /// transaction and stands on `statement`, by which the request was judged, or it is the conflict [`GRANT_CHANGED`]: when a
+    /// rotation returns, the secret of before binds nothing more. One that has bound as many as it may is the conflict [`GRANT_FULL`].
+    async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, statement: &str, audit: &AuditEntry) -> StoreResult<()>;
 
-    /// Refuses for good: the order becomes invalid with `problem`, and where that is `unauthorized` the authorizations
-    /// with challenges that it rests on are revoked, and other orders that wait on them invalid; a pending account is removed.
-    async fn refuse_request(&self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()>;
+    /// Refuses for good: the order becomes invalid with `problem`; a pending account is removed. Where it is the client's fault
+    /// it is a failure of the account. Where the evidence does not hold, the authorizations with challenges that the order rests
+    /// on are revoked, and other orders that wait on them invalid.
+    async fn refuse_request(
+        &self,
+        request: &RequestId,
+        lease: &LeaseToken,
+        fault: Fault,
+        problem: &Problem,
+        audit: &AuditEntry,
+    ) -> StoreResult<()>;
 
     /// Gives the lease back; the request is queued again from `not_before` on.
     async fn postpone_request(&self, request: &RequestId, lease: &LeaseToken, not_before: Timestamp) -> StoreResult<()>;
@@ -106,6 +125,13 @@ pub trait RequestQueue: Send + Sync {
 }
 
 /// What the ACME front end reads and writes.
+///
+/// A request and a change of its account's key (RFC 8555 §7.3.5) may come at the same time; the transaction decides which was
+/// first. What is done at once (orders made or canceled, contacts, deactivations) was done before the change or not at all.
+/// A revocation is verified here with the account's key as it is then. What lies and waits was made by the key that the
+/// account had when it was taken in, and stays good whatever key follows: of a finalize request the store keeps how many
+/// changes came before it ([`crate::model::Evidence::finalized_after`]), of a challenge the key by which it was taken up.
+/// Newer keys have no part in it and older ones neither.
 #[async_trait]
 pub trait AcmeStore: Send + Sync {
     /// Queues a new account for the worker. An account with the same key that is pending or valid is a conflict;
@@ -152,9 +178,17 @@ pub trait AcmeStore: Send + Sync {
     async fn authorizations_of(&self, order: &OrderId) -> StoreResult<Vec<Authorization>>;
     /// Deactivates an authorization; orders that rest on it, if pending or ready, become invalid.
     async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization>;
-    /// Moves a ready order to processing and queues its request with the finalize JWS. Any other state is a
-    /// conflict: of concurrent calls exactly one succeeds (lesson 27).
-    async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId>;
+    /// Moves a ready order to processing and queues its request with the finalize JWS, which the account's key with this
+    /// thumbprint signed. Any other state is a conflict: of concurrent calls exactly one succeeds (lesson 27). Where the
+    /// account has another key by now it is the conflict [`KEY_CHANGED`], and the order stays ready.
+    async fn queue_finalize(
+        &self,
+        order: &OrderId,
+        thumbprint: &str,
+        jws: &str,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<RequestId>;
     /// Ends an order that renews itself, and its job: no further certificate is made (RFC 8739 §3.1.2). `problem` says why
     /// where it was not the client's wish. An order that is not valid, or does not renew itself, is a conflict.
     async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order>;
@@ -255,6 +289,9 @@ pub trait JobStore: Send + Sync {
     async fn end_job(&self, id: &JobId, lease: &LeaseToken) -> StoreResult<()>;
     /// Ends a lease in failure; the job is due again at `retry_at`.
     async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()>;
+    /// Ends a lease without success and without failure: what the job is for rests, for the reason given. It is due again at
+    /// `next`, or as soon as its grant is changed or resumed.
+    async fn rest_job(&self, id: &JobId, lease: &LeaseToken, reason: &str, next: Timestamp, audit: &AuditEntry) -> StoreResult<()>;
     /// An order that renews itself, with the evidence for its next certificate; none: there is no such order, or it has
     /// no certificate yet.
     async fn renewing_order(&self, id: &OrderId) -> StoreResult<Option<RenewingOrder>>;
@@ -296,10 +333,10 @@ pub trait AdminStore: Send + Sync {
     /// Marks an operator statement's nonce as spent; one spent already is a conflict (a replay).
     async fn spend_nonce(&self, nonce: &str, expires: Timestamp, audit: &AuditEntry) -> StoreResult<()>;
     /// Puts `grant` in the place of the one that stands on `previous`; accounts, status and age stay. A conflict where
-    /// it stands on another statement, or is revoked.
+    /// it stands on another statement, or is revoked. Renewals that rest under it are due.
     async fn update_grant(&self, grant: &Grant, evidence: &SignedStatement, previous: &str, audit: &AuditEntry) -> StoreResult<()>;
     /// Suspends a grant, or lets it go on; doing it again changes nothing. A conflict where it is revoked. Orders that renew
-    /// themselves under a grant that is suspended are canceled.
+    /// themselves stay, and get nothing meanwhile; renewals that rest are due when it goes on.
     async fn suspend_grant(&self, id: &GrantId, suspended: bool, audit: &AuditEntry) -> StoreResult<()>;
     /// Stores a grant; the same again changes nothing, and another under an id that is taken is a conflict.
     async fn put_grant(&self, grant: &GrantRecord, audit: &AuditEntry) -> StoreResult<()>;

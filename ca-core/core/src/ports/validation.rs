@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::StoreResult;
 use crate::model::{
-    AuditEntry, Authorization, AuthorizationId, ChallengeMethod, LeaseToken, LeasedValidation, ValidationEnd, ValidationRecord, WorkerId,
+    AuditEntry, Authorization, AuthorizationId, ChallengeMethod, LeaseToken, LeasedValidation, TakeUp, ValidationEnd, ValidationRecord,
+    WorkerId,
 };
 use crate::pki::Timestamp;
 
@@ -28,11 +29,13 @@ pub trait ValidationStore: Send + Sync {
     async fn create_authorization(&self, new: &Authorization, now: Timestamp, audit: &AuditEntry) -> StoreResult<Authorization>;
     /// Begins the validation of a pending authorization: the challenge is processing, and a job waits for a validator
     /// until `deadline`, with the client's answer where the method has one. One that is under way is left as it is. Any other state is a conflict.
+    /// The proof that is looked for is that of the key that signed the request, whatever key follows; where the account has
+    /// another by now it is the conflict [`super::KEY_CHANGED`].
     async fn start_challenge(
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
-        answer: Option<&str>,
+        by: &TakeUp,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,

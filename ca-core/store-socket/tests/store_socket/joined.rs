@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ca_core::limits::{Exceeded, Share};
 use ca_core::model::*;
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::*;
@@ -73,8 +74,15 @@ impl AcmeStore for Joined {
     async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
         self.acme.deactivate_authorization(id, &mine(audit, "authorization")).await
     }
-    async fn queue_finalize(&self, order: &OrderId, jws: &str, now: Timestamp, audit: &AuditEntry) -> StoreResult<RequestId> {
-        self.acme.queue_finalize(order, jws, now, &mine(audit, "order")).await
+    async fn queue_finalize(
+        &self,
+        order: &OrderId,
+        thumbprint: &str,
+        jws: &str,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> StoreResult<RequestId> {
+        self.acme.queue_finalize(order, thumbprint, jws, now, &mine(audit, "order")).await
     }
     async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
         self.acme.cancel_order(id, problem, &mine(audit, "order")).await
@@ -91,6 +99,9 @@ impl AcmeStore for Joined {
 impl StandingStore for Joined {
     async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing> {
         self.acme.standing(account, identifiers, since).await
+    }
+    async fn take_shares(&self, wanted: &[Share], now: Timestamp) -> StoreResult<Option<Exceeded>> {
+        self.acme.take_shares(wanted, now).await
     }
     async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
         let own = AuditEntry { actor: Actor::system("limits"), action: "account.pause".to_owned(), ..audit.clone() };
@@ -120,12 +131,12 @@ impl ValidationStore for Joined {
         &self,
         id: &AuthorizationId,
         method: ChallengeMethod,
-        answer: Option<&str>,
+        by: &TakeUp,
         now: Timestamp,
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        self.acme.start_challenge(id, method, answer, now, deadline, &mine(audit, "authorization")).await
+        self.acme.start_challenge(id, method, by, now, deadline, &mine(audit, "authorization")).await
     }
     async fn lease_validations(
         &self,
@@ -246,11 +257,18 @@ impl RequestQueue for Joined {
     ) -> StoreResult<Vec<SigningRequest>> {
         self.owner.lease_requests(worker, lease, now, until, limit).await
     }
-    async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, audit: &AuditEntry) -> StoreResult<()> {
-        self.owner.accept_account(request, lease, audit).await
+    async fn accept_account(&self, request: &RequestId, lease: &LeaseToken, statement: &str, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.accept_account(request, lease, statement, audit).await
     }
-    async fn refuse_request(&self, request: &RequestId, lease: &LeaseToken, problem: &Problem, audit: &AuditEntry) -> StoreResult<()> {
-        self.owner.refuse_request(request, lease, problem, audit).await
+    async fn refuse_request(
+        &self,
+        request: &RequestId,
+        lease: &LeaseToken,
+        fault: Fault,
+        problem: &Problem,
+        audit: &AuditEntry,
+    ) -> StoreResult<()> {
+        self.owner.refuse_request(request, lease, fault, problem, audit).await
     }
     async fn postpone_request(&self, request: &RequestId, lease: &LeaseToken, not_before: Timestamp) -> StoreResult<()> {
         self.owner.postpone_request(request, lease, not_before).await
@@ -306,6 +324,9 @@ impl JobStore for Joined {
     }
     async fn renewing_order(&self, id: &OrderId) -> StoreResult<Option<RenewingOrder>> {
         self.owner.renewing_order(id).await
+    }
+    async fn rest_job(&self, id: &JobId, lease: &LeaseToken, reason: &str, next: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
+        self.owner.rest_job(id, lease, reason, next, audit).await
     }
     async fn fail_job(&self, id: &JobId, lease: &LeaseToken, error: &str, retry_at: Timestamp, audit: &AuditEntry) -> StoreResult<()> {
         self.owner.fail_job(id, lease, error, retry_at, audit).await

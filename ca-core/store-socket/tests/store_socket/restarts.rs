@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ca_core::model::{CrlRecord, CrlScope, RequestState};
+use ca_core::model::{CrlRecord, CrlScope, Fault, RequestState};
 use ca_core::ports::{AcmeStore as _, CertificateStore as _, StatusStore as _, StoreError};
 use ca_store_socket::{Role, SocketStore};
 use ca_store_sqlite::SqliteStore;
@@ -70,7 +70,7 @@ async fn a_client_outlives_the_owner() {
     assert_eq!(client.order(&order).await.unwrap().map(|o| o.id), Some(order.clone()), "reading goes on");
     let again = world.lease_one(&request.id, 70, 130).await;
     let problem = ca_core::model::Problem::new(ca_core::model::ProblemType::BadCsr, "no");
-    world.store.refuse_request(&again.id, &again.lease, &problem, &audit("order.refuse")).await.unwrap();
+    world.store.refuse_request(&again.id, &again.lease, Fault::of(problem.kind), &problem, &audit("order.refuse")).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), RequestState::Refused { problem });
 
     // It stays away: callers hear so, with the cause and the remedy.
@@ -99,9 +99,9 @@ async fn a_change_that_got_no_answer_is_not_sent_again() {
     let client = SocketStore::connect(site.socket(), Role::Acme);
     let entry = { ca_core::model::AuditEntry { actor: ca_core::model::Actor::Anonymous, ..audit("order.finalize") } };
     let order = "order-1".parse().unwrap();
-    let calls = async { tokio::join!(client.queue_finalize(&order, "jws", at(0), &entry), client.order(&order)) };
+    let calls = async { tokio::join!(client.queue_finalize(&order, "thumbprint", "jws", at(0), &entry), client.order(&order)) };
     let owner = async {
-        let welcome = b"{\"welcome\":{\"version\":7,\"role\":\"acme\"}}";
+        let welcome = b"{\"welcome\":{\"version\":8,\"role\":\"acme\"}}";
         let mut first = Raw(listener.accept().await.unwrap().0);
         first.send(0, welcome).await;
         let mut heard = [first.receive().await.unwrap(), first.receive().await.unwrap()];
@@ -147,7 +147,7 @@ async fn thousands_are_under_way_on_one_connection() {
         assert_eq!(read.await.unwrap().unwrap().unwrap().id, account);
     }
     let problem = ca_core::model::Problem::new(ca_core::model::ProblemType::BadCsr, "no");
-    world.store.refuse_request(&request.id, &request.lease, &problem, &audit("order.refuse")).await.unwrap();
+    world.store.refuse_request(&request.id, &request.lease, Fault::of(problem.kind), &problem, &audit("order.refuse")).await.unwrap();
     for wait in waits {
         assert_eq!(wait.await.unwrap().unwrap(), RequestState::Refused { problem: problem.clone() });
     }

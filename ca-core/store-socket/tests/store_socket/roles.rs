@@ -131,7 +131,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             Command::StartChallenge {
                 id: "z".parse().unwrap(),
                 method: ca_core::model::ChallengeMethod::Http01,
-                answer: None,
+                by: ca_core::model::TakeUp::by(text()),
                 now: at(0),
                 deadline: at(60),
                 audit: entry("authorization.challenge"),
@@ -153,6 +153,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         ),
         (Command::AwaitValidations { at_most_ms: 0 }, ACME),
         (Command::Standing { account: "a".parse().unwrap(), identifiers: Vec::new(), since: at(0) }, ACME),
+        (Command::TakeShares { wanted: Vec::new(), now: at(0) }, ACME),
         (
             Command::PauseAccount {
                 id: "a".parse().unwrap(),
@@ -160,7 +161,10 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             },
             ACME,
         ),
-        (Command::QueueFinalize { order: order.clone(), jws: text(), now: at(0), audit: entry("order.finalize") }, ACME),
+        (
+            Command::QueueFinalize { order: order.clone(), thumbprint: text(), jws: text(), now: at(0), audit: entry("order.finalize") },
+            ACME,
+        ),
         (Command::CancelOrder { id: order, problem: None, audit: entry("order.cancel") }, ACME),
         (Command::AwaitRequest { id: "r".parse().unwrap(), at_most_ms: 0 }, ACME),
         (Command::RevokeOnRequest { jws: text(), request: revocation }, ACME),

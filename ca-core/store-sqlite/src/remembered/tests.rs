@@ -3,7 +3,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ca_core::model::{AccountStatus, AuditEntry, Authority, CrossCertificate, GrantId, GrantStatus, Problem, ProblemType, RequestId};
+use ca_core::model::{
+    AccountStatus, AuditEntry, Authority, CrossCertificate, Fault, GrantId, GrantStatus, Problem, ProblemType, RequestId,
+};
 use ca_core::ports::{AcmeStore as _, AdminStore as _, CertificateStore as _, StoreError, StoreResult, WorkerStore};
 use ca_testkit::SeededRng;
 use ca_testkit::store::{StoreFactory, World, at, audit};
@@ -151,7 +153,7 @@ async fn a_change_of_an_account_drops_that_account_alone() {
     let request = RequestId::for_account(&pending.account.id);
     let leased = world.lease_one(&request, 1, 60).await;
     let problem = Problem::new(ProblemType::Unauthorized, "no");
-    world.store.refuse_request(&request, &leased.lease, &problem, &audit("account.refuse")).await.unwrap();
+    world.store.refuse_request(&request, &leased.lease, Fault::of(problem.kind), &problem, &audit("account.refuse")).await.unwrap();
     assert_eq!(store.account(&pending.account.id).await.unwrap(), None, "deleted");
     assert_eq!(known(), [true; 3]);
     let accepted = world.account("k4").await.account.id;

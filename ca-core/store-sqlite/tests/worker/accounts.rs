@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use ca_core::evidence::chain::MAX_KEY_CHANGES;
-use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
-use ca_core::model::{AccountStatus, AuditEntry, ProblemType, RequestId, RequestState};
+use ca_core::model::{AccountStatus, AuditEntry, OrderStatus, ProblemType, RequestId, RequestState};
 use ca_core::pki::{Sha256Digest, Timestamp};
-use ca_core::ports::{AccountAdminStore as _, AcmeStore as _, StandingStore as _, StoreError, TOO_MANY_KEY_CHANGES};
+use ca_core::ports::{
+    AccountAdminStore as _, AcmeStore as _, Clock as _, KEY_CHANGED, StandingStore as _, StoreError, TOO_MANY_KEY_CHANGES,
+};
 use ca_core::profile::BlockedKeys;
+use ca_testkit::acme::{self, ClientKey};
 use ca_testkit::store::audit;
 use serde_json::json;
 
-use crate::desk::{Client, Desk};
+use crate::desk::{Client, Desk, jwk};
 
 #[tokio::test]
 async fn a23_an_operators_statement_ends_a_pause() {
@@ -21,12 +23,10 @@ async fn a23_an_operators_statement_ends_a_pause() {
     desk.settle().await;
     let grant = desk.grant(None).await;
     let client = desk.account_of(&grant).await;
-    // The worker refuses an order: a failure on record.
-    desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap();
-    let order = desk.finalized(&client, json!({})).await;
+    // The worker refuses an order for what its client sent: a failure on record.
+    let order = desk.finalized_with(&client, json!({}), &ClientKey::default().csr(&["b.demo.test"], None)).await;
     desk.settle().await;
-    assert_eq!(desk.refusal(&order).await.kind, ProblemType::Unauthorized);
-    desk.operate(Operation::GrantResume { id: grant.id.clone() }).await.unwrap();
+    assert_eq!(desk.refusal(&order).await.kind, ProblemType::BadCsr);
     let standing = async || desk.store.standing(&client.id, &[], Timestamp::from_unix(0)).await.unwrap();
     assert_eq!((standing().await.failures, standing().await.paused), (1, None));
     let entry: AuditEntry = audit("account.pause");
@@ -43,7 +43,7 @@ async fn a23_an_operators_statement_ends_a_pause() {
 }
 
 fn spki_sha256(client: &Client) -> Sha256Digest {
-    Jwk::from_value(&client.key.jwk()).unwrap().public_key().unwrap().spki_sha256()
+    jwk(&client.key).public_key().unwrap().spki_sha256()
 }
 
 /// Who else has the key would have the account, whatever the front end let through.
@@ -79,7 +79,7 @@ async fn a11_a_blocked_or_published_key_is_no_account_s() {
 async fn a06_a_key_is_changed_as_often_as_the_worker_follows() {
     let desk = Desk::open().await;
     let client = desk.account().await;
-    let thumbprint = Jwk::from_value(&client.key.jwk()).unwrap().thumbprint();
+    let thumbprint = client.thumbprint();
     assert_eq!(MAX_KEY_CHANGES, 1000);
     desk.edit("INSERT INTO key_changes (account_id, number, jws) SELECT id, 999, '{}' FROM accounts").await;
     let entry = audit("account.key-change");
@@ -88,4 +88,49 @@ async fn a06_a_key_is_changed_as_often_as_the_worker_follows() {
     let refused = desk.store.change_key(&client.id, "second", "{}", "third", "{}", &entry).await;
     assert!(matches!(&refused, Err(StoreError::Conflict(reason)) if reason == TOO_MANY_KEY_CHANGES), "{refused:?}");
     assert_eq!(desk.store.account(&client.id).await.unwrap().unwrap().thumbprint, "second");
+}
+
+/// The worker was behind, or away for hours: what the client did right stays right.
+#[tokio::test]
+async fn a09_what_waits_is_certified_though_the_account_s_key_is_changed_meanwhile() {
+    let mut desk = Desk::open().await;
+    let mut client = desk.account().await;
+    let first = desk.finalized(&client, json!({})).await;
+    desk.change_key(&mut client).await;
+    let second = desk.finalized(&client, json!({})).await;
+    desk.change_key(&mut client).await;
+    desk.clock.advance(Duration::from_secs(3600));
+    desk.restart();
+    desk.settle().await;
+    for id in [&first, &second] {
+        assert_eq!(desk.order(id).await.status, OrderStatus::Valid);
+        assert_eq!(desk.of_order(id).await.len(), 1);
+    }
+    let third = desk.finalized(&client, json!({})).await;
+    desk.settle().await;
+    assert_eq!(desk.order(&third).await.status, OrderStatus::Valid);
+}
+
+/// Nobody finalizes with a key that was the account's once: not by the front end's word, whose time the store does not ask for.
+#[tokio::test]
+async fn a06_a_key_of_before_finalizes_nothing_after_its_change() {
+    let desk = Desk::open().await;
+    let mut client = desk.account().await;
+    let waits = desk.finalized(&client, json!({})).await;
+    let old = desk.change_key(&mut client).await;
+    let current = std::mem::replace(&mut client.key, old);
+    // An honest front end compares, and the order stays ready.
+    let honest = desk.ready(&client).await;
+    let csr = ClientKey::default().csr(&["a.demo.test"], None);
+    let jws = acme::finalize(&client.key, &client.id, &honest, &csr);
+    let refused = desk.store.queue_finalize(&honest, &client.thumbprint(), &jws, desk.clock.now(), &audit("x")).await;
+    assert!(matches!(&refused, Err(StoreError::Conflict(reason)) if reason == KEY_CHANGED), "{refused:?}");
+    assert_eq!(desk.order(&honest).await.status, OrderStatus::Ready);
+    // Another one says that it was the current key.
+    let current = jwk(&current).thumbprint();
+    desk.store.queue_finalize(&honest, &current, &jws, desk.clock.now(), &audit("x")).await.unwrap();
+    desk.settle().await;
+    let refusal = desk.refusal(&honest).await;
+    assert!(refusal.kind == ProblemType::Unauthorized && refusal.detail.contains("did not sign"), "{refusal:?}");
+    assert_eq!(desk.order(&waits).await.status, OrderStatus::Valid);
 }

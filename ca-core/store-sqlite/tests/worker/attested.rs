@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{
     AttestationEvidence, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, Grant, LeaseToken, NewOrder,
-    Order, OrderId, OrderStatus, ProblemType, ValidationEnd, ValidationRecord, WorkerId,
+    Order, OrderId, OrderStatus, ProblemType, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{AltName, Certificate, Identifier, KeyAlgorithm};
 use ca_core::policy::{AttestationRoots, ChallengeZone};
@@ -97,11 +96,13 @@ impl Site {
         let stored = store.create_order(&new, &audit("order.create")).await.unwrap();
         assert_eq!(stored.authorizations, std::slice::from_ref(&authorization.id), "what was attested before is no proof for another key");
         let token = authorization.challenges[0].token.clone();
-        let proof = key_authorization(&token, &Jwk::from_value(&client.key.jwk()).unwrap().thumbprint());
+        let proof = key_authorization(&token, &client.thumbprint());
         let answer = Self::answer(client, &authorization.id, &object(&proof));
         let (worker, lease) = (WorkerId::random(&rng), LeaseToken::random(&rng));
         let until = now.plus(Duration::from_secs(60));
-        store.start_challenge(&authorization.id, METHOD, Some(&answer), now, until, &audit("authorization.challenge")).await.unwrap();
+        let by = TakeUp { thumbprint: client.thumbprint(), answer: Some(answer.clone()) };
+        let entry = audit("authorization.challenge");
+        store.start_challenge(&authorization.id, METHOD, &by, now, until, &entry).await.unwrap();
         let leased = store.lease_validations(&worker, &lease, now, until, 10).await.unwrap().remove(0);
         assert_eq!(leased.answer.as_ref(), Some(&answer), "the answer comes with the job");
         let mut record = ValidationRecord {
@@ -124,7 +125,7 @@ impl Site {
         assert_eq!(read.challenge(METHOD).unwrap().attested_key, record.attestation.map(|a| a.key_sha256));
         assert_eq!(desk.order(&id).await.status, OrderStatus::Ready);
         let finalize = acme::finalize(&client.key, &client.id, &id, &csr(key, &[]));
-        store.queue_finalize(&id, &finalize, now, &audit("order.finalize")).await.unwrap();
+        store.queue_finalize(&id, &by.thumbprint, &finalize, now, &audit("order.finalize")).await.unwrap();
         id
     }
 
@@ -198,7 +199,7 @@ async fn a12_the_worker_believes_no_front_end_about_an_attestation() {
     // An answer that the account did not sign, or gave to another challenge.
     let signed = |r: &mut ValidationRecord, client: &Client, id: &AuthorizationId| {
         let attestation = r.attestation.as_mut().unwrap();
-        let proof = key_authorization(&attestation.token, &Jwk::from_value(&site.client.key.jwk()).unwrap().thumbprint());
+        let proof = key_authorization(&attestation.token, &site.client.thumbprint());
         attestation.jws = Site::answer(client, id, &good(&proof));
     };
     let thief = site.desk.account().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ca_core::model::{
     Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, LeaseToken, NewOrder, Order, OrderId, OrderStatus,
-    ProblemType, ValidationEnd, ValidationRecord, WorkerId,
+    ProblemType, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::Identifier;
 use ca_core::policy::{AttestationRoots, ChallengeZone};
@@ -75,7 +75,14 @@ async fn finalized(desk: &Desk, client: &Client, method: ChallengeMethod, said: 
     let store = &desk.store;
     store.create_order(&NewOrder { order, authorizations, jws }, &audit("order.create")).await.unwrap();
     store
-        .start_challenge(&challenged, method, None, now, now.plus(Duration::from_secs(60)), &audit("authorization.challenge"))
+        .start_challenge(
+            &challenged,
+            method,
+            &TakeUp::by(client.thumbprint()),
+            now,
+            now.plus(Duration::from_secs(60)),
+            &audit("authorization.challenge"),
+        )
         .await
         .unwrap();
     let (worker, lease) = (WorkerId::random(&rng), LeaseToken::random(&rng));
@@ -99,7 +106,7 @@ async fn finalized(desk: &Desk, client: &Client, method: ChallengeMethod, said: 
     assert_eq!(desk.order(&id).await.status, OrderStatus::Ready);
     let csr = ClientKey::default().csr(&names, None);
     let finalize = acme::finalize(&client.key, &client.id, &id, &csr);
-    store.queue_finalize(&id, &finalize, now, &audit("order.finalize")).await.unwrap();
+    store.queue_finalize(&id, &client.thumbprint(), &finalize, now, &audit("order.finalize")).await.unwrap();
     id
 }
 

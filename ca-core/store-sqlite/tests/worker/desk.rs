@@ -21,8 +21,8 @@ use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, PublicKey, SerialNumber, Timestamp, key_algorithm, sha256};
 use ca_core::policy::{Permission, Policy, SubjectParts};
 use ca_core::ports::{
-    AcmeStore as _, AdminStore as _, Anchor as _, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey,
-    IssuanceStore, KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
+    AcmeStore as _, AdminStore as _, Anchor, AuditStore as _, CertificateStore as _, Clock as _, EabSecrets, GenerateKey, IssuanceStore,
+    KeyStore, Rng, StatusStore as _, StoreResult, WorkerStore,
 };
 use ca_core::profile::{BlockedKeys, CaSubject, RootRequest};
 use ca_keystore::{SoftwareKeyStore, Unsealer};
@@ -147,7 +147,7 @@ impl Desk {
         let anchor = Arc::new(MemoryAnchor::new(AnchorState::new(beginning(clock.now()))));
         let worker = Arc::new(worker(
             &store,
-            &anchor,
+            Arc::clone(&anchor) as _,
             &keys,
             &clock,
             &probe,
@@ -188,8 +188,19 @@ impl Desk {
     }
 
     fn begin_with(&mut self, trusted: Trusted, seed: u64, blocked: BlockedKeys) {
+        let anchor = Arc::clone(&self.anchor) as _;
+        self.begin_on(anchor, trusted, seed, blocked);
+    }
+
+    /// Another process on the same store, with this anchor.
+    pub(crate) fn restart_on(&mut self, anchor: Arc<dyn Anchor>) {
+        let seed = 100 + self.next();
+        self.begin_on(anchor, first_officers(self.policy.clone()), seed, BlockedKeys::default());
+    }
+
+    fn begin_on(&mut self, anchor: Arc<dyn Anchor>, trusted: Trusted, seed: u64, blocked: BlockedKeys) {
         let own_keys = self.own_keys.clone();
-        self.worker = Arc::new(worker(&self.store, &self.anchor, &self.keys, &self.clock, &self.probe, trusted, own_keys, blocked, seed));
+        self.worker = Arc::new(worker(&self.store, anchor, &self.keys, &self.clock, &self.probe, trusted, own_keys, blocked, seed));
     }
 
     /// Goes on under another policy, as officers put it in force.
@@ -275,6 +286,19 @@ impl Desk {
 
     /// The same with this CSR for a.demo.test.
     pub(crate) async fn finalized_with(&self, client: &Client, more: serde_json::Value, csr: &[u8]) -> OrderId {
+        let id = self.ready_with(client, more).await;
+        let finalize = acme::finalize(&client.key, &client.id, &id, csr);
+        let entry = audit("order.finalize");
+        self.store.queue_finalize(&id, &client.thumbprint(), &finalize, self.clock.now(), &entry).await.unwrap();
+        id
+    }
+
+    /// Stores an order as the front end does.
+    pub(crate) async fn ready(&self, client: &Client) -> OrderId {
+        self.ready_with(client, serde_json::json!({})).await
+    }
+
+    async fn ready_with(&self, client: &Client, more: serde_json::Value) -> OrderId {
         let names = ["a.demo.test"];
         let mut payload = acme::order_payload(&names);
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -300,9 +324,16 @@ impl Desk {
             created_at: self.clock.now(),
         };
         self.store.create_order(&NewOrder { order, authorizations: vec![], jws }, &audit("order.create")).await.unwrap();
-        let finalize = acme::finalize(&client.key, &client.id, &id, csr);
-        self.store.queue_finalize(&id, &finalize, self.clock.now(), &audit("order.finalize")).await.unwrap();
         id
+    }
+
+    /// Puts another key in the place of the account's (RFC 8555 §7.3.5); gives the one of before.
+    pub(crate) async fn change_key(&self, client: &mut Client) -> ClientKey {
+        let new = ClientKey::default();
+        let (jws, jwk, old) = (acme::key_change(&client.key, &new, &client.id), jwk(&new), client.thumbprint());
+        let entry = audit("account.key-change");
+        self.store.change_key(&client.id, &old, &jwk.canonical(), &jwk.thumbprint(), &jws, &entry).await.unwrap();
+        std::mem::replace(&mut client.key, new)
     }
 
     pub(crate) async fn order(&self, id: &OrderId) -> Order {
@@ -368,6 +399,16 @@ pub(crate) struct Client {
     pub(crate) id: AccountId,
 }
 
+impl Client {
+    pub(crate) fn thumbprint(&self) -> String {
+        jwk(&self.key).thumbprint()
+    }
+}
+
+pub(crate) fn jwk(key: &ClientKey) -> Jwk {
+    Jwk::from_value(&key.jwk()).unwrap()
+}
+
 pub(crate) fn demo() -> AuthorityName {
     "demo".parse().unwrap()
 }
@@ -390,7 +431,7 @@ fn first_officers(policy: Policy) -> Trusted {
 #[expect(clippy::too_many_arguments, reason = "the parts of a worker")]
 fn worker(
     store: &Arc<SqliteStore>,
-    anchor: &Arc<MemoryAnchor>,
+    anchor: Arc<dyn Anchor>,
     keys: &Arc<FaultyKeys>,
     clock: &Arc<FakeClock>,
     probe: &Arc<DieAt>,
@@ -401,7 +442,7 @@ fn worker(
 ) -> Worker {
     Worker::new(WorkerParts {
         store: Arc::clone(store) as Arc<dyn WorkerStore>,
-        anchor: Arc::clone(anchor) as _,
+        anchor,
         keys: Arc::clone(keys) as Arc<dyn KeyStore>,
         publisher: None,
         clock: Arc::clone(clock) as _,

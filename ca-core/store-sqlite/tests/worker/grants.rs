@@ -1,10 +1,14 @@
 //! A grant's life: its scope and its secret change by signed statements, its accounts stay.
 
+use std::sync::{Arc, Mutex};
+
+use ca_core::anchor::{AnchorState, AnchorStep, MemoryAnchor};
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{AccountStatus, Grant, OrderStatus, ProblemType};
-use ca_core::pki::sha256;
-use ca_core::ports::{AcmeStore as _, Clock as _};
+use ca_core::pki::{KeyAlgorithm, Timestamp, sha256};
+use ca_core::ports::{AcmeStore as _, AdminStore as _, Anchor, AnchorError, Clock as _, StandingStore as _};
+use ca_testkit::store::audit;
 use serde_json::json;
 
 use crate::desk::Desk;
@@ -134,4 +138,103 @@ async fn a16_the_end_of_a_grant_is_counted_for_a_while_after_it_has_come() {
     assert_eq!(told(&desk).await.0, 0);
     desk.clock.advance(month);
     assert_eq!(told(&desk).await.0, 1);
+}
+
+/// RFC 8555 §7.1.3: the order says what became of it and what to do; and nobody is paused for what others changed.
+#[tokio::test]
+async fn a14_an_order_that_a_change_overtook_names_cause_and_remedy_and_counts_against_nobody() {
+    type Narrowing = fn(&mut Grant);
+    let cases: [(Narrowing, ProblemType, &str); 4] = [
+        (|g| g.names = vec!["dns:b.demo.test".parse().unwrap()], ProblemType::RejectedIdentifier, "`a.demo.test` is outside"),
+        (|g| g.profiles = vec!["short".to_owned()], ProblemType::InvalidProfile, "may order the profiles short"),
+        (|g| g.limits.keys = vec![KeyAlgorithm::P384], ProblemType::BadCsr, "p384"),
+        (|g| g.valid_until = Some(Timestamp::from_unix(i64::MAX / 2)), ProblemType::Unauthorized, "suspended"),
+    ];
+    let desk = Desk::open().await;
+    desk.settle().await;
+    for (narrow, kind, cause) in cases {
+        let grant = desk.grant(None).await;
+        let client = desk.account_of(&grant).await;
+        let order = desk.finalized(&client, json!({ "profile": "client" })).await;
+        let mut narrowed = grant.clone();
+        narrow(&mut narrowed);
+        desk.operate(update(&desk, &narrowed).await).await.unwrap();
+        if cause == "suspended" {
+            desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap();
+        }
+        desk.settle().await;
+        let found = desk.order(&order).await;
+        let error = found.error.unwrap();
+        assert_eq!((found.status, error.kind), (OrderStatus::Invalid, kind), "{error:?}");
+        assert!(error.detail.contains(cause) && error.detail.contains("(hint:") && error.detail.contains("operators"), "{error:?}");
+        let standing = desk.store.standing(&client.id, &[], Timestamp::from_unix(0)).await.unwrap();
+        assert_eq!(standing.failures, 0, "{cause}");
+        assert!(desk.audit_has(&["certificate.issue", "refused", order.as_str()]).await);
+    }
+}
+
+type Rotation = Box<dyn FnOnce(&MemoryAnchor) + Send>;
+
+/// An anchor by which an operator's rotation comes in between: after the worker has held the grant against it.
+struct Between {
+    anchor: MemoryAnchor,
+    then: Mutex<Option<Rotation>>,
+}
+
+impl Anchor for Between {
+    fn state(&self) -> Arc<AnchorState> {
+        self.anchor.state()
+    }
+
+    fn take(&self, steps: &[AnchorStep], now: Timestamp) -> Result<(), AnchorError> {
+        self.anchor.take(steps, now)?;
+        if steps.iter().any(|step| matches!(step, AnchorStep::Grant { .. }))
+            && let Some(then) = self.then.lock().unwrap().take()
+        {
+            then(&self.anchor);
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), AnchorError> {
+        self.anchor.flush()
+    }
+}
+
+/// Between the look at the anchor and the commit lie moments, in which the rotation's reply may go to the operator.
+#[tokio::test]
+async fn a15_a_secret_that_is_rotated_while_it_binds_an_account_binds_none() {
+    for rotates in [true, false] {
+        let mut desk = Desk::open().await;
+        desk.settle().await;
+        // An anchor that has not seen the grant yet takes the step as its account is looked at.
+        let before = desk.anchor.state();
+        let grant = desk.grant(None).await;
+        let next = Grant { version: if rotates { 2 } else { 1 }, max_accounts: Some(7), ..grant.clone() };
+        let signed = desk.sign(update(&desk, &next).await);
+        let place = ca_core::evidence::grant::read_grant(&signed, &desk.policy).unwrap().1;
+        let (store, now, policy_grant) = (Arc::clone(&desk.store), desk.clock.now(), next.clone());
+        let rotate = move |anchor: &MemoryAnchor| {
+            let step = place.step(&policy_grant.id);
+            let change = async move {
+                let stands = store.grant(&policy_grant.id).await.unwrap().unwrap().evidence.statement;
+                store.update_grant(&policy_grant, &signed, &stands, &audit("grant.update")).await.unwrap();
+            };
+            let own = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            std::thread::spawn(move || own().block_on(change)).join().unwrap();
+            anchor.take(&[step], now).unwrap();
+        };
+        let between = Between { anchor: MemoryAnchor::new(AnchorState::clone(&before)), then: Mutex::new(Some(Box::new(rotate))) };
+        desk.restart_on(Arc::new(between));
+
+        let late = desk.queue_account(&grant).await;
+        assert_eq!(desk.worker.step_requests().await.unwrap(), 1);
+        let stored = desk.store.grant(&grant.id).await.unwrap().unwrap();
+        assert_eq!((stored.grant, stored.accounts), (next, 0), "the operator was first");
+        assert_eq!(desk.store.account(&late.id).await.unwrap().unwrap().status, AccountStatus::Pending, "it is judged anew");
+        desk.clock.advance(std::time::Duration::from_secs(60));
+        assert_eq!(desk.worker.step_requests().await.unwrap(), 1);
+        let bound = desk.store.account(&late.id).await.unwrap().map(|account| account.status);
+        assert_eq!(bound, if rotates { None } else { Some(AccountStatus::Valid) });
+    }
 }

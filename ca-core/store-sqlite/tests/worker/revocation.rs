@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ca_core::model::{
     Actor, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, LeaseToken, ProblemType, RevocationReason,
-    RevocationRequest, Revoked, ValidationEnd, ValidationRecord, WorkerId,
+    RevocationRequest, Revoked, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{Identifier, SerialNumber};
 use ca_core::ports::{AcmeStore as _, CertificateStore as _, Clock as _, StoreError, ValidationStore as _};
@@ -35,9 +35,10 @@ async fn authorize(desk: &Desk, client: &Client, challenged: bool) {
     if !challenged {
         return;
     }
-    store.start_challenge(&id, method, None, now, now.plus(Duration::from_secs(60)), &audit("authorization.challenge")).await.unwrap();
+    let (by, until, entry) = (TakeUp::by(client.thumbprint()), now.plus(Duration::from_secs(60)), audit("authorization.challenge"));
+    store.start_challenge(&id, method, &by, now, until, &entry).await.unwrap();
     let (worker, lease) = (WorkerId::random(&rng), LeaseToken::random(&rng));
-    store.lease_validations(&worker, &lease, now, now.plus(Duration::from_secs(60)), 10).await.unwrap();
+    store.lease_validations(&worker, &lease, now, until, 10).await.unwrap();
     let record = ValidationRecord {
         account: client.id.clone(),
         authorization: id,

@@ -7,10 +7,10 @@ use ca_core::model::{
     BulkChoice, CertificateFilter, CertificateRecord, CertificateState, Grant, GrantLimits, JobId, Order, OrderId, OrderStatus, Problem,
     ProblemType, ReplacementCount, RevocationReason, SerialStatus,
 };
-use ca_core::pki::{Certificate, SerialNumber, Timestamp};
+use ca_core::pki::{Certificate, SerialNumber, Timestamp, sha256};
 use ca_core::ports::{AcmeStore as _, CertificateStore as _, Clock as _, JobStore as _, StatusStore as _, StoreError};
 use ca_testkit::Fault;
-use ca_testkit::acme::{self, ClientKey};
+use ca_testkit::acme::ClientKey;
 use ca_testkit::store::audit;
 use serde_json::json;
 
@@ -159,8 +159,8 @@ async fn a21_cancellation_ends_it_and_only_once() {
 }
 
 #[tokio::test]
-async fn a21_a_grant_revoked_or_suspended_or_an_account_deactivated_cancels() {
-    for end in ["revoke", "suspend", "deactivate"] {
+async fn a15_a_revoked_grant_cancels_and_so_does_a_deactivated_account() {
+    for end in ["revoke", "revoke suspended", "deactivate"] {
         let desk = Desk::open().await;
         let grant = desk.grant(None).await;
         let (client, other) = (desk.account_of(&grant).await, desk.account().await);
@@ -169,7 +169,10 @@ async fn a21_a_grant_revoked_or_suspended_or_an_account_deactivated_cancels() {
         days(&desk, 1);
         match end {
             "revoke" => drop(desk.operate(Operation::GrantRevoke { id: grant.id.clone() }).await.unwrap()),
-            "suspend" => drop(desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap()),
+            "revoke suspended" => {
+                desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap();
+                desk.operate(Operation::GrantRevoke { id: grant.id.clone() }).await.unwrap();
+            }
             _ => {
                 let entry = ca_core::model::AuditEntry { at: desk.clock.now(), ..audit("account.deactivate") };
                 drop(desk.store.deactivate_account(&client.id, &entry).await.unwrap());
@@ -178,6 +181,95 @@ async fn a21_a_grant_revoked_or_suspended_or_an_account_deactivated_cancels() {
         canceled(&desk, &id).await;
         assert_eq!(desk.of_order(&kept).await.len(), 2, "{end}: another's goes on");
     }
+}
+
+/// A grant, an account of it, and an order with its first certificate: until the twelfth day, renewed from the fifth on.
+async fn under_a_grant() -> (Desk, Grant, OrderId) {
+    let desk = Desk::open().await;
+    let grant = desk.grant(None).await;
+    let client = desk.account_of(&grant).await;
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    (desk, grant, id)
+}
+
+async fn let_it_last(desk: &Desk, grant: &mut Grant, until: Timestamp) {
+    grant.valid_until = Some(until);
+    let stored = desk.store.grant(&grant.id).await.unwrap().unwrap();
+    let replaces = sha256(stored.evidence.statement.as_bytes());
+    desk.operate(Operation::GrantUpdate { grant: grant.clone(), replaces }).await.unwrap();
+}
+
+/// The client did nothing and need do nothing: an end that operators forgot to move is no end of its orders.
+#[tokio::test]
+async fn a16_renewals_rest_while_a_grant_has_expired_and_go_on_when_it_is_extended() {
+    let (mut desk, mut grant, id) = under_a_grant().await;
+    let start = desk.clock.now();
+    let at = |days: u64| start.plus(Duration::from_secs(days * DAY));
+    let_it_last(&desk, &mut grant, at(4)).await;
+    days(&desk, 5);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 1, "nothing is renewed");
+    assert_eq!(desk.order(&id).await.status, OrderStatus::Valid);
+    assert!(desk.audit_has(&["order.rest", "refused", id.as_str(), "expired"]).await);
+    let now = desk.clock.now();
+    assert_eq!(desk.store.numbers(now, now, now).await.unwrap().failing_jobs, 0, "it is the grant's alarm, not the job's");
+    // Over the end of the certificate that stands, and over a restart.
+    desk.restart();
+    days(&desk, 8);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 1);
+
+    let_it_last(&desk, &mut grant, at(20)).await;
+    desk.settle().await;
+    let second = standing(&desk, &id).await;
+    assert_eq!((second.not_before, second.not_after), (at(4), at(24)), "at once, on the order's own dates");
+    assert_eq!(desk.of_order(&id).await.len(), 2);
+    days(&desk, 8);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 2, "it has ended again");
+    let_it_last(&desk, &mut grant, at(500)).await;
+    desk.settle().await;
+    assert_eq!(standing(&desk, &id).await.not_after, at(30));
+    days(&desk, 100);
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 3, "nothing beyond the order's own end date");
+}
+
+#[tokio::test]
+async fn a16_an_order_whose_end_comes_while_its_grant_has_expired_is_over() {
+    let (desk, mut grant, id) = under_a_grant().await;
+    let start = desk.clock.now();
+    let_it_last(&desk, &mut grant, start.plus(Duration::from_secs(4 * DAY))).await;
+    days(&desk, 5);
+    desk.settle().await;
+    days(&desk, 26);
+    let_it_last(&desk, &mut grant, start.plus(Duration::from_secs(500 * DAY))).await;
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 1);
+    let far = start.plus(Duration::from_secs(400 * DAY));
+    let lease = desk.store.lease_jobs(&"w".parse().unwrap(), &"l".parse().unwrap(), far, far, 100).await.unwrap();
+    assert!(lease.iter().all(|leased| leased.id != job(&id)), "and there is no job left");
+}
+
+#[tokio::test]
+async fn a21_renewals_rest_while_a_grant_is_suspended_and_go_on_when_it_is_resumed() {
+    let (desk, grant, id) = under_a_grant().await;
+    desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap();
+    days(&desk, 6);
+    desk.settle().await;
+    assert_eq!((desk.of_order(&id).await.len(), desk.order(&id).await.status), (1, OrderStatus::Valid));
+    assert!(desk.audit_has(&["order.rest", "refused", id.as_str(), "suspended"]).await);
+    desk.operate(Operation::GrantResume { id: grant.id.clone() }).await.unwrap();
+    desk.settle().await;
+    assert_eq!(desk.of_order(&id).await.len(), 2);
+    assert!(!desk.audit_has(&["worker.alarm"]).await, "nobody put anything back");
+
+    desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap();
+    days(&desk, 12);
+    desk.settle().await;
+    desk.operate(Operation::GrantRevoke { id: grant.id.clone() }).await.unwrap();
+    assert_eq!(canceled(&desk, &id).await.error, None);
 }
 
 #[tokio::test]
@@ -190,7 +282,7 @@ async fn a21_a_grant_that_ends_cancels_what_all_its_accounts_have_and_nothing_el
     desk.settle().await;
     let expires = desk.order(&plain).await.expires;
     days(&desk, 1);
-    desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap();
+    desk.operate(Operation::GrantRevoke { id: grant.id.clone() }).await.unwrap();
     for id in &gone {
         let order = desk.order(id).await;
         assert_eq!((order.status, order.expires), (OrderStatus::Canceled, desk.clock.now()));
@@ -265,12 +357,7 @@ async fn a21_a_new_account_key_leaves_it_and_a_policy_without_it_ends_it() {
     let mut client = desk.account().await;
     let id = star(&desk, &client).await;
     desk.settle().await;
-    let new = ClientKey::default();
-    let jws = acme::key_change(&client.key, &new, &client.id);
-    let jwk = |key: &ClientKey| ca_core::evidence::jwk::Jwk::from_value(&key.jwk()).unwrap();
-    let (old, jwk) = (jwk(&client.key).thumbprint(), jwk(&new));
-    desk.store.change_key(&client.id, &old, &jwk.canonical(), &jwk.thumbprint(), &jws, &audit("account.key-change")).await.unwrap();
-    client.key = new;
+    desk.change_key(&mut client).await;
     days(&desk, 5);
     desk.settle().await;
     assert_eq!(desk.of_order(&id).await.len(), 2, "what the old key finalized goes on");

@@ -1,7 +1,7 @@
 //! Accounts and the grants behind them.
 
-use ca_core::model::{AccountStatus, GrantStatus, OrderStatus, Problem, ProblemType, RequestState};
-use ca_core::ports::StoreError;
+use ca_core::model::{AccountStatus, Fault, GrantStatus, OrderStatus, Problem, ProblemType, RequestState};
+use ca_core::ports::{GRANT_CHANGED, GRANT_FULL, StoreError};
 use std::time::Duration;
 
 use super::{StoreFactory, World, assert_conflict, assert_not_found, at, audit, together};
@@ -56,7 +56,7 @@ pub async fn a_refused_account_is_gone(factory: &dyn StoreFactory) {
     let request = world.store.queue_account(&new, &audit("account.queue")).await.unwrap();
     let leased = world.lease_one(&request, 0, 60).await;
     let problem = Problem::new(ProblemType::ExternalAccountRequired, "no");
-    world.store.refuse_request(&request, &leased.lease, &problem, &audit("account.refuse")).await.unwrap();
+    world.store.refuse_request(&request, &leased.lease, Fault::of(problem.kind), &problem, &audit("account.refuse")).await.unwrap();
     assert_eq!(world.store.account(&new.account.id).await.unwrap(), None);
     assert_eq!(world.store.await_request(&request, Duration::ZERO).await.unwrap(), RequestState::Refused { problem });
     world.store.queue_account(&world.new_account("one", "grant-1"), &audit("account.queue")).await.unwrap();
@@ -72,17 +72,17 @@ pub async fn a_grant_bounds_its_accounts(factory: &dyn StoreFactory) {
         let new = world.new_account(key, "narrow");
         let request = store.queue_account(&new, &audit("account.queue")).await.unwrap();
         let leased = world.lease_one(&request, 0, 60).await;
-        let accepted = store.accept_account(&request, &leased.lease, &audit("account.create")).await;
+        let accepted = store.accept_account(&request, &leased.lease, "statement of narrow", &audit("account.create")).await;
         accounts.push((new.account.id, request, accepted));
     }
     assert!(accounts[0].2.is_ok());
-    assert!(matches!(accounts[1].2, Err(StoreError::Conflict(_))), "{:?}", accounts[1].2);
+    assert!(matches!(&accounts[1].2, Err(StoreError::Conflict(reason)) if reason == GRANT_FULL), "{:?}", accounts[1].2);
     assert_eq!(store.account(&accounts[1].0).await.unwrap().unwrap().status, AccountStatus::Pending);
     assert_eq!(store.await_request(&accounts[1].1, Duration::ZERO).await.unwrap(), RequestState::Waiting);
     assert_eq!(store.grant(&"narrow".parse().unwrap()).await.unwrap().unwrap().accounts, 1);
 }
 
-/// A grant's statement gives way to the next one only; while it is suspended it binds no accounts.
+/// A grant's statement gives way to the next one only; while it is suspended it binds no accounts, nor by what it said before.
 pub async fn a_grant_changes_and_rests(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
     let (store, entry, id) = (&world.store, audit("grant.change"), "grant-1".parse().unwrap());
@@ -102,9 +102,14 @@ pub async fn a_grant_changes_and_rests(factory: &dyn StoreFactory) {
     assert_eq!(store.account(&account).await.unwrap().unwrap().status, AccountStatus::Valid);
     let lease = world.lease();
     assert_eq!(store.lease_requests(&World::worker(), &lease, at(9), at(60), 10).await.unwrap().len(), 1);
-    assert_conflict(store.accept_account(&request, &lease, &entry).await);
+    let changed =
+        |result: Result<(), StoreError>| assert!(matches!(&result, Err(StoreError::Conflict(r)) if r == GRANT_CHANGED), "{result:?}");
+    changed(store.accept_account(&request, &lease, &next.evidence.statement, &entry).await);
     store.suspend_grant(&id, false, &entry).await.unwrap();
-    store.accept_account(&request, &lease, &entry).await.unwrap();
+    // ACME requirement A15: what it was judged by stands no longer.
+    changed(store.accept_account(&request, &lease, &before.evidence.statement, &entry).await);
+    assert_eq!(store.await_request(&request, Duration::ZERO).await.unwrap(), RequestState::Waiting, "nothing was changed");
+    store.accept_account(&request, &lease, &next.evidence.statement, &entry).await.unwrap();
     assert_eq!(store.grant(&id).await.unwrap().unwrap().accounts, 2);
 
     store.suspend_grant(&id, true, &entry).await.unwrap();

@@ -1,11 +1,11 @@
 //! Authorizations with challenges: orders that wait for them, validations under leases, reuse.
 
 use ca_core::model::{
-    AccountId, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus, LeasedValidation,
-    NewOrder, OrderStatus, Problem, ProblemType, ValidationEnd, ValidationRecord,
+    AccountId, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, ChallengeStatus, Fault, LeasedValidation,
+    NewOrder, OrderStatus, Problem, ProblemType, TakeUp, ValidationEnd, ValidationRecord,
 };
 use ca_core::pki::Identifier;
-use ca_core::ports::{MAX_PENDING_AUTHORIZATIONS, StoreError, TOO_MANY_PENDING};
+use ca_core::ports::{KEY_CHANGED, MAX_PENDING_AUTHORIZATIONS, StoreError, TOO_MANY_PENDING};
 
 use super::{StoreFactory, World, assert_conflict, assert_fenced, assert_not_found, at, audit, together};
 use crate::SeededRng;
@@ -62,7 +62,14 @@ fn problem() -> Problem {
 
 impl World {
     pub(super) async fn start(&self, authorization: &AuthorizationId, method: ChallengeMethod) -> Authorization {
-        self.store.start_challenge(authorization, method, None, at(1), at(61), &audit("authorization.challenge")).await.unwrap()
+        let by = TakeUp::by(self.thumbprint_behind(authorization).await);
+        self.store.start_challenge(authorization, method, &by, at(1), at(61), &audit("authorization.challenge")).await.unwrap()
+    }
+
+    /// Of the account whose authorization it is.
+    async fn thumbprint_behind(&self, authorization: &AuthorizationId) -> String {
+        let account = self.store.authorization(authorization).await.unwrap().unwrap().account;
+        self.store.account(&account).await.unwrap().unwrap().thumbprint
     }
 
     pub(super) async fn lease_validations(&self, now: i64, until: i64) -> Vec<LeasedValidation> {
@@ -91,7 +98,7 @@ pub async fn orders_wait_for_their_authorizations(factory: &dyn StoreFactory) {
     assert_eq!(store.order(&order.id).await.unwrap().as_ref(), Some(&order));
     assert_eq!(store.authorizations_of(&order.id).await.unwrap(), new.authorizations);
     assert_eq!(store.create_order(&new, &audit("order.create")).await.unwrap(), order);
-    assert_conflict(store.queue_finalize(&order.id, "jws", at(1), &audit("x")).await);
+    assert_conflict(world.finalize(&order.id, "jws", 1).await);
 
     let ids = [&order.authorizations[1], &order.authorizations[2]];
     assert!(world.lease_validations(1, 60).await.is_empty(), "nobody asked for a validation");
@@ -111,12 +118,33 @@ pub async fn orders_wait_for_their_authorizations(factory: &dyn StoreFactory) {
     assert_eq!(world.order_status(&order.id).await, OrderStatus::Ready);
     assert!(world.lease_validations(3, 60).await.is_empty());
 
-    let request = store.queue_finalize(&order.id, "finalize", at(4), &audit("order.finalize")).await.unwrap();
+    let request = world.finalize(&order.id, "finalize", 4).await.unwrap();
     let evidence = world.lease_one(&request, 4, 60).await.evidence;
     let mut seen: Vec<_> = evidence.validations.iter().map(|r| r.identifier.value()).collect();
     seen.sort();
     assert_eq!(seen, ["b.demo.test", "c.demo.test"]);
     assert!(evidence.validations.iter().all(|r| r.problem.is_none() && r.account == account));
+}
+
+/// RFC 8555 §8.1: the proof contains the key by which the challenge was taken up, whatever key follows.
+pub async fn a06_a_challenge_stays_its_key_s(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    let order = store.create_order(&mixed(&world, &account, &[], &["b.demo.test", "c.demo.test"]), &audit("order.create")).await.unwrap();
+    let [first, second] = [&order.authorizations[0], &order.authorizations[1]];
+    world.start(first, HTTP).await;
+    store.change_key(&account, "thumbprint of one", "{}", "second", "keyChange 1", &audit("x")).await.unwrap();
+    let late = store.start_challenge(second, HTTP, &TakeUp::by("thumbprint of one"), at(1), at(61), &audit("x")).await;
+    assert!(matches!(&late, Err(StoreError::Conflict(reason)) if reason == KEY_CHANGED), "{late:?}");
+    let open = store.authorization(second).await.unwrap().unwrap();
+    assert_eq!(open.challenge(HTTP).unwrap().status, ChallengeStatus::Pending, "the client takes it up again");
+    world.start(second, HTTP).await;
+    let mut keys: Vec<_> = world.lease_validations(1, 60).await.into_iter().map(|job| (job.authorization, job.thumbprint)).collect();
+    keys.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+    let mut expected = vec![(first.clone(), "thumbprint of one".to_owned()), (second.clone(), "second".to_owned())];
+    expected.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+    assert_eq!(keys, expected);
 }
 
 /// RFC 8555 §7.1.6: a challenge that fails for good takes authorization and order with it.
@@ -143,7 +171,7 @@ pub async fn a_failed_validation_ends_its_orders(factory: &dyn StoreFactory) {
     let order = store.order(&order.id).await.unwrap().unwrap();
     let told = Problem::new(problem().kind, "`b.demo.test`: the connection was refused");
     assert_eq!((order.status, order.error), (OrderStatus::Invalid, Some(told)), "of which identifier it is");
-    assert_conflict(store.start_challenge(id, DNS, None, at(12), at(60), &audit("x")).await);
+    assert_conflict(store.start_challenge(id, DNS, &TakeUp::by("thumbprint of one"), at(12), at(60), &audit("x")).await);
     let seen: Vec<_> = store.validations_of(id, 10).await.unwrap().iter().map(|r| (r.attempt, r.at)).collect();
     assert_eq!(seen, [(1, at(2)), (2, at(11))]);
 }
@@ -240,12 +268,12 @@ pub async fn a08_what_is_given_up_or_revoked_proves_nothing(factory: &dyn StoreF
     let (ready, pending) = (create(&["b.demo.test"]).await, create(&["b.demo.test", "d.demo.test"]).await);
     let apart = create(&["e.demo.test"]).await;
     let finalize = async |order: &ca_core::model::OrderId, now: i64| {
-        let request = store.queue_finalize(order, "finalize", at(now), &audit("order.finalize")).await.unwrap();
+        let request = world.finalize(order, "finalize", now).await.unwrap();
         let leased = world.lease_one(&request, now, now + 60).await;
         (request, leased)
     };
     let given_up = create(&["c.demo.test"]).await;
-    let processed = store.queue_finalize(&given_up.id, "finalize", at(3), &audit("order.finalize")).await.unwrap();
+    let processed = world.finalize(&given_up.id, "finalize", 3).await.unwrap();
     store.deactivate_authorization(&given_up.authorizations[0], &audit("authorization.deactivate")).await.unwrap();
     assert_eq!(world.order_status(&given_up.id).await, OrderStatus::Processing);
     assert_eq!(world.lease_one(&processed, 3, 60).await.evidence.validations, []);
@@ -255,7 +283,7 @@ pub async fn a08_what_is_given_up_or_revoked_proves_nothing(factory: &dyn StoreF
     let (request, leased) = finalize(&refused.id, 4).await;
     assert_eq!(leased.evidence.validations.len(), 1);
     let unproven = Problem::new(ProblemType::Unauthorized, "no validation that counts");
-    store.refuse_request(&request, &leased.lease, &unproven, &audit("certificate.issue")).await.unwrap();
+    store.refuse_request(&request, &leased.lease, Fault::Evidence, &unproven, &audit("certificate.issue")).await.unwrap();
     assert_eq!(store.authorization(&ready.authorizations[0]).await.unwrap().unwrap().status, AuthorizationStatus::Revoked);
     for order in [&ready, &pending] {
         let ended = store.order(&order.id).await.unwrap().unwrap();
@@ -280,9 +308,13 @@ pub async fn authorizations_stand_for_themselves(factory: &dyn StoreFactory) {
     assert_conflict(store.create_authorization(&forged, at(0), &entry).await);
     let stranger = challenged(&world, &AccountId::from_evidence("nobody"), "c.demo.test", &[HTTP]);
     assert_conflict(store.create_authorization(&stranger, at(0), &entry).await);
-    assert_not_found(store.start_challenge(&"missing".parse().unwrap(), HTTP, None, at(1), at(60), &entry).await);
-    assert_conflict(store.start_challenge(&new.id, ChallengeMethod::TlsAlpn01, None, at(1), at(60), &entry).await);
-    assert_conflict(store.start_challenge(&new.id, HTTP, None, at(1500), at(1600), &entry).await);
+    assert_not_found(
+        store.start_challenge(&"missing".parse().unwrap(), HTTP, &TakeUp::by("thumbprint of one"), at(1), at(60), &entry).await,
+    );
+    assert_conflict(
+        store.start_challenge(&new.id, ChallengeMethod::TlsAlpn01, &TakeUp::by("thumbprint of one"), at(1), at(60), &entry).await,
+    );
+    assert_conflict(store.start_challenge(&new.id, HTTP, &TakeUp::by("thumbprint of one"), at(1500), at(1600), &entry).await);
 
     for index in 1..MAX_PENDING_AUTHORIZATIONS {
         let new = challenged(&world, &account, &format!("x{index}.demo.test"), &[HTTP]);

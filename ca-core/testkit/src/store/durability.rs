@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ca_core::model::{AuthorizationStatus, Job, JobKind, OrderStatus, Problem, ProblemType, RequestState};
+use ca_core::model::{AuthorizationStatus, Fault, Job, JobKind, OrderStatus, Problem, ProblemType, RequestState};
 use ca_core::ports::{StoreError, StoreResult};
 
 use super::revocation::revocation;
@@ -57,7 +57,7 @@ pub async fn pruning_keeps_certificates(factory: &dyn StoreFactory) {
 
     let (refused, ended) = world.leased_order(&account).await;
     let problem = Problem::new(ProblemType::BadCsr, "refused");
-    store.refuse_request(&ended.id, &ended.lease, &problem, &audit("order.refuse")).await.unwrap();
+    store.refuse_request(&ended.id, &ended.lease, Fault::of(problem.kind), &problem, &audit("order.refuse")).await.unwrap();
     assert_eq!(store.prune(at(1000), 100).await.unwrap(), 1);
     assert_eq!(store.order(&refused).await.unwrap(), None);
     let gone = store.await_request(&ended.id, Duration::ZERO).await;

@@ -10,16 +10,15 @@ pub async fn exactly_one_finalize_wins(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
     let account = world.account("one").await.account.id;
     let order = world.order(&account).await.id;
-    let entry = audit("order.finalize");
-    let results = together((0..16).map(|_| world.store.queue_finalize(&order, "jws", at(1), &entry)).collect()).await;
+    let results = together((0..16).map(|_| world.finalize(&order, "jws", 1)).collect()).await;
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1, "{results:?}");
     assert!(results.iter().all(|r| matches!(r, Ok(_) | Err(StoreError::Conflict(_)))), "{results:?}");
     assert_eq!(world.store.order(&order).await.unwrap().unwrap().status, OrderStatus::Processing);
     assert_eq!(world.store.lease_requests(&World::worker(), &world.lease(), at(1), at(60), 10).await.unwrap().len(), 1);
 
     let late = world.order(&account).await.id;
-    assert_conflict(world.store.queue_finalize(&late, "jws", at(1000), &entry).await);
-    assert_not_found(world.store.queue_finalize(&"missing".parse().unwrap(), "jws", at(1), &entry).await);
+    assert_conflict(world.finalize(&late, "jws", 1000).await);
+    assert_not_found(world.finalize(&"missing".parse().unwrap(), "jws", 1).await);
 }
 
 /// The same order twice is one order; a page follows its cursor.
@@ -46,7 +45,7 @@ pub async fn orders_are_stored_once_and_listed(factory: &dyn StoreFactory) {
     assert_eq!((second.orders.as_slice(), second.next), (&ids[2..], None));
     assert_eq!(store.orders_of(&other, Some(&ids[1]), at(1), 3).await.unwrap().orders, [], "another account's cursor shows nothing");
     // §7.1.2.1: invalid ones are left out, those too that nobody has ticked; one that is being processed does not lapse.
-    store.queue_finalize(&ids[3], "finalize", at(999), &audit("order.finalize")).await.unwrap();
+    world.finalize(&ids[3], "finalize", 999).await.unwrap();
     assert_eq!(store.orders_of(&account, None, at(999), 10).await.unwrap().orders, ids);
     assert_eq!(store.orders_of(&account, None, at(1000), 10).await.unwrap().orders, ids[3..4]);
 }
@@ -85,6 +84,6 @@ pub async fn a_lost_authorization_ends_its_order(factory: &dyn StoreFactory) {
     assert_eq!(store.deactivate_authorization(&id, &entry).await.unwrap().status, AuthorizationStatus::Deactivated);
     assert_eq!(store.order(&order).await.unwrap().unwrap().status, OrderStatus::Invalid);
     assert_conflict(store.deactivate_authorization(&id, &entry).await);
-    assert_conflict(store.queue_finalize(&order, "jws", at(1), &entry).await);
+    assert_conflict(world.finalize(&order, "jws", 1).await);
     assert_eq!(store.orders_of(&account, None, at(1), 10).await.unwrap().orders, []);
 }

@@ -24,7 +24,7 @@ async fn issued_when(
     let mut new = world.new_order(account, &[name]);
     new.order.replaces = replaces;
     let order = world.store.create_order(&new, &audit("order.create")).await.unwrap().id;
-    let request = world.store.queue_finalize(&order, "finalize", at(1), &audit("order.finalize")).await.unwrap();
+    let request = world.finalize(&order, "finalize", 1).await.unwrap();
     let request = world.lease_one(&request, 1, 60).await;
     let serial = world.serial();
     let mut intent = world.intent(&World::origin(&order, &request, account), serial);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ca_core::model::{Evidence, OrderStatus, Problem, ProblemType, RequestBody, RequestState};
-use ca_core::ports::StoreError;
+use ca_core::model::{Evidence, Fault, OrderStatus, Problem, ProblemType, RequestBody, RequestState};
+use ca_core::ports::{KEY_CHANGED, StoreError};
 
 use super::{StoreFactory, World, assert_fenced, at, audit, together};
 
@@ -19,7 +19,7 @@ pub async fn requests_carry_their_evidence(factory: &dyn StoreFactory) {
     let new = world.new_order(&id, &["a.demo.test"]);
     let order = store.create_order(&new, &entry).await.unwrap().id;
     let finalize = "{\"payload\":\"\\u0000 \u{e9}\"}";
-    let request = store.queue_finalize(&order, finalize, at(5), &entry).await.unwrap();
+    let request = world.finalize(&order, finalize, 5).await.unwrap();
 
     let leased = world.lease_one(&request, 5, 60).await;
     assert_eq!(leased.body, RequestBody::Finalize { order, account: id, authority: World::authority() });
@@ -29,6 +29,7 @@ pub async fn requests_carry_their_evidence(factory: &dyn StoreFactory) {
         key_changes: vec!["keyChange 1".to_owned(), "keyChange 2".to_owned()],
         new_order: Some(new.jws),
         finalize: Some(finalize.to_owned()),
+        finalized_after: Some(2),
         validations: Vec::new(),
     };
     assert_eq!(leased.evidence, expected);
@@ -41,6 +42,29 @@ pub async fn requests_carry_their_evidence(factory: &dyn StoreFactory) {
     assert_eq!(leased.body, RequestBody::Account { account: orphan.account.id });
 }
 
+/// RFC 8555 §7.3.5: a request by a key that is the account's no longer is not taken in, and the order stays as it is. What was
+/// taken in before stays what it was, and the record says after how many changes that was.
+pub async fn a06_what_waits_stays_its_key_s(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let entry = audit("x");
+    let account = world.account("one").await.account.id;
+    let orders = [world.order(&account).await.id, world.order(&account).await.id, world.order(&account).await.id];
+    let first = world.finalize(&orders[0], "by the first key", 1).await.unwrap();
+    store.change_key(&account, "thumbprint of one", "{}", "second", "keyChange 1", &entry).await.unwrap();
+    let late = store.queue_finalize(&orders[1], "thumbprint of one", "by the first key", at(1), &entry).await;
+    assert!(matches!(&late, Err(StoreError::Conflict(reason)) if reason == KEY_CHANGED), "{late:?}");
+    assert_eq!(store.order(&orders[1]).await.unwrap().unwrap().status, OrderStatus::Ready);
+    let second = world.finalize(&orders[1], "by the second key", 1).await.unwrap();
+    store.change_key(&account, "second", "{}", "thumbprint of one", "keyChange 2", &entry).await.unwrap();
+    let third = world.finalize(&orders[2], "by the first key again", 1).await.unwrap();
+
+    let leased = store.lease_requests(&World::worker(), &world.lease(), at(1), at(60), 10).await.unwrap();
+    assert_eq!(leased.iter().map(|request| &request.id).collect::<Vec<_>>(), [&first, &second, &third]);
+    assert_eq!(leased.iter().map(|request| request.evidence.finalized_after).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+    assert!(leased.iter().all(|request| request.evidence.key_changes.len() == 2), "with every change, for the worker to follow");
+}
+
 /// One holder at a time; who lost the lease is fenced.
 pub async fn a_lease_is_held_by_one(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
@@ -49,7 +73,7 @@ pub async fn a_lease_is_held_by_one(factory: &dyn StoreFactory) {
     let mut requests = Vec::new();
     for _ in 0..3 {
         let order = world.order(&account).await.id;
-        requests.push(store.queue_finalize(&order, "jws", at(1), &audit("x")).await.unwrap());
+        requests.push(world.finalize(&order, "jws", 1).await.unwrap());
     }
     let lease = |now: i64, limit: u32| {
         let token = world.lease();
@@ -64,7 +88,7 @@ pub async fn a_lease_is_held_by_one(factory: &dyn StoreFactory) {
 
     let (lost, held) = (&both[0][0], &again[0]);
     let problem = Problem::new(ProblemType::ServerInternal, "x");
-    assert_fenced(store.refuse_request(&lost.id, &lost.lease, &problem, &audit("x")).await);
+    assert_fenced(store.refuse_request(&lost.id, &lost.lease, Fault::of(problem.kind), &problem, &audit("x")).await);
     assert_fenced(store.postpone_request(&lost.id, &lost.lease, at(70)).await);
     store.postpone_request(&held.id, &held.lease, at(70)).await.unwrap();
     assert_fenced(store.postpone_request(&held.id, &held.lease, at(70)).await);
@@ -81,7 +105,7 @@ pub async fn waiting_ends_with_the_request(factory: &dyn StoreFactory) {
     assert_eq!(store.await_request(&request.id, Duration::ZERO).await.unwrap(), RequestState::Waiting);
     let problem = Problem::new(ProblemType::BadCsr, "the key is weak");
     let refuse = async {
-        store.refuse_request(&request.id, &request.lease, &problem, &audit("order.refuse")).await.unwrap();
+        store.refuse_request(&request.id, &request.lease, Fault::of(problem.kind), &problem, &audit("order.refuse")).await.unwrap();
         RequestState::Waiting
     };
     type Pinned<'a> = std::pin::Pin<Box<dyn Future<Output = RequestState> + 'a>>;
@@ -103,7 +127,7 @@ pub async fn the_backlog_is_told(factory: &dyn StoreFactory) {
     assert_eq!(store.backlog().await.unwrap(), (0, None));
     for seconds in [20, 10, 30] {
         let order = world.order(&account).await.id;
-        store.queue_finalize(&order, "jws", at(seconds), &audit("x")).await.unwrap();
+        world.finalize(&order, "jws", seconds).await.unwrap();
     }
     assert_eq!(store.backlog().await.unwrap(), (3, Some(at(10))));
     // The queue was told of them, so this does not wait.

@@ -1,11 +1,14 @@
 //! How accounts stand: failures in a row, pauses, renewals.
 
-use ca_core::limits::MAX_FAILURES;
-use ca_core::model::{AccountId, AccountStatus, ChallengeMethod, OrderStatus, Problem, ProblemType, Standing};
+use std::time::Duration;
+
+use ca_core::limits::{Exceeded, MAX_FAILURES, Share};
+use ca_core::model::{AccountId, AccountStatus, ChallengeMethod, Fault, OrderStatus, Problem, ProblemType, Standing};
 use ca_core::pki::Identifier;
+use ca_core::ports::MAX_SHARES;
 
 use super::authorizations::challenged;
-use super::{StoreFactory, World, assert_not_found, at, audit, together};
+use super::{StoreFactory, World, assert_conflict, assert_not_found, at, audit, together};
 
 fn names(list: &[&str]) -> Vec<Identifier> {
     list.iter().map(|name| Identifier::from_text(name).unwrap()).collect()
@@ -25,12 +28,13 @@ impl World {
         self.decide(&leased[0], seconds, problem).await;
     }
 
-    /// An order that the worker refuses with `kind`.
-    async fn refused(&self, account: &AccountId, kind: ProblemType, seconds: i64) {
+    /// An order that the worker refuses for whoever's fault.
+    async fn refused(&self, account: &AccountId, fault: Fault, seconds: i64) {
         let (_, request) = self.leased_order(account).await;
         let mut entry = audit("order.refuse");
         entry.at = at(seconds);
-        self.store.refuse_request(&request.id, &request.lease, &Problem::new(kind, "no"), &entry).await.unwrap();
+        let problem = Problem::new(ProblemType::BadCsr, "no");
+        self.store.refuse_request(&request.id, &request.lease, fault, &problem, &entry).await.unwrap();
     }
 
     /// A certificate of an order of the account.
@@ -43,15 +47,18 @@ impl World {
     }
 }
 
-/// Failed validations and refused orders are failures, this CA's own troubles are not; a proof or a certificate ends them.
+/// Failed validations and orders refused for what the client did are failures, this CA's own troubles and what others changed
+/// are not; a proof or a certificate ends them.
 pub async fn a23_failures_in_a_row_are_counted_until_a_success(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
     let (account, other) = (world.account("one").await.account.id, world.account("two").await.account.id);
     let refused = Problem::new(ProblemType::Connection, "the connection was refused");
     world.validated(&account, 10, Some(refused.clone())).await;
     world.validated(&account, 20, Some(refused.clone())).await;
-    world.refused(&account, ProblemType::RejectedIdentifier, 30).await;
-    world.refused(&account, ProblemType::ServerInternal, 30).await;
+    world.refused(&account, Fault::Client, 30).await;
+    for not_its_own in [Fault::Change, Fault::Rest, Fault::Evidence] {
+        world.refused(&account, not_its_own, 30).await;
+    }
     world.validated(&account, 30, Some(Problem::new(ProblemType::ServerInternal, "no"))).await;
     for (since, expected) in [(0, 3), (10, 3), (11, 2), (21, 1), (31, 0)] {
         assert_eq!(world.failures(&account, since).await, expected, "since {since}");
@@ -83,7 +90,7 @@ pub async fn a23_a_pause_stands_until_it_is_ended(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
     let store = &world.store;
     let account = world.account("one").await.account;
-    world.refused(&account.id, ProblemType::RejectedIdentifier, 5).await;
+    world.refused(&account.id, Fault::Client, 5).await;
     let rows = store.audit_after(0, 1000).await.unwrap().len();
     let mut entry = audit("account.pause");
     let pauses = together((0..8).map(|_| store.pause_account(&account.id, &entry)).collect()).await;
@@ -122,7 +129,7 @@ pub async fn a23_a_renewal_is_an_order_of_the_same_names(factory: &dyn StoreFact
     let (account, other) = (world.account("one").await.account.id, world.account("two").await.account.id);
     let renews = async |account: &AccountId, list: &[&str]| world.store.standing(account, &names(list), at(0)).await.unwrap().renews;
     world.order(&account).await;
-    world.refused(&account, ProblemType::RejectedIdentifier, 5).await;
+    world.refused(&account, Fault::Client, 5).await;
     assert!(!renews(&account, &["a.demo.test"]).await, "an order without a certificate is none to renew");
     world.issued(&account).await;
     assert!(renews(&account, &["a.demo.test"]).await);
@@ -130,4 +137,23 @@ pub async fn a23_a_renewal_is_an_order_of_the_same_names(factory: &dyn StoreFact
     for list in [&["b.demo.test"][..], &["a.demo.test", "b.demo.test"], &["a.demo.tes"], &[]] {
         assert!(!renews(&account, list).await, "{list:?}");
     }
+}
+
+/// Quotas that several servers share are taken from all or from none, and no command of another process comes in between.
+pub async fn a23_shared_quotas_are_counted_in_one_place(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let share = |subject: &str, quota: &str| Share { subject: subject.to_owned(), quota: quota.parse().unwrap() };
+    let (network, grant) = (share("orders/network/10.0.0.0/24", "10/1h"), share("orders/grant/grant-1", "4/1h"));
+    let both = [network.clone(), grant.clone()];
+    let taken = together((0..8).map(|_| world.store.take_shares(&both, at(0))).collect()).await;
+    let spent: Vec<_> = taken.into_iter().filter_map(|taken| taken.unwrap()).collect();
+    assert_eq!(spent, [Exceeded { index: 1, wait: Duration::from_secs(900) }; 4], "four of eight, and whose quota it was");
+    for _ in 0..6 {
+        assert_eq!(world.store.take_shares(std::slice::from_ref(&network), at(0)).await.unwrap(), None, "nothing was taken in vain");
+    }
+    assert!(world.store.take_shares(std::slice::from_ref(&network), at(0)).await.unwrap().is_some());
+    assert_eq!(world.store.take_shares(std::slice::from_ref(&grant), at(900)).await.unwrap(), None);
+    assert_eq!(world.store.take_shares(&[], at(0)).await.unwrap(), None);
+    let many: Vec<Share> = (0..=MAX_SHARES).map(|n| share(&n.to_string(), "1/1h")).collect();
+    assert_conflict(world.store.take_shares(&many, at(0)).await);
 }

@@ -5,7 +5,7 @@ use ca_core::model::{
     ProblemType, ReplacementMark, Successor,
 };
 use ca_core::pki::SerialNumber;
-use ca_core::ports::StoreError;
+use ca_core::ports::{OWNER_ENDED, StoreError};
 
 use super::{StoreFactory, World, assert_conflict, assert_fenced, assert_not_found, at, audit};
 
@@ -22,7 +22,7 @@ async fn renewing(world: &World, account: &AccountId) -> (OrderId, SerialNumber)
     let id = store.create_order(&new, &audit("order.create")).await.unwrap().id;
     assert_conflict(store.cancel_order(&id, None, &audit("order.cancel")).await);
     assert_eq!(store.renewing_order(&id).await.unwrap(), None, "there is no certificate yet");
-    let request = store.queue_finalize(&id, "finalize", at(1), &audit("order.finalize")).await.unwrap();
+    let request = world.finalize(&id, "finalize", 1).await.unwrap();
     let request = world.lease_one(&request, 1, 60).await;
     let serial = world.serial();
     let intent = world.intent(&World::origin(&id, &request, account), serial);
@@ -172,28 +172,76 @@ pub async fn a21_a_mark_moves_the_next_certificate_up(factory: &dyn StoreFactory
     assert!(lease_of(&world, &job_id, 9999).await.is_none(), "its end date has come");
 }
 
-/// A deactivated account, a suspended grant and a revoked one cancel what they have.
+/// A deactivated account and a revoked grant, suspended or not, cancel what they have.
 pub async fn a21_what_its_owner_loses_cancels_it(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
     let store = &world.store;
     let grant = "grant-1".parse().unwrap();
-    for end in ["deactivate", "suspend", "revoke"] {
+    for end in ["deactivate", "revoke"] {
         let account = world.account(end).await.account.id;
         let (id, _) = renewing(&world, &account).await;
         let entry = ca_core::model::AuditEntry { at: at(700), ..audit("grant.end") };
         match end {
             "deactivate" => drop(store.deactivate_account(&account, &entry).await.unwrap()),
-            "suspend" => store.suspend_grant(&grant, true, &entry).await.unwrap(),
-            _ => drop(store.revoke_grant(&grant, &entry).await.unwrap()),
+            _ => {
+                store.suspend_grant(&grant, true, &entry).await.unwrap();
+                store.revoke_grant(&grant, &entry).await.unwrap();
+            }
         }
         let canceled = order(&world, &id).await;
         assert_eq!((canceled.status, canceled.expires), (OrderStatus::Canceled, at(700)), "{end}");
         assert!(lease_of(&world, &job(&id).id(), 8000).await.is_none(), "{end}: and its job is gone");
         let again = store.cancel_order(&id, None, &entry).await;
         assert!(matches!(again, Err(StoreError::Conflict(_))), "{end}: {again:?}");
-        if end == "suspend" {
-            store.suspend_grant(&grant, false, &entry).await.unwrap();
-            assert_eq!(order(&world, &id).await.status, OrderStatus::Canceled, "resuming brings nothing back");
-        }
     }
+}
+
+/// ACME requirement A16: under a grant that is suspended, or that operators have to extend, a renewal rests. It gets nothing
+/// meanwhile, is no failure, and is due as soon as the grant goes on or changes.
+pub async fn a16_a_renewal_rests_while_its_grant_does(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let grant = "grant-1".parse().unwrap();
+    let account = world.account("one").await.account.id;
+    let (id, _) = renewing(&world, &account).await;
+    let (later, _) = renewing(&world, &account).await;
+    let job_id = job(&id).id();
+    let entry = |seconds: i64| ca_core::model::AuditEntry { at: at(seconds), ..audit("grant.change") };
+
+    store.suspend_grant(&grant, true, &entry(700)).await.unwrap();
+    assert_eq!(order(&world, &id).await.status, OrderStatus::Valid, "it stays");
+    let leased = lease_of(&world, &job_id, 4350).await.unwrap();
+    let mut intent = world.intent(&renewal(&id, &account, &leased), world.serial());
+    intent.at = at(4360);
+    intent.leaf = ca_core::log::intent_leaf(&intent);
+    let refused = store.record_intent(&intent).await;
+    assert!(matches!(&refused, Err(StoreError::Conflict(text)) if text == OWNER_ENDED), "{refused:?}");
+    assert_fenced(store.rest_job(&job_id, &world.lease(), "suspended", at(5000), &entry(4361)).await);
+    store.rest_job(&job_id, &leased.lease, "suspended", at(5000), &entry(4361)).await.unwrap();
+    assert!(lease_of(&world, &job_id, 4999).await.is_none());
+    let leased = lease_of(&world, &job_id, 5000).await.unwrap();
+    assert_eq!(leased.failures, 0, "resting is no failure");
+
+    // It goes on while the job is being looked at: at once again.
+    store.suspend_grant(&grant, false, &entry(5010)).await.unwrap();
+    store.rest_job(&job_id, &leased.lease, "suspended", at(6000), &entry(5011)).await.unwrap();
+    let leased = lease_of(&world, &job_id, 5011).await.unwrap();
+    store.rest_job(&job_id, &leased.lease, "expired", at(8000), &entry(5012)).await.unwrap();
+    let before = store.grant(&grant).await.unwrap().unwrap();
+    let mut next = before.clone();
+    (next.grant.valid_until, next.evidence.statement) = (Some(at(9999)), "{\"next\":1}".to_owned());
+    store.update_grant(&next.grant, &next.evidence, &before.evidence.statement, &entry(5020)).await.unwrap();
+    assert!(lease_of(&world, &job_id, 5019).await.is_none());
+    let leased = lease_of(&world, &job_id, 5020).await.unwrap();
+    renewed(&world, &id, &account, &leased, 5021).await;
+    store.finish_job(&job_id, &leased.lease, at(5022), at(5500)).await.unwrap();
+
+    // One that did not rest keeps its time.
+    let leased = lease_of(&world, &job(&later).id(), 5100).await.unwrap();
+    store.finish_job(&leased.id, &leased.lease, at(5101), at(5600)).await.unwrap();
+    let last = store.grant(&grant).await.unwrap().unwrap();
+    (next.grant.max_accounts, next.evidence.statement) = (Some(9), "{\"next\":2}".to_owned());
+    store.update_grant(&next.grant, &next.evidence, &last.evidence.statement, &entry(5110)).await.unwrap();
+    assert!(lease_of(&world, &leased.id, 5599).await.is_none());
+    assert!(lease_of(&world, &leased.id, 5600).await.is_some());
 }

@@ -11,7 +11,7 @@ use ca_core::model::{
     SignedStatement, SigningRequest, WorkerId,
 };
 use ca_core::pki::{Identifier, SerialNumber, SignatureAlgorithm, Timestamp, sha256};
-use ca_core::ports::WorkerStore;
+use ca_core::ports::{StoreResult, WorkerStore};
 
 use super::StoreFactory;
 
@@ -155,7 +155,8 @@ impl World {
         for other in leased.iter().filter(|r| r.id != request) {
             self.store.postpone_request(&other.id, &lease, other.received_at).await.unwrap();
         }
-        self.store.accept_account(&request, &lease, &audit("account.create")).await.unwrap();
+        let statement = self.store.grant(&new.account.grant).await.unwrap().unwrap().evidence.statement;
+        self.store.accept_account(&request, &lease, &statement, &audit("account.create")).await.unwrap();
         new
     }
 
@@ -201,10 +202,20 @@ impl World {
         self.store.create_order(&new, &audit("order.create")).await.unwrap()
     }
 
+    /// Finalizes an order, as its account's key signs.
+    pub async fn finalize(&self, order: &OrderId, jws: &str, now: i64) -> StoreResult<RequestId> {
+        let account = match self.store.order(order).await.unwrap() {
+            Some(found) => self.store.account(&found.account).await.unwrap(),
+            None => None,
+        };
+        let thumbprint = account.map(|account| account.thumbprint).unwrap_or_default();
+        self.store.queue_finalize(order, &thumbprint, jws, at(now), &audit("order.finalize")).await
+    }
+
     /// A finalized order with its request, leased until 60.
     pub async fn leased_order(&self, account: &AccountId) -> (OrderId, SigningRequest) {
         let order = self.order(account).await.id;
-        let request = self.store.queue_finalize(&order, "finalize", at(1), &audit("order.finalize")).await.unwrap();
+        let request = self.finalize(&order, "finalize", 1).await.unwrap();
         (order, self.lease_one(&request, 1, 60).await)
     }
 
