@@ -179,6 +179,7 @@ const fn state(record: &CertificateRecord) -> &'static str {
 /// What a person wants to know first.
 fn verdict(record: &CertificateRecord, now: Timestamp) -> String {
     match (record.state, record.revoked) {
+        (CertificateState::Released, Some((_, reason))) if record.follows.is_some() => format!("revoked ({}, same key)", reason.name()),
         (CertificateState::Released, Some((_, reason))) => format!("revoked ({})", reason.name()),
         (CertificateState::Released, None) if record.not_after <= now => "expired".to_owned(),
         (CertificateState::Released, None) if record.marked.is_some() => "to be replaced".to_owned(),
@@ -196,6 +197,7 @@ pub(super) fn to_json(record: &CertificateRecord) -> Value {
         "spki_sha256": record.spki_sha256,
         "not_before": record.not_before.to_rfc3339(), "not_after": record.not_after.to_rfc3339(), "partition": record.partition,
         "account": record.account, "grant": record.grant, "order": record.order, "revoked": revoked,
+        "follows": record.follows,
         "replaced_by": record.replaced_by, "marked": marked, "created_at": record.created_at.to_rfc3339(),
     })
 }
@@ -239,6 +241,10 @@ fn details(record: &CertificateRecord, now: Timestamp) -> String {
     ];
     if let Some((at, reason)) = record.revoked {
         lines.push(("revoked", format!("{at}, {}", reason.name())));
+    }
+    if let Some(cause) = &record.follows {
+        let text = format!("certificate {} of {}, which has the same key, was revoked for its compromise", cause.serial, cause.authority);
+        lines.push(("because", text));
     }
     if let Some(mark) = &record.marked {
         let why = mark.explanation.as_ref().map_or_else(String::new, |url| format!(", {url}"));

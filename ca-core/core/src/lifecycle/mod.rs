@@ -1,7 +1,7 @@
 //! The worker: leases signing requests and lifecycle jobs, and is the only one that has authority keys used.
 //!
 //! [`Worker::step_requests`] serves the front end's queue, [`Worker::tick_jobs`] the schedule,
-//! [`Worker::reconcile`] closes what a death left open, [`Worker::drain_device_log`] follows the device's own log,
+//! [`Worker::reconcile`] closes what a death left open, [`Worker::step_compromises`] revokes what has a compromised key, [`Worker::drain_device_log`] follows the device's own log,
 //! [`Worker::apply_statement`] does what operators signed, [`Worker::approve`] what enough officers signed,
 //! [`Worker::follow_record`] sees that the database is the one that the anchor remembers. All of them enter
 //! [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
@@ -11,6 +11,7 @@
 //! [`crate::evidence::chain`].
 
 mod acts;
+mod compromise;
 mod device_log;
 mod grants;
 mod guard;
@@ -29,7 +30,7 @@ mod star;
 mod validity;
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -157,6 +158,8 @@ pub struct Worker {
     asked: Mutex<device_log::AskedByKey>,
     /// The grants whose alarm was raised.
     grants_off: Mutex<HashSet<GrantId>>,
+    /// How many certificates were revoked for another one's compromise.
+    followed: AtomicU64,
 }
 
 impl std::fmt::Debug for Worker {
@@ -194,6 +197,7 @@ impl Worker {
             released: Mutex::new(Memo::new(RELEASED)),
             asked: Mutex::default(),
             grants_off: Mutex::default(),
+            followed: AtomicU64::default(),
         }
     }
 

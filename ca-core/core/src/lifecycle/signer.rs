@@ -10,7 +10,7 @@ use crate::issuance::{self, IssuanceError, Prepared};
 use crate::model::{Abandonment, Actor, AttemptId, AuthorityKind, AuthorityName, Completed, KeyLabel, ProblemType};
 use crate::pki::Certificate;
 use crate::policy::Policy;
-use crate::ports::{AnchorError, GRANT_CAP_REACHED, KeyStoreError, OWNER_ENDED, StoreError, StoreResult};
+use crate::ports::{AnchorError, GRANT_CAP_REACHED, KEY_BLOCKED, KeyStoreError, OWNER_ENDED, StoreError, StoreResult};
 use crate::profile::Issuer;
 
 /// An authority with an online key that the policy names.
@@ -111,6 +111,9 @@ impl Worker {
             }
             IssuanceError::Store(StoreError::Conflict(reason)) if reason == OWNER_ENDED => {
                 Refusal::new(ProblemType::Unauthorized, reason).into()
+            }
+            IssuanceError::Store(StoreError::Conflict(reason)) if reason == KEY_BLOCKED => {
+                Refusal::new(ProblemType::BadCsr, format!("the CSR's key: {reason}")).into()
             }
             IssuanceError::Store(error) => error.into(),
             other => Failure::later(other),
