@@ -167,7 +167,7 @@ fn serve_acme(
     let server = assembly
         .server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))
         .map_err(|e| configuration(format!("[acme]: {e}")))?;
-    let server = Arc::new(server.sharing(worker.verified_signatures()));
+    let server = Arc::new(server.sharing(worker.verified_signatures()).refusing(worker.blocked_keys()));
     // The first one counts: there is no second.
     let _ = shown.set(Arc::clone(&server));
     let (router, bounds) = (Arc::clone(&server).router(), limits.of_listeners());

@@ -91,6 +91,8 @@ pub struct AuthorizedAccount {
 pub struct AuthorizedIssuance {
     /// The account.
     pub account: AccountId,
+    /// The account's current key.
+    pub account_key: Jwk,
     /// The grant.
     pub grant: GrantId,
     /// The place of the statement that the grant is read from.
@@ -257,6 +259,7 @@ impl Verifier {
         csr_names::check_content(&csr, &content).map_err(|why| Refusal::new(ProblemType::BadCsr, why))?;
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
+            account_key: account.keys.last().expect("an account begins with a key").clone(),
             grant: grant.id.clone(),
             place: account.place,
             limits: grant.limits.clone(),

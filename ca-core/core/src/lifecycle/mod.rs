@@ -77,8 +77,8 @@ pub struct WorkerParts {
     pub officers: Officers,
     /// The public keys of the CA's own servers and responders. One that the policy does not pin is never used.
     pub own_keys: Vec<PublicKey>,
-    /// Lists of published keys, which are never certified.
-    pub blocked: BlockedKeys,
+    /// Lists of published keys, which are never certified, and no account's.
+    pub blocked: Arc<BlockedKeys>,
     /// Site settings.
     pub settings: WorkerSettings,
     /// Is told when the worker passes a named point.
@@ -145,7 +145,7 @@ pub struct Worker {
     /// The authorities whose certificate officers revoked, once they were read.
     revoked: RwLock<Option<HashSet<AuthorityName>>>,
     own_keys: Vec<PublicKey>,
-    blocked: BlockedKeys,
+    blocked: Arc<BlockedKeys>,
     settings: WorkerSettings,
     probe: Arc<dyn Probe>,
     verifier: Verifier,
@@ -199,6 +199,11 @@ impl Worker {
             grants_off: Mutex::default(),
             followed: AtomicU64::default(),
         }
+    }
+
+    /// Lists of published keys; a front end in the same process asks them too.
+    pub fn blocked_keys(&self) -> Arc<BlockedKeys> {
+        Arc::clone(&self.blocked)
     }
 
     /// The signatures of requests that this worker has verified; a front end in the same process may share them.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use ca_core::evidence::statement::Operation;
-use ca_core::log::{FollowedRevocations, Leaf, read_leaf};
+use ca_core::log::{FollowedRevocations, Leaf, audit_leaf, read_leaf};
 use ca_core::model::{
-    Actor, CertificateName, CertificateRecord, OrderStatus, ProblemType, RevocationReason, RevocationRequest, Revoked, SerialStatus,
+    Actor, AuditEntry, AuditRow, CertificateName, CertificateRecord, FollowedCompromise, OrderStatus, Outcome, ProblemType,
+    RevocationReason, RevocationRequest, Revoked, SerialStatus,
 };
 use ca_core::pki::SerialNumber;
 use ca_core::ports::{AcmeStore as _, AuditStore as _, Clock as _, CompromiseStore as _, StatusStore as _};
@@ -70,14 +71,18 @@ async fn is_compromised(desk: &Desk, serial: SerialNumber) -> bool {
     matches!(desk.store.status(&demo(), &serial).await.unwrap(), Some(SerialStatus::Revoked { reason: COMPROMISED, .. }))
 }
 
-/// What an auditor finds in the whole trail; two readings of it, from nothing else.
-async fn audited(desk: &Desk) -> (u64, Vec<String>) {
-    let rows = desk.store.audit_after(0, 10_000).await.unwrap();
+/// What an auditor finds in a trail; two readings of it, from nothing else.
+fn audit_of(rows: &[AuditRow]) -> (u64, Vec<String>) {
     let mut auditor = FollowedRevocations::default();
     rows.iter().for_each(|row| auditor.prepare(row));
     rows.iter().for_each(|row| auditor.take(row));
     let report = auditor.finish();
+    assert_eq!(report.finding_count, report.findings.len() as u64);
     (report.by_key + report.by_account + report.by_operators, report.findings)
+}
+
+async fn audited(desk: &Desk) -> (u64, Vec<String>) {
+    audit_of(&desk.store.audit_after(0, 10_000).await.unwrap())
 }
 
 #[tokio::test]
@@ -296,4 +301,75 @@ async fn a11_an_order_that_renews_itself_ends_with_its_key() {
     assert_eq!((order.status, order.expires), (OrderStatus::Canceled, desk.clock.now()));
     let problem = order.error.unwrap();
     assert!(problem.kind == ProblemType::Unauthorized && problem.detail.contains("was revoked"), "{problem:?}");
+}
+
+/// The auditor refuses a revocation that claims to follow from a compromise without one, from the trail alone.
+#[tokio::test]
+async fn a11_an_auditor_refuses_a_revocation_that_follows_from_nothing() {
+    let desk = Desk::open().await;
+    let (owner, other, key) = (desk.account().await, desk.account().await, ClientKey::default());
+    let expired = issued(&desk, &owner, &key).await;
+    desk.clock.advance(Duration::from_secs(31 * 86_400));
+    let (first, others) = (issued(&desk, &owner, &key).await, issued(&desk, &other, &key).await);
+    let unrelated = issued(&desk, &other, &ClientKey::default()).await;
+    by_key(&desk, &key, first).await;
+    desk.worker.step_compromises().await.unwrap();
+    let rows = desk.store.audit_after(0, 10_000).await.unwrap();
+    assert_eq!(audit_of(&rows), (1, Vec::new()));
+    let row_of = |serial: SerialNumber| {
+        let is_it = |row: &&AuditRow| matches!(read_leaf(&row.leaf), Some(Leaf::Audit(entry)) if entry.action == "certificate.revoke" && entry.object == serial.to_string());
+        rows.iter().find(is_it).unwrap().number
+    };
+    let (cause, follower) = (row_of(first), row_of(others));
+    let tampered = |number: u64, change: &dyn Fn(&mut AuditEntry)| {
+        let mut rows = rows.clone();
+        let row = &mut rows[usize::try_from(number).unwrap() - 1];
+        let Some(Leaf::Audit(mut entry)) = read_leaf(&row.leaf) else { panic!("row {number} is an act") };
+        change(&mut entry);
+        row.leaf = audit_leaf(&entry);
+        audit_of(&rows)
+    };
+    let check = |number: u64, change: &dyn Fn(&mut AuditEntry), expected: &str| {
+        let (counted, findings) = tampered(number, change);
+        assert!(counted == 0 && findings.len() == 1 && findings[0].contains(expected), "{expected}: {counted}, {findings:?}");
+    };
+    check(follower, &|e| e.detail["follows"] = json!({ "row": 1 }), "does not parse");
+    check(follower, &|e| drop(e.detail.as_object_mut().unwrap().remove("follows")), "names no cause");
+    check(follower, &|e| e.actor = Actor::Officers { names: vec!["ana".to_owned()] }, "somebody's own act");
+    check(follower, &|e| e.detail["reason"] = json!("superseded"), "for another reason");
+    check(follower, &|e| e.detail["follows"]["row"] = json!(follower), "comes after it");
+    check(follower, &|e| e.detail["follows"]["row"] = json!(follower + 100), "comes after it");
+    check(follower, &|e| e.detail["follows"]["row"] = json!(1), "shows no compromise");
+    check(follower, &|e| e.detail["follows"]["cause"]["serial"] = json!(unrelated), "is about certificate");
+    check(follower, &|e| e.detail["follows"]["spki_sha256"] = json!("ab".repeat(32)), "has another key");
+    check(follower, &|e| e.object = unrelated.to_string(), "it has another key");
+    check(follower, &|e| e.object = "77".to_owned(), "no intent of");
+    check(follower, &|e| e.object = expired.to_string(), "after its end");
+    // The cause without its request, or with another's.
+    check(cause, &|e| drop(e.detail.as_object_mut().unwrap().remove("request")), "has no request");
+    check(
+        cause,
+        &|e| e.detail["request"] = json!(e.detail["request"].as_str().unwrap().replace("\"signature\":\"", "\"signature\":\"AA")),
+        "does not hold",
+    );
+    check(cause, &|e| e.actor = Actor::Account { id: owner.id.clone() }, "by an account, and its request by a key");
+    check(cause, &|e| e.actor = Actor::Anonymous, "shows no compromise");
+    check(cause, &|e| e.detail["reason"] = json!("superseded"), "shows no compromise");
+    check(cause, &|e| e.outcome = Outcome::Refused { reason: "no".to_owned() }, "shows no compromise");
+    check(cause, &|e| e.object = others.to_string(), "another certificate than its request");
+
+    // An account's word, as if it reached another's certificate.
+    let (lost, mine) = (ClientKey::default(), desk.account().await);
+    let (own, its) = (issued(&desk, &mine, &lost).await, issued(&desk, &other, &lost).await);
+    by_account(&desk, &mine, own).await;
+    let row = desk.store.audit_after(0, 10_000).await.unwrap().len() as u64;
+    let record = desk.certificate(its).await;
+    let name = CertificateName { authority: demo(), serial: own };
+    let follows = FollowedCompromise { row, cause: name, spki_sha256: record.spki_sha256 };
+    let mut entry = audit("certificate.revoke");
+    (entry.actor, entry.authority, entry.object, entry.at) = (Actor::system("worker"), Some(demo()), its.to_string(), desk.clock.now());
+    entry.detail = json!({ "reason": "keyCompromise", "follows": follows });
+    desk.store.append_audit(&entry).await.unwrap();
+    let (counted, findings) = audited(&desk).await;
+    assert!(counted == 1 && findings.len() == 1 && findings[0].contains("ends another's certificate"), "{counted} {findings:?}");
 }

@@ -56,7 +56,7 @@ pub async fn a11_a_compromised_key_is_to_do_until_no_certificate_is_left(factory
 
     let world = world.reopen(factory).await;
     let store = &world.store;
-    assert_eq!(store.compromises(10).await.unwrap(), [to_do.clone()], "a new process finds it");
+    assert_eq!(store.compromises(10).await.unwrap(), std::slice::from_ref(to_do), "a new process finds it");
     let left = async |now| {
         let found = store.certificates_of_compromise(to_do, at(now), 10).await.unwrap();
         found.into_iter().map(|c| c.serial).collect::<Vec<_>>()
