@@ -11,6 +11,7 @@ use ca_core::model::{
 use ca_core::pki::{SerialNumber, Timestamp};
 use ca_core::ports::{Clock, FrontStore, Rng};
 use ca_core::profile::BlockedKeys;
+use ca_core::validation::attestation::AttestationCrls;
 use ca_service::metrics::Metrics;
 use http::HeaderValue;
 use serde_json::Value;
@@ -93,6 +94,11 @@ impl AcmeServer {
     #[must_use]
     pub fn refusing(self, published: Arc<BlockedKeys>) -> Self {
         Self { published, ..self }
+    }
+
+    /// Holds what devices attest against these CRLs of their makers from now on, as the worker does.
+    pub fn set_attestation_crls(&self, crls: Arc<AttestationCrls>) {
+        self.validators.set_attestation_crls(crls);
     }
 
     /// Whether a request's nonce is accepted, which it is once, by whichever replica issued it.

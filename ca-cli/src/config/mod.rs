@@ -11,6 +11,7 @@ use acme_server::{AcmeLimits, AcmeSection, ValidationSection};
 use ca_core::model::AuthorityName;
 use ca_core::validation::Network;
 use ca_keystore::{KeyStoreSpec, UnsealSpec};
+use ca_service::attestation::AttestationSection;
 use ca_service::blocked_keys::BlockedKeysSection;
 use ca_service::metrics::MetricsSection;
 use ca_service::proxies::ProxySays;
@@ -42,6 +43,9 @@ pub(crate) struct Config {
     /// Lists of keys whose private half is known.
     #[serde(default)]
     pub(crate) blocked_keys: BlockedKeysSection,
+    /// What is known of whoever certifies devices.
+    #[serde(default)]
+    pub(crate) attestation: AttestationSection,
     /// The ACME service; a worker by itself does not listen, and tells its URL with each grant.
     pub(crate) acme: AcmeSection,
     /// The OCSP responder, CRLs and issuer certificates.
@@ -287,6 +291,7 @@ impl Config {
         let keys = &mut self.service_keys;
         keys.server.iter_mut().chain(keys.ocsp.values_mut()).chain(&mut keys.public).for_each(at);
         self.blocked_keys.resolve(base);
+        self.attestation.resolve(base);
         at(&mut self.control.socket);
         self.serve.acme.iter_mut().chain(&mut self.serve.responder).for_each(|front| at(&mut front.config));
         self.operator.key.iter_mut().for_each(at);

@@ -170,6 +170,7 @@ fn serve_acme(
     let server = Arc::new(server.sharing(worker.verified_signatures()).refusing(worker.blocked_keys()));
     // The first one counts: there is no second.
     let _ = shown.set(Arc::clone(&server));
+    server.set_attestation_crls(worker.attestation_crls());
     let (router, bounds) = (Arc::clone(&server).router(), limits.of_listeners());
     for held in held {
         let (listener, router, identity) = (held.listen()?, router.clone(), Arc::clone(&certificate.identity));

@@ -170,6 +170,13 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         acme: Arc::default(),
         stop,
     };
+    let (devices, front) = (Arc::clone(&worker), Arc::clone(&ready.acme));
+    ready.background.spawn(config.attestation.clone().follow(move |crls| {
+        devices.set_attestation_crls(Arc::clone(&crls));
+        if let Some(server) = front.get() {
+            server.set_attestation_crls(crls);
+        }
+    })?);
     let responder = match role {
         Role::All => {
             let certificate = server_certificate(server, &store, &authorities)?;

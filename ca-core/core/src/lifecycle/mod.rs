@@ -42,6 +42,7 @@ use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
 use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
 use crate::profile::BlockedKeys;
+use crate::validation::attestation::AttestationCrls;
 
 pub use acts::{Officers, PolicyApproval, ProposalRequest, ProposalView, TrustError, Trusted, roster_chain};
 pub use device_log::{FollowedLog, reconcile};
@@ -204,6 +205,16 @@ impl Worker {
     /// Lists of published keys; a front end in the same process asks them too.
     pub fn blocked_keys(&self) -> Arc<BlockedKeys> {
         Arc::clone(&self.blocked)
+    }
+
+    /// Holds what devices attest against these CRLs of their makers from now on.
+    pub fn set_attestation_crls(&self, crls: Arc<AttestationCrls>) {
+        self.verifier.set_attestation_crls(crls);
+    }
+
+    /// Those in use; a front end in the same process asks them too.
+    pub fn attestation_crls(&self) -> Arc<AttestationCrls> {
+        self.verifier.attestation_crls()
     }
 
     /// The signatures of requests that this worker has verified; a front end in the same process may share them.
