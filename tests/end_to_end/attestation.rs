@@ -29,7 +29,7 @@ async fn attested(account: &Account, identifier: Identifier, attests: Attests<'_
 
 #[test]
 fn a12_a_stock_client_enrols_devices_by_attestation() {
-    let mut demo = Demo::start();
+    let mut demo = Demo::start_as(&["--log", "info"]);
     let maker = Maker::new("Maker");
     // The maker's CRL, which names none of its certificates yet; each has the serial number 1.
     let crl = demo.path("maker.crl");
