@@ -32,8 +32,8 @@ fn list(connection: &Connection, at_most: i64) -> StoreResult<Vec<CompromisedKey
     all!(
         connection,
         read_key,
-        "SELECT k.seq, k.spki_sha256, c.authority, c.serial, k.audit_row, k.account_id
-         FROM compromises k JOIN certificates c ON c.seq = k.cause ORDER BY k.seq LIMIT $1",
+        "SELECT compromises.seq, compromises.spki_sha256, c.authority, c.serial, audit_row, compromises.account_id
+         FROM compromises JOIN certificates c ON c.seq = cause ORDER BY compromises.seq LIMIT $1",
         at_most
     )
 }
