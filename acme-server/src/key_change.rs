@@ -33,7 +33,7 @@ pub(crate) async fn change(State(server): State<Arc<AcmeServer>>, signed: Signed
     if request.get("account").and_then(Value::as_str) != Some(&server.account_url(&signed.account.id)) {
         return Err(Refusal::malformed("the inner JWS names another account"));
     }
-    if request.get("oldKey").map(Jwk::from_value).transpose()? != Some(signed.key.clone()) {
+    if request.get("oldKey").map(Jwk::from_value).transpose()?.as_ref() != Some(&*signed.key) {
         return Err(Refusal::malformed("the inner JWS's oldKey is not the account's key"));
     }
     let thumbprint = new_key.thumbprint();

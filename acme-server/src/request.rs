@@ -25,7 +25,7 @@ use crate::problem::Refusal;
 /// A request signed by a valid account.
 pub(crate) struct Signed {
     pub(crate) account: Account,
-    pub(crate) key: Jwk,
+    pub(crate) key: Arc<Jwk>,
     pub(crate) jws: ParsedJws,
     /// The body verbatim: evidence.
     pub(crate) text: String,
@@ -78,7 +78,7 @@ impl FromRequest<Arc<AcmeServer>> for AnySigned {
         match &jws.protected.key {
             KeyRef::Kid(kid) => {
                 let account = account(server, kid).await?;
-                let key = Jwk::parse(&account.jwk)?;
+                let key = server.verified.key(&account.jwk)?;
                 if jws.payload.is_empty() {
                     jws.verify(&key)?;
                 } else {

@@ -9,6 +9,10 @@ use ca_service::exit::report;
 use clap::{Parser, Subcommand};
 use ocsp_responder::{ResponderSettings, process};
 
+/// Many small pieces for each request, from many threads: the system's takes more CPU for them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The OCSP responder of Countersign: OCSP, CRLs and issuer certificates over HTTP, without any authority key
 ///
 /// It reads the store over the worker's socket, as a user of its own. `ca serve` runs the same code together with

@@ -1,9 +1,10 @@
 //! JSON Web Keys of ACME accounts (RFC 7517, RFC 7518 §6, RFC 8037), in one form only.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents, VerificationAlgorithm};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -26,8 +27,12 @@ const P384_PREFIX: &[u8] = &[
 const ED25519_PREFIX: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// A public key that an account may have: P-256, P-384, Ed25519, or RSA of 2048 to 4096 bits with exponent 65537.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Jwk(Key);
+#[derive(Clone)]
+pub struct Jwk {
+    key: Key,
+    /// As the library reads it, once it has verified; nothing where the library does not take it.
+    parsed: OnceLock<Option<ParsedPublicKey>>,
+}
 
 #[derive(Clone, PartialEq, Eq)]
 enum Key {
@@ -44,6 +49,20 @@ const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
 
 fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(ProblemType::BadPublicKey, detail)
+}
+
+impl PartialEq for Jwk {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Jwk {}
+
+impl From<Key> for Jwk {
+    fn from(key: Key) -> Self {
+        Self { key, parsed: OnceLock::new() }
+    }
 }
 
 impl Jwk {
@@ -81,9 +100,9 @@ impl Jwk {
             return Err(bad("the jwk is not for verifying signatures (hint: leave `use` and `key_ops` out)"));
         }
         let key = match (member("kty"), member("crv")) {
-            (Some("EC"), Some("P-256")) => Self(Key::P256(point(32)?)),
-            (Some("EC"), Some("P-384")) => Self(Key::P384(point(48)?)),
-            (Some("OKP"), Some("Ed25519")) => Self(Key::Ed25519(exactly("x", 32)?)),
+            (Some("EC"), Some("P-256")) => Key::P256(point(32)?),
+            (Some("EC"), Some("P-384")) => Key::P384(point(48)?),
+            (Some("OKP"), Some("Ed25519")) => Key::Ed25519(exactly("x", 32)?),
             (Some("RSA"), _) => {
                 let (modulus, exponent) = (octets("n")?, octets("e")?);
                 // RFC 7518 §6.3.1.1: the minimum number of octets, so the top bit tells the size.
@@ -97,7 +116,7 @@ impl Jwk {
                 if exponent != RSA_EXPONENT {
                     return Err(bad("RSA account keys have the exponent 65537"));
                 }
-                Self(Key::Rsa(modulus))
+                Key::Rsa(modulus)
             }
             (kty, crv) => {
                 return Err(bad(format!(
@@ -107,6 +126,7 @@ impl Jwk {
                 )));
             }
         };
+        let key = Self::from(key);
         // RFC 7517 §4.4: a key that was made for another algorithm is not used for this one.
         match value.get("alg") {
             Some(alg) if alg != key.algorithm_name() => {
@@ -117,7 +137,7 @@ impl Jwk {
     }
 
     const fn algorithm_name(&self) -> &'static str {
-        match self.0 {
+        match self.key {
             Key::P256(_) => "ES256",
             Key::P384(_) => "ES384",
             Key::Ed25519(_) => "EdDSA",
@@ -128,7 +148,7 @@ impl Jwk {
     /// The key of a certificate or request as an account would have it; none where no account can. An RSA modulus
     /// stands for itself, whatever the exponent.
     pub fn of_key(key: &PublicKey) -> Option<Self> {
-        Some(Self(match key_material(key).ok()? {
+        Some(Self::from(match key_material(key).ok()? {
             KeyMaterial::P256(point) => Key::P256(point.to_vec()),
             KeyMaterial::P384(point) => Key::P384(point.to_vec()),
             KeyMaterial::Ed25519(octets) => Key::Ed25519(octets.to_vec()),
@@ -144,7 +164,7 @@ impl Jwk {
             let (x, y) = point[1..].split_at(point.len() / 2);
             format!(r#"{{"crv":"{curve}","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y))
         };
-        match &self.0 {
+        match &self.key {
             Key::P256(point) => ec("P-256", point),
             Key::P384(point) => ec("P-384", point),
             Key::Ed25519(x) => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(x)),
@@ -162,7 +182,7 @@ impl Jwk {
     /// # Errors
     /// When an RSA key's numbers make no key.
     pub fn public_key(&self) -> Result<PublicKey, Problem> {
-        let spki = match &self.0 {
+        let spki = match &self.key {
             Key::P256(point) => [P256_PREFIX, point].concat(),
             Key::P384(point) => [P384_PREFIX, point].concat(),
             Key::Ed25519(x) => [ED25519_PREFIX, x].concat(),
@@ -178,19 +198,21 @@ impl Jwk {
 
     /// Verifies a JWS signature; false also when `algorithm` is not that of the key.
     pub(super) fn verify(&self, algorithm: JwsAlgorithm, message: &[u8], signature: &[u8]) -> bool {
-        match (&self.0, algorithm) {
-            (Key::P256(point), JwsAlgorithm::Es256) => {
-                UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point).verify(message, signature).is_ok()
-            }
-            (Key::P384(point), JwsAlgorithm::Es384) => {
-                UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point).verify(message, signature).is_ok()
-            }
-            (Key::Ed25519(x), JwsAlgorithm::EdDsa) => UnparsedPublicKey::new(&signature::ED25519, x).verify(message, signature).is_ok(),
+        match (&self.key, algorithm) {
+            (Key::P256(point), JwsAlgorithm::Es256) => self.verify_by(&signature::ECDSA_P256_SHA256_FIXED, point, message, signature),
+            (Key::P384(point), JwsAlgorithm::Es384) => self.verify_by(&signature::ECDSA_P384_SHA384_FIXED, point, message, signature),
+            (Key::Ed25519(x), JwsAlgorithm::EdDsa) => self.verify_by(&signature::ED25519, x, message, signature),
             (Key::Rsa(n), JwsAlgorithm::Rs256) => RsaPublicKeyComponents { n: n.as_slice(), e: &RSA_EXPONENT[..] }
                 .verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, signature)
                 .is_ok(),
             (Key::P256(_) | Key::P384(_) | Key::Ed25519(_) | Key::Rsa(_), _) => false,
         }
+    }
+
+    /// The same by the algorithm that is the key's only one.
+    fn verify_by(&self, algorithm: &'static dyn VerificationAlgorithm, octets: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        let parsed = self.parsed.get_or_init(|| ParsedPublicKey::new(algorithm, octets).ok());
+        parsed.as_ref().is_some_and(|key| key.verify_sig(message, signature).is_ok())
     }
 }
 

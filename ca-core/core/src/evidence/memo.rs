@@ -1,5 +1,6 @@
 //! A bounded memory in two generations: what was not used for a generation is forgotten.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -11,16 +12,20 @@ pub struct Memo<K, V> {
     old: HashMap<K, V>,
 }
 
-impl<K: Eq + Hash + Clone, V: Clone> Memo<K, V> {
+impl<K: Eq + Hash, V> Memo<K, V> {
     /// Remembers at least the last `capacity / 2` values and at most `capacity`.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, young: HashMap::new(), old: HashMap::new() }
     }
 
     /// What is remembered of `key`, which it is for longer now.
-    pub fn get(&mut self, key: &K) -> Option<&V> {
-        if let Some(value) = self.old.remove(key) {
-            self.insert(key.clone(), value);
+    pub fn get<Q>(&mut self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        if let Some((key, value)) = self.old.remove_entry(key) {
+            self.insert(key, value);
         }
         self.young.get(key)
     }
@@ -28,7 +33,9 @@ impl<K: Eq + Hash + Clone, V: Clone> Memo<K, V> {
     /// Remembers `value`; what was not used for longest goes.
     pub fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.capacity / 2 {
-            self.old = std::mem::take(&mut self.young);
+            // Emptied, not made anew: its room is kept.
+            std::mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
         }
         self.young.insert(key, value);
     }
