@@ -12,7 +12,7 @@ use ca_core::pki::ocsp::{BasicResponse, OcspRequest, build_request};
 use ca_core::pki::{AltName, Certificate, Csr, EmailName, Identifier, Timestamp, UriName, pem_decode_all, pem_encode};
 use ca_core::policy::{AttestationRoots, NamePattern, Policy};
 use ca_core::profile::{Issuer, check_key};
-use ca_core::validation::attestation::Claim;
+use ca_core::validation::attestation::{AttestationCrls, Claim};
 
 /// Every body by the name of its target and of its folder of seeds.
 pub(crate) const ALL: [(&str, fn(&[u8])); 12] = [
@@ -157,7 +157,14 @@ pub(crate) fn attestation(bytes: &[u8]) {
     let roots = AttestationRoots { apple: pem(), step: pem(), tpm: pem() };
     let identifier = Identifier::parse("permanent-identifier", "1337").expect("a name");
     let key_authorization = &format!("{TOKEN}.NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
-    let claim = Claim { identifier: &identifier, key_authorization, token: TOKEN, roots: &roots, now: Timestamp::from_unix(1_795_478_400) };
+    let claim = Claim {
+        identifier: &identifier,
+        key_authorization,
+        token: TOKEN,
+        roots: &roots,
+        crls: &AttestationCrls::default(),
+        now: Timestamp::from_unix(1_795_478_400),
+    };
     if let Ok(key) = claim.judge(bytes) {
         let _ = check_key(&key);
     }

@@ -9,6 +9,7 @@ use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{
     Account, AccountId, AccountStatus, Actor, GrantId, GrantRecord, GrantStatus, NewAccount, Problem, ProblemType, RequestId, RequestState,
 };
+use ca_core::pki::KeyError;
 use ca_core::ports::StoreError;
 use ca_core::profile::is_same_key;
 use http::{StatusCode, header};
@@ -100,11 +101,13 @@ async fn settle(server: &AcmeServer, request: &RequestId, mut account: Account) 
 }
 
 impl AcmeServer {
-    /// Refuses a key that must not become an account's: who else holds it would have the account. Those on published lists
-    /// only the worker knows.
+    /// Refuses a key that must not become an account's: who else holds it would have the account.
     pub(crate) async fn account_key_is_free(&self, key: &Jwk) -> Result<(), Refusal> {
         let bad = |detail: String| Refusal::new(ProblemType::BadPublicKey, detail);
         let key = key.public_key()?;
+        if self.published.has(&key) {
+            return Err(bad(format!("{} (hint: make another key)", KeyError::Published)));
+        }
         if self.issuers.find(&*self.store, self.clock.now(), |issuer| is_same_key(&issuer.public_key, &key)).await?.is_some() {
             return Err(bad("this key is an authority's (hint: make another key)".to_owned()));
         }

@@ -33,6 +33,11 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
     let csr = check_csr(&server, csr, &order, &grant, &signed.key)?;
     key_is_attested(&server, &order, csr.public_key()).await?;
     key_is_free(&server, csr.public_key()).await?;
+    // Of lists that are newer than the account: the worker will refuse it too, and then the order is lost.
+    if !server.published.is_empty() && server.published.has(&signed.key.public_key()?) {
+        let detail = format!("the account's key: {} (hint: give the account another key, RFC 8555 §7.3.5)", KeyError::Published);
+        return Err(Refusal::new(ProblemType::BadPublicKey, detail));
+    }
     server.judge_finalize(&grant, &order, &csr, now).await?;
 
     let mut audit = server.audit(signed.actor(), "order.finalize", id.as_str(), id.as_str());

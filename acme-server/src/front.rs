@@ -10,6 +10,8 @@ use ca_core::model::{
 };
 use ca_core::pki::{SerialNumber, Timestamp};
 use ca_core::ports::{Clock, FrontStore, Rng};
+use ca_core::profile::BlockedKeys;
+use ca_core::validation::attestation::AttestationCrls;
 use ca_service::metrics::Metrics;
 use http::HeaderValue;
 use serde_json::Value;
@@ -38,6 +40,7 @@ pub struct AcmeServer {
     pub(crate) issuers: Issuers,
     pub(crate) settled: Settled,
     pub(crate) verified: Arc<VerifiedSignatures>,
+    pub(crate) published: Arc<BlockedKeys>,
     pub(crate) limiter: Limiter,
     /// How long the oldest request waited, and when that was asked.
     waited: Mutex<Option<(Timestamp, Duration)>>,
@@ -64,6 +67,7 @@ impl AcmeServer {
             issuers: Issuers::default(),
             settled: Settled::default(),
             verified: Arc::default(),
+            published: Arc::default(),
             limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
             waited: Mutex::new(None),
             metrics,
@@ -84,6 +88,17 @@ impl AcmeServer {
     #[must_use]
     pub fn sharing(self, verified: Arc<VerifiedSignatures>) -> Self {
         Self { verified, ..self }
+    }
+
+    /// The same, with lists of published keys, which no account has. Those in requests the worker refuses.
+    #[must_use]
+    pub fn refusing(self, published: Arc<BlockedKeys>) -> Self {
+        Self { published, ..self }
+    }
+
+    /// Holds what devices attest against these CRLs of their makers from now on, as the worker does.
+    pub fn set_attestation_crls(&self, crls: Arc<AttestationCrls>) {
+        self.validators.set_attestation_crls(crls);
     }
 
     /// Whether a request's nonce is accepted, which it is once, by whichever replica issued it.

@@ -54,6 +54,7 @@ pub fn keys(settings: &ServerSettings) -> anyhow::Result<String> {
 pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
     ca_service::logging::start(&settings.log)?;
     let key = open(&settings.key.file, &unsealer(&settings.key.unseal)?)?;
+    let published = Arc::new(settings.blocked_keys.read()?);
     let held = hold(&settings.acme.listen, "acme.listen")?;
     let held_metrics = hold(&settings.metrics.listen, "metrics.listen")?;
     let replicas = settings.replicas.as_ref().map(ReplicasSection::open).transpose()?;
@@ -74,6 +75,7 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
         let server = assembly
             .server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))
             .map_err(|e| configuration(format!("[acme]: {e}")))?;
+        let server = server.refusing(published);
         let server = Arc::new(match replicas {
             Some((number, replicas)) => server.with_replicas(number, replicas),
             None => server,
@@ -105,6 +107,8 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
             tasks
                 .spawn(async move { serve_loopback(listener, router, limits, async { drop(stopped.wait_for(|stop| *stop).await) }).await });
         }
+        let devices = Arc::clone(&server);
+        tokio::spawn(settings.attestation.clone().follow(move |crls| devices.set_attestation_crls(crls))?);
         tokio::spawn(certificate.follow());
         tokio::spawn(Arc::clone(&server).validate());
         tokio::spawn(follow_policy(store, server, policy.version, settings.acme.hide_profiles.clone()));

@@ -142,6 +142,7 @@ mod tests {
             grant: None,
             order: None,
             revoked: None,
+            follows: None,
             replaced_by: None,
             marked: None,
             created_at: Timestamp::from_unix(1060),

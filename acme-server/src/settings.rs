@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ca_core::validation::Network;
 use ca_keystore::{UnsealSpec, Unsealer};
+use ca_service::attestation::AttestationSection;
+use ca_service::blocked_keys::BlockedKeysSection;
 use ca_service::config::{Settings, StoreSection, check_bounds, check_listen, check_url};
 use ca_service::exit::configuration;
 use ca_service::logging::LogConfig;
@@ -32,6 +34,12 @@ pub struct ServerSettings {
     /// Other ACME servers over the same store; none: this is the only one.
     #[serde(default)]
     pub replicas: Option<ReplicasSection>,
+    /// Lists of keys whose private half is known.
+    #[serde(default)]
+    pub blocked_keys: BlockedKeysSection,
+    /// What is known of whoever certifies devices.
+    #[serde(default)]
+    pub attestation: AttestationSection,
     /// How challenges are validated.
     #[serde(default)]
     pub validation: ValidationSection,
@@ -237,6 +245,7 @@ impl Settings for ServerSettings {
         self.acme.check()?;
         self.metrics.check()?;
         self.validation.check()?;
+        self.attestation.check()?;
         if let Some(replicas) = &self.replicas {
             replicas.check()?;
         }
@@ -245,6 +254,8 @@ impl Settings for ServerSettings {
 
     fn resolve(&mut self, folder: &Path) {
         self.store.resolve(folder);
+        self.blocked_keys.resolve(folder);
+        self.attestation.resolve(folder);
         self.key.file = folder.join(&self.key.file);
         self.key.unseal.resolve(folder);
         self.replicas.iter_mut().for_each(|r| r.key = folder.join(&r.key));
@@ -266,6 +277,8 @@ mod tests {
         assert_eq!(settings.acme.pause, PauseSection::default());
         assert_eq!((settings.acme.trusted_proxies.len(), settings.acme.proxies_say), (0, ProxySays::default()));
         assert_eq!(settings.validation, ValidationSection::default());
+        assert_eq!(settings.blocked_keys, BlockedKeysSection::default());
+        assert_eq!(settings.attestation, AttestationSection::default());
         assert_eq!(settings.log, LogConfig::default());
         assert_eq!(settings.metrics.listen, [SocketAddr::from(([127, 0, 0, 1], 14090))]);
         assert_eq!(settings.store.socket, Path::new("/run/countersign/store.sock"));

@@ -11,7 +11,6 @@ pub mod agent;
 pub mod system;
 
 mod anchor;
-mod blocked_keys;
 mod cli;
 mod commands;
 mod config;

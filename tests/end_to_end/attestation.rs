@@ -29,8 +29,17 @@ async fn attested(account: &Account, identifier: Identifier, attests: Attests<'_
 
 #[test]
 fn a12_a_stock_client_enrols_devices_by_attestation() {
-    let demo = Demo::start();
+    let mut demo = Demo::start_as(&["--log", "info"]);
     let maker = Maker::new("Maker");
+    // The maker's CRL, which names none of its certificates yet; each has the serial number 1.
+    let crl = demo.path("maker.crl");
+    let of = |revoked: &[u8]| maker.crl(false, revoked, ("20200101000000Z", Some("20491231235959Z")), &[]);
+    std::fs::write(&crl, of(&[])).unwrap();
+    demo.stop();
+    let file = demo.var().join("ca.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}\n[attestation]\ncrls = [\"{}\"]\n", crl.display())).unwrap();
+    demo.launch(&[]);
     demo.put_in_force(2, |text| {
         let devices = "\"permanent-identifier:*\", \"hardware-module:*/1.2.3\"";
         let pem = format!("\"\"\"\n{}\"\"\"", maker.root_pem());
@@ -78,6 +87,15 @@ fn a12_a_stock_client_enrols_devices_by_attestation() {
         let (_, status) = attested(&account, Identifier::PermanentIdentifier("1338".to_owned()), foreign).await;
         let Err(Error::Api(problem)) = status else { panic!("{status:?}") };
         assert_eq!(problem.r#type.as_deref(), Some(REFUSED), "{problem}");
+
+        // The file is read again when it changes.
+        std::fs::write(&crl, of(&[1])).unwrap();
+        wait_for("the CRL to be read again", || demo.log().contains("the attestation CRLs changed and were read"));
+        let revoked: Attests<'_> = &|_, proof| step(&maker, &key, yubikey_serial(1337), proof);
+        let (_, status) = attested(&account, Identifier::PermanentIdentifier("1337".to_owned()), revoked).await;
+        let Err(Error::Api(problem)) = status else { panic!("{status:?}") };
+        assert_eq!(problem.r#type.as_deref(), Some(REFUSED), "{problem}");
+        assert!(problem.to_string().contains("is revoked by its issuer"), "{problem}");
     });
     let trail = String::from_utf8(demo.ca(&["audit", "tail", "-n", "300", "--json"]).stdout).expect("text");
     let believed = trail.lines().filter(|line| line.contains("order.believe") && line.contains("device-attest-01")).count();

@@ -16,6 +16,7 @@ mod blocked_key;
 mod challenges;
 mod clients;
 mod clients_page;
+mod compromise;
 #[cfg(feature = "yubihsm")]
 mod device_ceremony;
 mod grants;

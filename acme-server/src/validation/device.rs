@@ -9,7 +9,7 @@ use ca_core::validation::attestation::{Claim, read_answer};
 use super::{Trace, Validators, problem};
 
 pub(super) async fn validate(
-    _: &Validators,
+    validators: &Validators,
     job: &LeasedValidation,
     expected: &str,
     zone: &ChallengeZone,
@@ -19,8 +19,8 @@ pub(super) async fn validate(
     let answer = job.answer.as_ref().ok_or_else(|| problem(ProblemType::BadAttestationStatement, "the challenge has no answer"))?;
     let object = read_answer(&ParsedJws::parse(answer)?)?;
     trace.answered(&object);
-    let token = job.token.as_str();
-    let claim = Claim { identifier: &job.identifier, key_authorization: expected, token, roots: &zone.attestation, now };
+    let (token, crls) = (job.token.as_str(), validators.attestation_crls());
+    let claim = Claim { identifier: &job.identifier, key_authorization: expected, token, roots: &zone.attestation, crls: &crls, now };
     let key = claim.judge(&object)?;
     let key_sha256 = key.spki_sha256();
     trace.attestation = Some(AttestationEvidence { jws: answer.clone(), token: job.token.clone(), key_sha256 });

@@ -20,10 +20,12 @@ mod tls;
 mod tls_alpn;
 
 use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ca_core::model::{AttestationEvidence, ChallengeMethod, LeasedValidation, Problem, ProblemType, ValidationRecord};
 use ca_core::pki::{Sha256Digest, Timestamp, sha256};
 use ca_core::policy::ChallengeZone;
+use ca_core::validation::attestation::AttestationCrls;
 use ca_core::validation::{AddressGuard, key_authorization};
 
 pub use settings::{ValidationConfig, ValidationSection};
@@ -59,9 +61,19 @@ pub(crate) struct Validators {
     resolver: Resolver,
     connector: Connector,
     tls: Tls,
+    crls: RwLock<Arc<AttestationCrls>>,
 }
 
 impl Validators {
+    /// Holds what devices attest against these CRLs of their makers from now on.
+    pub(crate) fn set_attestation_crls(&self, crls: Arc<AttestationCrls>) {
+        *self.crls.write().unwrap_or_else(PoisonError::into_inner) = crls;
+    }
+
+    fn attestation_crls(&self) -> Arc<AttestationCrls> {
+        Arc::clone(&self.crls.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Validators for a site.
     ///
     /// # Errors
@@ -71,6 +83,7 @@ impl Validators {
             resolver: Resolver::new(config)?,
             connector: Connector::new(AddressGuard::new(config.networks.clone(), config.public), config.attempt),
             tls: Tls::new()?,
+            crls: RwLock::default(),
             config: config.clone(),
         })
     }

@@ -1,12 +1,17 @@
 //! Accounts: creation with a binding, update, deactivation, rollover.
 
+use std::sync::Arc;
+
+use acme_server::AcmeServer;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{AccountStatus, GrantStatus, KeyBlock, Problem, ProblemType};
 use ca_core::pki::Timestamp;
+use ca_core::profile::BlockedKeys;
+use ca_testkit::SeededRng;
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::{Value, json};
 
-use crate::client::{Key, b64, csr};
+use crate::client::{Account, Key, b64, csr, csr_by};
 use crate::fake_store::{Worker, spki_sha256};
 use crate::world::{BASE, KID, World};
 
@@ -253,4 +258,45 @@ async fn a11_a_blocked_key_is_no_account_s() {
     account.key = new;
     account.order(&["a.demo.test"]).await.is(201);
     assert_eq!(world.state().accounts.len(), 1);
+}
+
+/// The same of keys whose private half is published, which a site's lists have.
+#[tokio::test]
+async fn a06_a_published_key_is_no_account_s() {
+    let first = World::new();
+    let (listed, mut lists) = (KeyPair::generate().unwrap(), BlockedKeys::default());
+    lists.add_text(&spki_sha256(&listed.subject_public_key_info()).to_string()).unwrap();
+    let server = |lists| {
+        let server = AcmeServer::new(first.config.clone(), first.store.clone(), first.clock.clone(), Arc::new(SeededRng::new(3)));
+        first.beside(server.unwrap().refusing(Arc::new(lists)))
+    };
+    let world = server(lists.clone());
+    let account = world.account().await;
+    let key = Key::of(&listed);
+    let payload = json!({ "externalAccountBinding": key.binding(KID) }).to_string();
+    let refused = world.post(&key, None, "/acme/new-account", &payload).await;
+    assert!(refused.is_problem(400, "badPublicKey").body.contains("private half is known"), "{}", refused.body);
+    assert_eq!(world.state().accounts.len(), 1);
+
+    let url = format!("{BASE}/acme/key-change");
+    let inner = json!({ "account": account.kid, "oldKey": account.key.jwk() }).to_string();
+    let change = key.sign(&json!({ "alg": "ES256", "url": url, "jwk": key.jwk() }), &inner);
+    let refused = account.post(&url, &change).await;
+    assert!(refused.is_problem(400, "badPublicKey").body.contains("private half is known"), "{}", refused.body);
+
+    // An account that was made before its key was listed keeps its order, and is told the way out.
+    let own = Key::new();
+    let digest = ca_core::evidence::jwk::Jwk::from_value(&own.jwk()).unwrap().public_key().unwrap().spki_sha256();
+    let account = world.register(own).await;
+    let order = account.order(&["a.demo.test"]).await.is(201).json();
+    lists.add_text(&digest.to_string()).unwrap();
+    let later = server(lists);
+    let account = Account { world: &later, ..account };
+    let answer = account.finalize(&order, &csr_by(&KeyPair::generate().unwrap(), &["a.demo.test"], None)).await;
+    assert!(answer.is_problem(400, "badPublicKey").body.contains("give the account another key"), "{}", answer.body);
+    let url = order["finalize"].as_str().unwrap().trim_end_matches("/finalize").to_owned();
+    assert_eq!(account.post(&url, "").await.json()["status"], "ready");
+    let (url, new) = (format!("{BASE}/acme/key-change"), Key::new());
+    let inner = json!({ "account": account.kid, "oldKey": account.key.jwk() }).to_string();
+    account.post(&url, &new.sign(&json!({ "alg": "ES256", "url": url, "jwk": new.jwk() }), &inner)).await.is(200);
 }

@@ -115,6 +115,7 @@ impl FakeStore {
             grant: None,
             order: Some(id.clone()),
             revoked: None,
+            follows: None,
             replaced_by: None,
             marked: None,
             created_at: parsed.not_before(),

@@ -93,12 +93,14 @@ pub(super) async fn obtain(
     old_key_pem: Option<&str>,
     now: Timestamp,
 ) -> Result<Issued, AgentError> {
-    let key = match old_key_pem {
-        Some(pem) => rcgen::KeyPair::from_pem(pem).map_err(|e| AgentError::Local(format!("the key in use cannot be read: {e}")))?,
-        None => new_key(settings.key_algorithm.unwrap_or(KeyAlgorithm::P256))
-            .map_err(|e| AgentError::Local(format!("cannot make a key: {e}")))?,
+    let fresh = || {
+        let key = new_key(settings.key_algorithm.unwrap_or(KeyAlgorithm::P256));
+        key.map_err(|e| AgentError::Local(format!("cannot make a key: {e}")))
     };
-    let key_pem = Zeroizing::new(key.serialize_pem());
+    let mut key = match old_key_pem {
+        Some(pem) => rcgen::KeyPair::from_pem(pem).map_err(|e| AgentError::Local(format!("the key in use cannot be read: {e}")))?,
+        None => fresh()?,
+    };
     let csr = request(&key, identifiers)?;
     let mut order = place(account, settings, identifiers, replaced).await?;
     match order.state().status {
@@ -109,7 +111,15 @@ pub(super) async fn obtain(
                     .to_owned(),
             ));
         }
-        OrderStatus::Ready => order.finalize_csr(&csr).await?,
+        OrderStatus::Ready => match order.finalize_csr(&csr).await {
+            // Most likely blocked, because it was compromised: then there is no way back to it. The order is still ready.
+            Err(instant_acme::Error::Api(problem)) if old_key_pem.is_some() && is_bad_csr(&problem) => {
+                tracing::warn!(%problem, "the CA takes the key in use no more: another one takes its place, whatever --reuse-key says");
+                key = fresh()?;
+                order.finalize_csr(&request(&key, identifiers)?).await?;
+            }
+            finalized => finalized?,
+        },
         OrderStatus::Processing | OrderStatus::Valid | OrderStatus::Invalid => {}
     }
     let text = match order.certificate().await? {
@@ -118,7 +128,11 @@ pub(super) async fn obtain(
     };
     let chain = parse_chain(&text)?;
     fits(&chain, key.public_key_raw(), identifiers, now)?;
-    Ok(Issued { key_pem, chain })
+    Ok(Issued { key_pem: Zeroizing::new(key.serialize_pem()), chain })
+}
+
+fn is_bad_csr(problem: &instant_acme::Problem) -> bool {
+    problem.r#type.as_deref().is_some_and(|kind| kind.ends_with(":badCSR"))
 }
 
 fn new_key(algorithm: KeyAlgorithm) -> Result<rcgen::KeyPair, rcgen::Error> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use ca_core::pki::{Csr, Timestamp, pem_encode};
+use ca_core::pki::{Csr, PublicKey, Timestamp, pem_encode};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
@@ -19,6 +19,10 @@ use tokio::net::TcpListener;
 /// What the CA does and has seen. Times are those of the test's clock.
 #[derive(Default)]
 pub(super) struct Script {
+    /// The key of the last request that was certified.
+    pub(super) certified: Option<PublicKey>,
+    /// A key that is certified no more.
+    pub(super) blocked: Option<PublicKey>,
     /// Refuse orders with this problem type.
     pub(super) problem: Option<&'static str>,
     /// What to ask for in Retry-After with that.
@@ -180,6 +184,10 @@ fn answer(base: &str, path: &str, body: &[u8], script: &Mutex<Script>, issuer: &
         "/finalize" => {
             let der = URL_SAFE_NO_PAD.decode(payload(body)["csr"].as_str().unwrap()).unwrap();
             let csr = Csr::from_der(&der).unwrap();
+            if script.blocked.as_ref() == Some(csr.public_key()) {
+                return problem("badCSR");
+            }
+            script.certified = Some(csr.public_key().clone());
             let names: Vec<String> = csr.identifiers().iter().map(|i| i.value()).collect();
             let mut leaf = rcgen::CertificateParams::new(names).unwrap();
             leaf.distinguished_name = rcgen::DistinguishedName::new();

@@ -116,6 +116,23 @@ async fn enrols_once_with_the_grant_and_renews_with_a_new_key() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+/// Its key was compromised, and so it is blocked: to insist on it would be an outage.
+#[tokio::test]
+async fn a_key_that_the_ca_takes_no_more_is_replaced_though_it_should_be_reused() {
+    let world = World::new().await;
+    world.agent(&["--reuse-key"]).enrol().await.unwrap();
+    let (key, first) = (world.live("key.pem"), world.live("cert.pem"));
+    {
+        let mut script = world.ca.script.lock().unwrap();
+        script.blocked = script.certified.clone();
+    }
+    world.clock.advance(21 * DAY);
+    let mut agent = world.agent(&[]);
+    world.run_until(&mut agent, || world.live("cert.pem") != first && world.state()["version"] == 2).await;
+    assert_ne!(world.live("key.pem"), key);
+    assert_eq!(world.orders().len(), 2, "the same order, with another key");
+}
+
 #[tokio::test]
 async fn a_window_moves_the_renewal_and_the_order_names_what_it_replaces() {
     let world = World::new().await;

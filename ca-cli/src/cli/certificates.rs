@@ -58,7 +58,8 @@ pub(crate) enum CertCommand {
     },
     /// Revoke a certificate; this can't be undone
     ///
-    /// OCSP says so within a second, the next CRL lists it at once.
+    /// OCSP says so within a second, the next CRL lists it at once. With keyCompromise every other certificate that has its
+    /// key is revoked too, and the key blocked for good.
     Revoke {
         /// The serial number in hexadecimal, as openssl prints it
         serial: SerialNumber,

@@ -28,7 +28,7 @@ pub(crate) enum KeyCommand {
     /// Block a key for good: it is never certified again; this can't be undone
     ///
     /// Certificates that have it are not revoked by this. A key whose certificate is revoked for keyCompromise is blocked
-    /// by that.
+    /// by that, and its other certificates are revoked too.
     #[command(group(clap::ArgGroup::new("key").required(true).args(["file", "spki_sha256"])))]
     Block {
         /// The public key, a certificate or a request with it, in PEM

@@ -27,10 +27,11 @@ pub(crate) enum AuditCommand {
         /// The file; one that exists is refused
         file: PathBuf,
     },
-    /// Compare the signatures in the hardware module's own log with what is on record
+    /// Check the trail: its hash chain, the signatures in the hardware module's own log, revocations that follow from another
     ///
     /// Every signature that the device logged must belong to an attempt on record, and every signature on record must
-    /// be in the device's log. Checks the trail's hash chain on the way. Exit code 1 when something does not fit.
+    /// be in the device's log. Every revocation that nobody asked for must follow from an earlier one for keyCompromise of a
+    /// certificate with the same key. Exit code 1 when something does not fit.
     Reconcile {
         /// An exported trail; without it the running instance is asked
         file: Option<PathBuf>,

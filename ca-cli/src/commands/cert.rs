@@ -12,11 +12,12 @@ use super::proposal::propose;
 use super::replace::replace;
 use super::{confirm, submit};
 use crate::cli::CertCommand;
+use crate::commands::values::Reason;
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
 use crate::control::protocol::{ControlAnswer, ControlRequest};
 use crate::exit::{Exit, failure};
-use crate::render::{plain, print, print_json, relative, table};
+use crate::render::{many, plain, print, print_json, relative, table};
 use crate::system::SystemClock;
 
 /// How many are asked for at once.
@@ -66,7 +67,8 @@ pub(crate) async fn cert(config: &Config, command: CertCommand) -> anyhow::Resul
         CertCommand::Revoke { serial, authority, reason, invalidity_date, yes, signing, output } => {
             let record = one(config, authority, serial).await?;
             let names: Vec<String> = record.identifiers.iter().map(|i| i.value()).collect();
-            confirm(&format!("Certificate {serial} of {} ({}) will be revoked", record.authority, names.join(", ")), yes)?;
+            let others = if matches!(reason, Reason::KeyCompromise) { with_its_key(config, &record).await? } else { String::new() };
+            confirm(&format!("Certificate {serial} of {} ({}) will be revoked{others}", record.authority, names.join(", ")), yes)?;
             let operation = Operation::CertificateRevoke {
                 authority: record.authority.clone(),
                 serial,
@@ -83,7 +85,7 @@ pub(crate) async fn cert(config: &Config, command: CertCommand) -> anyhow::Resul
             print(&if already {
                 format!("Certificate {serial} was revoked before; nothing changed.\n")
             } else {
-                format!("Revoked certificate {serial}. OCSP says so within a second; the new CRL is on its way.\n")
+                format!("Revoked certificate {serial}{others}. OCSP says so within a second; the new CRL is on its way.\n")
             })
         }
         CertCommand::Hold { serial, authority, signing, output } => {
@@ -155,6 +157,19 @@ pub(super) async fn one(config: &Config, authority: Option<AuthorityName>, seria
     }
 }
 
+/// What goes along with a certificate whose key is compromised.
+async fn with_its_key(config: &Config, record: &CertificateRecord) -> anyhow::Result<String> {
+    let filter = CertificateFilter { spki_sha256: Some(record.spki_sha256), revoked: Some(false), ..CertificateFilter::default() };
+    let now = SystemClock.now();
+    let same = list(config, filter, PAGE).await?;
+    let others =
+        same.iter().filter(|other| other.not_after > now && (&other.authority, other.serial) != (&record.authority, record.serial));
+    Ok(match others.count() {
+        0 => String::new(),
+        count => format!(", and with it {} with the same key", many(count as u64, "other certificate")),
+    })
+}
+
 /// The names of every form; of one that was never released, those on record.
 fn names(record: &CertificateRecord) -> Vec<String> {
     match Certificate::from_der(&record.der) {
@@ -179,6 +194,7 @@ const fn state(record: &CertificateRecord) -> &'static str {
 /// What a person wants to know first.
 fn verdict(record: &CertificateRecord, now: Timestamp) -> String {
     match (record.state, record.revoked) {
+        (CertificateState::Released, Some((_, reason))) if record.follows.is_some() => format!("revoked ({}, same key)", reason.name()),
         (CertificateState::Released, Some((_, reason))) => format!("revoked ({})", reason.name()),
         (CertificateState::Released, None) if record.not_after <= now => "expired".to_owned(),
         (CertificateState::Released, None) if record.marked.is_some() => "to be replaced".to_owned(),
@@ -196,6 +212,7 @@ pub(super) fn to_json(record: &CertificateRecord) -> Value {
         "spki_sha256": record.spki_sha256,
         "not_before": record.not_before.to_rfc3339(), "not_after": record.not_after.to_rfc3339(), "partition": record.partition,
         "account": record.account, "grant": record.grant, "order": record.order, "revoked": revoked,
+        "follows": record.follows,
         "replaced_by": record.replaced_by, "marked": marked, "created_at": record.created_at.to_rfc3339(),
     })
 }
@@ -239,6 +256,10 @@ fn details(record: &CertificateRecord, now: Timestamp) -> String {
     ];
     if let Some((at, reason)) = record.revoked {
         lines.push(("revoked", format!("{at}, {}", reason.name())));
+    }
+    if let Some(cause) = &record.follows {
+        let text = format!("certificate {} of {}, which has the same key, was revoked for its compromise", cause.serial, cause.authority);
+        lines.push(("because", text));
     }
     if let Some(mark) = &record.marked {
         let why = mark.explanation.as_ref().map_or_else(String::new, |url| format!(", {url}"));

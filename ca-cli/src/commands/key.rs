@@ -9,10 +9,10 @@ use ca_core::lifecycle::OperatorReply;
 use ca_core::model::KeyBlock;
 use ca_core::pki::{Certificate, Csr, PublicKey, pem_decode_all};
 use ca_core::profile::{BlockedKeys, judge_key};
+use ca_service::blocked_keys::read_blocked_keys;
 use serde_json::json;
 
 use super::{confirm, submit};
-use crate::blocked_keys::read_blocked_keys;
 use crate::cli::{KeyCommand, Output};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
@@ -45,7 +45,9 @@ pub(crate) async fn key(config: impl Fn() -> anyhow::Result<Config>, command: Ke
                 return print_json(&json!({ "spki_sha256": spki_sha256, "new": new }));
             }
             print(&if new {
-                format!("Blocked the key {spki_sha256}. Certificates that have it stay valid (hint: `ca cert revoke`).\n")
+                format!(
+                    "Blocked the key {spki_sha256}. Certificates that have it stay valid (hint: `ca cert revoke SERIAL --reason keyCompromise` of one of them revokes them all).\n"
+                )
             } else {
                 format!("The key {spki_sha256} was blocked before; nothing changed.\n")
             })

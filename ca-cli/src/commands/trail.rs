@@ -1,12 +1,13 @@
-//! The whole audit trail: exported, and reconciled with the device's log.
+//! The whole audit trail: exported, and reconciled with the device's log and with itself.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::path::Path;
 
-use ca_core::log::{ChainError, Reconciler, Reconciliation};
+use ca_core::log::{ChainError, FollowedReport, FollowedRevocations, Reconciler, Reconciliation};
 use ca_core::model::AuditRow;
+use serde::Serialize;
 
 use crate::cli::Output;
 use crate::config::Config;
@@ -58,51 +59,82 @@ fn broken(error: &ChainError) -> anyhow::Error {
     )
 }
 
-/// Reads an export.
-pub(super) fn reconcile_file(path: &Path, output: Output) -> anyhow::Result<()> {
+/// What the whole trail shows.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    trail: Reconciliation,
+    /// Revocations that nobody asked for.
+    followed: FollowedReport,
+}
+
+/// Gives every row of an export, oldest first.
+fn each_line(path: &Path, mut take: impl FnMut(AuditRow) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let wrong = |e: &dyn std::fmt::Display| configuration(format!("{}: {e} (hint: `ca audit export` writes such a file)", path.display()));
-    let mut reconciler = Reconciler::default();
     let mut lines = BufReader::new(File::open(path).map_err(|e| wrong(&e))?);
-    let mut line = Vec::new();
+    let (mut line, mut number) = (Vec::new(), 0u64);
     loop {
         line.clear();
+        number += 1;
         lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(|e| wrong(&e))?;
         if line.is_empty() {
-            break;
+            return Ok(());
         }
-        let row: AuditRow = serde_json::from_slice(&line).map_err(|e| wrong(&format!("line {}: {e}", reconciler.rows() + 1)))?;
-        reconciler.take(&row).map_err(|e| broken(&e))?;
+        take(serde_json::from_slice(&line).map_err(|e| wrong(&format!("line {number}: {e}")))?)?;
     }
-    report(&reconciler.finish(), output)
+}
+
+/// Reads an export.
+pub(super) fn reconcile_file(path: &Path, output: Output) -> anyhow::Result<()> {
+    let (mut reconciler, mut followed) = (Reconciler::default(), FollowedRevocations::default());
+    each_line(path, |row| {
+        followed.prepare(&row);
+        reconciler.take(&row).map_err(|e| broken(&e))
+    })?;
+    each_line(path, |row| {
+        followed.take(&row);
+        Ok(())
+    })?;
+    report(&Report { trail: reconciler.finish(), followed: followed.finish() }, output)
 }
 
 /// Asks the running instance.
 pub(super) async fn reconcile(config: &Config, output: Output) -> anyhow::Result<()> {
-    let mut reconciler = Reconciler::default();
-    each_row(config, |row| reconciler.take(&row).map_err(|e| broken(&e))).await?;
-    report(&reconciler.finish(), output)
+    let (mut reconciler, mut followed) = (Reconciler::default(), FollowedRevocations::default());
+    each_row(config, |row| {
+        followed.prepare(&row);
+        reconciler.take(&row).map_err(|e| broken(&e))
+    })
+    .await?;
+    each_row(config, |row| {
+        followed.take(&row);
+        Ok(())
+    })
+    .await?;
+    report(&Report { trail: reconciler.finish(), followed: followed.finish() }, output)
 }
 
-fn report(result: &Reconciliation, output: Output) -> anyhow::Result<()> {
+fn report(result: &Report, output: Output) -> anyhow::Result<()> {
     if output.json {
         print_json(result)?
     } else {
         print(&to_text(result))?
     }
-    if result.is_clean() {
-        return Ok(());
+    if !result.trail.is_clean() {
+        let count = many(result.trail.finding_count, "finding");
+        let hint =
+            "a signature behind the CA's back is a compromise of the key's credential: seal the key, then follow the officers' guide";
+        return Err(failure(Exit::Failed, format!("{count} (hint: {hint})")));
     }
-    let count = result.finding_count;
-    Err(failure(
-        Exit::Failed,
-        format!(
-            "{} (hint: a signature behind the CA's back is a compromise of the key's credential: seal the key, then follow the officers' guide)",
-            many(count, "finding")
-        ),
-    ))
+    if result.followed.finding_count > 0 {
+        let count = many(result.followed.finding_count, "finding");
+        let hint = "a revocation that follows from nothing was put on record by whoever can write the database, or by a fault";
+        return Err(failure(Exit::Failed, format!("{count} (hint: {hint})")));
+    }
+    Ok(())
 }
 
-fn to_text(result: &Reconciliation) -> String {
+fn to_text(Report { trail: result, followed }: &Report) -> String {
     let mut out = format!("{}; the hash chain holds, its head is {}\n", many(result.rows, "row"), result.head);
     if result.devices.is_empty() {
         out.push_str("No device's log is in the trail: software keys and most PKCS#11 tokens keep none, so only the record speaks.\n");
@@ -140,7 +172,15 @@ fn to_text(result: &Reconciliation) -> String {
             share.transcript
         );
     }
-    for finding in &result.findings {
+    let FollowedReport { by_key, by_account, by_operators, .. } = followed;
+    if by_key + by_account + by_operators > 0 {
+        let _ = writeln!(
+            out,
+            "{} followed from another one's keyCompromise: {by_key} on the key's own word, {by_account} on an account's, {by_operators} on operators' or officers'",
+            many(by_key + by_account + by_operators, "revocation")
+        );
+    }
+    for finding in result.findings.iter().chain(&followed.findings) {
         let _ = writeln!(out, "FINDING: {}", plain(finding));
     }
     out

@@ -50,6 +50,7 @@ impl Config {
         check_proxies("status.trusted_proxies", &self.status.trusted_proxies)?;
         self.status.never_issued.parse::<ocsp_responder::NeverIssued>().map_err(|e| format!("status.never_issued: {e}"))?;
         self.validation.check()?;
+        self.attestation.check()?;
         self.metrics.check()?;
         self.limits.acme().check()?;
         self.limits.responder().check()

@@ -11,6 +11,8 @@ use acme_server::{AcmeLimits, AcmeSection, ValidationSection};
 use ca_core::model::AuthorityName;
 use ca_core::validation::Network;
 use ca_keystore::{KeyStoreSpec, UnsealSpec};
+use ca_service::attestation::AttestationSection;
+use ca_service::blocked_keys::BlockedKeysSection;
 use ca_service::metrics::MetricsSection;
 use ca_service::proxies::ProxySays;
 use ocsp_responder::ResponderLimits;
@@ -40,7 +42,10 @@ pub(crate) struct Config {
     pub(crate) service_keys: ServiceKeysConfig,
     /// Lists of keys whose private half is known.
     #[serde(default)]
-    pub(crate) blocked_keys: BlockedKeysConfig,
+    pub(crate) blocked_keys: BlockedKeysSection,
+    /// What is known of whoever certifies devices.
+    #[serde(default)]
+    pub(crate) attestation: AttestationSection,
     /// The ACME service; a worker by itself does not listen, and tells its URL with each grant.
     pub(crate) acme: AcmeSection,
     /// The OCSP responder, CRLs and issuer certificates.
@@ -132,19 +137,6 @@ pub(crate) struct ServiceKeysConfig {
     /// policy pins them.
     #[serde(default)]
     pub(crate) public: Vec<PathBuf>,
-}
-
-/// `[blocked_keys]`
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct BlockedKeysConfig {
-    /// Texts with the SHA-256 of a SubjectPublicKeyInfo on each line, in hexadecimal: keys that are never certified.
-    #[serde(default)]
-    pub(crate) spki_sha256: Vec<PathBuf>,
-    /// The blocklist of the badkeys project (blocklist.dat), which has the Debian weak keys and millions of published
-    /// ones. It is read at the start.
-    #[serde(default)]
-    pub(crate) badkeys: Option<PathBuf>,
 }
 
 /// `[status]`
@@ -298,7 +290,8 @@ impl Config {
         self.store.socket.iter_mut().for_each(|socket| at(&mut socket.path));
         let keys = &mut self.service_keys;
         keys.server.iter_mut().chain(keys.ocsp.values_mut()).chain(&mut keys.public).for_each(at);
-        self.blocked_keys.spki_sha256.iter_mut().chain(&mut self.blocked_keys.badkeys).for_each(at);
+        self.blocked_keys.resolve(base);
+        self.attestation.resolve(base);
         at(&mut self.control.socket);
         self.serve.acme.iter_mut().chain(&mut self.serve.responder).for_each(|front| at(&mut front.config));
         self.operator.key.iter_mut().for_each(at);

@@ -167,9 +167,10 @@ fn serve_acme(
     let server = assembly
         .server(Arc::new(store.clone()), Arc::new(SystemClock), Arc::new(SystemRng))
         .map_err(|e| configuration(format!("[acme]: {e}")))?;
-    let server = Arc::new(server.sharing(worker.verified_signatures()));
+    let server = Arc::new(server.sharing(worker.verified_signatures()).refusing(worker.blocked_keys()));
     // The first one counts: there is no second.
     let _ = shown.set(Arc::clone(&server));
+    server.set_attestation_crls(worker.attestation_crls());
     let (router, bounds) = (Arc::clone(&server).router(), limits.of_listeners());
     for held in held {
         let (listener, router, identity) = (held.listen()?, router.clone(), Arc::clone(&certificate.identity));

@@ -20,6 +20,8 @@ const JOB_POLL: Duration = Duration::from_millis(500);
 const RECONCILE: Duration = Duration::from_secs(30);
 /// How often acts that take long are looked for.
 const ACTS: Duration = Duration::from_secs(1);
+/// How often certificates with a compromised key are looked for.
+const COMPROMISES: Duration = Duration::from_secs(1);
 /// How often the anchor follows the audit chain and is made durable: what a power cut may lose.
 const FOLLOW: Duration = Duration::from_secs(1);
 /// How often the whole audit trail is reconciled with the device's log that is in it.
@@ -67,6 +69,17 @@ pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, keys: &KeyWatch, 
                 Ok(0) => tokio::time::sleep(ACTS).await,
                 Ok(_) => {}
                 Err(error) => pause("officers' acts", &error).await,
+            }
+        }
+    });
+    // Revocations wait for no key.
+    let compromises = Arc::clone(worker);
+    tasks.spawn(async move {
+        loop {
+            match compromises.step_compromises().await {
+                Ok(0) => tokio::time::sleep(COMPROMISES).await,
+                Ok(_) => {}
+                Err(error) => pause("compromised keys", &error).await,
             }
         }
     });

@@ -43,6 +43,16 @@ static CERTIFICATES: Metric = Metric::gauge(
 );
 static ENDING: Metric =
     Metric::gauge("countersign_certificates_ending", "Released certificates that end within a day; at most 10000 are counted.", &[]);
+static FOLLOWED: Metric = Metric::counter(
+    "countersign_compromise_revocations_total",
+    "Certificates revoked because another one with their key was revoked for keyCompromise.",
+    &[],
+);
+static COMPROMISES: Metric = Metric::gauge(
+    "countersign_compromised_keys_open",
+    "Compromised keys with certificates that are still to be revoked; at most 10000 are counted.",
+    &[],
+);
 static JOBS_DUE: Metric = Metric::gauge("countersign_jobs_due", "Jobs of the schedule whose time has come.", &[]);
 static JOBS_FAILING: Metric = Metric::gauge("countersign_jobs_failing", "Jobs whose last try failed; they are tried again.", &[]);
 static AUTHORITY_LEFT: Metric = Metric::gauge(
@@ -72,7 +82,7 @@ static GRANT_LEFT: Metric = Metric::gauge(
 static INFO: Metric = Metric::version("countersign_worker_info");
 
 /// Every metric of the worker; docs/monitoring.md describes each.
-static METRICS: [&Metric; 19] = [
+static METRICS: [&Metric; 21] = [
     &QUEUE,
     &QUEUE_AGE,
     &SIGNING,
@@ -83,6 +93,8 @@ static METRICS: [&Metric; 19] = [
     &POLICY,
     &CERTIFICATES,
     &ENDING,
+    &FOLLOWED,
+    &COMPROMISES,
     &JOBS_DUE,
     &JOBS_FAILING,
     &AUTHORITY_LEFT,
@@ -167,6 +179,8 @@ impl Numbers {
             metrics.set(&CERTIFICATES, &[authority.as_str(), state], *count as f64);
         }
         metrics.set(&ENDING, &[], numbers.ending_certificates as f64);
+        metrics.set(&FOLLOWED, &[], self.worker.followed_compromises() as f64);
+        metrics.set(&COMPROMISES, &[], numbers.compromised_keys as f64);
         metrics.set(&JOBS_DUE, &[], numbers.due_jobs as f64);
         metrics.set(&JOBS_FAILING, &[], numbers.failing_jobs as f64);
         metrics.set(&GRANTS_ENDING, &[], numbers.ending_grants as f64);

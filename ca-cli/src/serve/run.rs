@@ -29,7 +29,6 @@ use super::numbers::{Numbers, WorkerMetrics};
 use super::store_socket::StoreSocket;
 use super::{fronts, given_secrets, halt, loops};
 use crate::anchor::{self, Verified, round_failed};
-use crate::blocked_keys::read_blocked_keys;
 use crate::config::Config;
 use crate::control::server::ControlSocket;
 use crate::exit::{Exit, configuration, failure, store as store_failure};
@@ -108,7 +107,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
     }
     let service_keys = open_service_keys(config)?;
     let keys = open_key_store(config)?;
-    let blocked = read_blocked_keys(&config.blocked_keys.spki_sha256, config.blocked_keys.badkeys.as_deref())?;
+    let blocked = Arc::new(config.blocked_keys.read()?);
     let probe = halt::probe()?;
     let (acme_held, status_held) = match role {
         Role::All => {
@@ -171,6 +170,13 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         acme: Arc::default(),
         stop,
     };
+    let (devices, front) = (Arc::clone(&worker), Arc::clone(&ready.acme));
+    ready.background.spawn(config.attestation.clone().follow(move |crls| {
+        devices.set_attestation_crls(Arc::clone(&crls));
+        if let Some(server) = front.get() {
+            server.set_attestation_crls(crls);
+        }
+    })?);
     let responder = match role {
         Role::All => {
             let certificate = server_certificate(server, &store, &authorities)?;

@@ -2,11 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use ca_core::pki::{Identifier, KeyAlgorithm, PublicKey, Timestamp, sha256};
+use ca_core::pki::{Identifier, KeyAlgorithm, PublicKey, Timestamp, pem_encode, sha256};
 use ca_core::policy::AttestationRoots;
-use ca_core::validation::attestation::{AttestationError, Claim};
+use ca_core::validation::attestation::{AttestationCrlError, AttestationCrls, AttestationError, Claim};
 use ca_testkit::attestation::{
-    Maker, TPM_KEY, Template, Tpm, aik_extensions, apple, apple_by, apple_extensions, cbor, managed_device, step, yubikey_serial,
+    Maker, TPM_KEY, Template, Tpm, aik_extensions, apple, apple_by, apple_extensions, cbor, issuing_distribution_point, managed_device,
+    step, yubikey_serial,
 };
 use ca_testkit::specimens::Key;
 
@@ -28,7 +29,16 @@ fn roots(maker: &Maker) -> AttestationRoots {
 }
 
 fn judge(roots: &AttestationRoots, identifier: &Identifier, object: &[u8]) -> Result<PublicKey, AttestationError> {
-    Claim { identifier, key_authorization: PROOF, token: TOKEN, roots, now: now() }.judge(object)
+    judge_with(roots, &AttestationCrls::default(), identifier, object)
+}
+
+fn judge_with(
+    roots: &AttestationRoots,
+    crls: &AttestationCrls,
+    identifier: &Identifier,
+    object: &[u8],
+) -> Result<PublicKey, AttestationError> {
+    Claim { identifier, key_authorization: PROOF, token: TOKEN, roots, crls, now: now() }.judge(object)
 }
 
 fn p256() -> Key {
@@ -219,4 +229,72 @@ fn a12_roots_are_judged_when_the_policy_is_read() {
     says("-----BEGIN CERTIFICATE-----\n".to_owned(), "not PEM");
     says(ca_core::pki::pem_encode("CERTIFICATE", &leaf), "not a CA's");
     says(ca_core::pki::pem_encode("CERTIFICATE", b"x"), "attestation root 1");
+}
+
+const CURRENT: (&str, Option<&str>) = ("20261101000000Z", Some("20261201000000Z"));
+
+/// Every certificate of the makers here has the serial number 1.
+#[test]
+fn a12_a_certificate_that_its_issuer_revoked_attests_nothing() {
+    let (maker, same_name, stranger) = (Maker::new("Maker"), Maker::new("Maker"), Maker::new("Stranger"));
+    let (key, name, own) = (p256(), device("1"), roots(&maker));
+    let object = apple(&maker, &key, "1", "1", PROOF);
+    let check = |files: &[Vec<u8>], expected: Result<(), &str>| {
+        let mut crls = AttestationCrls::default();
+        files.iter().for_each(|file| crls.add(file).unwrap());
+        match (judge_with(&own, &crls, &name, &object), expected) {
+            (Ok(attested), Ok(())) => assert_eq!(attested, *key.public()),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{part}: {error}"),
+            (got, expected) => panic!("{got:?}, not {expected:?}"),
+        }
+    };
+    let (clean, by_root) = (maker.crl(false, &[], CURRENT, &[]), maker.crl(true, &[7, 9], CURRENT, &[]));
+    check(&[], Ok(()));
+    check(&[stranger.crl(false, &[1], CURRENT, &[]), stranger.crl(true, &[1], CURRENT, &[])], Ok(()));
+    check(&[clean.clone(), by_root.clone()], Ok(()));
+    check(std::slice::from_ref(&by_root), Ok(()));
+    check(&[maker.crl(false, &[9, 1, 4], CURRENT, &[])], Err("certificate 1 of the attestation is revoked by its issuer"));
+    check(&[clean.clone(), maker.crl(true, &[1], CURRENT, &[])], Err("certificate 2 of the attestation is revoked by its issuer"));
+
+    // Whoever does not know fails closed.
+    let (old, early) = (("20260101000000Z", Some("20261123235959Z")), ("20261124000001Z", Some("20261201000000Z")));
+    check(
+        &[maker.crl(false, &[], old, &[])],
+        Err("certificate 1 of the attestation cannot be asked for: the CRL of its issuer is out of date"),
+    );
+    check(&[maker.crl(true, &[], old, &[])], Err("certificate 2 of the attestation cannot be asked for"));
+    check(&[maker.crl(false, &[], early, &[])], Err("out of date"));
+    check(&[same_name.crl(false, &[], CURRENT, &[])], Err("the CRL of its issuer is not by the issuer"));
+    check(&[same_name.crl(false, &[1], CURRENT, &[]), clean.clone()], Ok(()));
+    // What was revoked stays so, though a newer one is there.
+    check(&[maker.crl(false, &[1], old, &[]), clean.clone()], Err("is revoked"));
+    check(&[maker.crl(false, &[], old, &[]), clean.clone()], Ok(()));
+    let mut broken = clean.clone();
+    *broken.last_mut().unwrap() ^= 1;
+    check(&[broken], Err("is not by the issuer"));
+}
+
+#[test]
+fn a12_only_complete_crls_with_an_end_are_read() {
+    let maker = Maker::new("Maker");
+    let good = maker.crl(false, &[1, 2], CURRENT, &[]);
+    let read = |file: &[u8]| {
+        let mut crls = AttestationCrls::default();
+        crls.add(file).map(|()| (crls.len(), crls.first_end()))
+    };
+    let expected = Ok((1, Some((0, Timestamp::parse_rfc3339("2026-12-01T00:00:00Z").unwrap()))));
+    assert_eq!(read(&good), expected);
+    let pem = pem_encode("X509 CRL", &good);
+    assert_eq!(read(pem.as_bytes()), expected);
+    assert_eq!(read(pem.repeat(2).as_bytes()), Err(AttestationCrlError::Pem));
+    assert_eq!(read(maker.root_pem().as_bytes()), Err(AttestationCrlError::Pem));
+    assert_eq!(read(b"\xff"), Err(AttestationCrlError::Pem));
+    assert_eq!(read(b""), Err(AttestationCrlError::Pem));
+    assert_eq!(read(&maker.crl(false, &[], (CURRENT.0, None), &[])), Err(AttestationCrlError::NoEnd));
+    assert_eq!(read(&maker.crl(false, &[], CURRENT, &[issuing_distribution_point()])), Err(AttestationCrlError::Critical));
+    assert_eq!(read(&vec![0x30; AttestationCrls::MAX_BYTES + 1]), Err(AttestationCrlError::TooLarge));
+    for end in 1..good.len() {
+        assert!(matches!(read(&good[..end]), Err(AttestationCrlError::Parse(_))), "cut off at {end}");
+    }
+    assert!(matches!(read(maker.root_der()), Err(AttestationCrlError::Parse(_))), "a certificate");
 }

@@ -4,10 +4,13 @@
 //! - [`exit`]: exit codes and errors that carry one; [`logging`]: lines on standard error; [`metrics`]: numbers for a scrape;
 //! - [`config`]: a TOML file, bounded, from the text to a value;
 //! - [`listen`]: addresses; [`proxies`]: who is behind the proxies in front of them; [`shares`]: what one network has of the connections; [`unix`]: sockets in the file system; [`signal`]: when to stop, and telling that it is ready;
+//! - [`blocked_keys`]: lists of keys whose private half is known; [`attestation`]: CRLs of whoever certifies devices;
 //! - [`service_key`]: the sealed key of a service of this CA's own, and its public half for the worker.
 //!
 //! It deliberately lacks any store and any authority key.
 
+pub mod attestation;
+pub mod blocked_keys;
 pub mod config;
 pub mod exit;
 pub mod listen;

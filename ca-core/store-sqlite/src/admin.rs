@@ -247,7 +247,7 @@ impl AdminStore for SqliteStore {
 
     async fn block_key(&self, spki_sha256: &Sha256Digest, reason: &str, audit: &AuditEntry) -> StoreResult<bool> {
         let (spki_sha256, reason, audit) = (*spki_sha256, reason.to_owned(), audit.clone());
-        self.write(move |tx| tx.block_key(&spki_sha256, &reason, &audit)).await
+        self.write(move |tx| Ok(tx.block_key(&spki_sha256, &reason, &audit)?.is_some())).await
     }
 
     async fn blocked_keys(&self, at_most: u32) -> StoreResult<Vec<BlockedKey>> {

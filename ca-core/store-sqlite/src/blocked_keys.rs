@@ -19,9 +19,22 @@ pub(crate) fn key_use(connection: &Connection, spki_sha256: &Sha256Digest, thumb
                 EXISTS (SELECT 1 FROM accounts WHERE thumbprint = $2) AS account
          FROM (SELECT 1) AS one
          LEFT JOIN blocked_keys b ON b.spki_sha256 = $1
-         LEFT JOIN certificates c ON c.seq = (SELECT min(seq) FROM certificates WHERE spki_sha256 = $1 AND revocation_reason = 1)",
+         LEFT JOIN certificates c ON c.seq = (SELECT min(seq) FROM certificates WHERE spki_sha256 = $1 AND revocation_reason = 1
+                                       AND NOT EXISTS (SELECT 1 FROM followed_compromises WHERE certificate = certificates.seq))",
         spki,
         thumbprint
+    )
+}
+
+/// Whether a key is blocked.
+pub(crate) fn is_blocked(connection: &Connection, spki_sha256: &Sha256Digest) -> StoreResult<bool> {
+    let spki = spki_sha256.0.as_slice();
+    one!(
+        connection,
+        |row| row.get("blocked"),
+        "SELECT EXISTS (SELECT 1 FROM blocked_keys WHERE spki_sha256 = $1)
+             OR EXISTS (SELECT 1 FROM certificates WHERE spki_sha256 = $1 AND revocation_reason = 1) AS blocked",
+        spki
     )
 }
 
@@ -59,15 +72,17 @@ pub(crate) fn list(connection: &Connection, at_most: u32) -> StoreResult<Vec<Blo
         connection,
         compromised,
         "SELECT spki_sha256, authority, serial, revoked_at FROM certificates
-         WHERE revocation_reason = 1 ORDER BY seq DESC LIMIT $1",
+         WHERE revocation_reason = 1 AND NOT EXISTS (SELECT 1 FROM followed_compromises WHERE certificate = certificates.seq)
+         ORDER BY seq DESC LIMIT $1",
         rest
     )?);
     Ok(keys)
 }
 
 impl Tx {
-    /// Blocks a key; one that a statement blocked before keeps its reason, and nothing is audited.
-    pub(crate) fn block_key(&mut self, spki_sha256: &Sha256Digest, reason: &str, audit: &AuditEntry) -> StoreResult<bool> {
+    /// Blocks a key, and gives the number of its audit row; one that a statement blocked before keeps its reason, and nothing is
+    /// audited.
+    pub(crate) fn block_key(&mut self, spki_sha256: &Sha256Digest, reason: &str, audit: &AuditEntry) -> StoreResult<Option<u64>> {
         let (spki, at) = (spki_sha256.0.as_slice(), audit.at.unix());
         let inserted = execute!(
             &self.connection,
@@ -76,10 +91,6 @@ impl Tx {
             reason,
             at
         )?;
-        let is_new = inserted > 0;
-        if is_new {
-            self.audit(audit)?;
-        }
-        Ok(is_new)
+        if inserted > 0 { self.audit(audit).map(Some) } else { Ok(None) }
     }
 }

@@ -2,20 +2,26 @@
 
 use async_trait::async_trait;
 use ca_core::model::{
-    Authority, AuthorityName, CertificateFilter, CertificateRecord, CrossCertificate, ExplanationUrl, KeyUse, ReplacementMark,
+    AccountId, Authority, AuthorityName, CertificateFilter, CertificateName, CertificateRecord, CrossCertificate, ExplanationUrl, KeyUse,
+    ReplacementMark,
 };
-use ca_core::pki::{SerialNumber, Sha256Digest};
+use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{CertificateStore, StoreResult};
 use rusqlite::{Connection, ToSql};
 
 use crate::convert::{digest, from_json, limit, read, read_opt, reason, serial, time, unsigned};
 use crate::error::damaged;
-use crate::sql::{self, Row, optional};
+use crate::sql::{self, Row, all, optional};
 use crate::{SqliteStore, authorities, blocked_keys, cross};
 
 fn read_mark(at: i64, row: &Row<'_>) -> StoreResult<ReplacementMark> {
     let explanation = row.get::<Option<String>>("explanation")?.map(ExplanationUrl::try_from).transpose();
     Ok(ReplacementMark { at: time(at), explanation: explanation.map_err(|e| damaged("a mark's explanation", e))? })
+}
+
+/// The certificate whose key's compromise a revocation follows.
+fn read_follows(authority: String, row: &Row<'_>) -> StoreResult<CertificateName> {
+    Ok(CertificateName { authority: read("authority", authority)?, serial: serial(&row.get::<Vec<u8>>("follows_serial")?)? })
 }
 
 fn read_certificate(row: &Row<'_>) -> StoreResult<CertificateRecord> {
@@ -38,6 +44,7 @@ fn read_certificate(row: &Row<'_>) -> StoreResult<CertificateRecord> {
         grant: read_opt("grant id", row.get("grant_id")?)?,
         order: read_opt("order id", row.get("order_id")?)?,
         revoked: revoked_at.zip(code).map(|(at, code)| Ok((time(at), reason(code)?))).transpose()?,
+        follows: row.get::<Option<String>>("follows_authority")?.map(|authority| read_follows(authority, row)).transpose()?,
         // RFC 9773 §5: that order is the one which names it, as long as it is not invalid.
         replaced_by: read_opt("order id", row.get("replaced_by")?)?,
         marked: row.get::<Option<i64>>("marked_at")?.map(|at| read_mark(at, row)).transpose()?,
@@ -53,16 +60,20 @@ macro_rules! with_columns {
                 c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
                 (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
                    AND o.status <> 'invalid') AS replaced_by,
-                m.at AS marked_at, m.explanation"
+                m.at AS marked_at, m.explanation,
+                CASE WHEN c.revocation_reason = 1 THEN (SELECT w.authority FROM followed_compromises f
+                   JOIN certificates w ON w.seq = f.cause WHERE f.certificate = c.seq) END AS follows_authority,
+                CASE WHEN c.revocation_reason = 1 THEN (SELECT w.serial FROM followed_compromises f
+                   JOIN certificates w ON w.seq = f.cause WHERE f.certificate = c.seq) END AS follows_serial"
             $($rest)*
         )
     };
 }
 
-/// The first certificate for which this holds.
+/// The first certificate for which this holds, or all of them.
 macro_rules! certificate_where {
-    ($columns:literal, $connection:expr, $condition:literal $(, $argument:expr)*) => {
-        optional!(
+    ($columns:literal, $statement:ident, $connection:expr, $condition:literal $(, $argument:expr)*) => {
+        $statement!(
             $connection,
             read_certificate,
             $columns + " FROM certificates c LEFT JOIN replacement_marks m ON m.certificate = c.seq WHERE " + $condition
@@ -74,7 +85,29 @@ macro_rules! certificate_where {
 /// Reads a certificate.
 pub(crate) fn find(connection: &Connection, authority: &AuthorityName, serial: &SerialNumber) -> StoreResult<Option<CertificateRecord>> {
     let (authority, serial) = (authority.as_str(), serial.as_bytes().as_slice());
-    with_columns!(certificate_where, connection, "c.authority = $1 AND c.serial = $2", authority, serial)
+    with_columns!(certificate_where, optional, connection, "c.authority = $1 AND c.serial = $2", authority, serial)
+}
+
+/// Certificates with a key that have not expired and are not revoked for good: everyone's, or an account's.
+pub(crate) fn standing_with_key(
+    connection: &Connection,
+    spki_sha256: &Sha256Digest,
+    account: Option<&AccountId>,
+    now: Timestamp,
+    at_most: i64,
+) -> StoreResult<Vec<CertificateRecord>> {
+    let (spki, account, now) = (spki_sha256.0.as_slice(), account.map(AccountId::as_str), now.unix());
+    with_columns!(
+        certificate_where,
+        all,
+        connection,
+        "c.spki_sha256 = $1 AND c.not_after > $3 AND (c.revoked_at IS NULL OR c.revocation_reason = 6)
+         AND ($2 IS NULL OR c.account_id = $2) LIMIT $4",
+        spki,
+        account,
+        now,
+        at_most
+    )
 }
 
 /// A text that is put together at run time, of constants only, and its arguments.
@@ -193,6 +226,7 @@ impl CertificateStore for SqliteStore {
         let newest = |c: &Connection| {
             with_columns!(
                 certificate_where,
+                optional,
                 c,
                 "c.spki_sha256 = $3 AND c.authority = $1 AND c.profile = $2 AND c.state = 'released' AND c.revoked_at IS NULL
                  ORDER BY c.seq DESC LIMIT 1",

@@ -7,16 +7,16 @@ use ca_core::model::{
     OpenIntent, Origin, Outcome, RevocationReason,
 };
 use ca_core::pki::{Identifier, SerialNumber, Timestamp, sha256};
-use ca_core::ports::{IssuanceStore, OWNER_ENDED, StoreError, StoreResult};
+use ca_core::ports::{IssuanceStore, KEY_BLOCKED, OWNER_ENDED, StoreError, StoreResult};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::SqliteStore;
 use crate::convert::{self, limit, read, signed, time, unsigned, word};
 use crate::error::{conflict, or_taken};
 use crate::release::unordered_names;
 use crate::sql::{Row, all, execute, optional};
 use crate::writer::Tx;
+use crate::{SqliteStore, blocked_keys};
 
 /// An origin as columns.
 #[derive(PartialEq, Eq, Default)]
@@ -84,6 +84,12 @@ impl Tx {
         }
         if !self.owner_goes_on(&intent.origin)? {
             return conflict(OWNER_ENDED);
+        }
+        // What is still to be revoked for a key's compromise, or was, gets no companion.
+        if let IntentContent::Certificate(certificate) = &intent.content
+            && blocked_keys::is_blocked(&self.connection, &certificate.spki_sha256)?
+        {
+            return conflict(KEY_BLOCKED);
         }
         self.has_volume(intent)?;
         match &intent.content {

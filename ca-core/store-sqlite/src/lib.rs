@@ -16,6 +16,7 @@ mod authorities;
 mod authorizations;
 mod blocked_keys;
 mod certificates;
+mod compromises;
 mod convert;
 mod crls;
 mod cross;

@@ -19,6 +19,8 @@ pub struct StoreNumbers {
     pub certificates: Vec<(AuthorityName, String, u64)>,
     /// Released ones that end before the time asked for; at most [`MOST_COUNTED`].
     pub ending_certificates: u64,
+    /// Compromised keys with certificates still to be revoked; at most [`MOST_COUNTED`].
+    pub compromised_keys: u64,
     /// Jobs whose time has come.
     pub due_jobs: u64,
     /// Jobs whose last try failed.
@@ -56,6 +58,12 @@ fn numbers(connection: &Connection, now: i64, certificates_until: i64, grants_un
         certificates_until,
         most
     )?;
+    let compromised_keys = one!(
+        connection,
+        |row| unsigned("compromised keys", row.get("open")?),
+        "SELECT count(*) AS open FROM (SELECT 1 FROM compromises LIMIT $1)",
+        most
+    )?;
     let (due_jobs, failing_jobs) = one!(
         connection,
         |row| Ok((unsigned("jobs", row.get("due")?)?, unsigned("jobs", row.get("failing")?)?)),
@@ -73,5 +81,5 @@ fn numbers(connection: &Connection, now: i64, certificates_until: i64, grants_un
         grants_since,
         grants_until
     )?;
-    Ok(StoreNumbers { certificates, ending_certificates, due_jobs, failing_jobs, ending_grants, next_grant_end })
+    Ok(StoreNumbers { certificates, ending_certificates, compromised_keys, due_jobs, failing_jobs, ending_grants, next_grant_end })
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::evidence::revocation::{RevocationRight, verify};
 use ca_core::model::{
-    Account, Actor, AuditEntry, AuthorityName, CertificateRecord, CrlRecord, CrlScope, JobKind, KeyBlock, LedgerEntry, LedgerEvent,
-    Outcome, RevocationReason, RevocationRequest, Revoked, SerialStatus,
+    Account, Actor, AuditEntry, AuthorityName, CertificateRecord, CrlRecord, CrlScope, FollowedCompromise, JobKind, KeyBlock, LedgerEntry,
+    LedgerEvent, Outcome, RevocationReason, RevocationRequest, Revoked, SerialStatus,
 };
 use ca_core::pki::{SerialNumber, Timestamp};
 use ca_core::ports::{CertificateStore as _, RevocationStore, StatusStore, StoreError, StoreResult};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::convert::{self, limit, read, reason, serial, signed, time, unsigned, word};
+use crate::convert::{self, digest, limit, read, reason, serial, signed, time, unsigned, word};
 use crate::error::conflict;
 use crate::requests::wait;
 use crate::sql::{Row, all, execute, one, optional};
@@ -42,13 +42,23 @@ pub(crate) async fn on_request(store: &SqliteStore, jws: &str, request: &Revocat
         {
             return conflict("the account has not proven each of the certificate's identifiers");
         }
-        let revoked = tx.revoke(&request, Some(&jws))?;
+        let revoked = tx.revoke(&request, Grounds::Request(&jws))?;
         if revoked == Revoked::Already && claim.right == RevocationRight::Key && request.reason == KeyBlock::REVOCATION {
             tx.block_compromised(&record, &jws, &request)?;
         }
         Ok(revoked)
     };
     store.write(revoke).await
+}
+
+/// Why a certificate is revoked.
+pub(crate) enum Grounds<'a> {
+    /// A subscriber's request.
+    Request(&'a str),
+    /// The actor's own act.
+    Act,
+    /// Another certificate's key was compromised, and it has the same.
+    Follows(&'a FollowedCompromise),
 }
 
 impl Tx {
@@ -77,10 +87,11 @@ impl Tx {
     }
 
     /// Blocks the key of a certificate that was revoked for another reason before: it has said of itself that it is compromised
-    /// (ACME requirement A11). The revocation stays as it is.
+    /// (ACME requirement A11). The revocation stays as it is. Where it was blocked on another's word, its own may reach further.
     fn block_compromised(&mut self, record: &CertificateRecord, jws: &str, request: &RevocationRequest) -> StoreResult<()> {
         let key = &record.spki_sha256;
-        if blocked_keys::key_use(&self.connection, key, None)?.block.is_some() {
+        let blocked = blocked_keys::is_blocked(&self.connection, key)?;
+        if blocked && !self.is_news(key, &request.actor, request.at)? {
             return Ok(());
         }
         let entry = AuditEntry {
@@ -93,31 +104,38 @@ impl Tx {
             correlation: request.correlation.clone(),
             detail: json!({ "certificate": request.serial, "request": jws }),
         };
-        let reason = format!("it signed that it is compromised, after certificate {} was revoked for another reason", request.serial);
-        self.block_key(key, &reason, &entry).map(drop)
+        let row = if blocked {
+            self.audit(&entry)?
+        } else {
+            let reason = format!("it signed that it is compromised, after certificate {} was revoked for another reason", request.serial);
+            let Some(row) = self.block_key(key, &reason, &entry)? else { return Ok(()) };
+            row
+        };
+        self.note_compromise(request, key, row)
     }
 
-    /// `jws`: the subscriber's request, where one asked for it.
-    fn revoke(&mut self, request: &RevocationRequest, jws: Option<&str>) -> StoreResult<Revoked> {
+    pub(crate) fn revoke(&mut self, request: &RevocationRequest, grounds: Grounds<'_>) -> StoreResult<Revoked> {
         let (authority, serial) = (request.authority.as_str(), request.serial.as_bytes().as_slice());
         let revoked = optional!(
             &self.connection,
-            |row| row.get::<Option<i64>>("revocation_reason"),
-            "SELECT revocation_reason FROM certificates WHERE authority = $1 AND serial = $2",
+            |row| Ok((row.get::<Option<i64>>("revocation_reason")?, digest(&row.get::<Vec<u8>>("spki_sha256")?)?)),
+            "SELECT revocation_reason, spki_sha256 FROM certificates WHERE authority = $1 AND serial = $2",
             authority,
             serial
         )?;
         let hold = RevocationReason::CertificateHold;
-        match revoked {
+        let key = match revoked {
             None => return Ok(Revoked::NotFound),
-            Some(None) => {}
+            Some((None, key)) => key,
             // Off hold into a final revocation: there is no way back from that.
-            Some(Some(code)) if code == i64::from(hold.code()) && request.reason != hold => {}
-            Some(Some(_)) => return Ok(Revoked::Already),
-        }
+            Some((Some(code), key)) if code == i64::from(hold.code()) && request.reason != hold => key,
+            Some((Some(_), _)) => return Ok(Revoked::Already),
+        };
         let mut detail = json!({ "reason": request.reason.name(), "invalidity_date": request.invalidity_date.map(Timestamp::to_rfc3339) });
-        if let Some(jws) = jws {
-            detail["request"] = json!(jws);
+        match grounds {
+            Grounds::Act => {}
+            Grounds::Request(jws) => detail["request"] = json!(jws),
+            Grounds::Follows(cause) => detail["follows"] = json!(cause),
         }
         let entry = AuditEntry {
             at: request.at,
@@ -129,8 +147,13 @@ impl Tx {
             correlation: request.correlation.clone(),
             detail,
         };
-        self.audit(&entry)?;
+        let row = self.audit(&entry)?;
         let number = self.revoke_row(&request.authority, &request.serial, request.reason, request.invalidity_date, request.at)?;
+        if request.reason != hold {
+            // An order that renews itself ends with its certificate, not when the next one would be due.
+            self.move_renewal_up(&request.authority, serial, request.at)?;
+        }
+        self.note_compromise(request, &key, row)?;
         Ok(number.map_or(Revoked::Already, |number| Revoked::Now { number }))
     }
 
@@ -213,7 +236,7 @@ impl Tx {
 impl RevocationStore for SqliteStore {
     async fn revoke(&self, request: &RevocationRequest) -> StoreResult<Revoked> {
         let request = request.clone();
-        self.write(move |tx| tx.revoke(&request, None)).await
+        self.write(move |tx| tx.revoke(&request, Grounds::Act)).await
     }
 }
 

@@ -135,6 +135,15 @@ impl Template {
     }
 }
 
+fn root_name(der: &[u8]) -> Vec<u8> {
+    ca_core::pki::Certificate::from_der(der).unwrap().subject_der().to_vec()
+}
+
+/// An extension of a CRL that is critical: a part's distribution point.
+pub fn issuing_distribution_point() -> Vec<u8> {
+    extension("2.5.29.28", true, &sequence(&[]))
+}
+
 /// A maker of devices: a root and an authority below it.
 pub struct Maker {
     root: (Key, Vec<u8>),
@@ -175,6 +184,18 @@ impl Maker {
     /// The root's key.
     pub const fn root_key(&self) -> &Key {
         &self.root.0
+    }
+
+    /// A CRL by the authority, or by the root: which of the serial numbers below 128 are revoked, and its times, as
+    /// GeneralizedTime texts before 2050. `extensions` are its own, DER.
+    pub fn crl(&self, by_root: bool, revoked: &[u8], times: (&str, Option<&str>), extensions: &[Vec<u8>]) -> Vec<u8> {
+        let (key, name) = if by_root { (&self.root.0, root_name(&self.root.1)) } else { (&self.authority.0, self.name.clone()) };
+        let time = |text: &str| tlv(0x17, &text.as_bytes()[2..]);
+        let entries: Vec<_> = revoked.iter().map(|serial| sequence(&[&tlv(0x02, &[*serial]), &time(times.0)])).collect();
+        let entries = if entries.is_empty() { Vec::new() } else { tlv(0x30, &entries.concat()) };
+        let extensions = if extensions.is_empty() { Vec::new() } else { tlv(0xa0, &tlv(0x30, &extensions.concat())) };
+        let end = times.1.map(time).unwrap_or_default();
+        key.seal(&sequence(&[&tlv(0x02, &[1]), &algorithm(key), &name, &time(times.0), &end, &entries, &extensions]))
     }
 
     /// Certifies a key: the certificate, then the authority's.

@@ -235,6 +235,7 @@ impl World {
             grant: None,
             order: None,
             revoked: None,
+            follows: None,
             replaced_by: None,
             marked: None,
             created_at: now,

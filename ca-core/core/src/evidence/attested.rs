@@ -7,7 +7,7 @@ use super::verified::VerifiedSignatures;
 use crate::model::{AuthorizationId, ChallengeMethod, ProblemType, ValidationRecord};
 use crate::pki::{Identifier, PublicKey, Timestamp};
 use crate::policy::{AuthorityPolicy, ChallengeZone};
-use crate::validation::attestation::{Claim, read_answer};
+use crate::validation::attestation::{AttestationCrls, Claim, read_answer};
 use crate::validation::key_authorization;
 
 /// Checks that `key`, the CSR's, is the one that was attested, for every identifier that rests on an attestation.
@@ -20,6 +20,7 @@ pub(super) fn check(
     account: &AuthorizedAccount,
     key: &PublicKey,
     now: Timestamp,
+    crls: &AttestationCrls,
     verified: &VerifiedSignatures,
 ) -> Result<(), Refusal> {
     for (identifier, proof) in proofs {
@@ -29,7 +30,7 @@ pub(super) fn check(
             Proof::Challenged(record) => {
                 let zone = rules.challenge_zone(identifier);
                 let zone = zone.ok_or_else(|| unproven(identifier, "the policy no longer challenges it"))?;
-                let attested = judge(identifier, record, zone, account, now, verified)?;
+                let attested = judge(identifier, record, zone, account, now, crls, verified)?;
                 if attested != *key {
                     let detail = format!("the CSR's key is not the one that was attested for `{identifier}`");
                     return Err(Refusal::new(ProblemType::BadCsr, detail));
@@ -47,6 +48,7 @@ fn judge(
     zone: &ChallengeZone,
     account: &AuthorizedAccount,
     now: Timestamp,
+    crls: &AttestationCrls,
     verified: &VerifiedSignatures,
 ) -> Result<PublicKey, Refusal> {
     let evidence = record.attestation.as_ref().ok_or_else(|| unproven(identifier, "its validation has no attestation"))?;
@@ -59,7 +61,7 @@ fn judge(
     let mut refused = unproven(identifier, "the account has no key");
     for jwk in account.keys.iter().rev() {
         let proof = key_authorization(&evidence.token, &jwk.thumbprint());
-        let claim = Claim { identifier, key_authorization: &proof, token: evidence.token.as_str(), roots: &zone.attestation, now };
+        let claim = Claim { identifier, key_authorization: &proof, token: evidence.token.as_str(), roots: &zone.attestation, crls, now };
         match claim.judge(&object) {
             Ok(key) => return Ok(key),
             Err(error) => refused = unproven(identifier, &error.to_string()),

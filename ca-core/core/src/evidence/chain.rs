@@ -14,7 +14,7 @@
 //! Deliberately absent: whether the grant was revoked meanwhile, which only the store can tell; whether its statement is
 //! the newest, which is the anchor's to say; rates; times of certificates.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -33,6 +33,7 @@ use crate::pki::{Certificate, Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Di
 use crate::policy::{Policy, ProfilePolicy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
 use crate::profile::{LeafContent, check_key};
+use crate::validation::attestation::AttestationCrls;
 
 /// How many accounts' verified evidence is remembered.
 const MEMO: usize = 8192;
@@ -114,6 +115,8 @@ impl AuthorizedAccount {
 pub struct AuthorizedIssuance {
     /// The account.
     pub account: AccountId,
+    /// The account's current key.
+    pub account_key: Jwk,
     /// The grant.
     pub grant: GrantId,
     /// The place of the statement that the grant is read from.
@@ -155,11 +158,12 @@ enum FinalizedBy {
 pub struct Verifier {
     accounts: Mutex<Memo<Sha256Digest, Arc<AuthorizedAccount>>>,
     verified: Arc<VerifiedSignatures>,
+    crls: RwLock<Arc<AttestationCrls>>,
 }
 
 impl Default for Verifier {
     fn default() -> Self {
-        Self { accounts: Mutex::new(Memo::new(MEMO)), verified: Arc::default() }
+        Self { accounts: Mutex::new(Memo::new(MEMO)), verified: Arc::default(), crls: RwLock::default() }
     }
 }
 
@@ -172,6 +176,16 @@ fn unauthorized(detail: &str) -> Refusal {
 }
 
 impl Verifier {
+    /// Holds what devices attest against these CRLs from now on.
+    pub fn set_attestation_crls(&self, crls: Arc<AttestationCrls>) {
+        *self.crls.write().unwrap_or_else(PoisonError::into_inner) = crls;
+    }
+
+    /// Those in use.
+    pub fn attestation_crls(&self) -> Arc<AttestationCrls> {
+        Arc::clone(&self.crls.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The signatures that it has verified.
     pub(crate) const fn signatures(&self) -> &Arc<VerifiedSignatures> {
         &self.verified
@@ -266,7 +280,7 @@ impl Verifier {
         if let Some(terms) = &request.auto_renewal {
             check_terms(terms, &profile, offered, &proofs, &grant.limits, now)?;
         }
-        attested::check(&proofs, rules, &account, csr.public_key(), now, &self.verified)?;
+        attested::check(&proofs, rules, &account, csr.public_key(), now, &self.attestation_crls(), &self.verified)?;
         let algorithm = check_csr(&csr, &request.identifiers, &account)?;
         if !offered.takes_key(algorithm) {
             return Err(Refusal::changed(
@@ -287,6 +301,7 @@ impl Verifier {
         csr_names::check_content(&csr, &content).map_err(|why| Refusal::new(ProblemType::BadCsr, why))?;
         Ok(AuthorizedIssuance {
             account: account.account.clone(),
+            account_key: account.keys.last().expect("an account begins with a key").clone(),
             grant: grant.id.clone(),
             place: account.place,
             limits: grant.limits.clone(),

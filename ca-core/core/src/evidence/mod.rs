@@ -3,6 +3,7 @@
 pub(crate) mod attested;
 mod auto_renewal;
 pub mod chain;
+pub mod compromise;
 pub mod csr_names;
 pub mod eab;
 pub mod grant;

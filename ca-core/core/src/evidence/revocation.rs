@@ -14,6 +14,9 @@ use super::jws::{KeyRef, ParsedJws};
 use crate::model::{Account, AccountStatus, Actor, CertificateRecord, CertificateState, Problem, ProblemType, RevocationReason};
 use crate::pki::Certificate;
 
+/// The path of revokeCert requests.
+pub const REVOKE_CERT: &str = "/acme/revoke-cert";
+
 /// The reasons that subscribers may give.
 const ALLOWED: [RevocationReason; 5] = [
     RevocationReason::Unspecified,
@@ -89,7 +92,7 @@ impl RevokeCertRequest {
 /// When it was made for something else, the signature is wrong, or there is no right that could be proven.
 pub fn verify(text: &str, record: &CertificateRecord, account: Option<&Account>) -> Result<RevocationClaim, Problem> {
     let jws = ParsedJws::parse(text)?;
-    if path_of(&jws.protected.url) != Some("/acme/revoke-cert") {
+    if path_of(&jws.protected.url) != Some(REVOKE_CERT) {
         return Err(malformed("the request was made for another URL"));
     }
     let request = RevokeCertRequest::parse(&jws)?;

@@ -1,7 +1,7 @@
 //! The worker: leases signing requests and lifecycle jobs, and is the only one that has authority keys used.
 //!
 //! [`Worker::step_requests`] serves the front end's queue, [`Worker::tick_jobs`] the schedule,
-//! [`Worker::reconcile`] closes what a death left open, [`Worker::drain_device_log`] follows the device's own log,
+//! [`Worker::reconcile`] closes what a death left open, [`Worker::step_compromises`] revokes what has a compromised key, [`Worker::drain_device_log`] follows the device's own log,
 //! [`Worker::apply_statement`] does what operators signed, [`Worker::approve`] what enough officers signed,
 //! [`Worker::follow_record`] sees that the database is the one that the anchor remembers. All of them enter
 //! [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
@@ -11,6 +11,7 @@
 //! [`crate::evidence::chain`].
 
 mod acts;
+mod compromise;
 mod device_log;
 mod grants;
 mod guard;
@@ -29,7 +30,7 @@ mod star;
 mod validity;
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ use crate::pki::{PublicKey, Timestamp};
 use crate::policy::Policy;
 use crate::ports::{Anchor, AnchorError, Clock, EabSecrets, KeyStore, KeyStoreError, Publisher, Rng, StoreError, WorkerStore};
 use crate::profile::BlockedKeys;
+use crate::validation::attestation::AttestationCrls;
 
 pub use acts::{Officers, PolicyApproval, ProposalRequest, ProposalView, TrustError, Trusted, roster_chain};
 pub use device_log::{FollowedLog, reconcile};
@@ -76,8 +78,8 @@ pub struct WorkerParts {
     pub officers: Officers,
     /// The public keys of the CA's own servers and responders. One that the policy does not pin is never used.
     pub own_keys: Vec<PublicKey>,
-    /// Lists of published keys, which are never certified.
-    pub blocked: BlockedKeys,
+    /// Lists of published keys, which are never certified, and no account's.
+    pub blocked: Arc<BlockedKeys>,
     /// Site settings.
     pub settings: WorkerSettings,
     /// Is told when the worker passes a named point.
@@ -144,7 +146,7 @@ pub struct Worker {
     /// The authorities whose certificate officers revoked, once they were read.
     revoked: RwLock<Option<HashSet<AuthorityName>>>,
     own_keys: Vec<PublicKey>,
-    blocked: BlockedKeys,
+    blocked: Arc<BlockedKeys>,
     settings: WorkerSettings,
     probe: Arc<dyn Probe>,
     verifier: Verifier,
@@ -157,6 +159,8 @@ pub struct Worker {
     asked: Mutex<device_log::AskedByKey>,
     /// The grants whose alarm was raised.
     grants_off: Mutex<HashSet<GrantId>>,
+    /// How many certificates were revoked for another one's compromise.
+    followed: AtomicU64,
 }
 
 impl std::fmt::Debug for Worker {
@@ -194,7 +198,23 @@ impl Worker {
             released: Mutex::new(Memo::new(RELEASED)),
             asked: Mutex::default(),
             grants_off: Mutex::default(),
+            followed: AtomicU64::default(),
         }
+    }
+
+    /// Lists of published keys; a front end in the same process asks them too.
+    pub fn blocked_keys(&self) -> Arc<BlockedKeys> {
+        Arc::clone(&self.blocked)
+    }
+
+    /// Holds what devices attest against these CRLs of their makers from now on.
+    pub fn set_attestation_crls(&self, crls: Arc<AttestationCrls>) {
+        self.verifier.set_attestation_crls(crls);
+    }
+
+    /// Those in use; a front end in the same process asks them too.
+    pub fn attestation_crls(&self) -> Arc<AttestationCrls> {
+        self.verifier.attestation_crls()
     }
 
     /// The signatures of requests that this worker has verified; a front end in the same process may share them.

@@ -138,6 +138,8 @@ impl Worker {
 
     async fn issue_if_valid(&self, batch: &Batch, request: &SigningRequest, issuance: AuthorizedIssuance) -> Result<(), Failure> {
         batch.still_valid(&issuance)?;
+        // A key change comes by the front alone.
+        self.account_key_is_free(batch, &issuance.account_key.public_key().map_err(Refusal::from)?).await?;
         self.grant_stands(&issuance.grant, &issuance.place, request.id.as_str()).await?;
         self.issue_order(batch, request, issuance).await
     }

@@ -10,7 +10,7 @@ use crate::issuance::{self, IssuanceError, Prepared};
 use crate::model::{Abandonment, Actor, AttemptId, AuthorityKind, AuthorityName, Completed, KeyLabel, ProblemType};
 use crate::pki::Certificate;
 use crate::policy::Policy;
-use crate::ports::{AnchorError, GRANT_CAP_REACHED, KeyStoreError, StoreError, StoreResult};
+use crate::ports::{AnchorError, GRANT_CAP_REACHED, KEY_BLOCKED, KeyStoreError, StoreError, StoreResult};
 use crate::profile::Issuer;
 
 /// An authority with an online key that the policy names.
@@ -108,6 +108,9 @@ impl Worker {
         let recorded = issuance::record(&*self.store, prepared).await.map_err(|e| match e {
             IssuanceError::Store(StoreError::Conflict(reason)) if reason == GRANT_CAP_REACHED => {
                 Refusal::new(ProblemType::RateLimited, "the enrolment grant's cap was reached meanwhile (hint: order again later)").into()
+            }
+            IssuanceError::Store(StoreError::Conflict(reason)) if reason == KEY_BLOCKED => {
+                Refusal::new(ProblemType::BadCsr, format!("the CSR's key: {reason}")).into()
             }
             // Where the owner has ended or rests it comes again at once, and is judged by what stands then.
             IssuanceError::Store(error) => error.into(),

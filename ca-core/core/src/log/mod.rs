@@ -4,9 +4,11 @@
 //! deliberately lacks the log itself; it only fixes the bytes.
 
 mod device_log;
+mod followed;
 mod reconcile;
 
 pub use device_log::{YUBIHSM_ENTRY, first_gap, follows, is_reset, reads_as_written};
+pub use followed::{FollowedReport, FollowedRevocations};
 pub use reconcile::{
     CeremonyShare, ChainError, DEVICE_LOG, DEVICE_LOG_BEGIN, DEVICE_LOG_IMPORT, DeviceLogBatch, DeviceLogBegin, DeviceLogImport,
     KeyAccount, MAX_ENTRIES, Reconciler, Reconciliation,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, AuthorityName, GrantId, OrderId, ReplacementMark, RevocationReason};
+use super::{AccountId, AuthorityName, CertificateName, GrantId, OrderId, ReplacementMark, RevocationReason};
 use crate::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 
 /// The state of an attempt to issue (invariant 4). A serial with an intent counts as issued.
@@ -51,6 +51,9 @@ pub struct CertificateRecord {
     pub order: Option<OrderId>,
     /// When and why it was revoked.
     pub revoked: Option<(Timestamp, RevocationReason)>,
+    /// The certificate with the same key whose compromise it was revoked for, where nobody asked for this one's own revocation.
+    #[serde(default)]
+    pub follows: Option<CertificateName>,
     /// The order that replaces it (RFC 9773 §5).
     pub replaced_by: Option<OrderId>,
     /// Its mark, where it is to be replaced before it is revoked.

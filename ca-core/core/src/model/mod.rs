@@ -8,6 +8,7 @@ mod authorization;
 mod auto_renewal;
 pub mod bytes;
 mod certificate;
+mod compromise;
 mod credential;
 mod crl;
 mod cross;
@@ -36,6 +37,7 @@ pub use authorization::{
 };
 pub use auto_renewal::AutoRenewal;
 pub use certificate::{BulkChoice, CertificateFilter, CertificateRecord, CertificateState};
+pub use compromise::{CertificateName, CompromisedKey, FollowedCompromise};
 pub use credential::CredentialPurpose;
 pub use crl::{CrlRecord, CrlScope, RevokedEntry};
 pub use cross::{CrossCertificate, CrossError};

@@ -325,6 +325,7 @@ mod tests {
             grant: grant.map(|g| g.parse().unwrap()),
             order: None,
             revoked: revoked.then(|| (Timestamp::from_unix(50), RevocationReason::Superseded)),
+            follows: None,
             replaced_by: None,
             marked: Some(ReplacementMark { at: Timestamp::from_unix(i64::from(serial)), explanation: None }),
             created_at: Timestamp::from_unix(0),

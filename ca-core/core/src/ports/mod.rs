@@ -6,6 +6,7 @@
 
 mod anchor;
 mod clock;
+mod compromise;
 mod eab_secrets;
 mod key_device;
 mod key_store;
@@ -19,6 +20,7 @@ mod validation;
 
 pub use anchor::{Anchor, AnchorError};
 pub use clock::Clock;
+pub use compromise::CompromiseStore;
 pub use eab_secrets::EabSecrets;
 pub use key_device::{
     Attestation, DeviceIdentity, DeviceKind, DeviceLog, DeviceLogEntry, DeviceObject, FirmwareVersion, KeyAttributes, KeyDevice, WrappedKey,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{AccountAdminStore, ReplacementStore, StandingStore, ValidationStore};
+use super::{AccountAdminStore, CompromiseStore, ReplacementStore, StandingStore, ValidationStore};
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
     CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, CrossCertificate, Fault, Grant, GrantId, GrantRecord,
@@ -58,6 +58,9 @@ pub const KEY_CHANGED: &str = "the account's key was changed while the request w
 /// The conflict of an intent for an order whose account or grant has ended or rests.
 pub const OWNER_ENDED: &str = "the account is no longer valid, or its grant was revoked or suspended";
 
+/// The conflict of an intent with a key that is blocked.
+pub const KEY_BLOCKED: &str = "the key is blocked (hint: make another key)";
+
 /// The result of a store command.
 pub type StoreResult<T> = Result<T, StoreError>;
 
@@ -67,8 +70,9 @@ pub trait IssuanceStore: Send + Sync {
     /// Records an intent with its audit row. Refuses a serial number or a CRL number that is taken or does not grow
     /// ([`StoreError::Conflict`]), and an origin whose lease is not held ([`StoreError::Fenced`]). Where the origin has a
     /// cap, certificates of its grant within the cap's time are counted in the same transaction; a full cap is the conflict
-    /// [`GRANT_CAP_REACHED`]. An order's account is valid and its grant in use in that same transaction, also where it renews itself, or it is the conflict
-    /// [`OWNER_ENDED`]: when a revocation returns, nothing follows that does not know of it. Recording the same attempt with the same bytes again succeeds.
+    /// [`GRANT_CAP_REACHED`]. An order's account is valid and its grant in use in that same transaction, also where it renews
+    /// itself, or it is the conflict [`OWNER_ENDED`]; and a certificate's key is not blocked, or it is [`KEY_BLOCKED`]: when a
+    /// revocation returns, nothing follows that does not know of it. Recording the same attempt with the same bytes again succeeds.
     async fn record_intent(&self, intent: &Intent) -> StoreResult<()>;
 
     /// Stores a verified signature; with it the order becomes valid and its request done, or the CRL current.
@@ -405,6 +409,7 @@ pub trait WorkerStore:
     + AdminStore
     + ApprovalStore
     + ReplacementStore
+    + CompromiseStore
     + AcmeStore
     + ValidationStore
     + StandingStore
@@ -423,6 +428,7 @@ impl<T> WorkerStore for T where
         + AdminStore
         + ApprovalStore
         + ReplacementStore
+        + CompromiseStore
         + AcmeStore
         + ValidationStore
         + StandingStore

@@ -412,6 +412,22 @@ impl ReplacementStore for Joined {
 }
 
 #[async_trait]
+impl CompromiseStore for Joined {
+    async fn compromises(&self, at_most: u32) -> StoreResult<Vec<CompromisedKey>> {
+        self.owner.compromises(at_most).await
+    }
+    async fn certificates_of_compromise(&self, key: &CompromisedKey, now: Timestamp, at_most: u32) -> StoreResult<Vec<CertificateRecord>> {
+        self.owner.certificates_of_compromise(key, now, at_most).await
+    }
+    async fn revoke_compromised(&self, key: &CompromisedKey, requests: &[RevocationRequest]) -> StoreResult<u64> {
+        self.owner.revoke_compromised(key, requests).await
+    }
+    async fn end_compromise(&self, key: &CompromisedKey, now: Timestamp, refusal: Option<&AuditEntry>) -> StoreResult<bool> {
+        self.owner.end_compromise(key, now, refusal).await
+    }
+}
+
+#[async_trait]
 impl ApprovalStore for Joined {
     async fn put_proposal(&self, proposal: &Proposal, audit: &AuditEntry) -> StoreResult<()> {
         self.owner.put_proposal(proposal, audit).await

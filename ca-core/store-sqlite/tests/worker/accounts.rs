@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ca_core::evidence::chain::MAX_KEY_CHANGES;
+use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{AccountStatus, AuditEntry, OrderStatus, ProblemType, RequestId, RequestState};
@@ -72,6 +73,49 @@ async fn a11_a_blocked_or_published_key_is_no_account_s() {
     refused(&desk, &weak, "private half is known").await;
     let good = desk.account_of(&grant).await;
     assert_eq!(desk.store.account(&good.id).await.unwrap().unwrap().status, AccountStatus::Valid);
+}
+
+/// A key change comes by the front end alone, and a list may be newer than the account: the worker asks with each order.
+#[tokio::test]
+async fn a06_an_account_whose_key_is_blocked_or_published_gets_nothing() {
+    let mut desk = Desk::open().await;
+    let refused = async |desk: &Desk, client: &Client, told: &str| {
+        let id = desk.finalized(client, json!({})).await;
+        desk.worker.step_requests().await.unwrap();
+        let problem = desk.refusal(&id).await;
+        assert!(problem.kind == ProblemType::BadPublicKey && problem.detail.contains(told), "{problem:?}");
+        assert!(desk.of_order(&id).await.is_empty(), "not even an intent");
+    };
+    let issued = async |desk: &Desk, client: &Client| {
+        let id = desk.finalized(client, json!({})).await;
+        desk.worker.step_requests().await.unwrap();
+        assert_eq!(desk.of_order(&id).await.len(), 1);
+    };
+    let mut client = desk.account().await;
+    issued(&desk, &client).await;
+    // As a front end that does not look would have it.
+    let change = async |desk: &Desk, client: &mut Client, new: ClientKey| {
+        let jwk = Jwk::from_value(&new.jwk()).unwrap();
+        let (old, jws) = (desk.store.account(&client.id).await.unwrap().unwrap(), acme::key_change(&client.key, &new, &client.id));
+        let entry = audit("account.key-change");
+        desk.store.change_key(&client.id, &old.thumbprint, &jwk.canonical(), &jwk.thumbprint(), &jws, &entry).await.unwrap();
+        client.key = new;
+    };
+    change(&desk, &mut client, ClientKey::default()).await;
+    issued(&desk, &client).await;
+    let stolen = ClientKey::default();
+    let spki_of = |key: &ClientKey| Jwk::from_value(&key.jwk()).unwrap().public_key().unwrap().spki_sha256();
+    desk.operate(Operation::KeyBlock { spki_sha256: spki_of(&stolen), reason: "stolen".to_owned() }).await.unwrap();
+    change(&desk, &mut client, stolen).await;
+    refused(&desk, &client, "the key is blocked").await;
+    let published = ClientKey::default();
+    let mut lists = BlockedKeys::default();
+    lists.add_text(&spki_of(&published).to_string()).unwrap();
+    desk.restart_with(lists);
+    change(&desk, &mut client, published).await;
+    refused(&desk, &client, "private half is known").await;
+    change(&desk, &mut client, ClientKey::default()).await;
+    issued(&desk, &client).await;
 }
 
 /// The worker follows so many changes and no more: one beyond would leave an account that gets nothing.

@@ -1,5 +1,6 @@
 //! Devices that attest: the worker judges the evidence anew, whatever the front end says of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::model::{
@@ -9,6 +10,7 @@ use ca_core::model::{
 use ca_core::pki::{AltName, Certificate, Identifier, KeyAlgorithm};
 use ca_core::policy::{AttestationRoots, ChallengeZone};
 use ca_core::ports::{AcmeStore as _, Clock as _, ValidationStore as _};
+use ca_core::validation::attestation::AttestationCrls;
 use ca_core::validation::key_authorization;
 use ca_testkit::SeededRng;
 use ca_testkit::acme;
@@ -230,4 +232,28 @@ async fn a12_an_attestation_is_judged_by_the_policy_and_at_the_time_of_the_certi
     let id = site.finalized(|proof| apple(&site.maker, &key, "SN-1", "U", proof), |_| {}, &key).await;
     Site::in_force(&site.desk, &Maker::new("Maker"), 3);
     site.refused(&id, ProblemType::Unauthorized, "do not lead to a root").await;
+}
+
+/// Every certificate of the maker has the serial number 1.
+#[tokio::test]
+async fn a12_a_device_whose_certificate_its_maker_revoked_gets_nothing() {
+    let site = Site::open().await;
+    let key = Key::generate(KeyAlgorithm::P256);
+    let ordered = async || site.finalized(|proof| apple(&site.maker, &key, "SN-1", "U", proof), |_| {}, &key).await;
+    let with = |revoked: &[u8], end: &str| {
+        let mut crls = AttestationCrls::default();
+        crls.add(&site.maker.crl(false, revoked, ("20000101000000Z", Some(end)), &[])).unwrap();
+        site.desk.worker.set_attestation_crls(Arc::new(crls));
+    };
+    with(&[2], "20491231235959Z");
+    let id = ordered().await;
+    site.desk.worker.step_requests().await.unwrap();
+    assert_eq!(site.desk.of_order(&id).await.len(), 1);
+    // As if it was revoked after the front end had looked.
+    let id = ordered().await;
+    with(&[1], "20491231235959Z");
+    site.refused(&id, ProblemType::Unauthorized, "certificate 1 of the attestation is revoked by its issuer").await;
+    let id = ordered().await;
+    with(&[], "20010101000000Z");
+    site.refused(&id, ProblemType::Unauthorized, "the CRL of its issuer is out of date").await;
 }

@@ -451,7 +451,7 @@ fn worker(
         policy: trusted.policy,
         officers: trusted.officers,
         own_keys,
-        blocked,
+        blocked: Arc::new(blocked),
         settings: WorkerSettings::new(BASE),
         probe: Arc::clone(probe) as _,
     })

@@ -7,6 +7,7 @@ mod acts;
 mod anchor;
 mod attested;
 mod challenged;
+mod compromise;
 mod crash;
 mod desk;
 mod device_log;

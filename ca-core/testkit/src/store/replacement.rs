@@ -1,7 +1,9 @@
 //! Marks for replacement, and what came in their place.
 
 use ca_core::log::intent_leaf;
-use ca_core::model::{AccountId, CertificateFilter, IntentContent, Origin, ReplacementMark, Successor};
+use ca_core::model::{
+    AccountId, CertificateFilter, IntentContent, Origin, ReplacementMark, RevocationReason, RevocationRequest, Successor,
+};
 use ca_core::pki::{Identifier, SerialNumber, sha256};
 use ca_core::ports::WorkerStore;
 
@@ -36,6 +38,11 @@ async fn issued_when(
     world.store.record_intent(&intent).await.unwrap();
     world.store.complete(&World::completion(&intent, serial.as_bytes())).await.unwrap();
     serial
+}
+
+/// For a reason that leaves the key, which every certificate here has.
+fn superseded(serial: SerialNumber, when: i64) -> RevocationRequest {
+    RevocationRequest { reason: RevocationReason::Superseded, ..revocation(serial, when) }
 }
 
 async fn mark_of(store: &dyn WorkerStore, serial: &SerialNumber) -> Option<ReplacementMark> {
@@ -121,8 +128,8 @@ pub async fn lesson_24_a_later_certificate_of_another_profile_counts_where_the_a
     // The same profile says more.
     let same = issued_at(&one, "a.demo.test", "client", 14).await;
     assert_eq!(successors().await, [Some(Successor::Later { serial: same }), None, None]);
-    store.revoke(&revocation(same, 100)).await.unwrap();
-    store.revoke(&revocation(newest, 100)).await.unwrap();
+    store.revoke(&superseded(same, 100)).await.unwrap();
+    store.revoke(&superseded(newest, 100)).await.unwrap();
     assert_eq!(successors().await, [other(server), None, None]);
     let mark = ReplacementMark { at: at(20), explanation: None };
     store.mark_for_replacement(&World::authority(), &[server], &mark, &audit("certificate.replace")).await.unwrap();
@@ -180,7 +187,7 @@ pub async fn lesson_24_what_came_in_a_certificate_s_place_is_known(factory: &dyn
     assert_eq!(found[3], Some(Successor::Later { serial: own }), "the CA's own keeps its key");
 
     // One that is revoked, or is to be replaced itself, is no successor.
-    store.revoke(&revocation(later, 100)).await.unwrap();
+    store.revoke(&superseded(later, 100)).await.unwrap();
     let newest = issued(&world, &one, "a.demo.test", "client", None).await;
     assert_eq!(successors().await[0], Some(Successor::Later { serial: newest }));
     store.mark_for_replacement(&authority, &[newest], &mark, &entry).await.unwrap();

@@ -5,7 +5,7 @@
 
 use const_oid::ObjectIdentifier;
 
-use super::AttestationError;
+use super::{AttestationCrls, AttestationError};
 use crate::pki::verify::{scheme_of, verify_scheme};
 use crate::pki::walk::{self, BIT_STRING, BOOLEAN, INTEGER, ParseError, RawExtension, SEQUENCE, Tlv, Walker};
 use crate::pki::{PublicKey, TbsFields, Timestamp, VerifyError, oid, spki};
@@ -25,6 +25,8 @@ pub(super) struct Link<'a> {
     algorithm: Tlv<'a>,
     signature: &'a [u8],
     issuer: &'a [u8],
+    /// The magnitude of the serial number.
+    pub(super) serial: &'a [u8],
     pub(super) subject: Tlv<'a>,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -55,6 +57,7 @@ impl<'a> Link<'a> {
             algorithm,
             signature,
             issuer: fields.issuer.whole,
+            serial: fields.serial.positive_integer("serialNumber")?,
             subject: fields.subject,
             not_before: walk::read_time(&fields.not_before, "notBefore")?,
             not_after: walk::read_time(&fields.not_after, "notAfter")?,
@@ -75,6 +78,13 @@ impl<'a> Link<'a> {
         }
         let scheme = scheme_of(&self.algorithm).ok_or(VerifyError::AlgorithmMismatch)?;
         verify_scheme(&spki::key_material(&issuer.key)?, scheme, self.tbs, self.signature)
+    }
+
+    /// Whether it has no key usage, or one with cRLSign.
+    pub(super) fn may_sign_crls(&self) -> bool {
+        let Some(usage) = self.extension(oid::KEY_USAGE) else { return true };
+        let bits = Walker::single(usage, BIT_STRING, "keyUsage").ok().and_then(|bits| bits.content.get(1).copied());
+        bits.is_some_and(|bits| bits & 0x02 != 0)
     }
 
     /// What every certificate of a chain keeps.
@@ -130,8 +140,13 @@ pub(crate) fn check_root(der: &[u8]) -> Result<(), String> {
     spki::key_material(&root.key).map(|_| ()).map_err(|e| e.to_string())
 }
 
-/// Verifies certificates up to one of `roots` and gives the first, which is not a CA's.
-pub(super) fn verify<'a>(certificates: &[&'a [u8]], roots: &[Vec<u8>], now: Timestamp) -> Result<Link<'a>, AttestationError> {
+/// Verifies certificates up to one of `roots` and gives the first, which is not a CA's. None is revoked by `crls`.
+pub(super) fn verify<'a>(
+    certificates: &[&'a [u8]],
+    roots: &[Vec<u8>],
+    crls: &AttestationCrls,
+    now: Timestamp,
+) -> Result<Link<'a>, AttestationError> {
     if !(1..=MAX_CERTIFICATES).contains(&certificates.len()) {
         return Err(AttestationError::Member("x5c"));
     }
@@ -142,21 +157,18 @@ pub(super) fn verify<'a>(certificates: &[&'a [u8]], roots: &[Vec<u8>], now: Time
         if index > 0 {
             link.judge_authority(index + 1, index - 1)?;
             links[index - 1].is_by(link).map_err(|e| AttestationError::NotByNext(index, e))?;
+            crls.judge(index, &links[index - 1], link, now)?;
         }
     }
     let last = &links[links.len() - 1];
     let below = links.len() - 1;
-    let known = |root: &Vec<u8>| {
-        if below > 0 && root == last.whole {
-            return true;
-        }
+    if below == 0 || !roots.iter().any(|root| root == last.whole) {
         // A root of the officers' own: read when the policy was.
-        Link::read(root).is_ok_and(|root| {
-            last.is_by(&root).is_ok() && root.judge(below + 2, now).is_ok() && root.judge_authority(below + 2, below).is_ok()
-        })
-    };
-    if !roots.iter().any(known) {
-        return Err(AttestationError::NoRoot);
+        let issues = |root: &Link<'_>| {
+            last.is_by(root).is_ok() && root.judge(below + 2, now).is_ok() && root.judge_authority(below + 2, below).is_ok()
+        };
+        let root = roots.iter().filter_map(|root| Link::read(root).ok()).find(issues).ok_or(AttestationError::NoRoot)?;
+        crls.judge(below + 1, last, &root, now)?;
     }
     let first = links.swap_remove(0);
     if first.authority.is_some() {

@@ -2,15 +2,16 @@
 //!
 //! - `cbor`: a bounded reader of the canonical form;
 //! - `chain`: the certificates of a statement, up to a root that the officers signed;
+//! - `revoked`: CRLs of whoever certifies devices, where the site has some;
 //! - `apple`, `step`, `tpm`: one judge for each format, who says which key was attested, and of which device.
 //!
 //! The front end judges what a client sends, and the worker judges the same bytes again before it certifies.
-//! Deliberately absent: roots of our own, revocation of attestation certificates (their makers publish none that can be
-//! relied on offline), `authData`, which the draft leaves out.
+//! Deliberately absent: roots of our own, fetching CRLs, `authData`, which the draft leaves out.
 
 mod apple;
 mod cbor;
 mod chain;
+mod revoked;
 mod step;
 mod tpm;
 
@@ -25,6 +26,7 @@ use crate::policy::{AttestationFormat, AttestationRoots};
 
 use cbor::Cbor;
 pub(crate) use chain::check_root;
+pub use revoked::{AttestationCrlError, AttestationCrls};
 
 /// Most octets of an attestation object.
 pub const MAX_OBJECT: usize = 24 * 1024;
@@ -53,6 +55,9 @@ pub enum AttestationError {
     /// A signature on the way to the root.
     #[error("certificate {0} of the attestation is not by the next: {1}")]
     NotByNext(usize, VerifyError),
+    /// The CRL of an issuer does not hold.
+    #[error("certificate {0} of the attestation cannot be asked for: the CRL of its issuer is not by the issuer: {1}")]
+    Crl(usize, VerifyError),
     /// The chain does not end at a root.
     #[error("the attestation's certificates do not lead to a root that this CA knows")]
     NoRoot,
@@ -87,6 +92,8 @@ pub struct Claim<'a> {
     pub token: &'a str,
     /// The roots, by format.
     pub roots: &'a AttestationRoots,
+    /// CRLs of whoever certifies devices.
+    pub crls: &'a AttestationCrls,
     /// The time at which certificates have to be valid.
     pub now: Timestamp,
 }
@@ -106,7 +113,7 @@ impl Claim<'_> {
         if roots.is_empty() {
             return Err(AttestationError::NotTaken(format.name()));
         }
-        let chain = chain::verify(&certificates(statement)?, roots, self.now)?;
+        let chain = chain::verify(&certificates(statement)?, roots, self.crls, self.now)?;
         let attested = match format {
             AttestationFormat::Apple => apple::judge(&chain, self)?,
             AttestationFormat::Step => step::judge(statement, &chain, self)?,

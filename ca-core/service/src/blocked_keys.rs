@@ -1,16 +1,49 @@
-//! Reading lists of keys whose private half is known.
+//! Lists of keys whose private half is known: which the site has, and reading them.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use ca_core::profile::BlockedKeys;
+use serde::Deserialize;
 
 use crate::exit::configuration;
 
+/// `[blocked_keys]`
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockedKeysSection {
+    /// Texts with the SHA-256 of a SubjectPublicKeyInfo on each line, in hexadecimal: keys that are never certified, and no
+    /// account's.
+    #[serde(default)]
+    pub spki_sha256: Vec<PathBuf>,
+    /// The blocklist of the badkeys project (blocklist.dat), which has the Debian weak keys and millions of published
+    /// ones. It is read at the start.
+    #[serde(default)]
+    pub badkeys: Option<PathBuf>,
+}
+
+impl BlockedKeysSection {
+    /// Makes every path absolute, starting at `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
+        self.spki_sha256.iter_mut().chain(&mut self.badkeys).for_each(|path| *path = folder.join(&path));
+    }
+
+    /// Reads the lists.
+    ///
+    /// # Errors
+    /// As [`read_blocked_keys`].
+    pub fn read(&self) -> anyhow::Result<BlockedKeys> {
+        read_blocked_keys(&self.spki_sha256, self.badkeys.as_deref())
+    }
+}
+
 /// Reads texts of SHA-256 digests of SubjectPublicKeyInfos, and a badkeys blocklist. One that is missing or damaged is
 /// an error: without it a published key would pass.
-pub(crate) fn read_blocked_keys(texts: &[PathBuf], badkeys: Option<&Path>) -> anyhow::Result<BlockedKeys> {
+///
+/// # Errors
+/// With the list's name and what is wrong with it.
+pub fn read_blocked_keys(texts: &[PathBuf], badkeys: Option<&Path>) -> anyhow::Result<BlockedKeys> {
     let mut lists = BlockedKeys::default();
     let wrong = |path: &Path, why: String| configuration(format!("the list of blocked keys {}: {why}", path.display()));
     for path in texts {
