@@ -37,6 +37,8 @@ impl<K: Eq + Hash, V> Memo<K, V> {
             std::mem::swap(&mut self.old, &mut self.young);
             self.young.clear();
         }
+        // What is older must not come back in its place.
+        self.old.remove(&key);
         self.young.insert(key, value);
     }
 }
@@ -54,5 +56,22 @@ mod tests {
             assert!(memo.young.len() + memo.old.len() <= 10);
         }
         assert_eq!(memo.get(&500), None);
+    }
+
+    #[test]
+    fn what_is_newer_stands_whenever_the_generations_change() {
+        for before in 0..10 {
+            let mut memo = Memo::new(10);
+            for i in 0..before {
+                memo.insert(i, "another");
+            }
+            memo.insert(100, "first");
+            for between in 0..5 {
+                memo.insert(200 + between, "another");
+                memo.insert(100, "second");
+                assert_eq!(memo.get(&100), Some(&"second"), "after {before}, with {between} between");
+                memo.insert(100, "first");
+            }
+        }
     }
 }
