@@ -65,8 +65,8 @@ pub(crate) async fn finalize(State(server): State<Arc<AcmeServer>>, Id(id): Id<O
         Ok(_) | Err(_) => server.own_order(&id, &signed.account.id).await?,
     };
     // What was changed meanwhile, or this CA failed at, is not the account's failure: much as the store counts them for a pause.
-    let own = order.error.as_ref().is_some_and(|error| Fault::of(error.kind) == Fault::Client);
-    if order.status == OrderStatus::Invalid && own {
+    let clients = order.error.as_ref().is_some_and(|error| Fault::of(error.kind) == Fault::Client);
+    if order.status == OrderStatus::Invalid && clients {
         server.limiter.failed(server.metrics(), &order.account, server.clock.now());
     }
     answer(&server, StatusCode::OK, order).await

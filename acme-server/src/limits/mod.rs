@@ -115,25 +115,25 @@ impl Limiter {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Those of `whom` by whom `kind` is counted, each with its quota.
+    fn counted<'a>(&self, kind: Kind, whom: &'a [Who<'a>]) -> impl Iterator<Item = (&'a Who<'a>, Quota)> {
+        let by = whom.iter().filter(move |who| kind.is_by(who.subject()));
+        by.filter_map(move |who| Some((who, self.rates.quota(kind, who.subject(), |entry| who.is_meant(entry))?)))
+    }
+
     fn wanted(&self, table: &Table, kind: Kind, whom: &[Who<'_>]) -> Vec<(Key, Quota, Subject)> {
-        let counted = whom.iter().filter(|who| kind.is_by(who.subject()));
-        let one = |who: &Who<'_>| {
-            let quota = self.rates.quota(kind, who.subject(), |entry| who.is_meant(entry))?;
-            Some((table.key(&[kind.name(), who.subject().name(), &who.text()]), quota, who.subject()))
-        };
-        counted.filter_map(one).collect()
+        let one = |(who, quota): (&Who<'_>, Quota)| (table.key(&[kind.name(), who.subject().name(), &who.text()]), quota, who.subject());
+        self.counted(kind, whom).map(one).collect()
     }
 
     /// What `whom` share with the other servers, each with its subject.
     fn shares(&self, kind: Kind, whom: &[Who<'_>]) -> Vec<(Share, Subject)> {
-        let counted = whom.iter().filter(|who| kind.is_by(who.subject()));
-        let one = |who: &Who<'_>| {
-            let quota = self.rates.quota(kind, who.subject(), |entry| who.is_meant(entry))?;
+        let one = |(who, quota): (&Who<'_>, Quota)| {
             // No kind and no subject has a stroke in its name.
             let subject = format!("{}/{}/{}", kind.name(), who.subject().name(), who.text());
-            Some((Share { subject, quota }, who.subject()))
+            (Share { subject, quota }, who.subject())
         };
-        counted.filter_map(one).collect()
+        self.counted(kind, whom).map(one).collect()
     }
 
     /// Takes one of `kind` from each of `whom`, or from none and says why.

@@ -46,8 +46,8 @@ impl Worker {
         })
     }
 
-    /// Judges the key of an account that is new or orders: who else has it would have the account. No authority's, none of its own servers and
-    /// responders, not blocked, on no list of published keys.
+    /// Judges the key of an account that is new or orders: who else has it would have the account. No authority's, none of its
+    /// own servers and responders, not blocked, on no list of published keys.
     pub(super) async fn account_key_is_free(&self, batch: &Batch, key: &PublicKey) -> Result<(), Failure> {
         let digest = key.spki_sha256();
         let refused = |detail: String| Refusal::new(ProblemType::BadPublicKey, detail);

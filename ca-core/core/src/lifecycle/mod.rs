@@ -1,7 +1,8 @@
 //! The worker: leases signing requests and lifecycle jobs, and is the only one that has authority keys used.
 //!
 //! [`Worker::step_requests`] serves the front end's queue, [`Worker::tick_jobs`] the schedule,
-//! [`Worker::reconcile`] closes what a death left open, [`Worker::step_compromises`] revokes what has a compromised key, [`Worker::drain_device_log`] follows the device's own log,
+//! [`Worker::reconcile`] closes what a death left open, [`Worker::step_compromises`] revokes what has a compromised key,
+//! [`Worker::drain_device_log`] follows the device's own log,
 //! [`Worker::apply_statement`] does what operators signed, [`Worker::approve`] what enough officers signed,
 //! [`Worker::follow_record`] sees that the database is the one that the anchor remembers. All of them enter
 //! [`crate::issuance`]; there is no second signing path. Each may be called at any time and from any
