@@ -145,6 +145,12 @@ impl Jwk {
         }
     }
 
+    /// What tells it from every other key: its algorithm, and the point or the modulus.
+    pub(super) fn octets(&self) -> (&'static str, &[u8]) {
+        let (Key::P256(octets) | Key::P384(octets) | Key::Ed25519(octets) | Key::Rsa(octets)) = &self.key;
+        (self.algorithm_name(), octets)
+    }
+
     /// The key of a certificate or request as an account would have it; none where no account can. An RSA modulus
     /// stands for itself, whatever the exponent.
     pub fn of_key(key: &PublicKey) -> Option<Self> {
