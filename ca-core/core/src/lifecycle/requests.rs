@@ -89,8 +89,8 @@ impl Worker {
                 let proven = self.verifier.verify_account(&request.evidence, policy, &*self.secrets, now)?;
                 if proven.account == *account { Ok(Proven::Account(proven)) } else { Err(mixed_up()) }
             }
-            RequestBody::Finalize { order, account, authority } => {
-                let proven = self.verifier.verify_finalize(&request.evidence, policy, &*self.secrets, now)?;
+            RequestBody::Finalize { order, account, authority, profile } => {
+                let proven = self.verifier.verify_finalize(&request.evidence, profile, policy, &*self.secrets, now)?;
                 let same = proven.order == *order && proven.account == *account && proven.authority == *authority;
                 if same { Ok(Proven::Issuance(Box::new(proven))) } else { Err(mixed_up()) }
             }

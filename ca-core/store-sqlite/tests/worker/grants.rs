@@ -174,6 +174,34 @@ async fn a14_an_order_that_a_change_overtook_names_cause_and_remedy_and_counts_a
     }
 }
 
+/// What the client was told is what it gets, or nothing.
+#[tokio::test]
+async fn a22_an_order_without_a_profile_is_not_certified_by_another_than_it_was_told() {
+    let desk = Desk::open().await;
+    desk.settle().await;
+    let grant = desk.grant(None).await;
+    let client = desk.account_of(&grant).await;
+    let (told_first, named) = (desk.finalized(&client, json!({})).await, desk.finalized(&client, json!({ "profile": "client" })).await);
+    let reordered = Grant { profiles: grant.profiles.iter().rev().cloned().collect(), ..grant.clone() };
+    assert_eq!(reordered.profiles, ["short", "client"]);
+    desk.operate(update(&desk, &reordered).await).await.unwrap();
+    desk.settle().await;
+    let found = desk.order(&told_first).await;
+    let error = found.error.unwrap();
+    assert_eq!((found.status, error.kind), (OrderStatus::Invalid, ProblemType::InvalidProfile), "{error:?}");
+    assert!(
+        error.detail.contains("`client`") && error.detail.contains("`short`") && error.detail.contains("(hint: order again"),
+        "{error:?}"
+    );
+    let standing = desk.store.standing(&client.id, &[], Timestamp::from_unix(0)).await.unwrap();
+    assert_eq!(standing.failures, 0, "it is not the client's doing");
+    assert_eq!(desk.order(&named).await.status, OrderStatus::Valid);
+    // Orders that are made now are for the one that stands first now.
+    let after = desk.finalized(&client, json!({})).await;
+    desk.settle().await;
+    assert_eq!(desk.certificate(desk.order(&after).await.serial.unwrap()).await.profile, "short");
+}
+
 /// Between the look at the anchor and the commit lie moments, in which the rotation's reply may go to the operator.
 #[tokio::test]
 async fn a15_a_secret_that_is_rotated_while_it_binds_an_account_binds_none() {
