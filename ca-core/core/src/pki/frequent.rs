@@ -29,7 +29,7 @@ const MOST: usize = 16;
 /// Verifications by the library alone before the tables are worth their price, which is that of about fifty-five.
 const WORTHWHILE: u32 = 64;
 
-/// Bits of a digit: with one more the tables have nearly twice the size, for a tenth fewer additions.
+/// Bits of a digit: with one more the tables have nearly twice the size, for 8 to 10 % fewer additions.
 const WINDOW: usize = 10;
 
 /// A key that did not verify for so many verifications by others makes room.
@@ -101,16 +101,20 @@ impl<C: FieldArithmetic, const W: usize> Multiples<C, W> {
 /// those before it, and was the same or its negative.
 fn x_of_sum<C: FieldArithmetic>(points: &[Point<C>]) -> Option<(Element<C>, Element<C>)> {
     let (&(x, y), rest) = points.split_first()?;
-    // The sum is (x / z², y / z³), and is kept with z² and z³. Its next z is z · p, so that once p is zero, z remains it.
-    let (x, _, zz, _) = rest.iter().fold((x, y, Element::<C>::ONE, Element::<C>::ONE), |(x1, y1, zz, zzz), &(x2, y2)| {
-        let p = x2 * zz - x1;
-        let r = y2 * zzz - y1;
+    // The sum is (x / z², y / z³), and is kept with z² and z³. Its next z is z · p: once p is zero, z remains it. No squares
+    // are asked for: the library's for P-256 take longer than its products.
+    let (mut x, mut y, mut zz, mut zzz) = (x, y, Element::<C>::ONE, Element::<C>::ONE);
+    for &(x2, y2) in rest {
+        let p = x2 * zz - x;
+        let r = y2 * zzz - y;
         let pp = p * p;
         let ppp = p * pp;
-        let q = x1 * pp;
-        let x3 = r * r - ppp - (q + q);
-        (x3, r * (q - x3) - y1 * ppp, zz * pp, zzz * ppp)
-    });
+        let q = x * pp;
+        x = r * r - ppp - (q + q);
+        y = r * (q - x) - y * ppp;
+        zz *= pp;
+        zzz *= ppp;
+    }
     (!bool::from(zz.is_zero())).then_some((x, zz))
 }
 
