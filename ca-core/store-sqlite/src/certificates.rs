@@ -11,7 +11,7 @@ use rusqlite::{Connection, ToSql};
 
 use crate::convert::{digest, from_json, limit, read, read_opt, reason, serial, time, unsigned};
 use crate::error::damaged;
-use crate::sql::{self, Row, all, optional};
+use crate::sql::{self, Row, Sql, all, optional};
 use crate::{SqliteStore, authorities, blocked_keys, cross};
 
 fn read_mark(at: i64, row: &Row<'_>) -> StoreResult<ReplacementMark> {
@@ -189,7 +189,7 @@ pub(crate) fn matching(
     query.text.push_str(seq);
     query.push(" DESC LIMIT ", at_most);
     let arguments: Vec<&dyn ToSql> = query.arguments.iter().map(|argument| &**argument as &dyn ToSql).collect();
-    sql::every(connection, &query.text, &arguments, read_certificate)
+    sql::every(connection, &Sql::new(&query.text), &arguments, read_certificate)
 }
 
 #[async_trait]
