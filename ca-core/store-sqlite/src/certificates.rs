@@ -56,15 +56,15 @@ fn read_certificate(row: &Row<'_>) -> StoreResult<CertificateRecord> {
 macro_rules! with_columns {
     ($then:ident $($rest:tt)*) => {
         $then!(
-            "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
-                c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
-                (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
-                   AND o.status <> 'invalid') AS replaced_by,
-                m.at AS marked_at, m.explanation,
+            "SELECT c.serial, c.spki_sha256, c.identifiers, c.revoked_at, c.revocation_reason, c.authority, c.state, c.profile, c.subject,
+                c.not_before, c.not_after, c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id,
                 CASE WHEN c.revocation_reason = 1 THEN (SELECT w.authority FROM followed_compromises f
                    JOIN certificates w ON w.seq = f.cause WHERE f.certificate = c.seq) END AS follows_authority,
                 CASE WHEN c.revocation_reason = 1 THEN (SELECT w.serial FROM followed_compromises f
-                   JOIN certificates w ON w.seq = f.cause WHERE f.certificate = c.seq) END AS follows_serial"
+                   JOIN certificates w ON w.seq = f.cause WHERE f.certificate = c.seq) END AS follows_serial,
+                (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
+                   AND o.status <> 'invalid') AS replaced_by,
+                m.at AS marked_at, m.explanation, c.created_at"
             $($rest)*
         )
     };
