@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use ca_core::log::intent_leaf;
 use ca_core::model::{
-    Abandonment, AccountId, Actor, AuditEntry, AuthorityName, CertificateIntent, Completed, Completion, CrlIntent, CrlScope, Intent, IntentContent,
-    OpenIntent, Origin, Outcome, RevocationReason,
+    Abandonment, AccountId, Actor, AuditEntry, AuthorityName, CertificateIntent, Completed, Completion, CrlIntent, CrlScope, Intent,
+    IntentContent, OpenIntent, Origin, Outcome, RevocationReason,
 };
 use ca_core::pki::{Identifier, SerialNumber, Timestamp, sha256};
 use ca_core::ports::{IssuanceStore, KEY_BLOCKED, OWNER_ENDED, StoreError, StoreResult};
