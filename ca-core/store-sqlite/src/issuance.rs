@@ -266,7 +266,7 @@ impl Tx {
         }
     }
 
-    /// Whether an account is valid and its grant in use.
+    /// Whether an account is valid and its grant in use, as [`Self::backing`] says of an order's.
     fn owner_goes_on(&self, account: &AccountId) -> StoreResult<bool> {
         let account = account.as_str();
         let found = optional!(
