@@ -1,5 +1,5 @@
 -- Shorter checks: for a list of three words or more SQLite makes a table whenever it checks a row, which takes longer than
--- the rest of writing it. What is allowed stays the same. Here are the tables that stay small; the others have their lists.
+-- the rest of writing it. What is allowed stays the same. Here are two tables that stay small.
 
 CREATE TABLE new_requests (
     seq INTEGER NOT NULL PRIMARY KEY,

@@ -66,3 +66,57 @@ fn shorter_checks_keep_the_queue_and_the_counts() {
         connection.execute_batch(&update).unwrap_or_else(|error| panic!("{allowed}: {error}"));
     }
 }
+
+#[test]
+fn shorter_checks_of_orders_keep_them_and_what_refers_to_them() {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.pragma_update(None, "foreign_keys", true).unwrap();
+    let (before, migration) = up_to("_shorter_checks_of_orders.sql");
+    before.iter().for_each(|file| apply(&connection, file));
+    let some = "INSERT INTO authorities (name, kind, certificate, is_default, imported_at) VALUES ('a', 'issuing', x'00', 1, 0);
+        INSERT INTO accounts (id, status, jwk, thumbprint, contact, terms_agreed, grant_id, created_at, jws)
+            VALUES ('x', 'valid', '{}', 't', '[]', 1, 'g', 0, 'jws');
+        INSERT INTO orders (seq, id, account_id, authority, profile, identifiers, status, expires, not_before, not_after, error, serial,
+                            replaces, created_at, jws, finalize_jws, authorizations, finalized_after)
+            VALUES (3, 'o3', 'x', 'a', 'p', '[1]', 'valid', 10, 11, 12, '{}', x'01', x'02', 13, 'jws3', 'fin3', '[2]', 4),
+                   (5, 'o5', 'x', 'a', 'p', '[2]', 'pending', 20, NULL, NULL, NULL, NULL, NULL, 14, 'jws5', NULL, NULL, NULL);
+        INSERT INTO order_authorizations (authorization_id, order_id) VALUES ('z', 'o3'), ('z', 'o5');
+        INSERT INTO star_orders (order_id, terms, canceled_at) VALUES ('o3', '{}', 9), ('o5', '{}', NULL);
+        INSERT INTO withdrawn_authorizations (order_id, position) VALUES ('o5', 1);
+        INSERT INTO attempts (seq, id, authority, key_label, algorithm, tbs_sha256, tbs, serial, request_id, order_id, lease, at, state,
+                              ended_at, reason, unreleased)
+            VALUES (2, 'a2', 'a', 'k', 'alg', x'03', x'04', x'05', 'f.o3', 'o3', 'l', 15, 'abandoned', 16, 'why', x'06');
+        INSERT INTO attempts (seq, id, authority, key_label, algorithm, tbs_sha256, crl_scope, crl_number, this_update, next_update,
+                              ledger_number, job_id, at, state)
+            VALUES (4, 'a4', 'a', 'k', 'alg', x'07', 1, 2, 3, 4, 5, 'j', 6, 'open')";
+    connection.execute_batch(some).unwrap();
+    let tables = ["orders", "order_authorizations", "star_orders", "withdrawn_authorizations", "attempts"];
+    let stood = tables.map(|table| rows(&connection, table));
+    assert_eq!(stood.each_ref().map(Vec::len), [2, 2, 2, 1, 2]);
+
+    apply(&connection, &migration);
+    assert_eq!(tables.map(|table| rows(&connection, table)), stood);
+    for refused in [
+        "UPDATE orders SET status = 'canceled' WHERE seq = 5",
+        "UPDATE orders SET status = NULL WHERE seq = 5",
+        "UPDATE orders SET status = 'valid' WHERE seq = 5",
+        "UPDATE orders SET account_id = 'nobody' WHERE seq = 5",
+        "UPDATE orders SET replaces = x'02' WHERE seq = 5",
+        "INSERT INTO star_orders (order_id, terms) VALUES ('none', '{}')",
+        "UPDATE attempts SET state = 'closed', ended_at = 7 WHERE seq = 4",
+        "UPDATE attempts SET reason = 'why' WHERE seq = 4",
+        "UPDATE attempts SET authority = 'none' WHERE seq = 4",
+        "UPDATE attempts SET crl_scope = 1, crl_number = 2, serial = NULL WHERE seq = 2",
+    ] {
+        assert!(connection.execute_batch(refused).is_err(), "{refused}");
+    }
+    for allowed in ["pending", "ready", "processing", "invalid"] {
+        let update = format!("UPDATE orders SET status = '{allowed}' WHERE seq = 5");
+        connection.execute_batch(&update).unwrap_or_else(|error| panic!("{allowed}: {error}"));
+    }
+    connection.execute_batch("UPDATE attempts SET state = 'released', ended_at = 7 WHERE seq = 4").unwrap();
+    // What refers to an order goes with it.
+    connection.execute_batch("DELETE FROM orders WHERE seq = 5").unwrap();
+    let left = ["order_authorizations", "star_orders", "withdrawn_authorizations"].map(|table| rows(&connection, table).len());
+    assert_eq!(left, [1, 1, 0]);
+}

@@ -74,19 +74,21 @@ async fn every_lookup_has_an_index() {
     assert!(plans > 50, "only {plans} steps were seen");
 }
 
-/// A row of the queue is written three times for each order: neither what it may say nor what it said takes a table.
+/// Rows that each order writes: neither the check of what they may say nor what is told of them takes a table.
 #[tokio::test]
-async fn a_request_is_written_without_a_table_of_its_own() {
+async fn rows_of_an_order_are_written_without_tables_of_their_own() {
     let folder = tempfile::TempDir::new().unwrap();
     let mut connection = database(folder.path()).await;
     let mut seen = 0;
+    let tables = ["orders", "requests", "attempts"];
+    let inserted = |query: &str| tables.iter().any(|table| query.starts_with(&format!("INSERT INTO {table} ")));
+    let updated = |query: &str| tables.iter().any(|table| query.starts_with(&format!("UPDATE {table} SET")));
     let by_key = |query: &str| query.contains("WHERE id = $1") || query.contains("WHERE seq = $1");
-    let of_one = |query: &String| query.starts_with("INSERT INTO requests") || query.starts_with("UPDATE requests") && by_key(query);
-    for query in queries().into_iter().filter(of_one) {
+    for query in queries().into_iter().filter(|query| inserted(query) || updated(query) && by_key(query)) {
         seen += 1;
         for step in sqlx::query(AssertSqlSafe(format!("EXPLAIN {query}"))).fetch_all(&mut connection).await.unwrap() {
             assert_ne!(step.get::<String, _>("opcode"), "OpenEphemeral", "{query}");
         }
     }
-    assert_eq!(seen, 5);
+    assert!(seen > 12, "only {seen} were seen");
 }
