@@ -7,7 +7,8 @@ use axum::response::Response;
 use ca_core::evidence::eab::Eab;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{
-    Account, AccountId, AccountStatus, Actor, GrantId, GrantRecord, GrantStatus, NewAccount, Problem, ProblemType, RequestId, RequestState,
+    Account, AccountId, AccountStatus, Actor, GrantId, GrantRecord, GrantStatus, KeyAsked, NewAccount, Problem, ProblemType, RequestId,
+    RequestState,
 };
 use ca_core::pki::KeyError;
 use ca_core::ports::StoreError;
@@ -111,7 +112,7 @@ impl AcmeServer {
         if self.issuers.find(&*self.store, self.clock.now(), |issuer| is_same_key(&issuer.public_key, &key)).await?.is_some() {
             return Err(bad("this key is an authority's (hint: make another key)".to_owned()));
         }
-        match self.store.key_use(&key.spki_sha256(), None).await?.block {
+        match self.store.key_use(KeyAsked::whether_blocked(key.spki_sha256())).await?.block {
             Some(block) => Err(bad(block.told().to_owned())),
             None => Ok(()),
         }

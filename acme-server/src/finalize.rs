@@ -103,12 +103,13 @@ async fn key_is_attested(server: &AcmeServer, order: &Order, key: &PublicKey) ->
 /// Refuses a key that the record knows for something else, as the worker will: here the order stays ready.
 async fn key_is_free(server: &AcmeServer, key: &PublicKey) -> Result<(), Refusal> {
     let bad = |detail: String| Refusal::new(ProblemType::BadCsr, format!("the CSR's key: {detail}"));
+    if server.published.has(key) {
+        return Err(bad(KeyError::Published.to_string()));
+    }
     if let Some(issuer) = server.issuers.find(&*server.store, server.clock.now(), |i| is_same_key(&i.public_key, key)).await? {
         return Err(bad(KeyError::Reused(format!("authority `{}`", issuer.name)).to_string()));
     }
-    let thumbprint = Jwk::of_key(key).map(|jwk| jwk.thumbprint());
-    let known = server.store.key_use(&key.spki_sha256(), thumbprint.as_deref()).await?;
-    // RFC 8555 §11.1, whosever account it is.
+    let known = server.store.key_use(Jwk::ask_about(key)).await?;
     if known.account {
         return Err(bad(KeyError::Reused("an account".to_owned()).to_string()));
     }

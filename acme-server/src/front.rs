@@ -90,7 +90,7 @@ impl AcmeServer {
         Self { verified, ..self }
     }
 
-    /// The same, with lists of published keys, which no account has. Those in requests the worker refuses.
+    /// The same, with lists of published keys, which no account has, and no certificate.
     #[must_use]
     pub fn refusing(self, published: Arc<BlockedKeys>) -> Self {
         Self { published, ..self }

@@ -300,3 +300,20 @@ async fn a06_a_published_key_is_no_account_s() {
     let inner = json!({ "account": account.kid, "oldKey": account.key.jwk() }).to_string();
     account.post(&url, &new.sign(&json!({ "alg": "ES256", "url": url, "jwk": new.jwk() }), &inner)).await.is(200);
 }
+
+/// Nor is one certified; the order stays ready for another CSR.
+#[tokio::test]
+async fn a09_a_published_key_is_no_certificate_s() {
+    let first = World::new();
+    let (listed, mut lists) = (KeyPair::generate().unwrap(), BlockedKeys::default());
+    lists.add_text(&spki_sha256(&listed.subject_public_key_info()).to_string()).unwrap();
+    let server = AcmeServer::new(first.config.clone(), first.store.clone(), first.clock.clone(), Arc::new(SeededRng::new(3)));
+    let world = first.beside(server.unwrap().refusing(Arc::new(lists)));
+    let account = world.account().await;
+    let order = account.order(&["a.demo.test"]).await.is(201).json();
+    let answer = account.finalize(&order, &csr_by(&listed, &["a.demo.test"], None)).await;
+    let detail = answer.is_problem(400, "badCSR").json()["detail"].to_string();
+    assert!(detail.contains("the CSR's key") && detail.contains("private half is known"), "{detail}");
+    let answer = account.finalize(&order, &csr_by(&KeyPair::generate().unwrap(), &["a.demo.test"], None)).await;
+    assert_ne!(answer.is(200).json()["status"], "invalid");
+}

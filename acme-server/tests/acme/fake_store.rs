@@ -488,10 +488,13 @@ impl CertificateStore for FakeStore {
     async fn newest_for_key(&self, _: &AuthorityName, _: &str, _: &Sha256Digest) -> StoreResult<Option<CertificateRecord>> {
         Ok(None)
     }
-    async fn key_use(&self, spki_sha256: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse> {
+    async fn key_uses(&self, asked: &[KeyAsked]) -> StoreResult<Vec<KeyUse>> {
         let state = self.state()?;
-        let account = state.accounts.values().any(|account| Some(account.thumbprint.as_str()) == thumbprint);
-        Ok(KeyUse { account, block: state.blocked.get(spki_sha256).cloned() })
+        let known = |key: &KeyAsked| {
+            let account = state.accounts.values().any(|account| Some(&account.thumbprint) == key.thumbprint.as_ref());
+            KeyUse { account, block: state.blocked.get(&key.spki_sha256).cloned() }
+        };
+        Ok(asked.iter().map(known).collect())
     }
 }
 

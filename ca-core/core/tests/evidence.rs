@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use ca_core::evidence::chain::{AuthorizedIssuance, Refusal, Verifier};
+use ca_core::evidence::jws::ParsedJws;
+use ca_core::evidence::new_order::NewOrderRequest;
 use ca_core::evidence::statement::Operation;
 use ca_core::model::{AccountId, Evidence, Grant, GrantId, GrantLimits, OrderId, ProblemType, SignedStatement};
 use ca_core::pki::Timestamp;
@@ -124,9 +126,16 @@ impl Story {
         let verifier = Verifier::default();
         let honest = Evidence { grant: Some(granted(1, grant())), key_changes: vec![], ..self.evidence.clone() };
         let _ = verifier.verify_account(&honest, &policy(), &Secrets, at(1));
-        let first = verifier.verify_finalize(&self.evidence, &policy(), &Secrets, at(now));
-        assert_eq!(first, verifier.verify_finalize(&self.evidence, &policy(), &Secrets, at(now)), "and again from memory");
+        let told = self.asked_profile().unwrap_or_else(|| "client".to_owned());
+        let first = verifier.verify_finalize(&self.evidence, &told, &policy(), &Secrets, at(now));
+        assert_eq!(first, verifier.verify_finalize(&self.evidence, &told, &policy(), &Secrets, at(now)), "and again from memory");
         first
+    }
+
+    /// The profile that its order asks for.
+    fn asked_profile(&self) -> Option<String> {
+        let jws = ParsedJws::parse(self.evidence.new_order.as_ref()?).ok()?;
+        NewOrderRequest::parse(&jws).ok()?.profile
     }
 }
 
@@ -219,7 +228,7 @@ fn a14_open_enrolment_binds_accounts_to_a_grant_that_authorizes_no_name() {
     let csr = story.leaf_key.csr(&["a.demo.test"], None);
     story.evidence.finalize = Some(acme::finalize(&story.account_key, &account, &OrderId::from_evidence(&new_order, at(0)), &csr));
     story.evidence.new_order = Some(new_order);
-    let refusal = verifier.verify_finalize(&story.evidence, &open, &Secrets, at(1)).unwrap_err();
+    let refusal = verifier.verify_finalize(&story.evidence, "client", &open, &Secrets, at(1)).unwrap_err();
     assert_eq!(refusal.problem.kind, Unauthorized, "{refusal:?}");
 }
 
@@ -318,6 +327,11 @@ fn the_order() {
     refused(&order(&["a.demo.test"], "/a/demo/acme/p/short/new-order", json!({})), InvalidProfile, "may order");
     refused(&order(&["a.demo.test"], "/acme/new-order", json!({ "profile": "short" })), InvalidProfile, "may order");
     refused(&order(&["a.demo.test"], "/acme/new-order", json!({ "profile": "gone" })), InvalidProfile, "does not offer");
+    for more in [json!({}), json!({ "profile": "client" })] {
+        let story = order(&["a.demo.test"], "/acme/new-order", more);
+        let refusal = Verifier::default().verify_finalize(&story.evidence, "gone", &policy(), &Secrets, at(10)).unwrap_err();
+        assert_eq!(refusal.problem.kind, InvalidProfile, "another profile than the client was told: {refusal:?}");
+    }
     refused(&order(&["a.demo.test"], "/a/demo/acme/p/client/new-order", json!({ "profile": "gone" })), InvalidProfile, "directory");
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use ca_core::limits::{Exceeded, Share};
 use ca_core::model::{
     Account, AccountId, AuditEntry, Authority, AuthorityName, Authorization, AuthorizationId, CertificateFilter, CertificateRecord,
-    ChallengeMethod, CrlRecord, CrlScope, CrossCertificate, GrantId, GrantRecord, GrantUse, KeyUse, LeaseToken, LeasedValidation,
+    ChallengeMethod, CrlRecord, CrlScope, CrossCertificate, GrantId, GrantRecord, GrantUse, KeyAsked, KeyUse, LeaseToken, LeasedValidation,
     LedgerEntry, NewAccount, NewOrder, Order, OrderId, OrderPage, Problem, RequestId, RequestState, RevocationRequest, Revoked,
     SerialStatus, Standing, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
@@ -294,8 +294,8 @@ impl CertificateStore for SocketStore {
         self.call(command).await
     }
 
-    async fn key_use(&self, spki_sha256: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse> {
-        self.call(Command::KeyUse { spki_sha256: *spki_sha256, thumbprint: thumbprint.map(ToOwned::to_owned) }).await
+    async fn key_uses(&self, asked: &[KeyAsked]) -> StoreResult<Vec<KeyUse>> {
+        self.call(Command::KeyUses { asked: asked.to_vec() }).await
     }
 }
 

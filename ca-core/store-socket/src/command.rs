@@ -4,15 +4,15 @@ use std::fmt;
 
 use ca_core::limits::Share;
 use ca_core::model::{
-    AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, CrlRecord, CrlScope, GrantId, LeaseToken,
-    NewAccount, NewOrder, OrderId, Problem, RequestId, RevocationRequest, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
+    AccountId, Actor, AuditEntry, AuthorityName, Authorization, AuthorizationId, ChallengeMethod, CrlRecord, CrlScope, GrantId, KeyAsked,
+    LeaseToken, NewAccount, NewOrder, OrderId, Problem, RequestId, RevocationRequest, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said on the socket; both sides must have the same.
-pub(crate) const VERSION: u32 = 8;
+pub(crate) const VERSION: u32 = 9;
 
 /// What a process is to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -125,8 +125,8 @@ pub enum Command {
     Certificate { authority: AuthorityName, serial: SerialNumber },
     /// `CertificateStore::newest_for_key`
     NewestForKey { authority: AuthorityName, profile: String, spki_sha256: Sha256Digest },
-    /// `CertificateStore::key_use`
-    KeyUse { spki_sha256: Sha256Digest, thumbprint: Option<String> },
+    /// `CertificateStore::key_uses`
+    KeyUses { asked: Vec<KeyAsked> },
     /// `StatusStore::status`
     Status { authority: AuthorityName, serial: SerialNumber },
     /// `StatusStore::ledger_head`
@@ -174,7 +174,7 @@ impl Command {
             | Self::Policy
             | Self::CrossCertificates
             | Self::Certificate { .. }
-            | Self::KeyUse { .. } => match role {
+            | Self::KeyUses { .. } => match role {
                 Role::Acme => true,
                 Role::Responder => false,
             },
@@ -217,7 +217,7 @@ impl Command {
             | Self::Authorities
             | Self::CrossCertificates
             | Self::NewestForKey { .. }
-            | Self::KeyUse { .. }
+            | Self::KeyUses { .. }
             | Self::Status { .. }
             | Self::LedgerHead { .. }
             | Self::LedgerAfter { .. }
@@ -274,7 +274,7 @@ impl Command {
             Self::Authorities => "authorities",
             Self::CrossCertificates => "cross-certificates",
             Self::NewestForKey { .. } => "newest-for-key",
-            Self::KeyUse { .. } => "key-use",
+            Self::KeyUses { .. } => "key-uses",
             Self::Status { .. } => "status",
             Self::LedgerHead { .. } => "ledger-head",
             Self::LedgerAfter { .. } => "ledger-after",

@@ -63,7 +63,7 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
         Command::CrossCertificates => encode(store.cross_certificates().await),
         Command::Certificate { authority, serial } => encode(store.certificate(&authority, &serial).await),
         Command::NewestForKey { authority, profile, spki_sha256 } => encode(store.newest_for_key(&authority, &profile, &spki_sha256).await),
-        Command::KeyUse { spki_sha256, thumbprint } => encode(store.key_use(&spki_sha256, thumbprint.as_deref()).await),
+        Command::KeyUses { asked } => encode(store.key_uses(&asked).await),
         Command::Status { authority, serial } => encode(store.status(&authority, &serial).await),
         Command::LedgerHead { authority } => encode(store.ledger_head(&authority).await),
         Command::LedgerAfter { authority, number, limit } => encode(store.ledger_after(&authority, number, limit).await),

@@ -1,6 +1,6 @@
 //! Keys that are never certified again: by statement, or by a certificate's revocation for keyCompromise.
 
-use ca_core::model::{AuditEntry, BlockedKey, KeyBlock, KeyUse};
+use ca_core::model::{AuditEntry, BlockedKey, KeyAsked, KeyBlock, KeyUse};
 use ca_core::pki::Sha256Digest;
 use ca_core::ports::StoreResult;
 use rusqlite::Connection;
@@ -10,8 +10,8 @@ use crate::sql::{Row, all, execute, one};
 use crate::writer::Tx;
 
 /// What a key stands for; of its blocks a statement before a revocation.
-pub(crate) fn key_use(connection: &Connection, spki_sha256: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse> {
-    let spki = spki_sha256.0.as_slice();
+pub(crate) fn key_use(connection: &Connection, asked: &KeyAsked) -> StoreResult<KeyUse> {
+    let (spki, thumbprint) = (asked.spki_sha256.0.as_slice(), asked.thumbprint.as_deref());
     one!(
         connection,
         |row| Ok(KeyUse { account: row.get("account")?, block: read_block(row)? }),

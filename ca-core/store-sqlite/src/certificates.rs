@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use ca_core::model::{
-    AccountId, Authority, AuthorityName, CertificateFilter, CertificateName, CertificateRecord, CrossCertificate, ExplanationUrl, KeyUse,
-    ReplacementMark,
+    AccountId, Authority, AuthorityName, CertificateFilter, CertificateName, CertificateRecord, CrossCertificate, ExplanationUrl, KeyAsked,
+    KeyUse, ReplacementMark,
 };
 use ca_core::pki::{SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::{CertificateStore, StoreResult};
@@ -238,7 +238,14 @@ impl CertificateStore for SqliteStore {
         self.readers.look(newest)
     }
 
-    async fn key_use(&self, spki_sha256: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse> {
-        self.readers.look(|c| blocked_keys::key_use(c, spki_sha256, thumbprint))
+    async fn key_uses(&self, asked: &[KeyAsked]) -> StoreResult<Vec<KeyUse>> {
+        if asked.len() > KeyAsked::MAX {
+            return Err(ca_core::ports::StoreError::Conflict(format!(
+                "{} keys are asked about at once, and at most {} may be",
+                asked.len(),
+                KeyAsked::MAX
+            )));
+        }
+        self.readers.look(|c| asked.iter().map(|key| blocked_keys::key_use(c, key)).collect())
     }
 }

@@ -71,7 +71,8 @@ impl Tx {
             let account = read("account id", account)?;
             let body = match (order, authority) {
                 (Some(order), Some(authority)) => {
-                    RequestBody::Finalize { order: read("order id", order)?, account, authority: read("authority", authority)? }
+                    let (order, authority) = (read("order id", order)?, read("authority", authority)?);
+                    RequestBody::Finalize { order, account, authority, profile: row.get("profile")? }
                 }
                 (None, _) => RequestBody::Account { account },
                 (Some(order), None) => return Err(damaged("request", format!("its order {order} is gone"))),
@@ -89,7 +90,7 @@ impl Tx {
         let rows = all!(
             &self.connection,
             read_row,
-            "SELECT r.account_id, r.order_id, o.authority, r.id, r.attempts, r.received_at, r.seq
+            "SELECT r.account_id, r.order_id, o.authority, o.profile, r.id, r.attempts, r.received_at, r.seq
              FROM requests r LEFT JOIN orders o ON o.id = r.order_id
              WHERE r.ended_at IS NULL AND r.not_before <= $1 AND (r.lease_until IS NULL OR r.lease_until <= $1)
                AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.order_id = r.order_id AND a.reason IS NULL AND a.state = 'open')

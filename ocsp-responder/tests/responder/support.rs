@@ -127,8 +127,8 @@ impl CertificateStore for FakeStore {
         assert_eq!(profile, "ocsp");
         Ok(self.here()?.responder.clone().filter(|r| r.spki_sha256 == *key))
     }
-    async fn key_use(&self, _: &Sha256Digest, _: Option<&str>) -> StoreResult<KeyUse> {
-        Ok(KeyUse::default())
+    async fn key_uses(&self, asked: &[KeyAsked]) -> StoreResult<Vec<KeyUse>> {
+        Ok(vec![KeyUse::default(); asked.len()])
     }
 }
 

@@ -212,35 +212,38 @@ impl Verifier {
         Ok(account)
     }
 
-    /// Verifies that a certificate may be issued, and which: for a finalize request.
+    /// Verifies that a certificate may be issued, and which: for a finalize request. `told` is the profile that the client was
+    /// told, which nobody signed; it can only have the order refused.
     ///
     /// # Errors
     /// The refusal, for good.
     pub fn verify_finalize(
         &self,
         evidence: &Evidence,
+        told: &str,
         policy: &Policy,
         secrets: &dyn EabSecrets,
         now: Timestamp,
     ) -> Result<AuthorizedIssuance, Refusal> {
-        self.verify_order(evidence, policy, secrets, now, FinalizedBy::KeyThen)
+        self.verify_order(evidence, told, policy, secrets, now, FinalizedBy::KeyThen)
     }
 
     /// Verifies, as with the first one, that an order that renews itself may have its next certificate. The account's key
     /// may have changed since it was finalized: what binds the renewal to that moment is the certificate that stands,
-    /// which the caller knows to be the authority's own (lesson 19).
+    /// which the caller knows to be the authority's own (lesson 19). `told` is as there.
     ///
     /// # Errors
     /// The refusal, for good.
     pub fn verify_renewal(
         &self,
         evidence: &Evidence,
+        told: &str,
         standing: &Certificate,
         policy: &Policy,
         secrets: &dyn EabSecrets,
         now: Timestamp,
     ) -> Result<(AuthorizedIssuance, AutoRenewal), Refusal> {
-        let proven = self.verify_order(evidence, policy, secrets, now, FinalizedBy::Any)?;
+        let proven = self.verify_order(evidence, told, policy, secrets, now, FinalizedBy::Any)?;
         if *standing.public_key() != proven.public_key {
             return Err(unauthorized("the order's last certificate has another key than its finalize request"));
         }
@@ -251,6 +254,7 @@ impl Verifier {
     fn verify_order(
         &self,
         evidence: &Evidence,
+        told: &str,
         policy: &Policy,
         secrets: &dyn EabSecrets,
         now: Timestamp,
@@ -273,6 +277,7 @@ impl Verifier {
             return Err(unauthorized("the enrolment grant is for another authority"));
         }
         let profile = request.profile(&scope, grant)?.to_owned();
+        is_as_told(&profile, told)?;
         let rules = policy.authority(&authority).ok_or_else(|| unauthorized("the policy does not name this authority"))?;
         let offered = rules.profiles.get(&profile);
         let offered = offered.ok_or_else(|| Refusal::new(ProblemType::InvalidProfile, "the policy does not offer this profile"))?;
@@ -474,6 +479,18 @@ fn read_new_order(
         .and_then(OrderScope::of_path)
         .ok_or_else(|| malformed("the newOrder request was made for another URL"))?;
     Ok((NewOrderRequest::parse(&jws)?, scope))
+}
+
+/// An order that asks for no profile is for the first one of its grant, and operators may have put another there since.
+fn is_as_told(profile: &str, told: &str) -> Result<(), Refusal> {
+    if profile == told {
+        return Ok(());
+    }
+    let detail = format!(
+        "the order was made for the profile `{told}`, and its grant gives `{profile}` now where none is asked for (hint: order again, and \
+         name the profile)"
+    );
+    Err(Refusal::changed(ProblemType::InvalidProfile, detail))
 }
 
 /// An order renews itself where the profile lets it, and only for what its grant covers: no validation lasts as long.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::json;
 use super::jws::JwsAlgorithm;
-use crate::model::{Problem, ProblemType};
+use crate::model::{KeyAsked, Problem, ProblemType};
 use crate::pki::spki::{KeyMaterial, key_material};
 use crate::pki::{PublicKey, sha256};
 
@@ -145,6 +145,12 @@ impl Jwk {
         }
     }
 
+    /// What tells it from every other key: its algorithm, and the point or the modulus.
+    pub(super) fn octets(&self) -> (&'static str, &[u8]) {
+        let (Key::P256(octets) | Key::P384(octets) | Key::Ed25519(octets) | Key::Rsa(octets)) = &self.key;
+        (self.algorithm_name(), octets)
+    }
+
     /// The key of a certificate or request as an account would have it; none where no account can. An RSA modulus
     /// stands for itself, whatever the exponent.
     pub fn of_key(key: &PublicKey) -> Option<Self> {
@@ -155,6 +161,12 @@ impl Jwk {
             KeyMaterial::Rsa(modulus, _, _) => Key::Rsa(modulus.to_vec()),
             KeyMaterial::MlDsa65(_) | KeyMaterial::MlDsa87(_) => return None,
         }))
+    }
+
+    /// What the record is asked about a key that is to be certified: RFC 8555 §11.1, an account key must not be, whosever
+    /// account it is.
+    pub fn ask_about(key: &PublicKey) -> KeyAsked {
+        KeyAsked { spki_sha256: key.spki_sha256(), thumbprint: Self::of_key(key).map(|jwk| jwk.thumbprint()) }
     }
 
     /// The members that RFC 7638 §3.2 names, in its order, without white space.

@@ -135,8 +135,9 @@ impl ParsedJws {
     /// A digest over the key, the signed bytes with the algorithm in their header, and the signature, each behind its
     /// length.
     pub(super) fn digest_with(&self, key: &Jwk) -> Sha256Digest {
-        let mut octets = Vec::with_capacity(128 + self.signing_input.len() + self.signature.len());
-        for part in [key.thumbprint().as_bytes(), self.signing_input.as_bytes(), &self.signature] {
+        let (kind, number) = key.octets();
+        let mut octets = Vec::with_capacity(64 + number.len() + self.signing_input.len() + self.signature.len());
+        for part in [kind.as_bytes(), number, self.signing_input.as_bytes(), &self.signature] {
             octets.extend_from_slice(&(part.len() as u64).to_be_bytes());
             octets.extend_from_slice(part);
         }

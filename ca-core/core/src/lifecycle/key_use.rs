@@ -6,7 +6,7 @@ use super::requests::Batch;
 use super::signer::Failure;
 use crate::evidence::chain::Refusal;
 use crate::evidence::jwk::Jwk;
-use crate::model::{KeyBlock, ProblemType};
+use crate::model::{KeyAsked, KeyBlock, ProblemType};
 use crate::pki::{KeyError, PublicKey, Sha256Digest};
 use crate::policy::Policy;
 use crate::profile::is_same_key;
@@ -24,7 +24,7 @@ fn whose_by_policy(policy: &Policy, digest: &Sha256Digest) -> Option<String> {
 
 impl Worker {
     /// Judges the key of a request: no authority's, no own server's or responder's, no account's, not blocked.
-    pub(super) async fn key_is_free(&self, batch: &Batch, key: &PublicKey) -> Result<(), Failure> {
+    pub(super) fn key_is_free(&self, batch: &Batch, key: &PublicKey) -> Result<(), Failure> {
         let taken = |whose: String| Refusal::new(ProblemType::BadCsr, format!("the CSR's key: {}", KeyError::Reused(whose)));
         let digest = key.spki_sha256();
         // The policy first: officers signed it, and a row can't take a key out of it.
@@ -34,13 +34,11 @@ impl Worker {
         if let Some((name, _)) = batch.authority_keys.iter().find(|(_, other)| is_same_key(key, other)) {
             return Err(taken(format!("authority `{name}`")).into());
         }
-        let thumbprint = Jwk::of_key(key).map(|jwk| jwk.thumbprint());
-        let known = self.store.key_use(&digest, thumbprint.as_deref()).await?;
-        // RFC 8555 §11.1: an account key must not be certified, whosever account it is.
+        let known = batch.use_of(&Jwk::ask_about(key))?;
         if known.account {
             return Err(taken("an account".to_owned()).into());
         }
-        self.judge_block(key, known.block).map_err(|mut refusal| {
+        self.judge_block(key, known.block.as_ref()).map_err(|mut refusal| {
             refusal.problem.detail = format!("the CSR's key: {}", refusal.problem.detail);
             refusal.into()
         })
@@ -48,14 +46,14 @@ impl Worker {
 
     /// Judges the key of an account that is new or orders: who else has it would have the account. No authority's, none of its
     /// own servers and responders, not blocked, on no list of published keys.
-    pub(super) async fn account_key_is_free(&self, batch: &Batch, key: &PublicKey) -> Result<(), Failure> {
+    pub(super) fn account_key_is_free(&self, batch: &Batch, key: &PublicKey) -> Result<(), Failure> {
         let digest = key.spki_sha256();
         let refused = |detail: String| Refusal::new(ProblemType::BadPublicKey, detail);
         if whose_by_policy(&batch.policy, &digest).is_some() {
             return Err(refused("the account's key is one of the CA's own (hint: make another key)".to_owned()).into());
         }
-        let known = self.store.key_use(&digest, None).await?;
-        self.judge_block(key, known.block).map_err(|mut refusal| {
+        let known = batch.use_of(&KeyAsked::whether_blocked(digest))?;
+        self.judge_block(key, known.block.as_ref()).map_err(|mut refusal| {
             refusal.problem = refused(format!("the account's key: {}", refusal.problem.detail)).problem;
             refusal.into()
         })
@@ -64,11 +62,11 @@ impl Worker {
     /// No operator blocked the key, no certificate with it was revoked for keyCompromise, and it is on no list of
     /// published keys.
     pub(super) async fn not_blocked(&self, key: &PublicKey) -> Result<(), Failure> {
-        let known = self.store.key_use(&key.spki_sha256(), None).await?;
-        Ok(self.judge_block(key, known.block)?)
+        let known = self.store.key_use(KeyAsked::whether_blocked(key.spki_sha256())).await?;
+        Ok(self.judge_block(key, known.block.as_ref())?)
     }
 
-    fn judge_block(&self, key: &PublicKey, block: Option<KeyBlock>) -> Result<(), Refusal> {
+    fn judge_block(&self, key: &PublicKey, block: Option<&KeyBlock>) -> Result<(), Refusal> {
         if self.blocked.has(key) {
             return Err(Refusal::new(ProblemType::BadCsr, KeyError::Published.to_string()));
         }

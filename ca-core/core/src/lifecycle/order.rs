@@ -62,7 +62,7 @@ impl Worker {
     ) -> Result<Timestamp, Failure> {
         self.not_revoked(&proven.authority).await?;
         let (signer, rules, profile) = self.terms(batch, &proven)?;
-        self.key_is_free(batch, &proven.public_key).await?;
+        self.key_is_free(batch, &proven.public_key)?;
         if let Some(cap) = proven.limits.max_certificates {
             self.has_volume(&proven.grant, cap).await?;
         }

@@ -1,6 +1,6 @@
 //! The front end's queue: lease, verify the evidence, act, answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use super::join::{Boxed, join_all};
 use super::signer::{Failure, Signers};
 use super::{HaltPoint, Worker, WorkerError};
 use crate::evidence::chain::{AuthorizedAccount, AuthorizedIssuance, Refusal};
+use crate::evidence::jwk::Jwk;
 use crate::model::{
-    Account, AccountId, AccountStatus, Actor, Authority, AuthorityName, Fault, GrantId, GrantRecord, GrantStatus, LeaseToken, Outcome,
-    ProblemType, RequestBody, SigningRequest,
+    Account, AccountId, AccountStatus, Actor, Authority, AuthorityName, Fault, GrantId, GrantRecord, GrantStatus, KeyAsked, KeyUse,
+    LeaseToken, Outcome, ProblemType, RequestBody, SigningRequest,
 };
 use crate::pki::{Certificate, PublicKey, Timestamp};
 use crate::plan::backoff;
@@ -29,6 +30,19 @@ pub(super) enum Proven {
     Issuance(Box<AuthorizedIssuance>),
 }
 
+impl Proven {
+    /// What the record is asked of its keys.
+    fn keys(&self) -> impl Iterator<Item = KeyAsked> {
+        let (account_key, certified) = match self {
+            Self::Account(account) => (account.keys.last(), None),
+            Self::Issuance(issuance) => (Some(&issuance.account_key), Some(&issuance.public_key)),
+        };
+        // One that is no key is refused where it is judged.
+        let account_key = account_key.and_then(|key| key.public_key().ok());
+        account_key.map(|key| KeyAsked::whether_blocked(key.spki_sha256())).into_iter().chain(certified.map(Jwk::ask_about))
+    }
+}
+
 /// What a batch shares.
 pub(super) struct Batch {
     pub(super) policy: Arc<Policy>,
@@ -39,6 +53,8 @@ pub(super) struct Batch {
     pub(super) issued: HashMap<AuthorityName, Vec<Timestamp>>,
     grants: HashMap<GrantId, Option<GrantRecord>>,
     accounts: HashMap<AccountId, Option<Account>>,
+    /// What the record knows of the keys that are to be certified, and of those that ask for it.
+    keys: HashMap<KeyAsked, KeyUse>,
 }
 
 impl Worker {
@@ -73,23 +89,35 @@ impl Worker {
                 let proven = self.verifier.verify_account(&request.evidence, policy, &*self.secrets, now)?;
                 if proven.account == *account { Ok(Proven::Account(proven)) } else { Err(mixed_up()) }
             }
-            RequestBody::Finalize { order, account, authority } => {
-                let proven = self.verifier.verify_finalize(&request.evidence, policy, &*self.secrets, now)?;
+            RequestBody::Finalize { order, account, authority, profile } => {
+                let proven = self.verifier.verify_finalize(&request.evidence, profile, policy, &*self.secrets, now)?;
                 let same = proven.order == *order && proven.account == *account && proven.authority == *authority;
                 if same { Ok(Proven::Issuance(Box::new(proven))) } else { Err(mixed_up()) }
             }
         }
     }
 
-    /// Reads each grant and account of the batch once.
+    /// Reads each grant and account of the batch once, and all of its keys at once.
     pub(super) async fn load<'a>(
         &self,
         policy: Arc<Policy>,
         proven: impl Iterator<Item = &'a Proven> + Clone + Send,
     ) -> Result<Batch, WorkerError> {
         let signers = self.signers(&policy).await?;
-        let mut batch =
-            Batch { policy, signers, authority_keys: Vec::new(), issued: HashMap::new(), grants: HashMap::new(), accounts: HashMap::new() };
+        let mut batch = Batch {
+            policy,
+            signers,
+            authority_keys: Vec::new(),
+            issued: HashMap::new(),
+            grants: HashMap::new(),
+            accounts: HashMap::new(),
+            keys: HashMap::new(),
+        };
+        let asked: HashSet<KeyAsked> = proven.clone().flat_map(Proven::keys).collect();
+        let asked: Vec<KeyAsked> = asked.into_iter().collect();
+        for part in asked.chunks(KeyAsked::MAX) {
+            batch.keys.extend(part.iter().cloned().zip(self.store.key_uses(part).await?));
+        }
         if proven.clone().any(|p| matches!(p, Proven::Issuance(_))) {
             let key = |a: Authority| Some((a.name, Certificate::from_der(&a.certificate).ok()?.public_key().clone()));
             batch.authority_keys = self.store.authorities().await?.into_iter().filter_map(key).collect();
@@ -139,7 +167,7 @@ impl Worker {
     async fn issue_if_valid(&self, batch: &Batch, request: &SigningRequest, issuance: AuthorizedIssuance) -> Result<(), Failure> {
         batch.still_valid(&issuance)?;
         // A key change comes by the front alone.
-        self.account_key_is_free(batch, &issuance.account_key.public_key().map_err(Refusal::from)?).await?;
+        self.account_key_is_free(batch, &issuance.account_key.public_key().map_err(Refusal::from)?)?;
         self.grant_stands(&issuance.grant, &issuance.place, request.id.as_str()).await?;
         self.issue_order(batch, request, issuance).await
     }
@@ -148,7 +176,7 @@ impl Worker {
         let record = batch.active_grant(&account.grant.id)?;
         self.grant_stands(&account.grant.id, &account.place, request.id.as_str()).await?;
         if let Some(key) = account.keys.last() {
-            self.account_key_is_free(batch, &key.public_key().map_err(Refusal::from)?).await?;
+            self.account_key_is_free(batch, &key.public_key().map_err(Refusal::from)?)?;
         }
         let full = || {
             let hint = "(hint: the CA's operators can let it bind one more: ca grant update --max-accounts)";
@@ -210,6 +238,11 @@ fn explained(mut refusal: Refusal) -> Refusal {
 }
 
 impl Batch {
+    /// What the record knew of a key as the batch was read. One that was not asked about is not judged.
+    pub(super) fn use_of(&self, asked: &KeyAsked) -> Result<&KeyUse, Failure> {
+        self.keys.get(asked).ok_or_else(|| Failure::later(format!("the record was not asked about the key {}", asked.spki_sha256)))
+    }
+
     fn active_grant(&self, id: &GrantId) -> Result<&GrantRecord, Refusal> {
         match self.grants.get(id).and_then(Option::as_ref) {
             Some(record) if record.status == GrantStatus::Active => Ok(record),

@@ -82,7 +82,7 @@ impl Worker {
         let unusable = |why: String| unauthorized(&format!("the order's last certificate is not one of `{}`: {why}", order.authority));
         let standing = Certificate::from_der(&record.der).map_err(|e| unusable(e.to_string()))?;
         standing.is_signed_by(signer.issuer.certificate()).map_err(|e| unusable(e.to_string()))?;
-        let (proven, terms) = self.verifier.verify_renewal(&found.evidence, &standing, policy, &*self.secrets, now)?;
+        let (proven, terms) = self.verifier.verify_renewal(&found.evidence, &order.profile, &standing, policy, &*self.secrets, now)?;
         if proven.order != *id || proven.account != order.account || proven.authority != order.authority {
             return Err(unauthorized("the order is not the one that its evidence proves").into());
         }

@@ -173,7 +173,7 @@ fn require(holds: bool, e: &Element<'_, '_>, hits: &mut Hits<'_>) {
 
 /// At most 16 octets in hexadecimal.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    let shown: String = bytes.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    let shown = base16ct::lower::encode_string(&bytes[..bytes.len().min(16)]);
     match bytes.len() {
         0 => "empty".to_owned(),
         1..=16 => shown,

@@ -30,8 +30,10 @@ pub fn audit_leaf(entry: &AuditEntry) -> Vec<u8> {
 
 /// The canonical bytes of an intent: the format line, then JSON of all but the leaf itself.
 pub fn intent_leaf(intent: &Intent) -> Vec<u8> {
-    let bare = Intent { leaf: Vec::new(), ..intent.clone() };
-    canonical(INTENT_LEAF, &bare)
+    if intent.leaf.is_empty() {
+        return canonical(INTENT_LEAF, intent);
+    }
+    canonical(INTENT_LEAF, &Intent { leaf: Vec::new(), ..intent.clone() })
 }
 
 /// What a leaf records.
@@ -53,7 +55,8 @@ pub fn read_leaf(leaf: &[u8]) -> Option<Leaf> {
 }
 
 fn canonical<T: serde::Serialize>(format: &str, value: &T) -> Vec<u8> {
-    let mut out = format.as_bytes().to_vec();
+    let mut out = Vec::with_capacity(2048);
+    out.extend_from_slice(format.as_bytes());
     // Field order is declaration order and maps are sorted: the same value always gives the same bytes.
     serde_json::to_writer(&mut out, value).expect("model types have string keys and no failing serializer");
     out

@@ -27,7 +27,7 @@ macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -125,7 +125,7 @@ text_id!(
 );
 
 fn first_128_bits(digest: Sha256Digest) -> String {
-    digest.0[..16].iter().map(|b| format!("{b:02x}")).collect()
+    base16ct::lower::encode_string(&digest.0[..16])
 }
 
 /// What an id begins with, so that those made together are near each other where they are sorted: seconds, as eight hex digits
@@ -137,7 +137,7 @@ fn time_first(at: Timestamp) -> String {
 fn random_128_bits(rng: &dyn Rng) -> String {
     let mut bytes = [0u8; 16];
     rng.fill(&mut bytes);
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    base16ct::lower::encode_string(&bytes)
 }
 
 impl AccountId {

@@ -7,6 +7,25 @@ use serde::{Deserialize, Serialize};
 use super::{AuthorityName, RevocationReason};
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
+/// A key that the record is asked about.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct KeyAsked {
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub spki_sha256: Sha256Digest,
+    /// The RFC 7638 thumbprint, where it is asked whether the key is an account's, and an account could have such a key.
+    pub thumbprint: Option<String>,
+}
+
+impl KeyAsked {
+    /// The most in one question.
+    pub const MAX: usize = 1024;
+
+    /// Asks only whether the key is blocked.
+    pub const fn whether_blocked(spki_sha256: Sha256Digest) -> Self {
+        Self { spki_sha256, thumbprint: None }
+    }
+}
+
 /// What the record knows of a key that someone wants certified.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct KeyUse {

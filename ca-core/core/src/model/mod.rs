@@ -52,7 +52,7 @@ pub use intent::{
     SignedBytes,
 };
 pub use job::{Job, JobKind, JobRecord, LeasedJob};
-pub use key_block::{BlockedKey, KeyBlock, KeyUse};
+pub use key_block::{BlockedKey, KeyAsked, KeyBlock, KeyUse};
 pub use order::{NewOrder, Order, OrderCommand, OrderRejected, OrderStatus};
 pub use problem::{Problem, ProblemType};
 pub use proposal::{Proposal, ProposalState, RevokedAuthority, StoredApproval, Unheld, UnholdRequest};

@@ -48,6 +48,8 @@ pub enum RequestBody {
         account: AccountId,
         /// Its authority, which the worker checks against the evidence.
         authority: AuthorityName,
+        /// The profile that the client was told, which the worker checks against the evidence.
+        profile: String,
     },
 }
 

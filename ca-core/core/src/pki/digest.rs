@@ -27,7 +27,8 @@ pub fn x5t_s256(der: &[u8]) -> String {
 
 impl fmt::Display for Sha256Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        let mut digits = [0u8; 64];
+        f.write_str(base16ct::lower::encode_str(&self.0, &mut digits).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -41,14 +42,9 @@ impl FromStr for Sha256Digest {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const WRONG: &str = "a SHA-256 digest is 64 hexadecimal digits";
-        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(WRONG);
-        }
         let mut out = [0u8; 32];
-        for (i, byte) in out.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).map_err(|_| WRONG)?;
-        }
-        Ok(Self(out))
+        let read = base16ct::mixed::decode(text, &mut out).map_err(|_| WRONG)?;
+        if read.len() == out.len() { Ok(Self(out)) } else { Err(WRONG) }
     }
 }
 
@@ -61,6 +57,6 @@ impl TryFrom<String> for Sha256Digest {
 
 impl From<Sha256Digest> for String {
     fn from(digest: Sha256Digest) -> Self {
-        digest.to_string()
+        base16ct::lower::encode_string(&digest.0)
     }
 }

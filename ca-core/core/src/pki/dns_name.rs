@@ -49,7 +49,7 @@ pub enum DnsNameFault {
 /// A lowercase DNS name of LDH labels, perhaps with `*` as its whole first label (RFC 5280 §4.2.1.6, RFC 8555 §7.1.3).
 /// Internationalized labels are A-labels that were checked both ways (UTS #46, non-transitional).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct DnsName(String);
 
 impl DnsName {

@@ -49,7 +49,7 @@ fn attribute(mut pair: Walker<'_>) -> Result<String, ParseError> {
         return Ok(format!("{name}={}", escaped(text)));
     }
     let id = ObjectIdentifier::from_bytes(kind.content).map_err(|_| ParseError::Value("attribute type"))?;
-    let digits: String = value.whole.iter().map(|b| format!("{b:02x}")).collect();
+    let digits = base16ct::lower::encode_string(value.whole);
     Ok(format!("{id}=#{digits}"))
 }
 

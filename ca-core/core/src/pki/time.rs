@@ -41,6 +41,15 @@ impl Timestamp {
         Duration::from_secs(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// From a date and a time of day in UTC: year, month, day, hour, minute, second. None: there is no such day or hour. The
+    /// second may be 60, a leap second, which counts as the one after it.
+    pub(super) fn from_civil([year, month, day, hour, minute, second]: [i64; 6]) -> Option<Self> {
+        let days = days_from_civil(year, month, day);
+        let exists = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
+        let exists = exists && civil_from_days(days) == (year, month, day);
+        exists.then_some(Self(days * 86_400 + hour * 3600 + minute * 60 + second))
+    }
+
     /// RFC 3339 in UTC, `2026-01-31T12:00:00Z`: the form that ACME objects carry (RFC 8555 §7.1).
     pub fn to_rfc3339(self) -> String {
         let (year, month, day) = civil_from_days(self.0.div_euclid(86_400));
@@ -61,12 +70,8 @@ impl Timestamp {
         if !(at(4, b"-") && at(7, b"-") && at(10, b"Tt ") && at(13, b":") && at(16, b":")) {
             return Err(TimestampError);
         }
-        let (year, month, day) = (digits(0..4)?, digits(5..7)?, digits(8..10)?);
-        let (hour, minute, second) = (digits(11..13)?, digits(14..16)?, digits(17..19)?);
-        let days = days_from_civil(year, month, day);
-        if hour > 23 || minute > 59 || second > 60 || civil_from_days(days) != (year, month, day) {
-            return Err(TimestampError);
-        }
+        let parts = [digits(0..4)?, digits(5..7)?, digits(8..10)?, digits(11..13)?, digits(14..16)?, digits(17..19)?];
+        let local = Self::from_civil(parts).ok_or(TimestampError)?;
         let mut rest = text.get(19..).ok_or(TimestampError)?;
         if let Some(fraction) = rest.strip_prefix('.') {
             let end = fraction.find(|c: char| !c.is_ascii_digit()).ok_or(TimestampError)?;
@@ -85,7 +90,7 @@ impl Timestamp {
             }
             _ => return Err(TimestampError),
         };
-        Ok(Self(days * 86_400 + hour * 3600 + minute * 60 + second - offset))
+        Ok(Self(local.0 - offset))
     }
 }
 

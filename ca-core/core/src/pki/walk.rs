@@ -220,18 +220,16 @@ pub(crate) fn read_extensions<'a>(sequence: &Tlv<'a>) -> Result<Vec<RawExtension
 /// Reads a `Time` in the form that RFC 5280 §4.1.2.5 allows: to the second, in UTC.
 pub(crate) fn read_time(element: &Tlv<'_>, what: &'static str) -> Result<super::Timestamp, ParseError> {
     let wrong = ParseError::Value(what);
-    let text = std::str::from_utf8(element.content).map_err(|_| wrong)?;
-    let digits = text.strip_suffix('Z').filter(|d| d.bytes().all(|b| b.is_ascii_digit())).ok_or(wrong)?;
-    let (year, rest) = match (element.tag, digits.len()) {
-        (UTC_TIME, 12) => {
-            let century = if digits < "50" { "20" } else { "19" };
-            (format!("{century}{}", &digits[..2]), &digits[2..])
-        }
-        (GENERALIZED_TIME, 14) => (digits[..4].to_owned(), &digits[4..]),
+    let digits = element.content.strip_suffix(b"Z").filter(|d| d.iter().all(u8::is_ascii_digit)).ok_or(wrong)?;
+    // Two digits for each part.
+    let part = |at: usize| digits[2 * at..2 * at + 2].iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+    let (year, month) = match (element.tag, digits.len()) {
+        (UTC_TIME, 12) => (part(0) + if part(0) < 50 { 2000 } else { 1900 }, 1),
+        (GENERALIZED_TIME, 14) => (part(0) * 100 + part(1), 2),
         _ => return Err(wrong),
     };
-    let text = format!("{year}-{}-{}T{}:{}:{}Z", &rest[..2], &rest[2..4], &rest[4..6], &rest[6..8], &rest[8..10]);
-    super::Timestamp::parse_rfc3339(&text).map_err(|_| wrong)
+    let [month, day, hour, minute, second] = [0, 1, 2, 3, 4].map(|next| part(month + next));
+    super::Timestamp::from_civil([year, month, day, hour, minute, second]).ok_or(wrong)
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use super::{AccountAdminStore, CompromiseStore, ReplacementStore, StandingStore,
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
     CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, CrossCertificate, Fault, Grant, GrantId, GrantRecord,
-    GrantUse, Intent, Job, JobId, JobRecord, KeyUse, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order, OrderId,
-    OrderPage, Problem, Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState, RevocationRequest, Revoked,
+    GrantUse, Intent, Job, JobId, JobRecord, KeyAsked, KeyUse, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order,
+    OrderId, OrderPage, Problem, Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState, RevocationRequest, Revoked,
     RevokedAuthority, RevokedEntry, SerialStatus, SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
@@ -228,10 +228,15 @@ pub trait CertificateStore: Send + Sync {
         profile: &str,
         spki_sha256: &Sha256Digest,
     ) -> StoreResult<Option<CertificateRecord>>;
-    /// What a key stands for already: it may be an account's, by its RFC 7638 thumbprint; and it may be blocked for good,
-    /// because an operator said so, or because a certificate with it, of whatever authority, was revoked for
-    /// keyCompromise (ACME requirement A11).
-    async fn key_use(&self, spki_sha256: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse>;
+    /// What keys stand for already, in the order of the questions: each may be an account's, by its RFC 7638 thumbprint; and
+    /// it may be blocked for good, because an operator said so, or because a certificate with it, of whatever authority, was
+    /// revoked for keyCompromise (ACME requirement A11). At most [`KeyAsked::MAX`] at once.
+    async fn key_uses(&self, asked: &[KeyAsked]) -> StoreResult<Vec<KeyUse>>;
+    /// The same of one key.
+    async fn key_use(&self, asked: KeyAsked) -> StoreResult<KeyUse> {
+        let mut uses = self.key_uses(&[asked]).await?;
+        uses.pop().ok_or_else(|| StoreError::Damaged("a key's use was asked for, and nothing came".to_owned()))
+    }
 }
 
 /// Revocation.

@@ -205,8 +205,8 @@ impl CertificateStore for Joined {
         assert_eq!(one, other);
         Ok(one)
     }
-    async fn key_use(&self, spki: &Sha256Digest, thumbprint: Option<&str>) -> StoreResult<KeyUse> {
-        self.acme.key_use(spki, thumbprint).await
+    async fn key_uses(&self, asked: &[KeyAsked]) -> StoreResult<Vec<KeyUse>> {
+        self.acme.key_uses(asked).await
     }
 }
 

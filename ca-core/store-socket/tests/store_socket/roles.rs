@@ -174,7 +174,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         (Command::CrossCertificates, ACME),
         (Command::Certificate { authority: authority.clone(), serial }, ACME),
         (Command::NewestForKey { authority: authority.clone(), profile: text(), spki_sha256: sha256(b"key") }, &Role::ALL),
-        (Command::KeyUse { spki_sha256: sha256(b"key"), thumbprint: None }, ACME),
+        (Command::KeyUses { asked: Vec::new() }, ACME),
         (Command::Status { authority: authority.clone(), serial }, RESPONDER),
         (Command::LedgerHead { authority: authority.clone() }, RESPONDER),
         (Command::LedgerAfter { authority: authority.clone(), number: 0, limit: 1 }, RESPONDER),

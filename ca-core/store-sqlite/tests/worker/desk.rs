@@ -298,6 +298,13 @@ impl Desk {
         self.ready_with(client, serde_json::json!({})).await
     }
 
+    /// The profile that the front end tells for a new order.
+    async fn profile_of(&self, client: &Client, request: &NewOrderRequest) -> String {
+        let account = self.store.account(&client.id).await.unwrap().unwrap();
+        let record = self.store.grant(&account.grant).await.unwrap().unwrap();
+        request.profile.clone().unwrap_or_else(|| record.grant.profiles[0].clone())
+    }
+
     async fn ready_with(&self, client: &Client, more: serde_json::Value) -> OrderId {
         let names = ["a.demo.test"];
         let mut payload = acme::order_payload(&names);
@@ -310,7 +317,7 @@ impl Desk {
             id: id.clone(),
             account: client.id.clone(),
             authority: "demo".parse().unwrap(),
-            profile: "client".to_owned(),
+            profile: self.profile_of(client, &request).await,
             identifiers: names.iter().map(|n| Identifier::from_text(n).unwrap()).collect(),
             authorizations: Vec::new(),
             status: OrderStatus::Ready,

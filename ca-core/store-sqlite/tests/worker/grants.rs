@@ -1,16 +1,17 @@
 //! A grant's life: its scope and its secret change by signed statements, its accounts stay.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use ca_core::anchor::{AnchorState, AnchorStep, MemoryAnchor};
+use ca_core::anchor::{AnchorStep, MemoryAnchor};
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{AccountStatus, Grant, OrderStatus, ProblemType};
 use ca_core::pki::{KeyAlgorithm, Timestamp, sha256};
-use ca_core::ports::{AcmeStore as _, AdminStore as _, Anchor, AnchorError, Clock as _, StandingStore as _};
+use ca_core::ports::{AcmeStore as _, AdminStore as _, Anchor as _, Clock as _, StandingStore as _};
 use ca_testkit::store::audit;
 use serde_json::json;
 
+use crate::between::{Between, beside};
 use crate::desk::Desk;
 
 /// The operation that puts `grant` in the place of what stands under its id.
@@ -173,32 +174,32 @@ async fn a14_an_order_that_a_change_overtook_names_cause_and_remedy_and_counts_a
     }
 }
 
-type Rotation = Box<dyn FnOnce(&MemoryAnchor) + Send>;
-
-/// An anchor by which an operator's rotation comes in between: after the worker has held the grant against it.
-struct Between {
-    anchor: MemoryAnchor,
-    then: Mutex<Option<Rotation>>,
-}
-
-impl Anchor for Between {
-    fn state(&self) -> Arc<AnchorState> {
-        self.anchor.state()
-    }
-
-    fn take(&self, steps: &[AnchorStep], now: Timestamp) -> Result<(), AnchorError> {
-        self.anchor.take(steps, now)?;
-        if steps.iter().any(|step| matches!(step, AnchorStep::Grant { .. }))
-            && let Some(then) = self.then.lock().unwrap().take()
-        {
-            then(&self.anchor);
-        }
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), AnchorError> {
-        self.anchor.flush()
-    }
+/// What the client was told is what it gets, or nothing.
+#[tokio::test]
+async fn a22_an_order_without_a_profile_is_not_certified_by_another_than_it_was_told() {
+    let desk = Desk::open().await;
+    desk.settle().await;
+    let grant = desk.grant(None).await;
+    let client = desk.account_of(&grant).await;
+    let (told_first, named) = (desk.finalized(&client, json!({})).await, desk.finalized(&client, json!({ "profile": "client" })).await);
+    let reordered = Grant { profiles: grant.profiles.iter().rev().cloned().collect(), ..grant.clone() };
+    assert_eq!(reordered.profiles, ["short", "client"]);
+    desk.operate(update(&desk, &reordered).await).await.unwrap();
+    desk.settle().await;
+    let found = desk.order(&told_first).await;
+    let error = found.error.unwrap();
+    assert_eq!((found.status, error.kind), (OrderStatus::Invalid, ProblemType::InvalidProfile), "{error:?}");
+    assert!(
+        error.detail.contains("`client`") && error.detail.contains("`short`") && error.detail.contains("(hint: order again"),
+        "{error:?}"
+    );
+    let standing = desk.store.standing(&client.id, &[], Timestamp::from_unix(0)).await.unwrap();
+    assert_eq!(standing.failures, 0, "it is not the client's doing");
+    assert_eq!(desk.order(&named).await.status, OrderStatus::Valid);
+    // Orders that are made now are for the one that stands first now.
+    let after = desk.finalized(&client, json!({})).await;
+    desk.settle().await;
+    assert_eq!(desk.certificate(desk.order(&after).await.serial.unwrap()).await.profile, "short");
 }
 
 /// Between the look at the anchor and the commit lie moments, in which the rotation's reply may go to the operator.
@@ -220,12 +221,10 @@ async fn a15_a_secret_that_is_rotated_while_it_binds_an_account_binds_none() {
                 let stands = store.grant(&policy_grant.id).await.unwrap().unwrap().evidence.statement;
                 store.update_grant(&policy_grant, &signed, &stands, &audit("grant.update")).await.unwrap();
             };
-            let own = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            std::thread::spawn(move || own().block_on(change)).join().unwrap();
+            beside(change);
             anchor.take(&[step], now).unwrap();
         };
-        let between = Between { anchor: MemoryAnchor::new(AnchorState::clone(&before)), then: Mutex::new(Some(Box::new(rotate))) };
-        desk.restart_on(Arc::new(between));
+        desk.restart_on(Between::new(&before, |step| matches!(step, AnchorStep::Grant { .. }), rotate));
 
         let late = desk.queue_account(&grant).await;
         assert_eq!(desk.worker.step_requests().await.unwrap(), 1);

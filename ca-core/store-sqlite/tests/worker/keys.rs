@@ -1,15 +1,20 @@
 //! Keys that the worker does not certify, whatever the front end let through.
 
+use std::sync::Arc;
+
+use ca_core::anchor::{AnchorStep, MemoryAnchor};
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
-use ca_core::model::{OrderStatus, Problem, ProblemType, RevocationReason, RevocationRequest, Revoked};
+use ca_core::model::{KeyAsked, OrderStatus, Problem, ProblemType, RevocationReason, RevocationRequest, Revoked};
 use ca_core::pki::Csr;
-use ca_core::ports::{CertificateStore as _, Clock as _, RevocationStore as _};
+use ca_core::ports::{AdminStore as _, Anchor as _, CertificateStore as _, Clock as _, RevocationStore as _};
 use ca_core::profile::BlockedKeys;
 use ca_testkit::acme::ClientKey;
+use ca_testkit::store::audit;
 use ca_testkit::weak_keys::WeakKey;
 use serde_json::json;
 
+use crate::between::{Between, beside};
 use crate::desk::{Client, Desk, demo};
 
 const NAMES: [&str; 1] = ["a.demo.test"];
@@ -98,6 +103,24 @@ async fn a_key_that_an_operator_blocked_is_refused() {
     assert!(desk.operate(block("x")).await.unwrap_err().detail.contains("lacks `revoke`"));
 }
 
+/// Between the look at the key and the intent lie moments, in which an operator may block it.
+#[tokio::test]
+async fn a11_a_key_that_is_blocked_while_its_certificate_is_prepared_gets_none() {
+    let mut desk = Desk::open().await;
+    let client = desk.account().await;
+    let csr = ClientKey::default().csr(&NAMES, None);
+    let spki_sha256 = Csr::from_der(&csr).unwrap().public_key().spki_sha256();
+    let store = Arc::clone(&desk.store);
+    let block = move |_: &MemoryAnchor| {
+        beside(async move {
+            assert!(store.block_key(&spki_sha256, "found in a repository", &audit("key.block")).await.unwrap());
+        });
+    };
+    let before = desk.anchor.state();
+    desk.restart_on(Between::new(&before, |step| matches!(step, AnchorStep::Issue { .. }), block));
+    assert!(refused(&desk, &client, &csr).await.detail.contains("the CSR's key: the key is blocked (hint: make another key)"));
+}
+
 #[tokio::test]
 async fn a09_an_account_key_is_no_certificate_key_whosever_it_is() {
     let desk = Desk::open().await;
@@ -140,5 +163,8 @@ async fn lesson_26_a_published_key_is_refused() {
     desk.restart_with(lists);
     assert!(refused(&desk, &client, &listed).await.detail.contains("private half is known"));
     assert!(issued(&desk, &client, &free).await);
-    assert_eq!(desk.store.key_use(&Csr::from_der(&listed).unwrap().public_key().spki_sha256(), None).await.unwrap().block, None);
+    assert_eq!(
+        desk.store.key_use(KeyAsked::whether_blocked(Csr::from_der(&listed).unwrap().public_key().spki_sha256())).await.unwrap().block,
+        None
+    );
 }

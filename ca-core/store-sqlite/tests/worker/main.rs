@@ -6,6 +6,7 @@ mod accounts;
 mod acts;
 mod anchor;
 mod attested;
+mod between;
 mod challenged;
 mod compromise;
 mod crash;

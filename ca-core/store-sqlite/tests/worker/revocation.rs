@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ca_core::model::{
-    Actor, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, LeaseToken, ProblemType, RevocationReason,
-    RevocationRequest, Revoked, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
+    Actor, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, KeyAsked, LeaseToken, ProblemType,
+    RevocationReason, RevocationRequest, Revoked, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::{Identifier, SerialNumber};
 use ca_core::ports::{AcmeStore as _, CertificateStore as _, Clock as _, StoreError, ValidationStore as _};
@@ -155,7 +155,7 @@ async fn a11_a_key_that_says_so_of_itself_is_blocked_though_its_certificate_was_
     let serial = superseded.serial;
     assert!(matches!(revoke(&desk, &by_key(&superseded.payload), serial, actor(), reason).await.unwrap(), Revoked::Now { .. }));
     assert_eq!(revoke(&desk, &by_key(&superseded.payload), serial, actor(), reason).await.unwrap(), Revoked::Already);
-    let block = async || desk.store.key_use(&spki_sha256, None).await.unwrap().block;
+    let block = async || desk.store.key_use(KeyAsked::whether_blocked(spki_sha256)).await.unwrap().block;
     assert_eq!(block().await, None);
     // An account's word is not the key's.
     let by_owner = acme::by_account(&owner.key, &owner.id, URL, &compromised);

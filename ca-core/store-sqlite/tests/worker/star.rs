@@ -58,6 +58,26 @@ async fn canceled(desk: &Desk, id: &OrderId) -> Order {
     order
 }
 
+/// Nor does a renewal come by another profile than the order was made for.
+#[tokio::test]
+async fn a21_an_order_whose_grant_gives_another_profile_by_now_is_canceled() {
+    let desk = Desk::open().await;
+    desk.settle().await;
+    let grant = desk.grant(None).await;
+    let client = desk.account_of(&grant).await;
+    let id = star(&desk, &client).await;
+    desk.settle().await;
+    assert_eq!(standing(&desk, &id).await.profile, "client");
+    let stored = desk.store.grant(&grant.id).await.unwrap().unwrap();
+    let reordered = Grant { profiles: grant.profiles.iter().rev().cloned().collect(), ..grant.clone() };
+    let statement = sha256(stored.evidence.statement.as_bytes());
+    desk.operate(Operation::GrantUpdate { grant: reordered, replaces: statement }).await.unwrap();
+    days(&desk, 5);
+    desk.settle().await;
+    let error = canceled(&desk, &id).await.error.unwrap();
+    assert!(error.kind == ProblemType::InvalidProfile && error.detail.contains("`client`"), "{error:?}");
+}
+
 fn job(id: &OrderId) -> JobId {
     format!("star.{id}").parse().unwrap()
 }

@@ -22,7 +22,7 @@ pub async fn requests_carry_their_evidence(factory: &dyn StoreFactory) {
     let request = world.finalize(&order, finalize, 5).await.unwrap();
 
     let leased = world.lease_one(&request, 5, 60).await;
-    assert_eq!(leased.body, RequestBody::Finalize { order, account: id, authority: World::authority() });
+    assert_eq!(leased.body, RequestBody::Finalize { order, account: id, authority: World::authority(), profile: "client".to_owned() });
     let expected = Evidence {
         grant: Some(World::grant("grant-1", None).evidence),
         new_account: account.jws,

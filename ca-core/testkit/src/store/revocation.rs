@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use ca_core::model::{
-    Actor, BlockedKey, CertificateFilter, CrlScope, JobKind, KeyBlock, RevocationReason, RevocationRequest, Revoked, SerialStatus,
+    Actor, BlockedKey, CertificateFilter, CrlScope, JobKind, KeyAsked, KeyBlock, RevocationReason, RevocationRequest, Revoked, SerialStatus,
 };
 use ca_core::pki::{SerialNumber, sha256};
+use ca_core::ports::StoreError;
 
 use super::{StoreFactory, World, at, audit, together};
 
@@ -108,19 +109,26 @@ pub async fn a_blocked_key_stays_blocked(factory: &dyn StoreFactory) {
     let mut request = revocation(serials[0], 100);
     request.reason = RevocationReason::Superseded;
     store.revoke(&request).await.unwrap();
-    assert_eq!(store.key_use(&key, None).await.unwrap().block, None, "another reason blocks nothing");
+    assert_eq!(store.key_use(KeyAsked::whether_blocked(key)).await.unwrap().block, None, "another reason blocks nothing");
     store.revoke(&revocation(serials[1], 200)).await.unwrap();
     store.revoke(&revocation(serials[2], 300)).await.unwrap();
     let compromised = |serial: SerialNumber, when: i64| KeyBlock::Compromised { authority: World::authority(), serial, at: at(when) };
-    assert_eq!(store.key_use(&key, None).await.unwrap().block, Some(compromised(serials[1], 200)));
+    assert_eq!(store.key_use(KeyAsked::whether_blocked(key)).await.unwrap().block, Some(compromised(serials[1], 200)));
 
     let entry = audit("key.block");
     let results = together((0..4).map(|_| store.block_key(&other, "leaked", &entry)).collect()).await;
     assert_eq!(results.into_iter().filter(|r| *r.as_ref().unwrap()).count(), 1, "the first one blocks");
     assert!(!store.block_key(&other, "for another reason", &entry).await.unwrap());
     let stated = KeyBlock::Statement { reason: "leaked".to_owned(), at: entry.at };
-    assert_eq!(store.key_use(&other, None).await.unwrap().block, Some(stated.clone()));
-    assert_eq!(store.key_use(&sha256(b"third"), None).await.unwrap().block, None);
+    assert_eq!(store.key_use(KeyAsked::whether_blocked(other)).await.unwrap().block, Some(stated.clone()));
+    assert_eq!(store.key_use(KeyAsked::whether_blocked(sha256(b"third"))).await.unwrap().block, None);
+
+    // Several at once, answered in their order.
+    let all = [other, sha256(b"third"), key].map(KeyAsked::whether_blocked);
+    let blocks: Vec<_> = store.key_uses(&all).await.unwrap().into_iter().map(|found| found.block).collect();
+    assert_eq!(blocks, [Some(stated.clone()), None, Some(compromised(serials[1], 200))]);
+    let too_many = vec![KeyAsked::whether_blocked(key); KeyAsked::MAX + 1];
+    assert!(matches!(store.key_uses(&too_many).await, Err(StoreError::Conflict(_))));
     let rows = store.audit_after(0, 1000).await.unwrap();
     assert_eq!(rows.iter().filter(|row| String::from_utf8_lossy(&row.leaf).contains("key.block")).count(), 1);
 

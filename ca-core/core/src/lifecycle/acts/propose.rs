@@ -79,7 +79,7 @@ impl Worker {
             format: ActStatement::FORMAT.to_owned(),
             act,
             standing,
-            nonce: nonce.iter().map(|b| format!("{b:02x}")).collect(),
+            nonce: base16ct::lower::encode_string(&nonce),
             issued_at: now,
             expires_at: now.plus(life.min(ActStatement::MAX_LIFE)),
         };
