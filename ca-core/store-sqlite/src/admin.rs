@@ -40,7 +40,7 @@ pub(crate) fn find_grant_row(connection: &Connection, id: &GrantId) -> StoreResu
     optional!(
         connection,
         |row| Ok((row.get("seq")?, read_grant(row)?)),
-        "SELECT seq, body, statement, signature, status, created_at, accounts, suspended_at FROM grants WHERE id = $1",
+        "SELECT seq, status, suspended_at, body, statement, signature, created_at, accounts FROM grants WHERE id = $1",
         id
     )
 }
@@ -238,7 +238,7 @@ impl AdminStore for SqliteStore {
             all!(
                 c,
                 read_grant,
-                "SELECT body, statement, signature, status, created_at, accounts, suspended_at FROM grants ORDER BY seq DESC LIMIT $1",
+                "SELECT status, suspended_at, body, statement, signature, created_at, accounts FROM grants ORDER BY seq DESC LIMIT $1",
                 at_most
             )
         };

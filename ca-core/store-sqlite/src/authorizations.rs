@@ -17,15 +17,17 @@ use crate::writer::Tx;
 /// How many authorizations for one identifier are looked at for one that can be used again.
 const CANDIDATES: i64 = 20;
 
+/// Why an account gets nothing new.
+pub(crate) const ACCOUNT_NOT_VALID: &str = "the account is not valid";
+
 /// An authorization without challenges, and the challenge of this row.
 fn read_authorization(row: &Row<'_>) -> StoreResult<(Authorization, Option<Challenge>)> {
-    let identifier: String = row.get("identifier")?;
     let authorization = Authorization {
         id: read("authorization id", row.get("id")?)?,
         account: read("account id", row.get("account_id")?)?,
         authority: read("authority", row.get("authority")?)?,
         order: None,
-        identifier: from_json("identifier", &identifier)?,
+        identifier: from_json("identifier", &row.get::<String>("identifier")?)?,
         status: read("authorization status", row.get("status")?)?,
         expires: time(row.get("expires")?),
         challenges: Vec::new(),
@@ -37,7 +39,7 @@ fn read_challenge(row: &Row<'_>) -> StoreResult<Option<Challenge>> {
     let (Some(method), Some(token), Some(status)) = (row.get("method")?, row.get("token")?, row.get("challenge_status")?) else {
         return Ok(None);
     };
-    let (validated, error): (Option<i64>, Option<String>) = (row.get("validated")?, row.get("error")?);
+    let (validated, error) = (row.get::<Option<i64>>("validated")?, row.get::<Option<String>>("error")?);
     Ok(Some(Challenge {
         method: read("challenge method", method)?,
         token: read("challenge token", token)?,
@@ -234,9 +236,9 @@ impl Tx {
         Ok(settled)
     }
 
-    pub(crate) fn require_valid_account(&mut self, account: &str) -> StoreResult<()> {
+    fn require_valid_account(&mut self, account: &str) -> StoreResult<()> {
         let valid = optional!(&self.connection, |_| Ok(()), "SELECT id FROM accounts WHERE id = $1 AND status = 'valid'", account)?;
-        if valid.is_none() { conflict("the account is not valid") } else { Ok(()) }
+        if valid.is_none() { conflict(ACCOUNT_NOT_VALID) } else { Ok(()) }
     }
 
     /// Puts in the places of an order's authorizations those that it will rest on, and makes its state and its end

@@ -15,8 +15,8 @@ pub(crate) fn key_use(connection: &Connection, asked: &KeyAsked) -> StoreResult<
     one!(
         connection,
         |row| Ok(KeyUse { account: row.get("account")?, block: read_block(row)? }),
-        "SELECT b.reason AS reason, b.at AS at, c.authority AS authority, c.serial AS serial, c.revoked_at AS revoked_at,
-                EXISTS (SELECT 1 FROM accounts WHERE thumbprint = $2) AS account
+        "SELECT EXISTS (SELECT 1 FROM accounts WHERE thumbprint = $2) AS account,
+                b.reason AS reason, b.at AS at, c.authority AS authority, c.serial AS serial, c.revoked_at AS revoked_at
          FROM (SELECT 1) AS one
          LEFT JOIN blocked_keys b ON b.spki_sha256 = $1
          LEFT JOIN certificates c ON c.seq = (SELECT min(seq) FROM certificates WHERE spki_sha256 = $1 AND revocation_reason = 1

@@ -11,7 +11,7 @@ use rusqlite::{Connection, ToSql};
 
 use crate::convert::{digest, from_json, limit, read, read_opt, reason, serial, time, unsigned};
 use crate::error::damaged;
-use crate::sql::{self, Row, all, optional};
+use crate::sql::{self, Row, Sql, all, optional};
 use crate::{SqliteStore, authorities, blocked_keys, cross};
 
 fn read_mark(at: i64, row: &Row<'_>) -> StoreResult<ReplacementMark> {
@@ -56,15 +56,15 @@ fn read_certificate(row: &Row<'_>) -> StoreResult<CertificateRecord> {
 macro_rules! with_columns {
     ($then:ident $($rest:tt)*) => {
         $then!(
-            "SELECT c.authority, c.serial, c.state, c.profile, c.subject, c.identifiers, c.spki_sha256, c.not_before, c.not_after,
-                c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id, c.revoked_at, c.revocation_reason, c.created_at,
-                (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
-                   AND o.status <> 'invalid') AS replaced_by,
-                m.at AS marked_at, m.explanation,
+            "SELECT c.serial, c.spki_sha256, c.identifiers, c.revoked_at, c.revocation_reason, c.authority, c.state, c.profile, c.subject,
+                c.not_before, c.not_after, c.crl_partition, c.der, c.account_id, c.grant_id, c.order_id,
                 CASE WHEN c.revocation_reason = 1 THEN (SELECT w.authority FROM followed_compromises f
                    JOIN certificates w ON w.seq = f.cause WHERE f.certificate = c.seq) END AS follows_authority,
                 CASE WHEN c.revocation_reason = 1 THEN (SELECT w.serial FROM followed_compromises f
-                   JOIN certificates w ON w.seq = f.cause WHERE f.certificate = c.seq) END AS follows_serial"
+                   JOIN certificates w ON w.seq = f.cause WHERE f.certificate = c.seq) END AS follows_serial,
+                (SELECT o.id FROM orders o WHERE o.authority = c.authority AND o.replaces = c.serial AND o.replaces IS NOT NULL
+                   AND o.status <> 'invalid') AS replaced_by,
+                m.at AS marked_at, m.explanation, c.created_at"
             $($rest)*
         )
     };
@@ -189,7 +189,7 @@ pub(crate) fn matching(
     query.text.push_str(seq);
     query.push(" DESC LIMIT ", at_most);
     let arguments: Vec<&dyn ToSql> = query.arguments.iter().map(|argument| &**argument as &dyn ToSql).collect();
-    sql::every(connection, &query.text, &arguments, read_certificate)
+    sql::every(connection, &Sql::new(&query.text), &arguments, read_certificate)
 }
 
 #[async_trait]

@@ -136,7 +136,7 @@ fn revoked_entries(
     all!(
         connection,
         read,
-        "SELECT serial, revoked_at, revocation_reason, invalidity_date FROM certificates
+        "SELECT serial, invalidity_date, revoked_at, revocation_reason FROM certificates
          WHERE authority = $1 AND crl_partition = $2 AND serial > $3 AND revoked_at IS NOT NULL AND off_crl = 0
          ORDER BY serial LIMIT $4",
         name,

@@ -25,20 +25,23 @@ pub(crate) fn find(connection: &Connection, account: &str, order: Option<&str>) 
             finalized_after: row.get::<Option<i64>>("finalized_after")?.map(|n| unsigned("key changes", n)).transpose()?,
             validations: Vec::new(),
         };
-        // An order that its grant covers rests on no validation, and lists no authorizations.
-        Ok((evidence, row.get::<Option<String>>("authorizations")?.is_some()))
+        Ok((evidence, row.get::<bool>("rests")?, row.get::<bool>("changed")?))
     };
     let found = optional!(
         connection,
         read,
-        "SELECT a.jws, g.statement, g.signature, o.jws AS new_order, o.finalize_jws, o.finalized_after, o.authorizations
+        "SELECT g.statement, g.signature, a.jws, o.jws AS new_order, o.finalize_jws, o.finalized_after,
+                o.authorizations IS NOT NULL AS rests, EXISTS (SELECT 1 FROM key_changes k WHERE k.account_id = a.id) AS changed
          FROM accounts a LEFT JOIN grants g ON g.id = a.grant_id LEFT JOIN orders o ON o.id = $2
          WHERE a.id = $1",
         account,
         order
     )?;
-    let (mut evidence, rests) = found.ok_or_else(|| damaged("request", format!("its account {account} is gone")))?;
-    evidence.key_changes = key_changes(connection, account)?;
+    let (mut evidence, rests, changed) = found.ok_or_else(|| damaged("request", format!("its account {account} is gone")))?;
+    if changed {
+        evidence.key_changes = key_changes(connection, account)?;
+    }
+    // An order that its grant covers rests on no validation, and lists no authorizations.
     if let (Some(order), true) = (order, rests) {
         evidence.validations = validations_behind(connection, order)?;
     }

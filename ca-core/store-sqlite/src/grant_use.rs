@@ -21,7 +21,7 @@ pub(crate) fn count(connection: &Connection, id: &GrantId, since: Timestamp, at_
     one!(
         connection,
         read,
-        "SELECT count(*) AS certificates, min(created_at) AS oldest
+        "SELECT min(created_at) AS oldest, count(*) AS certificates
          FROM (SELECT created_at FROM certificates
                WHERE grant_id = $1 AND state <> 'abandoned' AND created_at > $2 ORDER BY created_at DESC LIMIT $3)",
         id,

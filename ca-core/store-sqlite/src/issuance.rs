@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use ca_core::log::intent_leaf;
 use ca_core::model::{
-    Abandonment, Actor, AuditEntry, AuthorityName, CertificateIntent, Completed, Completion, CrlIntent, CrlScope, Intent, IntentContent,
-    OpenIntent, Origin, Outcome, RevocationReason,
+    Abandonment, AccountId, Actor, AuditEntry, AuthorityName, CertificateIntent, Completed, Completion, CrlIntent, CrlScope, Intent,
+    IntentContent, OpenIntent, Origin, Outcome, RevocationReason,
 };
 use ca_core::pki::{Identifier, SerialNumber, Timestamp, sha256};
 use ca_core::ports::{IssuanceStore, KEY_BLOCKED, OWNER_ENDED, StoreError, StoreResult};
@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::convert::{self, limit, read, signed, time, unsigned, word};
 use crate::error::{conflict, or_taken};
 use crate::release::unordered_names;
-use crate::sql::{Row, all, execute, optional};
+use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
 use crate::{SqliteStore, blocked_keys};
 
@@ -45,14 +45,23 @@ impl OriginColumns {
     }
 }
 
+/// What an origin stands on.
+struct Backing {
+    lease_held: bool,
+    /// Whether an order's account is valid and its grant in use.
+    owner_goes_on: bool,
+}
+
 /// An attempt as stored.
 pub(crate) struct Attempt {
     state: String,
     pub(crate) serial: Option<SerialNumber>,
+    /// Its certificate's row and subject.
+    pub(crate) certificate: Option<(i64, String)>,
     pub(crate) crl: Option<(CrlScope, i64)>,
     origin: OriginColumns,
     /// Whether it is the first certificate of an order that renews itself.
-    renews: bool,
+    pub(crate) renews: bool,
 }
 
 impl Attempt {
@@ -72,17 +81,30 @@ impl Tx {
             return conflict("the intent's digest or leaf is not that of its own content");
         }
         let (attempt, authority) = (intent.attempt.as_str(), intent.authority.as_str());
-        self.require_authority(authority, || " (hint: import its ceremony bundle first)".to_owned())?;
-        if !self.holds_lease(&intent.origin, &intent.authority, Some(intent.at))? {
+        let read_stored = |row: &Row<'_>| {
+            let (of, tbs) = (row.get::<Option<String>>("authority")?, row.get::<Option<Vec<u8>>>("tbs_sha256")?);
+            Ok(of.zip(tbs).zip(row.get::<Option<String>>("state")?))
+        };
+        let stored = optional!(
+            &self.connection,
+            read_stored,
+            "SELECT a.authority, a.tbs_sha256, a.state FROM authorities n LEFT JOIN attempts a ON a.id = $2 WHERE n.name = $1",
+            authority,
+            attempt
+        )?;
+        let Some(stored) = stored else {
+            return Err(StoreError::NotFound(format!("authority {authority} (hint: import its ceremony bundle first)")));
+        };
+        let backing = self.backing(&intent.origin, &intent.authority, Some(intent.at))?;
+        if !backing.lease_held {
             return Err(StoreError::Fenced);
         }
-        let stored = |row: &Row<'_>| Ok((row.get::<String>("authority")?, row.get::<Vec<u8>>("tbs_sha256")?, row.get::<String>("state")?));
-        match optional!(&self.connection, stored, "SELECT authority, tbs_sha256, state FROM attempts WHERE id = $1", attempt)? {
+        match stored {
             None => {}
-            Some((of, tbs, state)) if state == "open" && of == authority && tbs == intent.tbs_sha256.0 => return Ok(()),
+            Some(((of, tbs), state)) if state == "open" && of == authority && tbs == intent.tbs_sha256.0 => return Ok(()),
             Some(_) => return conflict("this attempt is recorded with other bytes, or has ended"),
         }
-        if !self.owner_goes_on(&intent.origin)? {
+        if !backing.owner_goes_on {
             return conflict(OWNER_ENDED);
         }
         // What is still to be revoked for a key's compromise, or was, gets no companion.
@@ -201,51 +223,51 @@ impl Tx {
         Ok(())
     }
 
-    /// Whether the origin's lease is held; at a time where one is given, else whether it has not passed to another.
-    fn holds_lease(&mut self, origin: &Origin, authority: &AuthorityName, at: Option<Timestamp>) -> StoreResult<bool> {
+    /// What an origin stands on; its lease at a time where one is given, else whether it has not passed to another.
+    fn backing(&mut self, origin: &Origin, authority: &AuthorityName, at: Option<Timestamp>) -> StoreResult<Backing> {
         let at = at.map_or(i64::MIN, Timestamp::unix);
-        let held = match origin {
+        match origin {
             Origin::Order { order, request, lease, account, grant: _, cap: _ } => {
                 let (order, request, lease) = (order.as_str(), request.as_str(), lease.as_str());
                 let (account, authority) = (account.as_str(), authority.as_str());
-                optional!(
+                one!(
                     &self.connection,
-                    |_| Ok(()),
-                    "SELECT r.seq FROM requests r JOIN orders o ON o.id = r.order_id
-                     WHERE r.id = $1 AND r.order_id = $2 AND r.state = 'leased' AND r.lease = $3 AND r.lease_until > $4
-                       AND o.status = 'processing' AND o.account_id = $5 AND o.authority = $6",
+                    |row| Ok(Backing { lease_held: row.get("lease_held")?, owner_goes_on: row.get("owner_goes_on")? }),
+                    "SELECT EXISTS (SELECT 1 FROM requests r JOIN orders o ON o.id = r.order_id
+                              WHERE r.id = $1 AND r.order_id = $2 AND r.state = 'leased' AND r.lease = $3 AND r.lease_until > $4
+                                AND o.status = 'processing' AND o.account_id = $5 AND o.authority = $6) AS lease_held,
+                            EXISTS (SELECT 1 FROM accounts a JOIN grants g ON g.id = a.grant_id
+                              WHERE a.id = $5 AND a.status = 'valid' AND g.status = 'active' AND g.suspended_at IS NULL) AS owner_goes_on",
                     request,
                     order,
                     lease,
                     at,
                     account,
                     authority
-                )?
-                .is_some()
+                )
             }
-            Origin::Renewal { order, job, lease, account, grant: _, cap: _ } => {
-                self.may_renew(order, job, lease, account, authority, at)?
-            }
+            Origin::Renewal { order, job, lease, account, grant: _, cap: _ } => Ok(Backing {
+                lease_held: self.may_renew(order, job, lease, account, authority, at)?,
+                owner_goes_on: self.owner_goes_on(account)?,
+            }),
             Origin::Job { job, lease } => {
                 let (job, lease) = (job.as_str(), lease.as_str());
-                optional!(
+                let held = optional!(
                     &self.connection,
                     |_| Ok(()),
                     "SELECT id FROM jobs WHERE id = $1 AND lease = $2 AND lease_until > $3",
                     job,
                     lease,
                     at
-                )?
-                .is_some()
+                )?;
+                Ok(Backing { lease_held: held.is_some(), owner_goes_on: true })
             }
-            Origin::Ceremony => true,
-        };
-        Ok(held)
+            Origin::Ceremony => Ok(Backing { lease_held: true, owner_goes_on: true }),
+        }
     }
 
-    /// Whether an order's account is valid and its grant in use.
-    fn owner_goes_on(&self, origin: &Origin) -> StoreResult<bool> {
-        let (Origin::Order { account, .. } | Origin::Renewal { account, .. }) = origin else { return Ok(true) };
+    /// Whether an account is valid and its grant in use, as [`Self::backing`] says of an order's.
+    fn owner_goes_on(&self, account: &AccountId) -> StoreResult<bool> {
         let account = account.as_str();
         let found = optional!(
             &self.connection,
@@ -263,6 +285,7 @@ impl Tx {
             Ok(Attempt {
                 state: row.get("state")?,
                 serial: row.get::<Option<Vec<u8>>>("serial")?.map(|octets| convert::serial(&octets)).transpose()?,
+                certificate: row.get::<Option<i64>>("certificate")?.zip(row.get("subject")?),
                 crl: scope.zip(row.get("crl_number")?),
                 origin: OriginColumns {
                     request: row.get("request_id")?,
@@ -276,9 +299,10 @@ impl Tx {
         let found = optional!(
             &self.connection,
             read,
-            "SELECT state, serial, crl_scope, crl_number, request_id, order_id, job_id, lease,
-                    EXISTS (SELECT 1 FROM star_orders s WHERE s.order_id = attempts.order_id) AS renews
-             FROM attempts WHERE id = $1 AND authority = $2",
+            "SELECT a.crl_scope, a.state, a.serial, c.seq AS certificate, c.subject, a.crl_number, a.request_id, a.order_id, a.job_id, a.lease,
+                    EXISTS (SELECT 1 FROM star_orders s WHERE s.order_id = a.order_id) AS renews
+             FROM attempts a LEFT JOIN certificates c ON c.serial = a.serial AND c.authority = a.authority
+             WHERE a.id = $1 AND a.authority = $2",
             id,
             authority
         )?;
@@ -291,11 +315,13 @@ impl Tx {
             return Ok(Completed::Released);
         }
         let ours = attempt.state == "open" && attempt.origin == OriginColumns::of(&completion.origin);
-        let released = ours
-            && self.holds_lease(&completion.origin, &completion.authority, None)?
-            && self.owner_goes_on(&completion.origin)?
+        let stands = ours && {
+            let backing = self.backing(&completion.origin, &completion.authority, None)?;
+            backing.lease_held && backing.owner_goes_on
+        };
+        let released = stands
             && match &attempt.serial {
-                Some(serial) => self.release_certificate(completion, serial, names, attempt.renews)?,
+                Some(serial) => self.release_certificate(completion, serial, &attempt, names)?,
                 None => self.release_crl(completion)?,
             };
         let (noun, object) = attempt.noun_and_object();

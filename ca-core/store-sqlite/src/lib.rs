@@ -53,6 +53,7 @@ use std::time::Duration;
 
 use ca_core::ports::{Rng, StoreError, StoreResult};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -150,8 +151,16 @@ fn open_to_write(path: &Path) -> rusqlite::Result<Connection> {
     // What a savepoint may have to take back is kept in memory: it is as much as one command changes.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_statements(&connection)?;
     Ok(connection)
+}
+
+/// Keeps prepared statements, and their plans whatever is bound to them: a plan that follows a value, as of a LIMIT, is made
+/// anew at every run.
+fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
 }
 
 /// Draws the database's id at its first opening, and voids the leases of processes that are gone: this one owns the

@@ -5,10 +5,10 @@ use ca_core::pki::{Identifier, Timestamp};
 use ca_core::ports::{KEY_CHANGED, StoreError, StoreResult};
 use rusqlite::Connection;
 
-use crate::authorizations::ids;
+use crate::authorizations::{ACCOUNT_NOT_VALID, ids};
 use crate::convert::{from_json, json, limit, read, serial, time, word};
 use crate::error::{conflict, or_taken};
-use crate::sql::{Row, all, execute, optional};
+use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
 
 /// The most orders on a page.
@@ -20,8 +20,8 @@ pub(crate) fn find(connection: &Connection, id: &OrderId) -> StoreResult<Option<
     optional!(
         connection,
         read_order,
-        "SELECT o.id, o.account_id, o.authority, o.profile, o.identifiers, o.authorizations, o.status, o.expires, o.not_before,
-                o.not_after, o.error, o.serial, o.replaces, o.created_at, s.terms, s.canceled_at
+        "SELECT o.id, o.identifiers, s.canceled_at, o.authorizations, o.account_id, o.authority, o.profile, o.status, o.expires,
+                o.not_before, o.not_after, o.error, o.serial, s.terms, o.replaces, o.created_at
          FROM orders o LEFT JOIN star_orders s ON s.order_id = o.id WHERE o.id = $1",
         id
     )
@@ -86,7 +86,15 @@ impl Tx {
         let order = &new.order;
         let id = order.id.as_str();
         let account = order.account.as_str();
-        if let Some(jws) = optional!(&self.connection, |row| row.get::<String>("jws"), "SELECT jws FROM orders WHERE id = $1", id)? {
+        let (jws, valid_account) = one!(
+            &self.connection,
+            |row| Ok((row.get::<Option<String>>("jws")?, row.get::<bool>("valid_account")?)),
+            "SELECT (SELECT jws FROM orders WHERE id = $1) AS jws,
+                    EXISTS (SELECT 1 FROM accounts WHERE id = $2 AND status = 'valid') AS valid_account",
+            id,
+            account
+        )?;
+        if let Some(jws) = jws {
             if jws != new.jws {
                 return conflict("another order has this id");
             }
@@ -96,7 +104,9 @@ impl Tx {
             return conflict(format!("a new order is pending or ready, not {}", word(&order.status)));
         }
         let (authority, at) = (order.authority.as_str(), order.created_at.unix());
-        self.require_valid_account(account)?;
+        if !valid_account {
+            return conflict(ACCOUNT_NOT_VALID);
+        }
         let (order, authorizations) = self.settle_order(order, &new.authorizations)?;
         let own = authorizations.iter().all(|authorization| authorization.order.is_some());
         let listed = (!own).then(|| json(&order.authorizations));
@@ -166,34 +176,32 @@ impl Tx {
         audit: &AuditEntry,
     ) -> StoreResult<RequestId> {
         let (id, at) = (order.as_str(), now.unix());
-        let account = optional!(
+        let changed = execute!(
             &self.connection,
-            |row| row.get::<String>("account_id"),
             "UPDATE orders SET status = 'processing', finalize_jws = $2,
                     finalized_after = (SELECT coalesce(max(k.number), 0) FROM key_changes k WHERE k.account_id = orders.account_id)
              WHERE id = $1 AND status = 'ready' AND expires > $3
-               AND EXISTS (SELECT 1 FROM accounts a WHERE a.id = orders.account_id AND a.thumbprint = $4)
-             RETURNING account_id",
+               AND EXISTS (SELECT 1 FROM accounts a WHERE a.id = orders.account_id AND a.thumbprint = $4)",
             id,
             jws,
             at,
             thumbprint
         )?;
-        let Some(account) = account else {
+        if changed == 0 {
             let found = find(&self.connection, order)?.ok_or_else(|| StoreError::NotFound(format!("order {order}")))?;
             return conflict(match found.status {
                 OrderStatus::Ready if found.expires > now => KEY_CHANGED.to_owned(),
                 OrderStatus::Ready => "the order expired".to_owned(),
                 other => format!("the order is {}, not ready", word(&other)),
             });
-        };
+        }
         let request = RequestId::for_order(order);
         let request_id = request.as_str();
         execute!(
             &self.connection,
-            "INSERT INTO requests (id, account_id, order_id, state, not_before, received_at) VALUES ($1, $2, $3, 'queued', $4, $4)",
+            "INSERT INTO requests (id, account_id, order_id, state, not_before, received_at)
+             SELECT $1, account_id, id, 'queued', $3, $3 FROM orders WHERE id = $2",
             request_id,
-            account,
             id,
             at
         )

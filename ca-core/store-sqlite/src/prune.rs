@@ -43,7 +43,7 @@ impl Tx {
             &self.connection,
             |row| row.get("id"),
             "DELETE FROM orders WHERE seq IN (
-               SELECT o.seq FROM orders o WHERE o.status IN ('pending', 'ready', 'invalid') AND o.expires <= $1
+               SELECT o.seq FROM orders o WHERE o.status <> 'processing' AND o.status <> 'valid' AND o.expires <= $1
                  AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.order_id = o.id)
                  AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = 'f.' || o.id AND r.ended_at IS NULL)
                ORDER BY o.expires LIMIT $2) RETURNING id",

@@ -8,8 +8,8 @@ use ca_core::ports::{StoreError, StoreResult};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
-use crate::STATEMENTS;
 use crate::error::from_sqlite;
+use crate::keep_statements;
 
 /// How many connections are kept for the next read.
 const KEPT: usize = 8;
@@ -85,7 +85,7 @@ impl Readers {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(&self.0.path, flags)?;
             connection.busy_timeout(BUSY)?;
-            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            keep_statements(&connection)?;
             Ok(connection)
         };
         open().map_err(from_sqlite)

@@ -50,28 +50,25 @@ impl Tx {
         Ok(ended == 1)
     }
 
-    /// `renews`: whether the order renews itself from now on.
     pub(crate) fn release_certificate(
         &mut self,
         completion: &Completion,
         serial: &SerialNumber,
+        attempt: &Attempt,
         names: &[String],
-        renews: bool,
     ) -> StoreResult<bool> {
         if !self.end_attempt(completion)? {
             return Ok(false);
         }
-        let (authority, octets) = (completion.authority.as_str(), serial.as_bytes().as_slice());
-        let released = optional!(
+        let (certificate, octets) = (attempt.certificate.as_ref(), serial.as_bytes().as_slice());
+        let row = certificate.map(|(row, _)| *row);
+        let released = execute!(
             &self.connection,
-            |row| Ok((row.get::<i64>("seq")?, row.get::<String>("subject")?)),
-            "UPDATE certificates SET state = 'released', der = $3 WHERE authority = $1 AND serial = $2 AND state = 'intent'
-             RETURNING seq, subject",
-            authority,
-            octets,
+            "UPDATE certificates SET state = 'released', der = $2 WHERE seq = $1 AND state = 'intent'",
+            row,
             completion.signed.0
         )?;
-        let Some((row, subject)) = released else {
+        let Some((row, subject)) = certificate.filter(|_| released == 1) else {
             return conflict("the certificate of this attempt is not in the state that its intent left");
         };
         match &completion.origin {
@@ -86,9 +83,9 @@ impl Tx {
                 if valid == 0 {
                     return conflict("the order of this attempt is not in the state that its intent left");
                 }
-                let issued = Issued { serial: *serial, subject, der: completion.signed.0.clone() };
+                let issued = Issued { serial: *serial, subject: subject.clone(), der: completion.signed.0.clone() };
                 self.end_request(request, lease, RequestState::Done { certificate: Some(Box::new(issued)) }, completion.at)?;
-                if renews {
+                if attempt.renews {
                     self.begin_renewals(order, &completion.authority)?;
                 }
             }
@@ -97,7 +94,7 @@ impl Tx {
         }
         // URIs and mailboxes, which no order names.
         for name in names {
-            self.insert_name(row, name)?;
+            self.insert_name(*row, name)?;
         }
         Ok(true)
     }

@@ -40,7 +40,7 @@ pub(crate) fn state_of(connection: &Connection, id: &RequestId) -> StoreResult<R
     let found = optional!(
         connection,
         read,
-        "SELECT r.state, r.problem, c.serial, c.subject, c.der FROM requests r LEFT JOIN orders o ON o.id = r.order_id
+        "SELECT c.serial, c.subject, c.der, r.state, r.problem FROM requests r LEFT JOIN orders o ON o.id = r.order_id
            LEFT JOIN certificates c ON c.serial = o.serial AND c.authority = o.authority
          WHERE r.id = $1",
         text
@@ -90,7 +90,7 @@ impl Tx {
         let rows = all!(
             &self.connection,
             read_row,
-            "SELECT r.seq, r.id, r.account_id, r.order_id, r.attempts, r.received_at, o.authority, o.profile
+            "SELECT r.account_id, r.order_id, o.authority, o.profile, r.id, r.attempts, r.received_at, r.seq
              FROM requests r LEFT JOIN orders o ON o.id = r.order_id
              WHERE r.ended_at IS NULL AND r.not_before <= $1 AND (r.lease_until IS NULL OR r.lease_until <= $1)
                AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.order_id = r.order_id AND a.reason IS NULL AND a.state = 'open')
@@ -112,42 +112,47 @@ impl Tx {
         Ok(rows.into_iter().map(|(_, request)| request).collect())
     }
 
-    /// Ends a leased request as `end` says: done or refused. Gives its account and order.
-    pub(crate) fn end_request(
-        &mut self,
-        id: &RequestId,
-        lease: &LeaseToken,
-        end: RequestState,
-        at: Timestamp,
-    ) -> StoreResult<(String, Option<String>)> {
+    /// Ends a leased request as `end` says: done or refused.
+    pub(crate) fn end_request(&mut self, id: &RequestId, lease: &LeaseToken, end: RequestState, at: Timestamp) -> StoreResult<()> {
         let (text, token, at) = (id.as_str(), lease.as_str(), at.unix());
         let (state, problem) = match &end {
             RequestState::Done { .. } => ("done", None),
             RequestState::Refused { problem } => ("refused", Some(json(problem))),
             RequestState::Waiting => return conflict("a request does not end by waiting"),
         };
-        let ended = optional!(
+        let ended = execute!(
             &self.connection,
-            |row| Ok((row.get("account_id")?, row.get("order_id")?)),
             "UPDATE requests SET state = $3, problem = $4, ended_at = $5, worker = NULL, lease = NULL, lease_until = NULL
-             WHERE id = $1 AND lease = $2 AND state = 'leased' RETURNING account_id, order_id",
+             WHERE id = $1 AND lease = $2 AND state = 'leased'",
             text,
             token,
             state,
             problem,
             at
         )?;
-        let Some(ended) = ended else {
+        if ended == 0 {
             // It is not there, or its lease has passed on.
             state_of(&self.connection, id)?;
             return Err(StoreError::Fenced);
-        };
+        }
         self.touched.states.push((id.clone(), end));
-        Ok(ended)
+        Ok(())
+    }
+
+    /// The account and the order that a request is of.
+    fn owner_of(&self, request: &RequestId) -> StoreResult<(String, Option<String>)> {
+        let id = request.as_str();
+        one!(
+            &self.connection,
+            |row| Ok((row.get("account_id")?, row.get("order_id")?)),
+            "SELECT account_id, order_id FROM requests WHERE id = $1",
+            id
+        )
     }
 
     fn accept_account(&mut self, request: &RequestId, lease: &LeaseToken, statement: &str, audit: &AuditEntry) -> StoreResult<()> {
-        let (account, order) = self.end_request(request, lease, RequestState::Done { certificate: None }, audit.at)?;
+        self.end_request(request, lease, RequestState::Done { certificate: None }, audit.at)?;
+        let (account, order) = self.owner_of(request)?;
         if order.is_some() {
             return conflict("the request is an order's, not an account's");
         }
@@ -186,7 +191,8 @@ impl Tx {
         problem: &Problem,
         audit: &AuditEntry,
     ) -> StoreResult<()> {
-        let (account, order) = self.end_request(request, lease, RequestState::Refused { problem: problem.clone() }, audit.at)?;
+        self.end_request(request, lease, RequestState::Refused { problem: problem.clone() }, audit.at)?;
+        let (account, order) = self.owner_of(request)?;
         match order {
             Some(order) => {
                 let text = json(problem);

@@ -171,7 +171,7 @@ impl Tx {
         let row = optional!(
             &self.connection,
             |row| Ok((row.get::<String>("kind")?, row.get::<i64>("crl_partition")?)),
-            "SELECT c.crl_partition, a.kind FROM certificates c JOIN authorities a ON a.name = c.authority
+            "SELECT a.kind, c.crl_partition FROM certificates c JOIN authorities a ON a.name = c.authority
              WHERE c.authority = $1 AND c.serial = $2 AND (c.revoked_at IS NULL OR c.revocation_reason = 6 AND $3 <> 6)",
             name,
             octets,

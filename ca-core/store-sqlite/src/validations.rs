@@ -93,8 +93,8 @@ impl Tx {
         let leased = all!(
             &self.connection,
             read_leased,
-            "SELECT v.authorization_id, v.method, v.deadline, v.attempts, v.answer, a.account_id, a.authority, a.identifier, c.token,
-                    coalesce(v.thumbprint, o.thumbprint) AS thumbprint
+            "SELECT v.authorization_id, v.method, a.account_id, coalesce(v.thumbprint, o.thumbprint) AS thumbprint, a.authority, a.identifier,
+                    c.token, v.answer, v.attempts, v.deadline
              FROM validations v
                JOIN authorizations a ON a.id = v.authorization_id
                JOIN challenges c ON c.authorization_id = v.authorization_id AND c.method = v.method

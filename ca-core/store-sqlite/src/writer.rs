@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::lock::FileLock;
 use crate::remembered::Remembered;
-use crate::sql;
+use crate::sql::{self, Sql};
 use crate::wake::{Touched, Wakers};
 
 /// The most commands in one transaction.
@@ -41,7 +41,7 @@ impl Tx {
 
     /// Runs a statement that begins or ends something.
     fn run(&self, sql: &'static str) -> StoreResult<()> {
-        sql::run(&self.connection, sql, &[]).map(|_| ())
+        sql::run(&self.connection, &Sql::new(sql), &[]).map(|_| ())
     }
 }
 
