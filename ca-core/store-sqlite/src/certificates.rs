@@ -10,7 +10,7 @@ use ca_core::ports::{CertificateStore, StoreResult};
 use rusqlite::{Connection, ToSql};
 
 use crate::convert::{digest, from_json, limit, read, read_opt, reason, serial, time, unsigned};
-use crate::error::damaged;
+use crate::error::{conflict, damaged};
 use crate::sql::{self, Row, Sql, all, optional};
 use crate::{SqliteStore, authorities, blocked_keys, cross};
 
@@ -240,11 +240,7 @@ impl CertificateStore for SqliteStore {
 
     async fn key_uses(&self, asked: &[KeyAsked]) -> StoreResult<Vec<KeyUse>> {
         if asked.len() > KeyAsked::MAX {
-            return Err(ca_core::ports::StoreError::Conflict(format!(
-                "{} keys are asked about at once, and at most {} may be",
-                asked.len(),
-                KeyAsked::MAX
-            )));
+            return conflict(format!("{} keys are asked about at once, and at most {} may be", asked.len(), KeyAsked::MAX));
         }
         self.readers.look(|c| asked.iter().map(|key| blocked_keys::key_use(c, key)).collect())
     }
