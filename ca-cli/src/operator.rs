@@ -13,6 +13,7 @@ use std::time::Duration;
 use ca_core::evidence::sshsig;
 use ca_core::evidence::statement::{NAMESPACE, Operation, OperatorStatement};
 use ca_core::model::SignedStatement;
+use ca_core::pki::hex;
 use ca_core::ports::{Clock, Rng};
 use ssh_key::PrivateKey;
 use zeroize::Zeroizing;
@@ -39,7 +40,7 @@ pub(crate) fn sign(
     let now = clock.now();
     let mut nonce = [0u8; 16];
     rng.fill(&mut nonce);
-    let nonce: String = nonce.iter().map(|b| format!("{b:02x}")).collect();
+    let nonce = hex(&nonce);
     let statement = OperatorStatement::new(operation, nonce, now, now.plus(LIFE)).to_json();
     let signature = sign_text(&path, NAMESPACE, &statement, rng)?;
     Ok(SignedStatement { statement, signature })

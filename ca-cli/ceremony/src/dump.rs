@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use ca_core::pki::hex;
+
 const MAX_DEPTH: usize = 16;
 
 /// Writes the structure of `der`, one element a line, indented by `depth`.
@@ -119,10 +121,6 @@ fn oid(content: &[u8]) -> String {
         _ => return text,
     };
     format!("{text} {known}")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ca_core::ceremony::{CeremonyError, Duty, KeyPlace, Plan, Statement, Transcript, TranscriptEvent};
 use ca_core::model::Actor;
-use ca_core::pki::{Timestamp, sha256};
+use ca_core::pki::{Timestamp, hex, sha256};
 use ca_core::policy::Policy;
 use ca_core::ports::{Clock, KeyDevice, Rng};
 
@@ -420,5 +420,5 @@ impl Run {
 pub(crate) fn random_hex(rng: &dyn Rng) -> String {
     let mut bytes = [0u8; 16];
     rng.fill(&mut bytes);
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    hex(&bytes)
 }

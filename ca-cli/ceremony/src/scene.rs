@@ -12,7 +12,7 @@ use ca_core::ceremony::{
 use ca_core::issuance::KeyTest;
 use ca_core::model::{AuthorityName, Intent, IntentContent, KeyLabel, RevokedEntry};
 use ca_core::pki::crl::{CrlHeader, build_crl_tbs};
-use ca_core::pki::{Certificate, PublicKey, Sha256Digest, sha256};
+use ca_core::pki::{Certificate, PublicKey, Sha256Digest, hex, sha256};
 use ca_core::policy::Policy;
 use ca_core::ports::DeviceIdentity;
 use ca_core::profile::{
@@ -165,7 +165,7 @@ impl Scene {
             )
         })?;
         let device = device(transcript, self.target()).ok_or_else(|| self.wrong(act, "its device is not on record"))?;
-        let nonce = drawn.nonce.iter().map(|b| format!("{b:02x}")).collect();
+        let nonce = hex(&drawn.nonce);
         Ok(Blueprint::Test(KeyTest {
             plan_sha256: self.plan.sha256,
             key: label.clone(),

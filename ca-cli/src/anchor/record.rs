@@ -5,7 +5,7 @@ use std::time::Duration;
 use ca_core::anchor::{AnchorOperation, AnchorState, AnchorStatement, AnchorStep, LogHead};
 use ca_core::ceremony::Roster;
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope};
-use ca_core::pki::Timestamp;
+use ca_core::pki::{Timestamp, hex};
 use ca_core::ports::{AuditStore as _, CertificateStore as _, Rng, StatusStore as _, StoreResult};
 use ca_store_sqlite::SqliteStore;
 
@@ -74,7 +74,7 @@ pub(crate) async fn statement(
         policy_sha256,
         log: audit_head(store).await.map_err(store_failure)?,
         replaces: restored.map(AnchorState::log),
-        nonce: nonce.iter().map(|b| format!("{b:02x}")).collect(),
+        nonce: hex(&nonce),
         issued_at: now,
         expires_at: now.plus(LIFE),
     })

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use ca_core::model::KeyLabel;
+use ca_core::pki::hex;
 use ca_core::ports::{
     Attestation, DeviceIdentity, DeviceKind, DeviceLog, DeviceObject, KeyAttributes, KeyDevice, KeyInfo, KeyStoreError, WrappedKey,
 };
@@ -27,7 +28,7 @@ impl SoftwareKeyStore {
     fn serial(&self) -> Result<String, SealError> {
         let path = self.directory.join(SERIAL);
         if fs::symlink_metadata(&path).is_err() {
-            let drawn: String = random::<8>(&OsRandom).iter().map(|b| format!("{b:02x}")).collect();
+            let drawn = hex(&random::<8>(&OsRandom));
             match create_exclusive(&path, format!("{SERIAL_MAGIC}{drawn}\n").as_bytes(), &OsRandom) {
                 // Another process was first: its number counts.
                 Ok(()) | Err(SealError::Exists(_)) => {}

@@ -51,6 +51,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ca_core::pki::hex;
 use ca_core::ports::{Rng, StoreError, StoreResult};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -168,7 +169,7 @@ fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
 fn begin_life(connection: &mut Connection, rng: &dyn Rng) -> StoreResult<String> {
     let mut bytes = [0u8; 16];
     rng.fill(&mut bytes);
-    let fresh: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let fresh = hex(&bytes);
     let tx = connection.transaction().map_err(from_sqlite)?;
     execute!(&tx, "INSERT INTO instance (one, id) VALUES (1, $1) ON CONFLICT DO NOTHING", fresh)?;
     let id = one!(&tx, |row| row.get("id"), "SELECT id FROM instance WHERE one = 1")?;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::finding::Report;
 use super::rule::{Check, Hits, Rule};
+use crate::pki::hex;
 use crate::pki::walk::{
     BIT_STRING, BOOLEAN, GENERALIZED_TIME, IA5_STRING, INTEGER, OID, PRINTABLE_STRING, SET, Tlv, UTC_TIME, UTF8_STRING, Walker, read_time,
 };
@@ -173,7 +174,7 @@ fn require(holds: bool, e: &Element<'_, '_>, hits: &mut Hits<'_>) {
 
 /// At most 16 octets in hexadecimal.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    let shown = base16ct::lower::encode_string(&bytes[..bytes.len().min(16)]);
+    let shown = hex(&bytes[..bytes.len().min(16)]);
     match bytes.len() {
         0 => "empty".to_owned(),
         1..=16 => shown,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pki::{Sha256Digest, Timestamp, sha256};
+use crate::pki::{Sha256Digest, Timestamp, hex, sha256};
 use crate::ports::Rng;
 
 /// Why a text is not an id of its kind.
@@ -125,7 +125,7 @@ text_id!(
 );
 
 fn first_128_bits(digest: Sha256Digest) -> String {
-    base16ct::lower::encode_string(&digest.0[..16])
+    hex(&digest.0[..16])
 }
 
 /// What an id begins with, so that those made together are near each other where they are sorted: seconds, as eight hex digits
@@ -137,7 +137,7 @@ fn time_first(at: Timestamp) -> String {
 fn random_128_bits(rng: &dyn Rng) -> String {
     let mut bytes = [0u8; 16];
     rng.fill(&mut bytes);
-    base16ct::lower::encode_string(&bytes)
+    hex(&bytes)
 }
 
 impl AccountId {

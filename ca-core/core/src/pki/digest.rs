@@ -20,6 +20,11 @@ pub fn sha256(bytes: &[u8]) -> Sha256Digest {
     Sha256Digest(out)
 }
 
+/// Octets in lowercase hexadecimal.
+pub fn hex(octets: &[u8]) -> String {
+    base16ct::lower::encode_string(octets)
+}
+
 /// The thumbprint of a certificate's DER as tokens that are bound to it carry it: `x5t#S256` (RFC 8705 §3.1).
 pub fn x5t_s256(der: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(sha256(der).0)
@@ -57,6 +62,6 @@ impl TryFrom<String> for Sha256Digest {
 
 impl From<Sha256Digest> for String {
     fn from(digest: Sha256Digest) -> Self {
-        base16ct::lower::encode_string(&digest.0)
+        hex(&digest.0)
     }
 }

@@ -2,8 +2,8 @@
 
 use const_oid::ObjectIdentifier;
 
-use super::oid;
 use super::walk::{self, ParseError, SEQUENCE, SET, Tlv, Walker};
+use super::{hex, oid};
 
 /// The attribute types that RFC 4514 §3 gives a name to; any other is written in dotted form with its value in
 /// hexadecimal, which is what a token server compares (RFC 8705 §2.1.2).
@@ -49,7 +49,7 @@ fn attribute(mut pair: Walker<'_>) -> Result<String, ParseError> {
         return Ok(format!("{name}={}", escaped(text)));
     }
     let id = ObjectIdentifier::from_bytes(kind.content).map_err(|_| ParseError::Value("attribute type"))?;
-    let digits = base16ct::lower::encode_string(value.whole);
+    let digits = hex(value.whole);
     Ok(format!("{id}=#{digits}"))
 }
 

@@ -87,7 +87,7 @@ impl fmt::Display for SerialNumber {
     /// Lowercase hexadecimal of the DER content octets, as `openssl x509 -serial` prints it but for the case.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = &self.0[self.0.iter().take_while(|b| **b == 0).count()..];
-        f.write_str(&base16ct::lower::encode_string(digits))
+        f.write_str(&super::hex(digits))
     }
 }
 

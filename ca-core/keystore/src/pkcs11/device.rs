@@ -1,6 +1,7 @@
 //! The token as a device: who it is, what it holds, copies under a wrapping key.
 
 use ca_core::model::KeyLabel;
+use ca_core::pki::hex;
 use ca_core::ports::{DeviceIdentity, DeviceKind, DeviceObject, FirmwareVersion, KeyInfo, KeyStoreError, WrappedKey};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
@@ -37,7 +38,7 @@ pub(super) fn inventory(link: &Link) -> Result<Vec<DeviceObject>, Fault> {
         for attribute in read {
             match attribute {
                 Attribute::Class(class) => object.kind = class_name(class),
-                Attribute::Id(id) => object.id = id.iter().map(|b| format!("{b:02x}")).collect(),
+                Attribute::Id(id) => object.id = hex(&id),
                 Attribute::Label(label) => object.label = String::from_utf8_lossy(&label).into_owned(),
                 Attribute::KeyType(key_type) => object.algorithm = type_name(key_type),
                 _ => {}

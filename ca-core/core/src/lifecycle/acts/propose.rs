@@ -11,7 +11,7 @@ use crate::lifecycle::Worker;
 use crate::model::{
     Actor, AuthorityName, BulkChoice, CertificateFilter, Outcome, Problem, Proposal, ProposalId, ProposalState, RevocationReason,
 };
-use crate::pki::{Certificate, SerialNumber, Timestamp, sha256};
+use crate::pki::{Certificate, SerialNumber, Timestamp, hex, sha256};
 use crate::policy::Policy;
 
 /// What someone proposes. Nothing of it is believed: it becomes a statement, and the officers read that.
@@ -79,7 +79,7 @@ impl Worker {
             format: ActStatement::FORMAT.to_owned(),
             act,
             standing,
-            nonce: base16ct::lower::encode_string(&nonce),
+            nonce: hex(&nonce),
             issued_at: now,
             expires_at: now.plus(life.min(ActStatement::MAX_LIFE)),
         };
