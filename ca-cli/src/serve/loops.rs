@@ -62,27 +62,16 @@ pub(super) fn spawn(worker: &Arc<Worker>, store: &SqliteStore, keys: &KeyWatch, 
             }
         }
     });
-    let acts = Arc::clone(worker);
-    tasks.spawn(async move {
-        loop {
-            match acts.step_acts().await {
-                Ok(0) => tokio::time::sleep(ACTS).await,
-                Ok(_) => {}
-                Err(error) => pause("officers' acts", &error).await,
-            }
-        }
-    });
-    // Revocations wait for no key.
-    let compromises = Arc::clone(worker);
-    tasks.spawn(async move {
-        loop {
-            match compromises.step_compromises().await {
-                Ok(0) => tokio::time::sleep(COMPROMISES).await,
-                Ok(_) => {}
-                Err(error) => pause("compromised keys", &error).await,
-            }
-        }
-    });
+    // Neither waits for a key.
+    let (acts, compromises) = (Arc::clone(worker), Arc::clone(worker));
+    tasks.spawn(look("officers' acts", ACTS, move || {
+        let worker = Arc::clone(&acts);
+        async move { worker.step_acts().await }
+    }));
+    tasks.spawn(look("compromised keys", COMPROMISES, move || {
+        let worker = Arc::clone(&compromises);
+        async move { worker.step_compromises().await }
+    }));
     let worker = Arc::clone(worker);
     tasks.spawn(async move {
         loop {
@@ -166,6 +155,20 @@ async fn tell_grant_ends(store: SqliteStore) {
             Err(error) => tracing::warn!(%error, "the grants could not be read; their ends are told later"),
         }
         tokio::time::sleep(GRANT_ENDS).await;
+    }
+}
+
+/// Looks for work that nothing wakes anyone for: again at once where there was some, else after a while.
+async fn look<F>(what: &'static str, every: Duration, step: impl Fn() -> F)
+where
+    F: Future<Output = Result<usize, WorkerError>>,
+{
+    loop {
+        match step().await {
+            Ok(0) => tokio::time::sleep(every).await,
+            Ok(_) => {}
+            Err(error) => pause(what, &error).await,
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! CRLs of whoever certifies devices, in files: read at the start, and again when they change.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,6 +9,7 @@ use ca_core::validation::attestation::AttestationCrls;
 use serde::Deserialize;
 
 use crate::exit::configuration;
+use crate::read_one_more;
 use crate::system::SystemClock;
 
 /// The most files.
@@ -53,9 +52,7 @@ impl AttestationSection {
         let mut crls = AttestationCrls::default();
         for path in &self.crls {
             let wrong = |why: String| configuration(format!("the attestation CRL {}: {why} (hint: see [attestation])", path.display()));
-            let mut bytes = Vec::new();
-            let file = File::open(path).and_then(|file| file.take(AttestationCrls::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
-            file.map_err(|e| wrong(format!("cannot be read: {e}")))?;
+            let bytes = read_one_more(path, AttestationCrls::MAX_BYTES).map_err(|e| wrong(format!("cannot be read: {e}")))?;
             crls.add(&bytes).map_err(|e| wrong(e.to_string()))?;
         }
         Ok(crls)

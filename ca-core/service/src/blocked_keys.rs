@@ -1,13 +1,12 @@
 //! Lists of keys whose private half is known: which the site has, and reading them.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use ca_core::profile::BlockedKeys;
 use serde::Deserialize;
 
 use crate::exit::configuration;
+use crate::read_one_more;
 
 /// `[blocked_keys]`
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -56,7 +55,6 @@ pub fn read_blocked_keys(texts: &[PathBuf], badkeys: Option<&Path>) -> anyhow::R
     Ok(lists)
 }
 
-/// At most one octet more than a list may have, which then says so itself.
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let unreadable = |e: std::io::Error| {
         configuration(format!(
@@ -64,9 +62,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
             path.display()
         ))
     };
-    let mut bytes = Vec::new();
-    File::open(path).map_err(unreadable)?.take(BlockedKeys::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
+    read_one_more(path, BlockedKeys::MAX_BYTES).map_err(unreadable)
 }
 
 #[cfg(test)]

@@ -23,7 +23,17 @@ pub mod signal;
 pub mod system;
 pub mod unix;
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::time::Duration;
+
+/// A file's content, of which one octet more than `most` is read at most: that it is too large, its reader says.
+fn read_one_more(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
+}
 
 /// A span as people say it: `45 s`, `12 min`, `5 h`, `29 days`.
 pub fn span(span: Duration) -> String {

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-/// The migrations in their order: those before the one with this name, and that one.
-fn up_to(name: &str) -> (Vec<PathBuf>, PathBuf) {
+/// A database as the migrations before the one with this name leave it, and that one.
+fn before(name: &str) -> (Connection, PathBuf) {
     let folder = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations")).unwrap();
     let mut files: Vec<_> = folder.map(|file| file.unwrap().path()).collect();
     files.sort();
     let at = files.iter().position(|file| file.to_str().unwrap().ends_with(name)).unwrap();
-    (files[..at].to_vec(), files[at].clone())
+    let connection = Connection::open_in_memory().unwrap();
+    connection.pragma_update(None, "foreign_keys", true).unwrap();
+    files[..at].iter().for_each(|file| apply(&connection, file));
+    (connection, files.swap_remove(at))
 }
 
 fn apply(connection: &Connection, migration: &Path) {
@@ -33,10 +36,7 @@ const CERTIFICATE: &str = "INSERT INTO certificates (authority, serial, state, p
 
 #[test]
 fn shorter_checks_keep_the_queue_and_the_counts() {
-    let connection = Connection::open_in_memory().unwrap();
-    connection.pragma_update(None, "foreign_keys", true).unwrap();
-    let (before, migration) = up_to("_shorter_checks.sql");
-    before.iter().for_each(|file| apply(&connection, file));
+    let (connection, migration) = before("_shorter_checks.sql");
     let some = "INSERT INTO authorities (name, kind, certificate, is_default, imported_at) VALUES ('a', 'issuing', x'00', 1, 0);
         INSERT INTO requests (seq, id, account_id, state, not_before, received_at, worker, lease, lease_until, attempts)
             VALUES (7, 'a.x', 'x', 'leased', 1, 2, 'w', 'l', 9, 3);
@@ -69,10 +69,7 @@ fn shorter_checks_keep_the_queue_and_the_counts() {
 
 #[test]
 fn shorter_checks_of_orders_keep_them_and_what_refers_to_them() {
-    let connection = Connection::open_in_memory().unwrap();
-    connection.pragma_update(None, "foreign_keys", true).unwrap();
-    let (before, migration) = up_to("_shorter_checks_of_orders.sql");
-    before.iter().for_each(|file| apply(&connection, file));
+    let (connection, migration) = before("_shorter_checks_of_orders.sql");
     let some = "INSERT INTO authorities (name, kind, certificate, is_default, imported_at) VALUES ('a', 'issuing', x'00', 1, 0);
         INSERT INTO accounts (id, status, jwk, thumbprint, contact, terms_agreed, grant_id, created_at, jws)
             VALUES ('x', 'valid', '{}', 't', '[]', 1, 'g', 0, 'jws');

@@ -293,6 +293,12 @@ impl Desk {
         id
     }
 
+    /// The operation that puts `grant` in the place of what stands under its id.
+    pub(crate) async fn update_of(&self, grant: &Grant) -> Operation {
+        let stored = self.store.grant(&grant.id).await.unwrap().unwrap();
+        Operation::GrantUpdate { grant: grant.clone(), replaces: sha256(stored.evidence.statement.as_bytes()) }
+    }
+
     /// Stores an order as the front end does.
     pub(crate) async fn ready(&self, client: &Client) -> OrderId {
         self.ready_with(client, serde_json::json!({})).await

@@ -91,9 +91,7 @@ async fn a14_kinds_of_keys_and_the_longest_life_are_the_grants() {
     refused(json!({}), ProblemType::BadCsr, "of the kinds p384, not p256").await;
 
     grant.limits.keys.clear();
-    let stored = desk.store.grant(&grant.id).await.unwrap().unwrap();
-    let replaces = ca_core::pki::sha256(stored.evidence.statement.as_bytes());
-    desk.operate(Operation::GrantUpdate { grant, replaces }).await.unwrap();
+    desk.operate(desk.update_of(&grant).await).await.unwrap();
     let late = desk.clock.now().plus(Duration::from_secs(3601)).to_rfc3339();
     refused(json!({ "notAfter": late }), ProblemType::Malformed, "3600 seconds that the enrolment grant").await;
     let order = desk.finalized(&client, json!({})).await;

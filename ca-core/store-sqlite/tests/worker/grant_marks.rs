@@ -19,9 +19,7 @@ const PUT_BACK: &str = "UPDATE grants SET (version, body, max_accounts, statemen
      = (SELECT version, body, max_accounts, statement, signature, status, suspended_at FROM kept WHERE kept.id = grants.id)";
 
 async fn update(desk: &Desk, grant: &Grant) {
-    let stored = desk.store.grant(&grant.id).await.unwrap().unwrap();
-    let replaces = sha256(stored.evidence.statement.as_bytes());
-    desk.operate(Operation::GrantUpdate { grant: grant.clone(), replaces }).await.unwrap();
+    desk.operate(desk.update_of(grant).await).await.unwrap();
 }
 
 /// How many alarms name this.

@@ -14,12 +14,6 @@ use serde_json::json;
 use crate::between::{Between, beside};
 use crate::desk::Desk;
 
-/// The operation that puts `grant` in the place of what stands under its id.
-async fn update(desk: &Desk, grant: &Grant) -> Operation {
-    let stored = desk.store.grant(&grant.id).await.unwrap().unwrap();
-    Operation::GrantUpdate { grant: grant.clone(), replaces: sha256(stored.evidence.statement.as_bytes()) }
-}
-
 #[tokio::test]
 async fn a15_a_rotated_secret_binds_no_more_and_its_accounts_stay() {
     let desk = Desk::open().await;
@@ -28,7 +22,7 @@ async fn a15_a_rotated_secret_binds_no_more_and_its_accounts_stay() {
     let client = desk.account_of(&grant).await;
 
     let rotated = Grant { version: 2, ..grant.clone() };
-    let reply = desk.operate(update(&desk, &rotated).await).await.unwrap();
+    let reply = desk.operate(desk.update_of(&rotated).await).await.unwrap();
     let OperatorReply::GrantUpdated { hmac_key: Some(secret) } = &reply else { panic!("{reply:?}") };
     assert!(!desk.audit_has(&[secret.reveal()]).await, "a secret is not in the audit trail");
     assert!(desk.audit_has(&["grant.update", grant.id.as_str(), "operator", "ops"]).await);
@@ -51,7 +45,7 @@ async fn a16_a_grant_is_extended_without_touching_its_accounts() {
     let mut grant = desk.grant(None).await;
     let client = desk.account_of(&grant).await;
     (grant.valid_until, grant.enrol_by) = (Some(start.plus(day)), Some(start.plus(day / 24)));
-    assert_eq!(desk.operate(update(&desk, &grant).await).await.unwrap(), OperatorReply::GrantUpdated { hmac_key: None });
+    assert_eq!(desk.operate(desk.update_of(&grant).await).await.unwrap(), OperatorReply::GrantUpdated { hmac_key: None });
 
     desk.clock.advance(day);
     let order = desk.finalized(&client, json!({})).await;
@@ -59,7 +53,7 @@ async fn a16_a_grant_is_extended_without_touching_its_accounts() {
     assert!(desk.refusal(&order).await.detail.contains("expired"));
 
     grant.valid_until = Some(start.plus(day * 3));
-    desk.operate(update(&desk, &grant).await).await.unwrap();
+    desk.operate(desk.update_of(&grant).await).await.unwrap();
     let order = desk.finalized(&client, json!({})).await;
     desk.settle().await;
     assert_eq!(desk.order(&order).await.status, OrderStatus::Valid);
@@ -69,11 +63,11 @@ async fn a16_a_grant_is_extended_without_touching_its_accounts() {
 async fn a18_a_change_stays_inside_the_policy_and_follows_what_stands() {
     let desk = Desk::open().await;
     let grant = desk.grant(None).await;
-    let stale = update(&desk, &Grant { max_accounts: Some(5), ..grant.clone() }).await;
+    let stale = desk.update_of(&Grant { max_accounts: Some(5), ..grant.clone() }).await;
     let refused = async |change: &dyn Fn(&mut Grant), part: &str| {
         let mut changed = grant.clone();
         change(&mut changed);
-        let problem = desk.operate(update(&desk, &changed).await).await.unwrap_err();
+        let problem = desk.operate(desk.update_of(&changed).await).await.unwrap_err();
         assert!(problem.detail.contains(part), "{problem:?}");
         assert_eq!(desk.store.grant(&grant.id).await.unwrap().unwrap().grant, grant, "nothing was changed");
     };
@@ -83,7 +77,7 @@ async fn a18_a_change_stays_inside_the_policy_and_follows_what_stands() {
     refused(&|g| g.version = 3, "goes from 1 to the next").await;
     refused(&|g| g.valid_until = Some(ca_core::pki::Timestamp::from_unix(1)), "expired already").await;
 
-    desk.operate(update(&desk, &Grant { max_accounts: Some(2), ..grant.clone() }).await).await.unwrap();
+    desk.operate(desk.update_of(&Grant { max_accounts: Some(2), ..grant.clone() }).await).await.unwrap();
     let lost = desk.operate(stale).await.unwrap_err();
     assert!(lost.kind == ProblemType::Malformed && lost.detail.contains("changed meanwhile"), "{lost:?}");
     let none = Operation::GrantUpdate { grant: Grant { id: "missing".parse().unwrap(), ..grant }, replaces: sha256(b"") };
@@ -128,12 +122,12 @@ async fn a16_the_end_of_a_grant_is_counted_for_a_while_after_it_has_come() {
     assert_eq!(told(&desk).await, (0, None));
     let end = desk.clock.now().plus(month);
     grant.valid_until = Some(end);
-    desk.operate(update(&desk, &grant).await).await.unwrap();
+    desk.operate(desk.update_of(&grant).await).await.unwrap();
     assert_eq!(told(&desk).await, (1, Some(end)));
     desk.clock.advance(month + month / 2);
     assert_eq!(told(&desk).await, (1, Some(end)));
     let other = desk.grant(None).await;
-    desk.operate(update(&desk, &Grant { valid_until: Some(desk.clock.now().plus(month * 2)), ..other }).await).await.unwrap();
+    desk.operate(desk.update_of(&Grant { valid_until: Some(desk.clock.now().plus(month * 2)), ..other }).await).await.unwrap();
     assert_eq!(told(&desk).await, (1, Some(end)), "the one that ended comes first");
     desk.operate(Operation::GrantRevoke { id: grant.id }).await.unwrap();
     assert_eq!(told(&desk).await.0, 0);
@@ -159,7 +153,7 @@ async fn a14_an_order_that_a_change_overtook_names_cause_and_remedy_and_counts_a
         let order = desk.finalized(&client, json!({ "profile": "client" })).await;
         let mut narrowed = grant.clone();
         narrow(&mut narrowed);
-        desk.operate(update(&desk, &narrowed).await).await.unwrap();
+        desk.operate(desk.update_of(&narrowed).await).await.unwrap();
         if cause == "suspended" {
             desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap();
         }
@@ -184,7 +178,7 @@ async fn a22_an_order_without_a_profile_is_not_certified_by_another_than_it_was_
     let (told_first, named) = (desk.finalized(&client, json!({})).await, desk.finalized(&client, json!({ "profile": "client" })).await);
     let reordered = Grant { profiles: grant.profiles.iter().rev().cloned().collect(), ..grant.clone() };
     assert_eq!(reordered.profiles, ["short", "client"]);
-    desk.operate(update(&desk, &reordered).await).await.unwrap();
+    desk.operate(desk.update_of(&reordered).await).await.unwrap();
     desk.settle().await;
     let found = desk.order(&told_first).await;
     let error = found.error.unwrap();
@@ -212,7 +206,7 @@ async fn a15_a_secret_that_is_rotated_while_it_binds_an_account_binds_none() {
         let before = desk.anchor.state();
         let grant = desk.grant(None).await;
         let next = Grant { version: if rotates { 2 } else { 1 }, max_accounts: Some(7), ..grant.clone() };
-        let signed = desk.sign(update(&desk, &next).await);
+        let signed = desk.sign(desk.update_of(&next).await);
         let place = ca_core::evidence::grant::read_grant(&signed, &desk.policy).unwrap().1;
         let (store, now, policy_grant) = (Arc::clone(&desk.store), desk.clock.now(), next.clone());
         let rotate = move |anchor: &MemoryAnchor| {

@@ -7,7 +7,7 @@ use ca_core::model::{
     BulkChoice, CertificateFilter, CertificateRecord, CertificateState, Grant, GrantLimits, JobId, Order, OrderId, OrderStatus, Problem,
     ProblemType, ReplacementCount, RevocationReason, SerialStatus,
 };
-use ca_core::pki::{Certificate, SerialNumber, Timestamp, sha256};
+use ca_core::pki::{Certificate, SerialNumber, Timestamp};
 use ca_core::ports::{AcmeStore as _, CertificateStore as _, Clock as _, JobStore as _, StatusStore as _, StoreError};
 use ca_testkit::Fault;
 use ca_testkit::acme::ClientKey;
@@ -68,10 +68,8 @@ async fn a21_an_order_whose_grant_gives_another_profile_by_now_is_canceled() {
     let id = star(&desk, &client).await;
     desk.settle().await;
     assert_eq!(standing(&desk, &id).await.profile, "client");
-    let stored = desk.store.grant(&grant.id).await.unwrap().unwrap();
-    let reordered = Grant { profiles: grant.profiles.iter().rev().cloned().collect(), ..grant.clone() };
-    let statement = sha256(stored.evidence.statement.as_bytes());
-    desk.operate(Operation::GrantUpdate { grant: reordered, replaces: statement }).await.unwrap();
+    let reordered = Grant { profiles: grant.profiles.iter().rev().cloned().collect(), ..grant };
+    desk.operate(desk.update_of(&reordered).await).await.unwrap();
     days(&desk, 5);
     desk.settle().await;
     let error = canceled(&desk, &id).await.error.unwrap();
@@ -215,9 +213,7 @@ async fn under_a_grant() -> (Desk, Grant, OrderId) {
 
 async fn let_it_last(desk: &Desk, grant: &mut Grant, until: Timestamp) {
     grant.valid_until = Some(until);
-    let stored = desk.store.grant(&grant.id).await.unwrap().unwrap();
-    let replaces = sha256(stored.evidence.statement.as_bytes());
-    desk.operate(Operation::GrantUpdate { grant: grant.clone(), replaces }).await.unwrap();
+    desk.operate(desk.update_of(grant).await).await.unwrap();
 }
 
 /// The client did nothing and need do nothing: an end that operators forgot to move is no end of its orders.
