@@ -11,7 +11,7 @@ use instant_acme::{Account, CertificateIdentifier, ExternalAccountKey, NewAccoun
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use super::error::AgentError;
+use super::error::{AgentError, kind_of};
 use super::http::Client;
 use super::plan::Window;
 use super::state::{Directory, Settings, parse_chain};
@@ -113,7 +113,7 @@ pub(super) async fn obtain(
         }
         OrderStatus::Ready => match order.finalize_csr(&csr).await {
             // Most likely blocked, because it was compromised: then there is no way back to it. The order is still ready.
-            Err(instant_acme::Error::Api(problem)) if old_key_pem.is_some() && is_bad_csr(&problem) => {
+            Err(instant_acme::Error::Api(problem)) if old_key_pem.is_some() && kind_of(&problem) == "badCSR" => {
                 tracing::warn!(%problem, "the CA takes the key in use no more: another one takes its place, whatever --reuse-key says");
                 key = fresh()?;
                 order.finalize_csr(&request(&key, identifiers)?).await?;
@@ -129,10 +129,6 @@ pub(super) async fn obtain(
     let chain = parse_chain(&text)?;
     fits(&chain, key.public_key_raw(), identifiers, now)?;
     Ok(Issued { key_pem: Zeroizing::new(key.serialize_pem()), chain })
-}
-
-fn is_bad_csr(problem: &instant_acme::Problem) -> bool {
-    problem.r#type.as_deref().is_some_and(|kind| kind.ends_with(":badCSR"))
 }
 
 fn new_key(algorithm: KeyAlgorithm) -> Result<rcgen::KeyPair, rcgen::Error> {

@@ -41,14 +41,18 @@ impl AgentError {
     }
 }
 
+/// What kind of ACME problem it is: the last part of its URN; empty for what is none of them.
+pub(super) fn kind_of(problem: &instant_acme::Problem) -> &str {
+    problem.r#type.as_deref().and_then(|urn| urn.strip_prefix("urn:ietf:params:acme:error:")).unwrap_or_default()
+}
+
 impl From<instant_acme::Error> for AgentError {
     fn from(error: instant_acme::Error) -> Self {
         use instant_acme::Error;
         match error {
             Error::Api(problem) => {
-                let kind = problem.r#type.as_deref().and_then(|t| t.strip_prefix("urn:ietf:params:acme:error:")).unwrap_or_default();
                 // RFC 8555 §6.7, RFC 9773 §7.4: those that trying again does not change.
-                match kind {
+                match kind_of(&problem) {
                     "accountDoesNotExist" => Self::UnknownAccount(problem.to_string()),
                     // RFC 8555 §7.3.6: 401 is for accounts that have ended; whatever else an account may not do is 403.
                     "unauthorized" if problem.status == Some(401) => Self::UnknownAccount(problem.to_string()),
