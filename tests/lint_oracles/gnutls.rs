@@ -1,10 +1,10 @@
 //! GnuTLS: `certtool` on chains and CRLs, `ocsptool` on answers.
 
+use ca_testkit::program::{Said, output, run};
 use ca_testkit::specimens::{Kind, Purpose, Specimen};
 
 use crate::finding::{Judgement, Refusal, Verdict};
 use crate::folder::{Folder, crls_pem, issuer_pem, root_pem};
-use crate::program::{Said, output, run};
 
 const REMEDY: &str = "run tests/lint_oracles/run.sh";
 

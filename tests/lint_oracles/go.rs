@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use ca_testkit::program::output;
 use ca_testkit::specimens::Specimen;
 
 use crate::finding::Judgement;
 use crate::folder::Folder;
-use crate::program::output;
 
 const REMEDY: &str = "run tests/lint_oracles/run.sh";
 

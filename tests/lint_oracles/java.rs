@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
+use ca_testkit::program::{output, run};
 use ca_testkit::specimens::{Kind, Specimen};
 
 use crate::finding::Judgement;
 use crate::folder::Folder;
-use crate::program::{output, run};
 
 const REMEDY: &str = "install Debian's package default-jdk-headless";
 

@@ -21,7 +21,6 @@ mod java;
 mod openssl;
 mod own;
 mod pkilint;
-mod program;
 #[cfg(feature = "all-oracles")]
 mod table;
 mod webpki_crate;

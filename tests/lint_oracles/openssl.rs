@@ -1,10 +1,10 @@
 //! OpenSSL: `verify` with every strictness it has, `crl` and `ocsp`.
 
+use ca_testkit::program::{output, run};
 use ca_testkit::specimens::{Chain, Kind, Purpose, Specimen};
 
 use crate::finding::{Judgement, Refusal, Verdict};
 use crate::folder::{Folder, between_pem, crls_pem, issuer_pem, root_pem};
-use crate::program::{output, run};
 
 const REMEDY: &str = "install Debian's package openssl";
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ca_testkit::program::{output, run};
 use ca_testkit::specimens::{Kind, Specimen};
 use serde::Deserialize;
 
 use crate::finding::{Finding, Judgement, Refusal, Severity};
 use crate::folder::Folder;
-use crate::program::{output, run};
 
 const REMEDY: &str = "run tests/lint_oracles/run.sh";
 /// Rules for public CAs, which refuse internal names. What is left are the RFCs', ETSI's, and what the makers of zlint hold for

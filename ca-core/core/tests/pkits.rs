@@ -13,8 +13,11 @@ use std::process::Command;
 use ca_core::lint::{self, Context, Report, Severity};
 use ca_core::pki::Certificate;
 use ca_core::pki::crl::Crl;
+use ca_testkit::brought::brought;
+use ca_testkit::program::output;
 
-const PACKAGE: &str = "cryptography-vectors==50.0.2";
+/// Of the package.
+const VERSION: &str = "50.0.2";
 const EXPECTED: &str = include_str!("vectors/pkits.txt");
 
 /// The suite's tests that fail for what a linter does not know, by a part of the certificate's name.
@@ -37,30 +40,13 @@ const BEYOND: &[(&str, &str)] = &[
     ("Policy", "policies that a relying party asks for"),
 ];
 
-fn run(command: &mut Command, remedy: &str) {
-    let output = command.output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e} (hint: {remedy})"));
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?} failed (hint: {remedy}):\n{said}");
-}
-
-/// The suite's folder; brought once, kept in the build directory.
+/// The suite's folder; brought once.
 fn suite() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pkits");
-    let ready = folder.join("ready");
-    if std::fs::read_to_string(&ready).is_ok_and(|version| version == PACKAGE) {
-        return folder;
-    }
-    // Beside it, and renamed when whole: two runs may come at the same time.
-    let new = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/pkits.sh");
-    let remedy = "install Debian's python3-venv, and make a package index reachable for pip";
-    run(Command::new(script).arg(PACKAGE).arg(new.path()), remedy);
-    std::fs::write(new.path().join("ready"), PACKAGE).unwrap();
-    let _ = std::fs::remove_dir_all(&folder);
-    if std::fs::rename(new.path(), &folder).is_ok() {
-        let _ = new.keep();
-    }
-    folder
+    brought(Path::new(env!("CARGO_TARGET_TMPDIR")), &format!("pkits-{VERSION}"), |folder| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/pkits.sh");
+        let remedy = "install Debian's python3-venv, and make a package index reachable for pip";
+        output(Command::new(script).arg(format!("cryptography-vectors=={VERSION}")).arg(folder), remedy);
+    })
 }
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {

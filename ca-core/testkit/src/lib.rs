@@ -7,12 +7,14 @@
 
 pub mod acme;
 pub mod attestation;
+pub mod brought;
 pub mod key_device;
 pub mod key_store;
 pub mod officers;
 pub mod operator;
 pub mod plan;
 pub mod policy;
+pub mod program;
 pub mod sample;
 pub mod softhsm;
 pub mod specimens;

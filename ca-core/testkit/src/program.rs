@@ -3,22 +3,30 @@
 use std::process::Command;
 
 /// What a program said.
-pub(crate) struct Said {
-    pub(crate) succeeded: bool,
-    pub(crate) stdout: String,
+pub struct Said {
+    /// Ended with status 0.
+    pub succeeded: bool,
+    /// What is not UTF-8 is replaced.
+    pub stdout: String,
     /// Both streams, for people.
-    pub(crate) all: String,
+    pub all: String,
 }
 
-/// Runs to the end; that it cannot be started is a failure with the remedy.
-pub(crate) fn run(command: &mut Command, remedy: &str) -> Said {
+/// Runs to the end.
+///
+/// # Panics
+/// If it cannot be started; names the remedy.
+pub fn run(command: &mut Command, remedy: &str) -> Said {
     let output = command.output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e} (hint: {remedy})"));
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Said { succeeded: output.status.success(), all: format!("{stdout}{stderr}"), stdout: stdout.into_owned() }
 }
 
 /// Runs something that must succeed, and gives what it printed.
-pub(crate) fn output(command: &mut Command, remedy: &str) -> String {
+///
+/// # Panics
+/// If it cannot be started or fails; names the remedy.
+pub fn output(command: &mut Command, remedy: &str) -> String {
     let said = run(command, remedy);
     assert!(said.succeeded, "{command:?} failed (hint: {remedy}):\n{}", said.all);
     said.stdout
