@@ -1,7 +1,5 @@
 //! Yubico's own Python library drives the simulator: a second client, written by others from the device's documents.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::Path;
 use std::process::Command;
 
