@@ -1,6 +1,6 @@
 //! Accounts: their rows, and the commands on them.
 
-use ca_core::evidence::chain::MAX_KEY_CHANGES;
+use ca_core::evidence::chain::{MAX_KEY_CHANGES, check_key_change, check_new_account};
 use ca_core::model::{Account, AccountId, AccountStatus, AuditEntry, NewAccount, RequestId, RequestState};
 use ca_core::ports::{KEY_CHANGED, StoreError, StoreResult, TOO_MANY_KEY_CHANGES};
 use rusqlite::Connection;
@@ -11,6 +11,7 @@ use crate::sql::{Row, execute, one, optional};
 use crate::writer::Tx;
 
 const KEY_TAKEN: &str = "another account that is pending or valid has this key";
+const OTHER_KEY: &str = "the account has another key";
 
 fn read_account(row: &Row<'_>) -> StoreResult<Account> {
     Ok(Account {
@@ -50,6 +51,31 @@ pub(crate) fn find_by_key(connection: &Connection, thumbprint: &str) -> StoreRes
          ORDER BY status IN ('pending', 'valid') DESC, seq DESC LIMIT 1",
         thumbprint
     )
+}
+
+/// Verifies a new account by its own request: the front end's word is not enough to say whose key an account has.
+pub(crate) fn verify_new(new: &NewAccount) -> StoreResult<()> {
+    check_new_account(new).or_else(|refusal| conflict(refusal.cause))
+}
+
+/// Verifies a change of key likewise, by the account's key as it is; the transaction compares that it still is.
+pub(crate) fn verify_change(
+    id: &AccountId,
+    account: Option<&Account>,
+    old_thumbprint: &str,
+    jwk: &str,
+    thumbprint: &str,
+    jws: &str,
+) -> StoreResult<()> {
+    let account = account.ok_or_else(|| missing(id))?;
+    if account.thumbprint != old_thumbprint {
+        return conflict(OTHER_KEY);
+    }
+    check_key_change(jws, account, jwk, thumbprint).or_else(|refusal| conflict(refusal.cause))
+}
+
+fn missing(id: &AccountId) -> StoreError {
+    StoreError::NotFound(format!("account {id}"))
 }
 
 impl Tx {
@@ -152,10 +178,10 @@ impl Tx {
 
     /// Ends a compare-and-set on an account: tells why nothing changed, or audits and reads it back.
     fn changed_account(&mut self, id: &AccountId, rows: usize, audit: &AuditEntry) -> StoreResult<Account> {
-        let account = find(&self.connection, id)?.ok_or_else(|| StoreError::NotFound(format!("account {id}")))?;
+        let account = find(&self.connection, id)?.ok_or_else(|| missing(id))?;
         if rows == 0 {
             return match account.status {
-                AccountStatus::Valid => conflict("the account has another key"),
+                AccountStatus::Valid => conflict(OTHER_KEY),
                 other => conflict(format!("the account is {}", word(&other))),
             };
         }

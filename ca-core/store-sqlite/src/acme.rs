@@ -16,6 +16,7 @@ use crate::{SqliteStore, accounts, admin, authorizations, grant_use, orders, req
 #[async_trait]
 impl AcmeStore for SqliteStore {
     async fn queue_account(&self, account: &NewAccount, audit: &AuditEntry) -> StoreResult<RequestId> {
+        accounts::verify_new(account)?;
         let (account, audit) = (account.clone(), audit.clone());
         self.write(move |tx| tx.queue_account(&account, &audit)).await
     }
@@ -47,6 +48,8 @@ impl AcmeStore for SqliteStore {
         jws: &str,
         audit: &AuditEntry,
     ) -> StoreResult<Account> {
+        let account = self.readers.look(|c| accounts::find(c, id))?;
+        accounts::verify_change(id, account.as_ref(), old_thumbprint, jwk, thumbprint, jws)?;
         let (id, old, audit) = (id.clone(), old_thumbprint.to_owned(), audit.clone());
         let (jwk, thumbprint, jws) = (jwk.to_owned(), thumbprint.to_owned(), jws.to_owned());
         self.write(move |tx| tx.change_key(&id, &old, &jwk, &thumbprint, &jws, &audit)).await

@@ -7,13 +7,20 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ca_core::evidence::jwk::Jwk;
 use ca_core::model::{AccountId, AuthorizationId, OrderId};
-use ca_core::pki::KeyAlgorithm;
+use ca_core::pki::{KeyAlgorithm, sha256};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
 /// Where the CA's ACME server would be.
 pub const BASE: &str = "https://ca.test:14000";
+
+/// A private key's PKCS #8 up to its own 32 octets, without the public half (RFC 5208 §5, RFC 5915 §3).
+const P256_PKCS8: &[u8] = &[
+    0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01, 0x01, 0x04, 0x20,
+];
 
 fn b64(octets: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(octets)
@@ -27,13 +34,29 @@ pub struct ClientKey {
 
 impl Default for ClientKey {
     fn default() -> Self {
-        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        Self::from(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap())
+    }
+}
+
+impl From<KeyPair> for ClientKey {
+    fn from(pair: KeyPair) -> Self {
         let signer = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der()).unwrap();
         Self { pair, signer }
     }
 }
 
 impl ClientKey {
+    /// The key of this name, which is the same each time.
+    pub fn named(name: &str) -> Self {
+        let pkcs8 = [P256_PKCS8, sha256(name.as_bytes()).0.as_slice()].concat();
+        Self::from(KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.as_slice().into(), &PKCS_ECDSA_P256_SHA256).unwrap())
+    }
+
+    /// The public key as accounts have it.
+    pub fn account_key(&self) -> Jwk {
+        Jwk::from_value(&self.jwk()).unwrap()
+    }
+
     /// The public key as a JWK.
     pub fn jwk(&self) -> Value {
         let (x, y) = self.pair.public_key_raw()[1..].split_at(32);

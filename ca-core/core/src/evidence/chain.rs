@@ -28,7 +28,9 @@ use super::proofs::{Proof, Proofs};
 use super::verified::VerifiedSignatures;
 use super::{attested, csr_names, eab, grant, json, proofs};
 use crate::anchor::GrantPlace;
-use crate::model::{AccountId, AuthorityName, AutoRenewal, Evidence, Fault, Grant, GrantId, GrantLimits, OrderId, Problem, ProblemType};
+use crate::model::{
+    Account, AccountId, AuthorityName, AutoRenewal, Evidence, Fault, Grant, GrantId, GrantLimits, NewAccount, OrderId, Problem, ProblemType,
+};
 use crate::pki::{Certificate, Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, ProfilePolicy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
@@ -414,12 +416,8 @@ fn read_grant(evidence: &Evidence, policy: &Policy) -> Result<(Grant, GrantPlace
 
 /// The account's first key, and the version of the secret that bound it: a rotation leaves accounts as they are.
 fn read_new_account(text: &str, grant: &Grant, is_open: bool, secrets: &dyn EabSecrets) -> Result<(Jwk, u32), Refusal> {
-    let jws = ParsedJws::parse(text)?;
-    let KeyRef::Jwk(key) = &jws.protected.key else { return Err(malformed("a newAccount request carries its key: jwk, not kid")) };
-    jws.verify(key)?;
-    if path_of(&jws.protected.url) != Some("/acme/new-account") {
-        return Err(malformed("the newAccount request was made for another URL"));
-    }
+    let (jws, key) = read_first_key(text)?;
+    let key = &key;
     let payload = jws.payload_object()?;
     if is_open && payload.get("externalAccountBinding").is_none_or(Value::is_null) {
         return Ok((key.clone(), grant.version));
@@ -433,6 +431,51 @@ fn read_new_account(text: &str, grant: &Grant, is_open: bool, secrets: &dyn EabS
     let Err(refused) = verify(grant.version) else { return Ok((key.clone(), grant.version)) };
     let earlier = (1..grant.version).rev().take(MAX_SECRETS as usize).find(|version| verify(*version).is_ok());
     earlier.map(|version| (key.clone(), version)).ok_or_else(|| refused.into())
+}
+
+/// A newAccount request and the key that it carries, which signed it.
+fn read_first_key(text: &str) -> Result<(ParsedJws, Jwk), Refusal> {
+    let jws = ParsedJws::parse(text)?;
+    let KeyRef::Jwk(key) = &jws.protected.key else { return Err(malformed("a newAccount request carries its key: jwk, not kid")) };
+    jws.verify(key)?;
+    if path_of(&jws.protected.url) != Some("/acme/new-account") {
+        return Err(malformed("the newAccount request was made for another URL"));
+    }
+    let key = key.clone();
+    Ok((jws, key))
+}
+
+/// Verifies that a new account is the one that its newAccount request makes, and has the key that signed it: what the store
+/// asks before it keeps one. Whether the account may exist is [`Verifier::verify_account`]'s to say.
+///
+/// # Errors
+/// When the request is another's, or was not signed by the key beside it (RFC 8555 §7.3).
+pub fn check_new_account(new: &NewAccount) -> Result<(), Refusal> {
+    let (_, key) = read_first_key(&new.jws)?;
+    if new.account.id != AccountId::from_evidence(&new.jws) {
+        return Err(unauthorized("the newAccount request is another account's"));
+    }
+    is_told(&key, &new.account.jwk, &new.account.thumbprint)
+}
+
+/// Verifies that the holders of both keys want the key `jwk` with this RFC 7638 thumbprint in the place of the account's: what
+/// the store asks before it puts it there. Else whoever has the front end's process would give accounts its own keys, and
+/// revoke with them.
+///
+/// # Errors
+/// When the request is another account's, or was not signed by the account's key and by the new one (RFC 8555 §7.3.5).
+pub fn check_key_change(text: &str, account: &Account, jwk: &str, thumbprint: &str) -> Result<(), Refusal> {
+    let new = read_key_change(text, &Jwk::parse(&account.jwk)?, &account.id, &VerifiedSignatures::default())?;
+    is_told(&new, jwk, thumbprint)
+}
+
+/// That a verified key is the one that the front end tells.
+fn is_told(key: &Jwk, jwk: &str, thumbprint: &str) -> Result<(), Refusal> {
+    if key.canonical() == jwk && key.thumbprint() == thumbprint {
+        Ok(())
+    } else {
+        Err(unauthorized("the request was signed by another key than the one told beside it"))
+    }
 }
 
 /// RFC 8555 §7.3.5: the outer JWS by the old key, the inner one by the new.

@@ -139,7 +139,8 @@ pub trait RequestQueue: Send + Sync {
 #[async_trait]
 pub trait AcmeStore: Send + Sync {
     /// Queues a new account for the worker. An account with the same key that is pending or valid is a conflict;
-    /// look it up by its thumbprint first.
+    /// look it up by its thumbprint first. So is one that is not its newAccount JWS's, by the key that signed it, which is
+    /// verified here ([`crate::evidence::chain::check_new_account`]).
     async fn queue_account(&self, account: &NewAccount, audit: &AuditEntry) -> StoreResult<RequestId>;
     /// Reads an account, pending ones included.
     async fn account(&self, id: &AccountId) -> StoreResult<Option<Account>>;
@@ -149,8 +150,9 @@ pub trait AcmeStore: Send + Sync {
     async fn update_contact(&self, id: &AccountId, contact: &[String], audit: &AuditEntry) -> StoreResult<Account>;
     /// Deactivates a valid account; its pending and ready orders become invalid, those that renew themselves canceled.
     async fn deactivate_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Account>;
-    /// Replaces a valid account's key and keeps the keyChange JWS as evidence. Another account with the new key, or
-    /// another old key than `old_thumbprint`, is a conflict, and so is [`TOO_MANY_KEY_CHANGES`]: the worker would follow no more.
+    /// Replaces a valid account's key and keeps the keyChange JWS as evidence. It is verified here with the account's key as it
+    /// is then ([`crate::evidence::chain::check_key_change`]); where it does not ask for this very key it is a conflict. Another
+    /// account with the new key, or another old key than `old_thumbprint`, is a conflict, and so is [`TOO_MANY_KEY_CHANGES`]: the worker would follow no more.
     async fn change_key(
         &self,
         id: &AccountId,

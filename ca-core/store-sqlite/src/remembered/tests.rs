@@ -144,9 +144,9 @@ async fn a_change_of_an_account_drops_that_account_alone() {
     assert_eq!(known(), [false, true, true]);
     assert_eq!(store.account(&changed).await.unwrap().unwrap().contact, contact);
 
-    store.change_key(&changed, "thumbprint of k1", "{}", "another", "jws", &audit("account.key")).await.unwrap();
+    world.change_key(&changed, "k1", "another").await.unwrap();
     assert_eq!(known(), [false, true, true]);
-    assert_eq!(store.account(&changed).await.unwrap().unwrap().thumbprint, "another");
+    assert_eq!(store.account(&changed).await.unwrap().unwrap().thumbprint, World::thumbprint("another"));
 
     // Accepted and refused: the worker's changes.
     store.account(&pending.account.id).await.unwrap().unwrap();

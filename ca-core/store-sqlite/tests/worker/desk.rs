@@ -343,10 +343,14 @@ impl Desk {
     /// Puts another key in the place of the account's (RFC 8555 §7.3.5); gives the one of before.
     pub(crate) async fn change_key(&self, client: &mut Client) -> ClientKey {
         let new = ClientKey::default();
-        let (jws, jwk, old) = (acme::key_change(&client.key, &new, &client.id), jwk(&new), client.thumbprint());
-        let entry = audit("account.key-change");
-        self.store.change_key(&client.id, &old, &jwk.canonical(), &jwk.thumbprint(), &jws, &entry).await.unwrap();
+        self.try_change_key(client, &new).await.unwrap();
         std::mem::replace(&mut client.key, new)
+    }
+
+    pub(crate) async fn try_change_key(&self, client: &Client, new: &ClientKey) -> StoreResult<Account> {
+        let (jws, jwk, old) = (acme::key_change(&client.key, new, &client.id), jwk(new), client.thumbprint());
+        let entry = audit("account.key-change");
+        self.store.change_key(&client.id, &old, &jwk.canonical(), &jwk.thumbprint(), &jws, &entry).await
     }
 
     pub(crate) async fn order(&self, id: &OrderId) -> Order {

@@ -119,6 +119,25 @@ async fn a11_the_store_revokes_for_the_owner_and_for_who_has_proven_each_name_on
     assert!(matches!(revoke(&desk, &proven, second.serial, account(&other), superseded).await.unwrap(), Revoked::Now { .. }));
 }
 
+/// Who has the front end's process revokes in nobody's name: it can't give an account a key of its own.
+#[tokio::test]
+async fn a11_a_front_end_that_was_taken_over_revokes_by_no_key_of_its_own() {
+    let desk = Desk::open().await;
+    let (owner, thief) = (desk.account().await, ClientKey::default());
+    let issued = issued(&desk, &owner, &ClientKey::default(), 1).await;
+    let (new, entry) = (thief.account_key(), audit("account.key-change"));
+    for jws in ["{}".to_owned(), acme::key_change(&thief, &thief, &owner.id)] {
+        let changed = desk.store.change_key(&owner.id, &owner.thumbprint(), &new.canonical(), &new.thumbprint(), &jws, &entry).await;
+        assert!(matches!(changed, Err(StoreError::Conflict(_))), "{changed:?}");
+    }
+    let forged = acme::by_account(&thief, &owner.id, URL, &issued.payload);
+    let revoked = revoke(&desk, &forged, issued.serial, account(&owner), RevocationReason::KeyCompromise).await;
+    assert!(matches!(revoked, Err(StoreError::Conflict(_))), "{revoked:?}");
+    let record = desk.certificate(issued.serial).await;
+    assert_eq!(record.revoked, None);
+    assert_eq!(desk.store.key_use(KeyAsked::whether_blocked(record.spki_sha256)).await.unwrap().block, None);
+}
+
 #[tokio::test]
 async fn a11_key_compromise_by_the_key_itself_blocks_that_key_for_good() {
     let desk = Desk::open().await;

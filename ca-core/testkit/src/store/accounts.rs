@@ -1,8 +1,10 @@
 //! Accounts and the grants behind them.
 
-use ca_core::model::{AccountStatus, Fault, GrantStatus, OrderStatus, Problem, ProblemType, RequestState};
+use ca_core::model::{AccountId, AccountStatus, Fault, GrantStatus, NewAccount, OrderStatus, Problem, ProblemType, RequestState};
 use ca_core::ports::{GRANT_CHANGED, GRANT_FULL, StoreError};
 use std::time::Duration;
+
+use crate::acme::{self, ClientKey};
 
 use super::{StoreFactory, World, assert_conflict, assert_not_found, at, audit, together};
 
@@ -14,7 +16,7 @@ pub async fn one_account_per_key(factory: &dyn StoreFactory) {
     let results = together(accounts.iter().map(|account| world.store.queue_account(account, &entry)).collect()).await;
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1);
     assert!(results.iter().all(|r| matches!(r, Ok(_) | Err(StoreError::Conflict(_)))), "{results:?}");
-    let stored = world.store.account_by_key("thumbprint of same").await.unwrap().unwrap();
+    let stored = world.store.account_by_key(&World::thumbprint("same")).await.unwrap().unwrap();
     assert_eq!(stored.status, AccountStatus::Pending);
     let sent = accounts.iter().find(|a| a.account.id == stored.id).unwrap();
     assert_eq!(stored, sent.account);
@@ -30,11 +32,11 @@ pub async fn an_account_changes_only_while_valid(factory: &dyn StoreFactory) {
 
     let updated = store.update_contact(&id, &["mailto:b@demo.test".to_owned()], &entry).await.unwrap();
     assert_eq!(updated.contact, ["mailto:b@demo.test"]);
-    assert_conflict(store.change_key(&id, "thumbprint of two", "{}", "fresh", "jws", &entry).await);
-    assert_conflict(store.change_key(&id, "thumbprint of one", "{}", "thumbprint of two", "jws", &entry).await);
-    let changed = store.change_key(&id, "thumbprint of one", "{\"new\":1}", "fresh", "keyChange 1", &entry).await.unwrap();
-    assert_eq!((changed.jwk.as_str(), changed.thumbprint.as_str()), ("{\"new\":1}", "fresh"));
-    assert_eq!(store.account_by_key("thumbprint of one").await.unwrap(), None);
+    assert_conflict(world.change_key(&id, "two", "fresh").await);
+    assert_conflict(world.change_key(&id, "one", "two").await);
+    let changed = world.change_key(&id, "one", "fresh").await.unwrap();
+    assert_eq!((changed.jwk, changed.thumbprint), (ClientKey::named("fresh").account_key().canonical(), World::thumbprint("fresh")));
+    assert_eq!(store.account_by_key(&World::thumbprint("one")).await.unwrap(), None);
 
     let order = world.order(&id).await.id;
     let ended = store.deactivate_account(&id, &entry).await.unwrap();
@@ -44,9 +46,61 @@ pub async fn an_account_changes_only_while_valid(factory: &dyn StoreFactory) {
     assert_conflict(store.update_contact(&id, &[], &entry).await);
     assert_conflict(store.create_order(&world.new_order(&id, &["a.demo.test"]), &entry).await);
     // Its key is free again, and then means the new account.
-    store.change_key(&other, "thumbprint of two", "{}", "fresh", "keyChange 2", &entry).await.unwrap();
-    assert_eq!(store.account_by_key("fresh").await.unwrap().unwrap().id, other);
+    world.change_key(&other, "two", "fresh").await.unwrap();
+    assert_eq!(store.account_by_key(&World::thumbprint("fresh")).await.unwrap().unwrap().id, other);
     assert_not_found(store.update_contact(&"missing".parse().unwrap(), &[], &entry).await);
+    assert_not_found(world.change_key(&"missing".parse().unwrap(), "two", "another").await);
+}
+
+/// RFC 8555 §7.3 and §7.3.5: an account has the key that signed its newAccount request, and another one only where both signed
+/// for that. Who has the front end's process alone gives no account a key, and so revokes nothing in its name.
+pub async fn a06_an_account_has_no_key_that_did_not_sign_for_it(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let (store, entry) = (&world.store, audit("account.queue"));
+    let (victim, other) = (world.account("one").await.account.id, world.account("two").await.account);
+    let victim = store.account(&victim).await.unwrap().unwrap();
+    let [own, thief, third] = ["one", "thief", "third"].map(ClientKey::named);
+    let before = store.audit_after(0, 1000).await.unwrap().len();
+
+    let mut forged: Vec<NewAccount> = (0..6).map(|_| world.new_account("owner", "grant-1")).collect();
+    forged[0].account.jwk = thief.account_key().canonical();
+    forged[1].account.thumbprint = World::thumbprint("thief");
+    (forged[2].account.jwk, forged[2].account.thumbprint) = (thief.account_key().canonical(), World::thumbprint("thief"));
+    forged[3].account.id = AccountId::from_evidence("another");
+    forged[4].jws = "{}".to_owned();
+    forged[5].jws = acme::by_account(&ClientKey::named("owner"), &victim.id, "/acme/new-account", &serde_json::json!({}));
+    for new in forged.iter_mut().skip(4) {
+        new.account.id = AccountId::from_evidence(&new.jws);
+    }
+    for new in &forged {
+        assert_conflict(store.queue_account(new, &entry).await);
+        assert_eq!(store.account(&new.account.id).await.unwrap(), None);
+    }
+
+    let told = [
+        "{}".to_owned(),
+        // By the new key alone, by the old one for another key, by both for another account, and another account's own.
+        acme::key_change(&thief, &thief, &victim.id),
+        acme::key_change(&own, &third, &victim.id),
+        acme::key_change(&own, &thief, &other.id),
+        acme::key_change(&ClientKey::named("two"), &thief, &other.id),
+        acme::by_account(&own, &victim.id, "/acme/key-change", &serde_json::json!({})),
+    ];
+    for jws in &told {
+        assert_conflict(world.change_key_by(&victim.id, "one", "thief", jws).await);
+    }
+    let right = acme::key_change(&own, &thief, &victim.id);
+    let (jwk, thumbprint) = (thief.account_key().canonical(), World::thumbprint("third"));
+    assert_conflict(store.change_key(&victim.id, &victim.thumbprint, &jwk, &thumbprint, &right, &entry).await);
+    assert_eq!(store.account(&victim.id).await.unwrap(), Some(victim.clone()));
+    assert_eq!(store.account_by_key(&World::thumbprint("thief")).await.unwrap(), None);
+    assert_eq!(store.audit_after(0, 1000).await.unwrap().len(), before);
+
+    // What was signed goes on, and a change of before is no change of the key that came by it.
+    store.queue_account(&world.new_account("owner", "grant-1"), &entry).await.unwrap();
+    let changed = world.change_key_by(&victim.id, "one", "thief", &right).await.unwrap();
+    assert_eq!((changed.id, changed.jwk), (victim.id.clone(), jwk));
+    assert_conflict(world.change_key_by(&victim.id, "thief", "thief", &right).await);
 }
 
 /// A refused account leaves its key free and its request refused.

@@ -109,7 +109,7 @@ pub async fn orders_wait_for_their_authorizations(factory: &dyn StoreFactory) {
     }
     let leased = world.lease_validations(1, 60).await;
     assert_eq!(leased.len(), 2);
-    assert_eq!((leased[0].thumbprint.as_str(), leased[0].deadline, leased[0].attempts), ("thumbprint of one", at(61), 0));
+    assert_eq!((&leased[0].thumbprint, leased[0].deadline, leased[0].attempts), (&World::thumbprint("one"), at(61), 0));
     let proven = world.decide(&leased[0], 2, None).await;
     assert_eq!((proven.status, proven.proven_by(), proven.expires), (AuthorizationStatus::Valid, Some(HTTP), at(5002)));
     assert_eq!(store.authorization(&proven.id).await.unwrap(), Some(proven));
@@ -134,15 +134,15 @@ pub async fn a06_a_challenge_stays_its_key_s(factory: &dyn StoreFactory) {
     let order = store.create_order(&mixed(&world, &account, &[], &["b.demo.test", "c.demo.test"]), &audit("order.create")).await.unwrap();
     let [first, second] = [&order.authorizations[0], &order.authorizations[1]];
     world.start(first, HTTP).await;
-    store.change_key(&account, "thumbprint of one", "{}", "second", "keyChange 1", &audit("x")).await.unwrap();
-    let late = store.start_challenge(second, HTTP, &TakeUp::by("thumbprint of one"), at(1), at(61), &audit("x")).await;
+    world.change_key(&account, "one", "second").await.unwrap();
+    let late = store.start_challenge(second, HTTP, &TakeUp::by(World::thumbprint("one")), at(1), at(61), &audit("x")).await;
     assert!(matches!(&late, Err(StoreError::Conflict(reason)) if reason == KEY_CHANGED), "{late:?}");
     let open = store.authorization(second).await.unwrap().unwrap();
     assert_eq!(open.challenge(HTTP).unwrap().status, ChallengeStatus::Pending, "the client takes it up again");
     world.start(second, HTTP).await;
     let mut keys: Vec<_> = world.lease_validations(1, 60).await.into_iter().map(|job| (job.authorization, job.thumbprint)).collect();
     keys.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
-    let mut expected = vec![(first.clone(), "thumbprint of one".to_owned()), (second.clone(), "second".to_owned())];
+    let mut expected = vec![(first.clone(), World::thumbprint("one")), (second.clone(), World::thumbprint("second"))];
     expected.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
     assert_eq!(keys, expected);
 }
@@ -171,7 +171,7 @@ pub async fn a_failed_validation_ends_its_orders(factory: &dyn StoreFactory) {
     let order = store.order(&order.id).await.unwrap().unwrap();
     let told = Problem::new(problem().kind, "`b.demo.test`: the connection was refused");
     assert_eq!((order.status, order.error), (OrderStatus::Invalid, Some(told)), "of which identifier it is");
-    assert_conflict(store.start_challenge(id, DNS, &TakeUp::by("thumbprint of one"), at(12), at(60), &audit("x")).await);
+    assert_conflict(store.start_challenge(id, DNS, &TakeUp::by(World::thumbprint("one")), at(12), at(60), &audit("x")).await);
     let seen: Vec<_> = store.validations_of(id, 10).await.unwrap().iter().map(|r| (r.attempt, r.at)).collect();
     assert_eq!(seen, [(1, at(2)), (2, at(11))]);
 }
@@ -309,12 +309,12 @@ pub async fn authorizations_stand_for_themselves(factory: &dyn StoreFactory) {
     let stranger = challenged(&world, &AccountId::from_evidence("nobody"), "c.demo.test", &[HTTP]);
     assert_conflict(store.create_authorization(&stranger, at(0), &entry).await);
     assert_not_found(
-        store.start_challenge(&"missing".parse().unwrap(), HTTP, &TakeUp::by("thumbprint of one"), at(1), at(60), &entry).await,
+        store.start_challenge(&"missing".parse().unwrap(), HTTP, &TakeUp::by(World::thumbprint("one")), at(1), at(60), &entry).await,
     );
     assert_conflict(
-        store.start_challenge(&new.id, ChallengeMethod::TlsAlpn01, &TakeUp::by("thumbprint of one"), at(1), at(60), &entry).await,
+        store.start_challenge(&new.id, ChallengeMethod::TlsAlpn01, &TakeUp::by(World::thumbprint("one")), at(1), at(60), &entry).await,
     );
-    assert_conflict(store.start_challenge(&new.id, HTTP, &TakeUp::by("thumbprint of one"), at(1500), at(1600), &entry).await);
+    assert_conflict(store.start_challenge(&new.id, HTTP, &TakeUp::by(World::thumbprint("one")), at(1500), at(1600), &entry).await);
 
     for index in 1..MAX_PENDING_AUTHORIZATIONS {
         let new = challenged(&world, &account, &format!("x{index}.demo.test"), &[HTTP]);

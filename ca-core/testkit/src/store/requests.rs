@@ -5,6 +5,8 @@ use std::time::Duration;
 use ca_core::model::{Evidence, Fault, OrderStatus, Problem, ProblemType, RequestBody, RequestState};
 use ca_core::ports::{KEY_CHANGED, StoreError};
 
+use crate::acme::{self, ClientKey};
+
 use super::{StoreFactory, World, assert_fenced, at, audit, together};
 
 /// A leased request carries everything that proves it, verbatim.
@@ -14,8 +16,11 @@ pub async fn requests_carry_their_evidence(factory: &dyn StoreFactory) {
     let entry = audit("x");
     let account = world.account("one").await;
     let id = account.account.id.clone();
-    store.change_key(&id, "thumbprint of one", "{}", "second", "keyChange 1", &entry).await.unwrap();
-    store.change_key(&id, "second", "{}", "third", "keyChange 2", &entry).await.unwrap();
+    let mut key_changes = Vec::new();
+    for (from, to) in [("one", "second"), ("second", "third")] {
+        key_changes.push(acme::key_change(&ClientKey::named(from), &ClientKey::named(to), &id));
+        world.change_key_by(&id, from, to, key_changes.last().unwrap()).await.unwrap();
+    }
     let new = world.new_order(&id, &["a.demo.test"]);
     let order = store.create_order(&new, &entry).await.unwrap().id;
     let finalize = "{\"payload\":\"\\u0000 \u{e9}\"}";
@@ -26,7 +31,7 @@ pub async fn requests_carry_their_evidence(factory: &dyn StoreFactory) {
     let expected = Evidence {
         grant: Some(World::grant("grant-1", None).evidence),
         new_account: account.jws,
-        key_changes: vec!["keyChange 1".to_owned(), "keyChange 2".to_owned()],
+        key_changes,
         new_order: Some(new.jws),
         finalize: Some(finalize.to_owned()),
         finalized_after: Some(2),
@@ -51,12 +56,12 @@ pub async fn a06_what_waits_stays_its_key_s(factory: &dyn StoreFactory) {
     let account = world.account("one").await.account.id;
     let orders = [world.order(&account).await.id, world.order(&account).await.id, world.order(&account).await.id];
     let first = world.finalize(&orders[0], "by the first key", 1).await.unwrap();
-    store.change_key(&account, "thumbprint of one", "{}", "second", "keyChange 1", &entry).await.unwrap();
-    let late = store.queue_finalize(&orders[1], "thumbprint of one", "by the first key", at(1), &entry).await;
+    world.change_key(&account, "one", "second").await.unwrap();
+    let late = store.queue_finalize(&orders[1], &World::thumbprint("one"), "by the first key", at(1), &entry).await;
     assert!(matches!(&late, Err(StoreError::Conflict(reason)) if reason == KEY_CHANGED), "{late:?}");
     assert_eq!(store.order(&orders[1]).await.unwrap().unwrap().status, OrderStatus::Ready);
     let second = world.finalize(&orders[1], "by the second key", 1).await.unwrap();
-    store.change_key(&account, "second", "{}", "thumbprint of one", "keyChange 2", &entry).await.unwrap();
+    world.change_key(&account, "second", "one").await.unwrap();
     let third = world.finalize(&orders[2], "by the first key again", 1).await.unwrap();
 
     let leased = store.lease_requests(&World::worker(), &world.lease(), at(1), at(60), 10).await.unwrap();

@@ -14,6 +14,7 @@ use ca_core::pki::{Identifier, SerialNumber, SignatureAlgorithm, Timestamp, sha2
 use ca_core::ports::{StoreResult, WorkerStore};
 
 use super::StoreFactory;
+use crate::acme::{self, ClientKey};
 
 /// When every check begins.
 pub const NOW: i64 = 1_800_000_000;
@@ -131,18 +132,37 @@ impl World {
 
     /// A new account with the key named `key`, by a JWS of its own.
     pub fn new_account(&self, key: &str, grant: &str) -> NewAccount {
-        let jws = format!("newAccount {} \u{1f511}\n", self.next());
+        let key = ClientKey::named(key);
+        let jws = acme::new_account(&key, grant, b"secret").replacen('{', "{\n\"\u{1f511}\": 1,", 1);
         let account = Account {
             id: AccountId::from_evidence(&jws),
             status: AccountStatus::Pending,
-            jwk: format!("{{\"kty\":\"{key}\"}}"),
-            thumbprint: format!("thumbprint of {key}"),
+            jwk: key.account_key().canonical(),
+            thumbprint: key.account_key().thumbprint(),
             contact: vec!["mailto:a@demo.test".to_owned()],
             terms_of_service_agreed: true,
             grant: grant.parse().unwrap(),
             created_at: at(0),
         };
         NewAccount { account, jws }
+    }
+
+    /// The RFC 7638 thumbprint of the key named `key`.
+    pub fn thumbprint(key: &str) -> String {
+        ClientKey::named(key).account_key().thumbprint()
+    }
+
+    /// Puts the key named `to` in the place of the account's, as the holders of both sign.
+    pub async fn change_key(&self, id: &AccountId, from: &str, to: &str) -> StoreResult<Account> {
+        let jws = acme::key_change(&ClientKey::named(from), &ClientKey::named(to), id);
+        self.change_key_by(id, from, to, &jws).await
+    }
+
+    /// The same by this request.
+    pub async fn change_key_by(&self, id: &AccountId, from: &str, to: &str, jws: &str) -> StoreResult<Account> {
+        let new = ClientKey::named(to).account_key();
+        let entry = audit("account.key-change");
+        self.store.change_key(id, &Self::thumbprint(from), &new.canonical(), &new.thumbprint(), jws, &entry).await
     }
 
     /// An account that the worker has accepted, under `grant-1`.
