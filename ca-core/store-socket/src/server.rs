@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::command::{Answer, Command, Greeting, Role, VERSION};
@@ -24,7 +24,7 @@ use crate::frame::{self, MAX_COMMAND, PIECE};
 const CONNECTIONS: usize = 8;
 /// Commands of one role under way at a time, waiting ones aside; who sends more is read more slowly.
 const COMMANDS: usize = 256;
-/// Commands of one role that wait for a wake-up at a time.
+/// Commands of one role that wait for a wake-up at a time. Beyond them one waits for nothing and counts among [`COMMANDS`].
 const WAITS: usize = 8192;
 /// Frames that wait to be written on a connection.
 const FRAMES: usize = 64;
@@ -285,12 +285,11 @@ impl StoreServer {
     async fn start(&self, id: u64, command: Command, role: Role, frames: &mpsc::Sender<Vec<u8>>, running: &mut JoinSet<()>) {
         let bounds = self.bounds(role);
         let (permit, may_wait) = match command {
-            Command::AwaitRequest { .. } | Command::AwaitLedger { .. } => {
-                let permit = Arc::clone(&bounds.waits).try_acquire_owned().ok();
-                let may_wait = permit.is_some();
-                (permit, may_wait)
-            }
-            _ => (Arc::clone(&bounds.commands).acquire_owned().await.ok(), false),
+            Command::AwaitRequest { .. } | Command::AwaitLedger { .. } => match Arc::clone(&bounds.waits).try_acquire_owned() {
+                Ok(permit) => (permit, true),
+                Err(_) => (place(&bounds.commands).await, false),
+            },
+            _ => (place(&bounds.commands).await, false),
         };
         let (store, gate, frames) = (Arc::clone(&self.store), Arc::clone(&self.gate), frames.clone());
         running.spawn(async move {
@@ -323,6 +322,11 @@ impl StoreServer {
             tracing::error!(%error, "the refusal could not be put on record");
         }
     }
+}
+
+/// Waits for a place, without which nothing is started.
+async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    Arc::clone(places).acquire_owned().await.expect("it is never closed")
 }
 
 /// From octets to a command that `role` may send.

@@ -356,6 +356,47 @@ async fn a_role_has_a_few_connections_and_leaves_the_other_its_own() {
     owner.stop().await;
 }
 
+/// A client that sends and does not read costs no more than what may be under way.
+#[tokio::test]
+async fn what_is_under_way_is_bounded_for_a_client_that_does_not_read() {
+    const WAITS: usize = 8192;
+    const COMMANDS: usize = 256;
+    let folder = TempDir::new().unwrap();
+    let owner = Owner::start(folder.path().join("s.sock"), store(&folder).await, alone(folder.path(), Role::Responder));
+    let (mut raw, _) = Raw::connect(&owner.path).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let idle = tasks();
+    let wait = serde_json::to_vec(&Command::AwaitLedger { at_most_ms: 60_000 }).unwrap();
+    let sent = 5 * WAITS as u64;
+    let mut sending = Box::pin(async {
+        for id in 0..sent {
+            raw.send(id, &wait).await;
+        }
+        raw
+    });
+    // As far as both sides come by themselves: everything runs in this thread, and nobody reads.
+    let (mut seen, mut quiet) = (idle, 0);
+    let mut done = None;
+    while quiet < 1000 {
+        if done.is_none() {
+            tokio::select! {
+                biased;
+                raw = &mut sending => done = Some(raw),
+                () = tokio::task::yield_now() => {}
+            }
+        } else {
+            tokio::task::yield_now().await;
+        }
+        let now = tasks();
+        (seen, quiet) = (now.max(seen), if now > seen { 0 } else { quiet + 1 });
+    }
+    let most = idle + WAITS + COMMANDS;
+    assert!(seen > idle + WAITS && seen <= most, "{seen} tasks, and {most} at most");
+    assert!(done.is_none(), "the sender is made to wait");
+    drop(sending);
+    owner.stop().await;
+}
+
 #[tokio::test]
 async fn a_store_that_cannot_be_believed_is_not_served() {
     let folder = TempDir::new().unwrap();
