@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use ca_core::model::{
     AuditEntry, AuthorityName, AutoRenewal, CertificateFilter, CertificateRecord, Replacement, ReplacementMark, Successor,
 };
-use ca_core::pki::{Certificate, Identifier, SerialNumber};
+use ca_core::pki::{Certificate, Identifier, SerialNumber, Timestamp};
 use ca_core::ports::{ReplacementStore, StoreResult};
 use rusqlite::Connection;
 
@@ -74,11 +74,11 @@ impl Tx {
     }
 }
 
-/// Which of a name's certificates after one have the same identifiers, stand, and are not marked themselves, as long as this
-/// holds too; of those after it the newest [`LOOKED_AT`] are looked at.
+/// Which of a name's certificates after one have the same identifiers, stand, end after a time, and are not marked themselves, as
+/// long as this holds too; of those after it the newest [`LOOKED_AT`] are looked at.
 macro_rules! later_of_name {
     ($statement:ident, $connection:expr, $read:expr, $columns:literal, $condition:literal,
-     $name:expr, $authority:expr, $number:expr, $identifiers:expr $(, $argument:expr)* $(,)?) => {
+     $name:expr, $authority:expr, $number:expr, $identifiers:expr, $needed:expr $(, $argument:expr)* $(,)?) => {
         $statement!(
             $connection,
             $read,
@@ -86,34 +86,37 @@ macro_rules! later_of_name {
              SELECT n.certificate FROM certificate_names n
              WHERE n.name = $1 AND n.certificate > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
              ORDER BY n.certificate DESC LIMIT $5) JOIN certificates d ON d.seq = certificate
-         WHERE d.identifiers = $4 AND d.state = 'released' AND d.revoked_at IS NULL
+         WHERE d.identifiers = $4 AND d.state = 'released' AND d.revoked_at IS NULL AND d.not_after > $6
            AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq) AND " + $condition,
             $name,
             $authority,
             $number,
             $identifiers,
-            LOOKED_AT
+            LOOKED_AT,
+            $needed
             $(, $argument)*
         )
     };
 }
 
-fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult<Option<Successor>> {
+fn successor(connection: &Connection, record: &CertificateRecord, needed: i64) -> StoreResult<Option<Successor>> {
     let (authority, number) = (record.authority.as_str(), record.serial.as_bytes().as_slice());
     let by_order =
         |row: &Row<'_>| Ok(Successor::Order { order: read("order id", row.get("id")?)?, serial: serial(&row.get::<Vec<u8>>("serial")?)? });
     let named = optional!(
         connection,
         by_order,
-        "SELECT id, serial FROM orders
-         WHERE authority = $1 AND replaces = $2 AND replaces IS NOT NULL AND status <> 'invalid' AND status = 'valid'",
+        "SELECT o.id, o.serial FROM orders o JOIN certificates d ON d.authority = o.authority AND d.serial = o.serial
+         WHERE o.authority = $1 AND o.replaces = $2 AND o.replaces IS NOT NULL AND o.status <> 'invalid' AND o.status = 'valid'
+           AND d.state = 'released' AND d.revoked_at IS NULL AND d.not_after > $3",
         authority,
-        number
+        number,
+        needed
     )?;
     if named.is_some() {
         return Ok(named);
     }
-    if let Some(renewal) = renewal(connection, record)? {
+    if let Some(renewal) = renewal(connection, record, needed)? {
         return Ok(Some(renewal));
     }
     let later = |row: &Row<'_>| Ok(Successor::Later { serial: serial(&row.get::<Vec<u8>>("serial")?)? });
@@ -128,13 +131,14 @@ fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult
              WHERE d.spki_sha256 = $1 AND d.authority = $2 AND d.profile = $3
                AND d.seq > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $4)
                AND d.account_id IS NULL AND d.identifiers = $5 AND d.state = 'released' AND d.revoked_at IS NULL
-               AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
+               AND d.not_after > $6 AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
              ORDER BY d.seq DESC LIMIT 1",
             spki,
             authority,
             profile,
             number,
-            identifiers
+            identifiers,
+            needed
         );
     };
     let account = account.as_str();
@@ -143,18 +147,19 @@ fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult
         connection,
         later,
         "SELECT serial FROM (
-             SELECT d.seq, d.authority, d.serial, d.profile, d.identifiers, d.state, d.revoked_at FROM certificates d
+             SELECT d.seq, d.authority, d.serial, d.profile, d.identifiers, d.state, d.revoked_at, d.not_after FROM certificates d
              WHERE d.account_id = $1 AND d.seq > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
              ORDER BY d.seq DESC LIMIT $6)
          WHERE authority = $2 AND profile = $4 AND identifiers = $5 AND state = 'released' AND revoked_at IS NULL
-           AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = seq)
+           AND not_after > $7 AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = seq)
          LIMIT 1",
         account,
         authority,
         number,
         profile,
         identifiers,
-        LOOKED_AT
+        LOOKED_AT,
+        needed
     )?;
     if of_account.is_some() {
         return Ok(of_account);
@@ -165,20 +170,27 @@ fn successor(connection: &Connection, record: &CertificateRecord) -> StoreResult
         connection,
         later,
         "d.serial",
-        "d.account_id = $6 AND d.authority = $2 AND d.profile = $7 LIMIT 1",
+        "d.account_id = $7 AND d.authority = $2 AND d.profile = $8 LIMIT 1",
         name,
         authority,
         number,
         identifiers,
+        needed,
         account,
         profile
     )?;
-    if of_name.is_some() { Ok(of_name) } else { under_another_profile(connection, record, account, &name) }
+    if of_name.is_some() { Ok(of_name) } else { under_another_profile(connection, record, needed, account, &name) }
 }
 
 /// After the mark and under another profile, of which the account had none for these names then: else what is later may be
 /// that one's renewal, and this one in use beside it.
-fn under_another_profile(connection: &Connection, record: &CertificateRecord, account: &str, name: &str) -> StoreResult<Option<Successor>> {
+fn under_another_profile(
+    connection: &Connection,
+    record: &CertificateRecord,
+    needed: i64,
+    account: &str,
+    name: &str,
+) -> StoreResult<Option<Successor>> {
     let Some(at) = record.marked.as_ref().map(|mark| mark.at.unix()) else { return Ok(None) };
     let (authority, number, identifiers) = (record.authority.as_str(), record.serial.as_bytes().as_slice(), json(&record.identifiers));
     let own_profile = record.profile.as_str();
@@ -188,11 +200,12 @@ fn under_another_profile(connection: &Connection, record: &CertificateRecord, ac
         connection,
         candidate,
         "d.seq, d.serial, d.profile",
-        "d.account_id = $6 AND d.authority = $2 AND d.profile <> $7 AND d.created_at > $8 ORDER BY d.seq DESC",
+        "d.account_id = $7 AND d.authority = $2 AND d.profile <> $8 AND d.created_at > $9 ORDER BY d.seq DESC",
         name,
         authority,
         number,
         identifiers,
+        needed,
         account,
         own_profile,
         at
@@ -223,7 +236,7 @@ fn under_another_profile(connection: &Connection, record: &CertificateRecord, ac
 }
 
 /// The next certificate of an order that renews itself.
-fn renewal(connection: &Connection, record: &CertificateRecord) -> StoreResult<Option<Successor>> {
+fn renewal(connection: &Connection, record: &CertificateRecord, needed: i64) -> StoreResult<Option<Successor>> {
     let Some(order) = record.order.as_ref().map(|order| order.as_str()) else { return Ok(None) };
     let (authority, number) = (record.authority.as_str(), record.serial.as_bytes().as_slice());
     let read_renewal = |row: &Row<'_>| {
@@ -236,17 +249,18 @@ fn renewal(connection: &Connection, record: &CertificateRecord) -> StoreResult<O
         read_renewal,
         "SELECT d.serial, d.created_at, s.terms FROM star_orders s JOIN certificates d ON d.order_id = s.order_id
          WHERE s.order_id = $1 AND d.seq > (SELECT c.seq FROM certificates c WHERE c.authority = $2 AND c.serial = $3)
-           AND d.state = 'released' AND d.revoked_at IS NULL
+           AND d.state = 'released' AND d.revoked_at IS NULL AND d.not_after > $4
            AND NOT EXISTS (SELECT 1 FROM replacement_marks m WHERE m.certificate = d.seq)
          ORDER BY d.seq LIMIT 1",
         order,
         authority,
-        number
+        number,
+        needed
     )
 }
 
 /// Another authority that issued a later certificate for the same names.
-fn elsewhere(connection: &Connection, record: &CertificateRecord) -> StoreResult<Option<AuthorityName>> {
+fn elsewhere(connection: &Connection, record: &CertificateRecord, needed: i64) -> StoreResult<Option<AuthorityName>> {
     let Some(name) = a_name(record) else { return Ok(None) };
     let (authority, number, identifiers) = (record.authority.as_str(), record.serial.as_bytes().as_slice(), json(&record.identifiers));
     later_of_name!(
@@ -258,7 +272,8 @@ fn elsewhere(connection: &Connection, record: &CertificateRecord) -> StoreResult
         name,
         authority,
         number,
-        identifiers
+        identifiers,
+        needed
     )
 }
 
@@ -287,14 +302,21 @@ impl ReplacementStore for SqliteStore {
         self.write(move |tx| tx.unmark(&authority, &serials, &audit)).await
     }
 
-    async fn replacements(&self, filter: &CertificateFilter, after: Option<&SerialNumber>, at_most: u32) -> StoreResult<Vec<Replacement>> {
+    async fn replacements(
+        &self,
+        filter: &CertificateFilter,
+        after: Option<&SerialNumber>,
+        at_most: u32,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Replacement>> {
         let filter = CertificateFilter { marked: Some(true), ..filter.clone() };
         let (after, at_most) = (after.copied(), limit(at_most));
         let list = move |c: &Connection| {
             let records = matching(c, &filter, after.as_ref(), at_most)?.into_iter();
-            let replacement = |record| {
-                let successor = successor(c, &record)?;
-                let elsewhere = if successor.is_none() { elsewhere(c, &record)? } else { None };
+            let replacement = |record: CertificateRecord| {
+                let needed = record.needed_until(now).unix();
+                let successor = successor(c, &record, needed)?;
+                let elsewhere = if successor.is_none() { elsewhere(c, &record, needed)? } else { None };
                 Ok(Replacement { record, successor, elsewhere })
             };
             records.map(replacement).collect()

@@ -89,10 +89,11 @@ impl Worker {
     /// `serverInternal` when the store does not answer.
     pub async fn replacement_report(&self, filter: &CertificateFilter) -> Result<ReplacementReport, Problem> {
         let filter = CertificateFilter { marked: Some(true), ..filter.clone() };
-        let mut tally = ReplacementTally::new(self.clock.now());
+        let now = self.clock.now();
+        let mut tally = ReplacementTally::new(now);
         let mut after = None;
         loop {
-            let page = self.store.replacements(&filter, after.as_ref(), PAGE).await.map_err(|e| unavailable(&e))?;
+            let page = self.store.replacements(&filter, after.as_ref(), PAGE, now).await.map_err(|e| unavailable(&e))?;
             let Some(last) = page.last().map(|r| r.record.serial) else { return Ok(tally.report()) };
             after = Some(last);
             page.into_iter().for_each(|replacement| tally.add(replacement));

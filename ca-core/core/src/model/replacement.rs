@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityName, CertificateRecord, GrantId, OrderId};
+use super::{AuthorityName, CertificateRecord, GrantId, OrderId, RevocationReason};
 use crate::pki::{SerialNumber, Timestamp};
 
 /// Says that a certificate should be renewed now, because it will be revoked: its window for renewal has passed (RFC 9773 §4.2).
@@ -73,7 +73,17 @@ impl fmt::Display for ExplanationUrl {
     }
 }
 
-/// How it is known that a certificate was replaced.
+impl CertificateRecord {
+    /// Until when something had to be valid in its place: now, or its own end where that came first. One on hold may come
+    /// back, and has not ended.
+    pub fn needed_until(&self, now: Timestamp) -> Timestamp {
+        let revoked = self.revoked.filter(|(_, reason)| *reason != RevocationReason::CertificateHold).map(|(at, _)| at);
+        revoked.unwrap_or(now).min(self.not_after).min(now)
+    }
+}
+
+/// How it is known that a certificate was replaced: by another one that is neither revoked nor on hold, and was valid as long as
+/// it was [needed](CertificateRecord::needed_until).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "kebab-case")]
 pub enum Successor {
@@ -127,7 +137,7 @@ pub enum ReplacementState {
     ToGo,
     /// It was revoked or has expired, and nothing came in its place.
     Ended,
-    /// Something came in its place.
+    /// Something valid came in its place.
     Replaced,
 }
 
@@ -282,7 +292,7 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CertificateState, RevocationReason};
+    use crate::model::CertificateState;
     use crate::pki::sha256;
 
     #[test]
@@ -331,6 +341,20 @@ mod tests {
             created_at: Timestamp::from_unix(0),
         };
         Replacement { record, successor, elsewhere: grant.filter(|g| *g == "moving").map(|_| "other".parse().unwrap()) }
+    }
+
+    #[test]
+    fn lesson_24_a_certificate_is_needed_until_its_end() {
+        let needed = |not_after, revoked| {
+            let record = CertificateRecord { revoked, ..marked(1, None, not_after, false, None).record };
+            record.needed_until(Timestamp::from_unix(100)).unix()
+        };
+        let revoked = |at, reason| Some((Timestamp::from_unix(at), reason));
+        assert_eq!((needed(500, None), needed(100, None), needed(90, None)), (100, 100, 90));
+        assert_eq!(needed(500, revoked(50, RevocationReason::Superseded)), 50);
+        assert_eq!(needed(40, revoked(50, RevocationReason::Superseded)), 40);
+        assert_eq!(needed(500, revoked(600, RevocationReason::Superseded)), 100, "by a clock that was ahead");
+        assert_eq!(needed(500, revoked(50, RevocationReason::CertificateHold)), 100);
     }
 
     #[test]

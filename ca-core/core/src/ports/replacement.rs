@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::StoreResult;
 use crate::model::{AuditEntry, AuthorityName, CertificateFilter, Replacement, ReplacementMark};
-use crate::pki::SerialNumber;
+use crate::pki::{SerialNumber, Timestamp};
 
 /// What operators do and see. The contract is that of the [storage traits](super::AcmeStore). A certificate's own mark is
 /// in its record.
@@ -22,6 +22,13 @@ pub trait ReplacementStore: Send + Sync {
     ) -> StoreResult<u64>;
     /// Takes marks away, in one transaction with the audit entry. Tells how many there were.
     async fn unmark(&self, authority: &AuthorityName, serials: &[SerialNumber], audit: &AuditEntry) -> StoreResult<u64>;
-    /// Marked certificates that match, newest first, after the given one, and what came in their place.
-    async fn replacements(&self, filter: &CertificateFilter, after: Option<&SerialNumber>, limit: u32) -> StoreResult<Vec<Replacement>>;
+    /// Marked certificates that match, newest first, after the given one, and what came in their place: as of `now`, or of
+    /// their own end where that came first ([`crate::model::CertificateRecord::needed_until`]).
+    async fn replacements(
+        &self,
+        filter: &CertificateFilter,
+        after: Option<&SerialNumber>,
+        limit: u32,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Replacement>>;
 }

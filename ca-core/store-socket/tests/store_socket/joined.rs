@@ -406,8 +406,14 @@ impl ReplacementStore for Joined {
     async fn unmark(&self, authority: &AuthorityName, serials: &[SerialNumber], audit: &AuditEntry) -> StoreResult<u64> {
         self.owner.unmark(authority, serials, audit).await
     }
-    async fn replacements(&self, filter: &CertificateFilter, after: Option<&SerialNumber>, at_most: u32) -> StoreResult<Vec<Replacement>> {
-        self.owner.replacements(filter, after, at_most).await
+    async fn replacements(
+        &self,
+        filter: &CertificateFilter,
+        after: Option<&SerialNumber>,
+        at_most: u32,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Replacement>> {
+        self.owner.replacements(filter, after, at_most, now).await
     }
 }
 

@@ -179,6 +179,26 @@ async fn lesson_24_an_operator_sees_who_has_renewed_before_revoking() {
     assert_eq!(desk.worker.replacement_report(&of_quick).await.unwrap().count.marked, 1);
 }
 
+/// The client renewed once, for an hour, and went back to what it had.
+#[tokio::test]
+async fn lesson_24_a_successor_that_has_expired_makes_no_revocation_safe() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let first = desk.certificate_of(&client).await;
+    assert_eq!(desk.operate(replace(listed(&[first.serial]))).await.unwrap(), marked(1, 1));
+    desk.clock.advance(Duration::from_secs(60));
+    let end = desk.clock.now().plus(Duration::from_secs(3600));
+    let id = desk.finalized(&client, json!({ "notAfter": end.to_rfc3339() })).await;
+    desk.worker.step_requests().await.unwrap();
+    assert_eq!(desk.certificate(desk.order(&id).await.serial.unwrap()).await.not_after, end);
+    let safe = BulkChoice { replaced: true, ..filtered(CertificateFilter { marked: Some(true), ..Default::default() }) };
+    assert_eq!(desk.worker.choose_any(&safe).await.unwrap(), [first.serial]);
+
+    desk.clock.set(end);
+    assert_eq!(desk.worker.choose_any(&safe).await.unwrap(), []);
+    assert_eq!(desk.report().await.count, ReplacementCount { marked: 1, to_go: 1, ..Default::default() });
+}
+
 #[tokio::test]
 async fn lesson_24_the_ca_renews_its_own_marked_certificates_at_once() {
     let desk = Desk::open().await;

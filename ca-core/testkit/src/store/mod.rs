@@ -75,7 +75,7 @@ macro_rules! store_conformance {
             a08_authorizations_are_used_again_while_valid, a08_what_is_given_up_or_revoked_proves_nothing, authorizations_stand_for_themselves, a_late_result_changes_nothing,
             a23_failures_in_a_row_are_counted_until_a_success, a23_a_pause_stands_until_it_is_ended, a23_shared_quotas_are_counted_in_one_place, a23_a_renewal_is_an_order_of_the_same_names,
             a21_a_renewing_order_goes_on_until_it_ends, a21_a_mark_moves_the_next_certificate_up, a21_what_its_owner_loses_cancels_it, a16_a_renewal_rests_while_its_grant_does,
-            a20_a_mark_stands_until_it_is_taken_away, lesson_24_what_came_in_a_certificate_s_place_is_known,
+            a20_a_mark_stands_until_it_is_taken_away, lesson_24_what_came_in_a_certificate_s_place_is_known, lesson_24_what_has_ended_is_no_successor,
             lesson_24_a_later_certificate_of_another_profile_counts_where_the_account_had_none,
             a_new_process_finds_everything, concurrent_commands_all_commit,
         );

@@ -2,7 +2,7 @@
 
 use ca_core::log::intent_leaf;
 use ca_core::model::{
-    AccountId, CertificateFilter, IntentContent, Origin, ReplacementMark, RevocationReason, RevocationRequest, Successor,
+    AccountId, CertificateFilter, IntentContent, Origin, ReplacementMark, ReplacementState, RevocationReason, RevocationRequest, Successor,
 };
 use ca_core::pki::{Identifier, SerialNumber, sha256};
 use ca_core::ports::WorkerStore;
@@ -12,9 +12,10 @@ use super::{StoreFactory, World, at, audit};
 
 /// A released certificate of an account for one name, perhaps in another one's place.
 async fn issued(world: &World, account: &AccountId, name: &str, profile: &str, replaces: Option<SerialNumber>) -> SerialNumber {
-    issued_when(world, account, name, profile, replaces, 2).await
+    issued_when(world, account, name, profile, replaces, 2, 5000).await
 }
 
+/// The same, recorded at `now` and valid until `end`.
 async fn issued_when(
     world: &World,
     account: &AccountId,
@@ -22,6 +23,7 @@ async fn issued_when(
     profile: &str,
     replaces: Option<SerialNumber>,
     now: i64,
+    end: i64,
 ) -> SerialNumber {
     let mut new = world.new_order(account, &[name]);
     new.order.replaces = replaces;
@@ -33,6 +35,7 @@ async fn issued_when(
     let IntentContent::Certificate(content) = &mut intent.content else { unreachable!("a certificate's intent") };
     content.identifiers = vec![Identifier::from_text(name).unwrap()];
     content.profile = profile.to_owned();
+    content.not_after = at(end);
     intent.at = at(now);
     intent.leaf = intent_leaf(&intent);
     world.store.record_intent(&intent).await.unwrap();
@@ -99,7 +102,7 @@ pub async fn lesson_24_a_later_certificate_of_another_profile_counts_where_the_a
     let store = &world.store;
     let (one, two) = (world.account("one").await.account.id, world.account("two").await.account.id);
     let issued_at = async |account: &AccountId, name: &str, profile: &str, now: i64| -> SerialNumber {
-        issued_when(&world, account, name, profile, None, now).await
+        issued_when(&world, account, name, profile, None, now, 5000).await
     };
     let moved = issued_at(&one, "a.demo.test", "client", 2).await;
     // Under both profiles at once.
@@ -110,7 +113,7 @@ pub async fn lesson_24_a_later_certificate_of_another_profile_counts_where_the_a
     let mark = ReplacementMark { at: at(10), explanation: None };
     store.mark_for_replacement(&World::authority(), &marked, &mark, &audit("certificate.replace")).await.unwrap();
     let successors = async || -> Vec<Option<Successor>> {
-        let found = store.replacements(&CertificateFilter::default(), None, 10).await.unwrap();
+        let found = store.replacements(&CertificateFilter::default(), None, 10, at(150)).await.unwrap();
         found.into_iter().rev().map(|r| r.successor).collect()
     };
     // As old as the mark: nobody knows which was first.
@@ -151,7 +154,7 @@ pub async fn lesson_24_what_came_in_a_certificate_s_place_is_known(factory: &dyn
     let mark = ReplacementMark { at: at(10), explanation: None };
     assert_eq!(store.mark_for_replacement(&authority, &marked, &mark, &entry).await.unwrap(), 4);
     let successors = async || -> Vec<Option<Successor>> {
-        let found = store.replacements(&CertificateFilter::default(), None, 10).await.unwrap();
+        let found = store.replacements(&CertificateFilter::default(), None, 10, at(150)).await.unwrap();
         assert!(found.iter().map(|r| &r.record.serial).eq(marked.iter().rev()) && found.iter().all(|r| r.record.marked.is_some()));
         found.into_iter().rev().map(|r| r.successor).collect()
     };
@@ -172,7 +175,7 @@ pub async fn lesson_24_what_came_in_a_certificate_s_place_is_known(factory: &dyn
     moved.leaf = intent_leaf(&moved);
     store.record_intent(&moved).await.unwrap();
     store.complete(&World::completion(&moved, b"moved")).await.unwrap();
-    let found = store.replacements(&CertificateFilter::default(), None, 10).await.unwrap();
+    let found = store.replacements(&CertificateFilter::default(), None, 10, at(150)).await.unwrap();
     let elsewhere: Vec<_> = found.iter().rev().map(|r| r.elsewhere.is_some()).collect();
     assert_eq!(elsewhere, [true, false, true, true], "those of a.demo.test");
     assert_eq!(successors().await, [None, None, None, None]);
@@ -191,9 +194,56 @@ pub async fn lesson_24_what_came_in_a_certificate_s_place_is_known(factory: &dyn
     let newest = issued(&world, &one, "a.demo.test", "client", None).await;
     assert_eq!(successors().await[0], Some(Successor::Later { serial: newest }));
     store.mark_for_replacement(&authority, &[newest], &mark, &entry).await.unwrap();
-    let all = store.replacements(&CertificateFilter::default(), Some(&newest), 10).await.unwrap();
+    let all = store.replacements(&CertificateFilter::default(), Some(&newest), 10, at(150)).await.unwrap();
     assert_eq!((all.len(), all[3].successor.clone()), (4, None));
     let filter = CertificateFilter { account: Some(two), ..Default::default() };
-    let of_two = store.replacements(&filter, None, 10).await.unwrap();
+    let of_two = store.replacements(&filter, None, 10, at(150)).await.unwrap();
     assert_eq!(of_two.into_iter().map(|r| r.record.serial).collect::<Vec<_>>(), [marked[2]]);
+}
+
+/// Revoking is safe where something is in use: what has expired, was revoked or is on hold stands in for nothing, however it came.
+pub async fn lesson_24_what_has_ended_is_no_successor(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let (store, entry) = (&world.store, audit("certificate.replace"));
+    let account = world.account("one").await.account.id;
+    let of = async |name: &str, profile: &str, replaces, now, end| issued_when(&world, &account, name, profile, replaces, now, end).await;
+    let later = of("a.demo.test", "client", None, 2, 5000).await;
+    let named = of("b.demo.test", "client", None, 2, 5000).await;
+    let moved = of("c.demo.test", "client", None, 2, 5000).await;
+    let own = world.certificate(5000).await;
+    let marked = [later, named, moved, own];
+    let mark = ReplacementMark { at: at(10), explanation: None };
+    store.mark_for_replacement(&World::authority(), &marked, &mark, &entry).await.unwrap();
+    // Their successors end at 400; a newer one that ends sooner hides none.
+    of("a.demo.test", "client", None, 20, 400).await;
+    of("a.demo.test", "client", None, 21, 300).await;
+    let successor = of("b.demo.test", "server", Some(named), 20, 400).await;
+    of("c.demo.test", "server", None, 20, 400).await;
+    world.certificate(400).await;
+    let replaced = async |now| -> Vec<bool> {
+        let found = store.replacements(&CertificateFilter::default(), None, 10, at(now)).await.unwrap();
+        found.iter().rev().map(|r| r.is_safe_to_revoke(at(now))).collect()
+    };
+    assert_eq!(replaced(399).await, [true; 4]);
+    assert_eq!(replaced(400).await, [false; 4]);
+    let states = async |now| -> Vec<ReplacementState> {
+        let found = store.replacements(&CertificateFilter::default(), None, 10, at(now)).await.unwrap();
+        found.iter().rev().map(|r| r.state(at(now))).collect()
+    };
+    assert_eq!(states(400).await, [ReplacementState::ToGo; 4]);
+
+    // What was replaced as long as it was needed stays so in the report.
+    store.revoke(&superseded(later, 399)).await.unwrap();
+    let hold = RevocationRequest { reason: RevocationReason::CertificateHold, ..superseded(moved, 399) };
+    store.revoke(&hold).await.unwrap();
+    for now in [400, 6000] {
+        assert_eq!(states(now).await[0], ReplacementState::Replaced);
+    }
+    assert!(!replaced(400).await[2], "it may come off hold");
+
+    // An order's word does not make a revoked one stand, nor one on hold.
+    for reason in [RevocationReason::CertificateHold, RevocationReason::Superseded] {
+        store.revoke(&RevocationRequest { reason, ..superseded(successor, 50) }).await.unwrap();
+        assert!(!replaced(300).await[1], "{reason:?}");
+    }
 }

@@ -133,7 +133,7 @@ pub async fn a21_a_mark_moves_the_next_certificate_up(factory: &dyn StoreFactory
         store.mark_for_replacement(&World::authority(), &[serial], &mark, &audit("certificate.replace")).await.unwrap()
     };
     let successors = async || -> Vec<Option<Successor>> {
-        let found = store.replacements(&CertificateFilter::default(), None, 10).await.unwrap();
+        let found = store.replacements(&CertificateFilter::default(), None, 10, at(150)).await.unwrap();
         found.into_iter().map(|r| r.successor).collect()
     };
     assert_eq!(mark(first, 100).await, 1);

@@ -182,8 +182,9 @@ impl Worker {
             let mut after = None;
             loop {
                 let last = if choice.replaced {
-                    let page = self.store.replacements(&filter, after.as_ref(), PAGE).await.map_err(|e| unavailable(&e))?;
-                    let replaced = page.iter().filter(|r| r.is_safe_to_revoke(self.clock.now())).map(|r| &r.record);
+                    let now = self.clock.now();
+                    let page = self.store.replacements(&filter, after.as_ref(), PAGE, now).await.map_err(|e| unavailable(&e))?;
+                    let replaced = page.iter().filter(|r| r.is_safe_to_revoke(now)).map(|r| &r.record);
                     found.extend(replaced.filter(|c| self.is_revocable(c)).map(|c| c.serial));
                     page.last().map(|r| r.record.serial)
                 } else {
