@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ca_core::anchor::AnchorState;
 use ca_core::pki::Timestamp;
 use ca_core::ports::StoreResult;
 
@@ -37,6 +38,8 @@ impl Tx {
         let validations_before = now.minus(KEEP_VALIDATIONS).unix();
         let failures_before = now.minus(KEEP_FAILURES).unix();
         let marks_before = now.minus(KEEP_MARKS).unix();
+        // The clock may be set back so far: a statement would be valid again, and must not count again.
+        let nonces_before = now.minus(AnchorState::CLOCK_TOLERANCE).unix();
         let now = now.unix();
         // An order without any attempt: its authorizations go with it, and its request.
         let dropped: Vec<String> = all!(
@@ -66,7 +69,7 @@ impl Tx {
         left -= count(execute!(
             &self.connection,
             "DELETE FROM nonces WHERE nonce IN (SELECT nonce FROM nonces WHERE expires <= $1 ORDER BY expires LIMIT $2)",
-            now,
+            nonces_before,
             left
         )?);
         left -= count(execute!(

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use ca_core::evidence::statement::Operation;
+use ca_core::anchor::AnchorState;
+use ca_core::evidence::statement::{Operation, OperatorStatement};
 use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{Grant, ProblemType, RevocationReason, SignedStatement};
 use ca_core::pki::{SerialNumber, Timestamp};
-use ca_core::ports::{AdminStore as _, Clock as _};
+use ca_core::ports::{AdminStore as _, Clock as _, JobStore as _};
 use ca_testkit::operator::Operator;
 use serde_json::json;
 
@@ -39,6 +40,27 @@ async fn a_grant_is_inside_the_policy_and_its_secret_is_told_once() {
     refused(&|g| g.names = vec!["ip:0.0.0.0/0".parse().unwrap()], "not inside the policy").await;
     refused(&|g| g.valid_until = Some(Timestamp::from_unix(1)), "expired already").await;
     assert_eq!(desk.store.grants(100).await.unwrap().len(), 1);
+}
+
+/// The clock may be set back by as much as the anchor bears, also after what has expired was pruned.
+#[tokio::test]
+async fn a_statement_counts_once_though_the_clock_is_set_back() {
+    let desk = Desk::open().await;
+    desk.settle().await;
+    let statement = desk.sign(Operation::GrantCreate { grant: desk.wanted_grant() });
+    desk.worker.apply_statement(&statement).await.unwrap();
+    let expires = serde_json::from_str::<OperatorStatement>(&statement.statement).unwrap().expires_at;
+    for back in [Duration::from_secs(60), AnchorState::CLOCK_TOLERANCE] {
+        desk.clock.set(expires.plus(back).minus(Duration::from_secs(1)));
+        desk.store.prune(desk.clock.now(), 1000).await.unwrap();
+        desk.clock.set(desk.clock.now().minus(back));
+        let again = desk.worker.apply_statement(&statement).await.unwrap_err();
+        assert!(again.detail.contains("was submitted before"), "{again:?}");
+    }
+    // Later it is out of date whatever the clock may be set to.
+    let nonces = async || desk.store.prune(desk.clock.now(), 1000).await.unwrap();
+    desk.clock.set(expires.plus(AnchorState::CLOCK_TOLERANCE));
+    assert_eq!(nonces().await, 1);
 }
 
 #[tokio::test]
