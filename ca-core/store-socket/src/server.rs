@@ -284,13 +284,12 @@ impl StoreServer {
     /// Starts a command; waits where as many are under way as may be.
     async fn start(&self, id: u64, command: Command, role: Role, frames: &mpsc::Sender<Vec<u8>>, running: &mut JoinSet<()>) {
         let bounds = self.bounds(role);
-        let (permit, may_wait) = match command {
-            Command::AwaitRequest { .. } | Command::AwaitLedger { .. } => {
-                let permit = Arc::clone(&bounds.waits).try_acquire_owned().ok();
-                let may_wait = permit.is_some();
-                (permit, may_wait)
-            }
-            _ => (Arc::clone(&bounds.commands).acquire_owned().await.ok(), false),
+        let (permit, may_wait) = if command.waits() {
+            let permit = Arc::clone(&bounds.waits).try_acquire_owned().ok();
+            let may_wait = permit.is_some();
+            (permit, may_wait)
+        } else {
+            (Arc::clone(&bounds.commands).acquire_owned().await.ok(), false)
         };
         let (store, gate, frames) = (Arc::clone(&self.store), Arc::clone(&self.gate), frames.clone());
         running.spawn(async move {
