@@ -1,11 +1,12 @@
 //! The queue of signing requests, seen by the worker.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ca_core::model::{AuditEntry, Fault, Issued, LeaseToken, Problem, RequestBody, RequestId, RequestState, SigningRequest, WorkerId};
 use ca_core::pki::Timestamp;
-use ca_core::ports::{GRANT_CHANGED, GRANT_FULL, RequestQueue, StoreError, StoreResult};
+use ca_core::ports::{GRANT_CHANGED, GRANT_FULL, MAX_LEASE_OCTETS, RequestQueue, StoreError, StoreResult};
 use rusqlite::Connection;
 
 use crate::convert::{self, from_json, json, read, time, unsigned};
@@ -64,10 +65,16 @@ impl Tx {
         at_most: u32,
     ) -> StoreResult<Vec<SigningRequest>> {
         let (now, until, at_most) = (now.unix(), until.unix(), i64::from(at_most.min(MAX_LEASE)));
+        let octets = Cell::new(0);
         let read_row = |row: &Row<'_>| {
+            if octets.get() >= MAX_LEASE_OCTETS {
+                // What comes after is another lease's.
+                return Ok(None);
+            }
             let (account, order) = (row.get::<String>("account_id")?, row.get::<Option<String>>("order_id")?);
             let authority = row.get::<Option<String>>("authority")?;
-            let evidence = evidence::find(&self.connection, &account, order.as_deref())?;
+            let (evidence, more) = evidence::find_weighed(&self.connection, &account, order.as_deref())?;
+            octets.set(octets.get() + more);
             let account = read("account id", account)?;
             let body = match (order, authority) {
                 (Some(order), Some(authority)) => {
@@ -85,9 +92,10 @@ impl Tx {
                 attempts: unsigned("attempts", row.get("attempts")?)?,
                 received_at: time(row.get("received_at")?),
             };
-            Ok((row.get::<i64>("seq")?, request))
+            Ok(Some((row.get::<i64>("seq")?, request)))
         };
-        let rows = all!(
+        // What is new is due at once, whatever the clock of whoever took it in; only a postponement has a time.
+        let rows: Vec<Option<(i64, SigningRequest)>> = all!(
             &self.connection,
             read_row,
             "SELECT r.account_id, r.order_id, o.authority, o.profile, r.id, r.attempts, r.received_at, r.seq
@@ -98,6 +106,7 @@ impl Tx {
             now,
             at_most
         )?;
+        let rows: Vec<_> = rows.into_iter().flatten().collect();
         let (worker, token) = (worker.as_str(), lease.as_str());
         for (seq, _) in &rows {
             execute!(

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ca_core::model::{Evidence, Fault, OrderStatus, Problem, ProblemType, RequestBody, RequestState};
-use ca_core::ports::{KEY_CHANGED, StoreError};
+use ca_core::model::{Account, Evidence, Fault, NewAccount, OrderStatus, Problem, ProblemType, RequestBody, RequestState, SigningRequest};
+use ca_core::ports::{KEY_CHANGED, MAX_LEASE_OCTETS, StoreError};
 
 use super::{StoreFactory, World, assert_fenced, at, audit, together};
 
@@ -63,6 +63,33 @@ pub async fn a06_what_waits_stays_its_key_s(factory: &dyn StoreFactory) {
     assert_eq!(leased.iter().map(|request| &request.id).collect::<Vec<_>>(), [&first, &second, &third]);
     assert_eq!(leased.iter().map(|request| request.evidence.finalized_after).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
     assert!(leased.iter().all(|request| request.evidence.key_changes.len() == 2), "with every change, for the worker to follow");
+}
+
+/// What a lease brings is bounded, however much each request has; the others are another lease's.
+pub async fn the_evidence_of_a_lease_is_bounded(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    let large = "x".repeat(60 * 1024);
+    let mut key = "thumbprint of one".to_owned();
+    for number in 0..8 {
+        key = store.change_key(&account, &key, "{}", &format!("key {number}"), &large, &audit("x")).await.unwrap().thumbprint;
+    }
+    let mut requests = Vec::new();
+    for _ in 0..40 {
+        let order = world.order(&account).await.id;
+        requests.push(world.finalize(&order, &large, 1).await.unwrap());
+    }
+    let mut seen = Vec::new();
+    while seen.len() < requests.len() {
+        let leased = store.lease_requests(&World::worker(), &world.lease(), at(1), at(60), 100).await.unwrap();
+        let octets =
+            |request: &SigningRequest| request.evidence.key_changes.iter().chain(&request.evidence.finalize).map(String::len).sum();
+        let sizes: Vec<usize> = leased.iter().map(octets).collect();
+        assert!(!sizes.is_empty() && sizes[1..].iter().sum::<usize>() <= MAX_LEASE_OCTETS, "{sizes:?}");
+        seen.extend(leased.into_iter().map(|request| request.id));
+    }
+    assert_eq!(seen, requests, "each once, oldest first");
 }
 
 /// One holder at a time; who lost the lease is fenced.
