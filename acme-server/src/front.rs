@@ -17,6 +17,7 @@ use http::HeaderValue;
 use serde_json::Value;
 
 use crate::access::METRICS;
+use crate::bodies::Budget;
 use crate::config::{AcmeConfig, AuthorityOffer, ConfigError};
 use crate::directory::Directories;
 use crate::issuers::Issuers;
@@ -42,6 +43,7 @@ pub struct AcmeServer {
     pub(crate) verified: Arc<VerifiedSignatures>,
     pub(crate) published: Arc<BlockedKeys>,
     pub(crate) limiter: Limiter,
+    pub(crate) bodies: Arc<Budget>,
     /// How long the oldest request waited, and when that was asked.
     waited: Mutex<Option<(Timestamp, Duration)>>,
     metrics: Metrics,
@@ -69,6 +71,7 @@ impl AcmeServer {
             verified: Arc::default(),
             published: Arc::default(),
             limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
+            bodies: Budget::new(config.body_budget),
             waited: Mutex::new(None),
             metrics,
             config,
