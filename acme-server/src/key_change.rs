@@ -50,6 +50,7 @@ pub(crate) async fn change(State(server): State<Arc<AcmeServer>>, signed: Signed
     }
     server.account_key_is_free(new_key).await?;
     let id = &signed.account.id;
+    server.admit_change(id).await?;
     let mut audit = server.audit(signed.actor(), "account.key-change", id.as_str(), server.correlation());
     audit.detail = serde_json::json!({ "old": signed.account.thumbprint, "new": thumbprint });
     let changed = server.store.change_key(id, &signed.account.thumbprint, &new_key.canonical(), &thumbprint, &signed.text, &audit).await;

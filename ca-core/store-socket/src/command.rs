@@ -12,7 +12,7 @@ use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said on the socket; both sides must have the same.
-pub(crate) const VERSION: u32 = 9;
+pub(crate) const VERSION: u32 = 10;
 
 /// What a process is to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
