@@ -282,7 +282,7 @@ impl StoreServer {
     }
 
     /// Starts a command; waits where as many are under way as may be.
-    async fn start(&self, id: u64, command: Command, role: Role, frames: &mpsc::Sender<Vec<u8>>, running: &mut JoinSet<()>) {
+    async fn start(&self, id: u64, mut command: Command, role: Role, frames: &mpsc::Sender<Vec<u8>>, running: &mut JoinSet<()>) {
         let bounds = self.bounds(role);
         let (permit, may_wait) = if command.waits() {
             let permit = Arc::clone(&bounds.waits).try_acquire_owned().ok();
@@ -291,6 +291,10 @@ impl StoreServer {
         } else {
             (Arc::clone(&bounds.commands).acquire_owned().await.ok(), false)
         };
+        if let Command::OldestWait { now } = &mut command {
+            // By the clock of the client, a queue would seem jammed that is not.
+            *now = self.clock.now();
+        }
         let (store, gate, frames) = (Arc::clone(&self.store), Arc::clone(&self.gate), frames.clone());
         running.spawn(async move {
             let _permit = permit;

@@ -100,7 +100,7 @@ impl Tx {
             read_row,
             "SELECT r.account_id, r.order_id, o.authority, o.profile, r.id, r.attempts, r.received_at, r.seq
              FROM requests r LEFT JOIN orders o ON o.id = r.order_id
-             WHERE r.ended_at IS NULL AND r.not_before <= $1 AND (r.lease_until IS NULL OR r.lease_until <= $1)
+             WHERE r.ended_at IS NULL AND (r.attempts = 0 OR r.not_before <= $1) AND (r.lease_until IS NULL OR r.lease_until <= $1)
                AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.order_id = r.order_id AND a.reason IS NULL AND a.state = 'open')
              ORDER BY r.seq LIMIT $2",
             now,
@@ -111,11 +111,14 @@ impl Tx {
         for (seq, _) in &rows {
             execute!(
                 &self.connection,
-                "UPDATE requests SET state = 'leased', worker = $2, lease = $3, lease_until = $4, attempts = attempts + 1 WHERE seq = $1",
+                "UPDATE requests SET state = 'leased', worker = $2, lease = $3, lease_until = $4, attempts = attempts + 1,
+                        not_before = min(not_before, $5)
+                 WHERE seq = $1",
                 seq,
                 worker,
                 token,
-                until
+                until,
+                now
             )?;
         }
         Ok(rows.into_iter().map(|(_, request)| request).collect())
@@ -280,7 +283,8 @@ impl RequestQueue for SqliteStore {
             optional!(
                 c,
                 |_| Ok(()),
-                "SELECT id FROM requests WHERE ended_at IS NULL AND not_before <= $1 AND (lease_until IS NULL OR lease_until <= $1) LIMIT 1",
+                "SELECT id FROM requests WHERE ended_at IS NULL AND (attempts = 0 OR not_before <= $1)
+                   AND (lease_until IS NULL OR lease_until <= $1) LIMIT 1",
                 at
             )
         })?;

@@ -453,7 +453,7 @@ impl<T> FrontStore for T where T: AcmeStore + ValidationStore + StandingStore + 
 /// The queue's depth, which the front end may see.
 #[async_trait]
 pub trait RequestBacklog: Send + Sync {
-    /// How long the oldest queued request has waited at `now`.
+    /// How long the oldest queued request has waited at `now`. An owner with a clock of its own tells it by that one.
     async fn oldest_wait(&self, now: Timestamp) -> StoreResult<Duration>;
 }
 

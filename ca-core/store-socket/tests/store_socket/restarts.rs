@@ -7,7 +7,7 @@ use std::time::Duration;
 use ca_core::model::{
     Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, CrlRecord, CrlScope, Fault, RequestState, TakeUp,
 };
-use ca_core::ports::{AcmeStore as _, CertificateStore as _, StatusStore as _, StoreError, ValidationStore as _};
+use ca_core::ports::{AcmeStore as _, CertificateStore as _, RequestBacklog as _, StatusStore as _, StoreError, ValidationStore as _};
 use ca_store_socket::{Role, SocketStore};
 use ca_store_sqlite::SqliteStore;
 use ca_testkit::SeededRng;
@@ -260,5 +260,24 @@ async fn a_challenge_wakes_the_validators_over_the_socket_and_nothing_else_does(
     world.store.start_challenge(&id, ChallengeMethod::Http01, &by, at(1), at(61), &audit("authorization.challenge")).await.unwrap();
     let leased = tokio::time::timeout(Duration::from_secs(30), validators).await.expect("woken").unwrap();
     assert_eq!(leased.iter().map(|job| &job.authorization).collect::<Vec<_>>(), [&id]);
+    owner.stop().await;
+}
+
+/// Front ends have clocks of their own, which may be ahead or behind.
+#[tokio::test]
+async fn how_long_the_queue_waits_is_told_by_the_owner_s_clock() {
+    let site = Site::new();
+    let world = World::new(&site).await;
+    let account = world.account("one").await.account.id;
+    let owner = site.owner(&world, Role::Acme);
+    let client = SocketStore::connect(site.socket(), Role::Acme);
+    owner.clock.set(at(10));
+    assert_eq!(client.oldest_wait(at(10)).await.unwrap(), Duration::ZERO, "nothing waits");
+    let order = world.order(&account).await.id;
+    world.finalize(&order, "finalize", 10).await.unwrap();
+    owner.clock.set(at(25));
+    for clock in [-1000, 10, 25, 1000] {
+        assert_eq!(client.oldest_wait(at(clock)).await.unwrap(), Duration::from_secs(15), "asked at {clock}");
+    }
     owner.stop().await;
 }

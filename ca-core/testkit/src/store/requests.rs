@@ -123,6 +123,27 @@ pub async fn a_lease_is_held_by_one(factory: &dyn StoreFactory) {
     assert_eq!(lease(70, 10).await.len(), 1);
 }
 
+/// The clock of a front end may be ahead of the worker's: what it took in is due at once, and again when its lease ends.
+pub async fn a_new_request_is_due_at_once(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    let order = world.order(&account).await.id;
+    let request = world.finalize(&order, "jws", 100).await.unwrap();
+    world.lease_one(&request, 70, 80).await;
+    assert!(store.lease_requests(&World::worker(), &world.lease(), at(79), at(90), 10).await.unwrap().is_empty());
+    let again = world.lease_one(&request, 80, 90).await;
+    store.postpone_request(&again.id, &again.lease, at(95)).await.unwrap();
+    assert!(store.lease_requests(&World::worker(), &world.lease(), at(94), at(120), 10).await.unwrap().is_empty(), "this has a time");
+    world.lease_one(&request, 95, 120).await;
+    assert_eq!(store.backlog().await.unwrap(), (1, Some(at(95))));
+
+    let ahead = world.new_account("two", "grant-1");
+    let ahead = NewAccount { account: Account { created_at: at(500), ..ahead.account }, ..ahead };
+    let request = store.queue_account(&ahead, &audit("account.queue")).await.unwrap();
+    world.lease_one(&request, 96, 120).await;
+}
+
 /// Waiting ends when the request does; a refusal makes the order invalid.
 pub async fn waiting_ends_with_the_request(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
