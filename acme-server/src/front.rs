@@ -114,14 +114,17 @@ impl AcmeServer {
     }
 
     /// Offers other authorities and profiles from now on, as a new policy has them. What the worker issues is decided
-    /// there; this is what clients are told.
+    /// there; this is what clients are told. Tells whether that is something else than before.
     ///
     /// # Errors
     /// When the default authority is not among them; then the offer stays as it was.
-    pub fn offer(&self, authorities: Vec<AuthorityOffer>) -> Result<(), ConfigError> {
+    pub fn offer(&self, authorities: Vec<AuthorityOffer>) -> Result<bool, ConfigError> {
+        if self.directories().offers(&authorities) {
+            return Ok(false);
+        }
         self.config.has_default(&authorities)?;
         *self.directories.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Directories::new(&self.config, authorities));
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) const fn metrics(&self) -> &Metrics {
