@@ -136,7 +136,9 @@ pub trait RequestQueue: Send + Sync {
 /// What the ACME front end reads and writes.
 ///
 /// A request and a change of its account's key (RFC 8555 §7.3.5) may come at the same time; the transaction decides which was
-/// first. What is done at once (orders made or canceled, contacts, deactivations) was done before the change or not at all.
+/// first. What is done at once (orders made or canceled, contacts, deactivations) was signed by the key that the account had when
+/// it came in; it may be done just after the change, as if it had come a moment earlier. No certificate follows from it without a
+/// finalize request.
 /// A revocation is verified here with the account's key as it is then. What lies and waits was made by the key that the
 /// account had when it was taken in, and stays good whatever key follows: of a finalize request the store keeps how many
 /// changes came before it ([`crate::model::Evidence::finalized_after`]), of a challenge the key by which it was taken up.
