@@ -35,7 +35,7 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: SelfSi
         Some(account) if account.status == AccountStatus::Pending => {
             // An earlier attempt that this client did not wait for: the same account, once the worker has seen it.
             let request = RequestId::for_account(&account.id);
-            return Ok(answer(&server, StatusCode::OK, &settle(&server, &request, account).await?));
+            return Ok(answer(&server, StatusCode::OK, &settle(&server, request, account).await?));
         }
         Some(account) if account.status == AccountStatus::Deactivated || only_existing => return Err(not_valid(account.status)),
         // The key of a revoked account may be bound again, by the secret of another grant.
@@ -73,23 +73,32 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, signed: SelfSi
     let new = NewAccount { account, jws: signed.text };
     match server.store.queue_account(&new, &audit).await {
         Ok(request) => {
-            let account = settle(&server, &request, new.account).await?;
+            let account = settle(&server, request, new.account).await?;
             Ok(answer_with(&server, StatusCode::CREATED, &account, payload.get("externalAccountBinding")))
         }
         Err(StoreError::Conflict(_)) => {
             // Another request with the same key came first.
             let account = server.store.account_by_key(&new.account.thumbprint).await?.ok_or_else(Refusal::unavailable)?;
             let request = RequestId::for_account(&account.id);
-            Ok(answer(&server, StatusCode::OK, &settle(&server, &request, account).await?))
+            Ok(answer(&server, StatusCode::OK, &settle(&server, request, account).await?))
         }
         Err(error) => Err(error.into()),
     }
 }
 
 /// Waits for the worker's word on the binding.
-async fn settle(server: &AcmeServer, request: &RequestId, mut account: Account) -> Result<Account, Refusal> {
+async fn settle(server: &Arc<AcmeServer>, request: RequestId, mut account: Account) -> Result<Account, Refusal> {
     if account.status == AccountStatus::Pending {
-        match server.store.await_request(request, server.config.worker_wait).await? {
+        let (server, grant) = (Arc::clone(server), account.grant.clone());
+        // A task of its own: the account is counted even where its client hangs up meanwhile.
+        let word = tokio::spawn(async move {
+            let state = server.store.await_request(&request, server.config.worker_wait).await;
+            if matches!(state, Ok(RequestState::Done { .. })) {
+                server.count_account_of(&grant).await;
+            }
+            state
+        });
+        match word.await.map_err(|_| Refusal::unavailable())?? {
             RequestState::Done { .. } => account.status = AccountStatus::Valid,
             RequestState::Refused { problem } => return Err(problem.into()),
             RequestState::Waiting => return Err(Refusal::unavailable()),
@@ -177,6 +186,7 @@ pub(crate) async fn read_or_update(
         // Clients may echo what they read.
         None | Some(Some("valid")) => match contacts(&payload)? {
             Some(contact) if contact != signed.account.contact => {
+                server.admit_change(&id).await?;
                 let audit = server.audit(signed.actor(), "account.update", id.as_str(), server.correlation());
                 server.store.update_contact(&id, &contact, &audit).await?
             }

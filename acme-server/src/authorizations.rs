@@ -128,6 +128,8 @@ pub(crate) async fn read_or_deactivate(
         found
             .apply(AuthorizationCommand::Deactivate, server.clock.now())
             .map_err(|_| Refusal::malformed("this authorization is neither pending nor valid"))?;
+        // An order that replaces a certificate is outside the limits; one given up this way could be made again without end.
+        server.admit_change(&signed.account.id).await?;
         let audit = server.audit(signed.actor(), "authorization.deactivate", id.as_str(), order);
         found = server.store.deactivate_authorization(&id, &audit).await?;
     }

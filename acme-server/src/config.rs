@@ -59,6 +59,8 @@ pub struct AcmeConfig {
     pub backlog_limit: Duration,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
+    /// How many octets the bodies of requests may take at a time, beyond the first 4 KiB of each.
+    pub body_budget: usize,
     /// How challenges are validated.
     pub validation: ValidationConfig,
     /// Rate limits.
@@ -98,6 +100,7 @@ impl AcmeConfig {
             worker_wait: Duration::from_secs(10),
             backlog_limit: Duration::from_secs(20),
             body_timeout: Duration::from_secs(10),
+            body_budget: 64 * 1024 * 1024,
             validation: ValidationConfig::default(),
             rates: Rates::default(),
             pause: None,

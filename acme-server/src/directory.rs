@@ -44,6 +44,11 @@ impl Directories {
         Self { default, scoped, authorities }
     }
 
+    /// Whether it is exactly this that is on offer.
+    pub(crate) fn offers(&self, authorities: &[AuthorityOffer]) -> bool {
+        self.authorities == authorities
+    }
+
     /// The zones in which an authority challenges identifiers.
     pub(crate) fn zones(&self, authority: &AuthorityName) -> &[ChallengeZone] {
         self.rules(authority).map_or(&[], |rules| &rules.challenge_zones)

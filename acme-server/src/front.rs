@@ -17,6 +17,7 @@ use http::HeaderValue;
 use serde_json::Value;
 
 use crate::access::METRICS;
+use crate::bodies::Budget;
 use crate::config::{AcmeConfig, AuthorityOffer, ConfigError};
 use crate::directory::Directories;
 use crate::issuers::Issuers;
@@ -42,6 +43,7 @@ pub struct AcmeServer {
     pub(crate) verified: Arc<VerifiedSignatures>,
     pub(crate) published: Arc<BlockedKeys>,
     pub(crate) limiter: Limiter,
+    pub(crate) bodies: Arc<Budget>,
     /// How long the oldest request waited, and when that was asked.
     waited: Mutex<Option<(Timestamp, Duration)>>,
     metrics: Metrics,
@@ -69,6 +71,7 @@ impl AcmeServer {
             verified: Arc::default(),
             published: Arc::default(),
             limiter: Limiter::new(config.rates.clone(), config.pause, &*rng, &metrics),
+            bodies: Budget::new(config.body_budget),
             waited: Mutex::new(None),
             metrics,
             config,
@@ -111,14 +114,17 @@ impl AcmeServer {
     }
 
     /// Offers other authorities and profiles from now on, as a new policy has them. What the worker issues is decided
-    /// there; this is what clients are told.
+    /// there; this is what clients are told. Tells whether that is something else than before.
     ///
     /// # Errors
     /// When the default authority is not among them; then the offer stays as it was.
-    pub fn offer(&self, authorities: Vec<AuthorityOffer>) -> Result<(), ConfigError> {
+    pub fn offer(&self, authorities: Vec<AuthorityOffer>) -> Result<bool, ConfigError> {
+        if self.directories().offers(&authorities) {
+            return Ok(false);
+        }
         self.config.has_default(&authorities)?;
         *self.directories.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Directories::new(&self.config, authorities));
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) const fn metrics(&self) -> &Metrics {

@@ -67,7 +67,8 @@ impl Issuers {
     ) -> Result<Option<Arc<Issuer>>, Refusal> {
         {
             let loaded = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            let fresh = loaded.at.is_some_and(|at| now.since(at) < RELOAD);
+            // After the clock was set back it is of no known age.
+            let fresh = loaded.at.is_some_and(|at| at <= now && now.since(at) < RELOAD);
             let found = loaded.issuers.iter().find(|i| matches(i));
             if fresh || (of_any_age && found.is_some()) {
                 return Ok(found.cloned());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use ca_core::evidence::chain::MAX_KEY_CHANGE;
 use ca_core::evidence::json;
 use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::jws::{KeyRef, ParsedJws};
@@ -19,6 +20,10 @@ use crate::request::Signed;
 
 /// POST /acme/key-change
 pub(crate) async fn change(State(server): State<Arc<AcmeServer>>, signed: Signed) -> Result<Response, Refusal> {
+    if signed.text.len() > MAX_KEY_CHANGE {
+        // It is kept for as long as the account, and read with each of its requests.
+        return Err(Refusal::malformed("a key change has at most 16 KiB").with_status(StatusCode::PAYLOAD_TOO_LARGE));
+    }
     let payload = json::parse(&signed.jws.payload).map_err(|e| Refusal::malformed(format!("the payload does not parse: {e}")))?;
     let inner = ParsedJws::from_value(payload)?;
     let KeyRef::Jwk(new_key) = &inner.protected.key else {
@@ -45,6 +50,7 @@ pub(crate) async fn change(State(server): State<Arc<AcmeServer>>, signed: Signed
     }
     server.account_key_is_free(new_key).await?;
     let id = &signed.account.id;
+    server.admit_change(id).await?;
     let mut audit = server.audit(signed.actor(), "account.key-change", id.as_str(), server.correlation());
     audit.detail = serde_json::json!({ "old": signed.account.thumbprint, "new": thumbprint });
     let changed = server.store.change_key(id, &signed.account.thumbprint, &new_key.canonical(), &thumbprint, &signed.text, &audit).await;

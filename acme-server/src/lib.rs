@@ -25,6 +25,7 @@ mod accounts;
 mod alternates;
 mod assemble;
 mod authorizations;
+mod bodies;
 mod certificates;
 mod config;
 mod directory;

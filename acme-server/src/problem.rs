@@ -58,6 +58,13 @@ impl Refusal {
             .with_retry_after(10)
     }
 
+    /// Bodies of requests take as much memory as they may (ACME requirement A23).
+    pub(crate) fn busy() -> Self {
+        Self::new(ProblemType::ServerInternal, "the CA has as many large requests as it takes at a time; please try again")
+            .with_status(StatusCode::SERVICE_UNAVAILABLE)
+            .with_retry_after(10)
+    }
+
     /// The account has another key than the one that signed this request (RFC 8555 §7.3.5).
     pub(crate) fn key_changed() -> Self {
         Self::unauthorized(format!("{KEY_CHANGED} (hint: nothing was done; sign it again, with the new key)"))

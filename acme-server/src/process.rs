@@ -111,7 +111,7 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
         tokio::spawn(settings.attestation.clone().follow(move |crls| devices.set_attestation_crls(crls))?);
         tokio::spawn(certificate.follow());
         tokio::spawn(Arc::clone(&server).validate());
-        tokio::spawn(follow_policy(store, server, policy.version, settings.acme.hide_profiles.clone()));
+        tokio::spawn(follow_policy(store, server, settings.acme.hide_profiles.clone()));
         tracing::info!(version = env!("CARGO_PKG_VERSION"), acme = settings.acme.url, "ready");
         notify_ready();
         match tasks.join_next().await {
@@ -143,19 +143,23 @@ async fn offer(store: &SocketStore) -> StoreResult<Option<(Policy, Vec<Authority
     Ok(Some((policy, authorities, default)))
 }
 
-/// Shows clients what a policy offers that officers put in force while serving.
-async fn follow_policy(store: SocketStore, server: Arc<AcmeServer>, mut shown: u64, hidden: Vec<String>) {
+/// Shows clients what a policy offers that officers put in force while serving, and the authorities of it that were imported
+/// since: either may come first.
+async fn follow_policy(store: SocketStore, server: Arc<AcmeServer>, hidden: Vec<String>) {
+    let mut refused = None;
     loop {
         tokio::time::sleep(POLICY_POLL).await;
         match offer(&store).await {
-            Ok(Some((policy, authorities, _))) if policy.version != shown => {
-                shown = policy.version;
-                match server.offer(offers(&policy, &authorities, &hidden)) {
-                    Ok(()) => tracing::info!(version = shown, "the directories offer what the new policy has"),
-                    Err(error) => tracing::error!(%error, version = shown, "the directories stay as they were"),
+            Ok(Some((policy, authorities, _))) => match server.offer(offers(&policy, &authorities, &hidden)) {
+                Ok(true) => tracing::info!(version = policy.version, "the directories offer what policy and authorities have now"),
+                Ok(false) => {}
+                Err(error) if refused != Some(policy.version) => {
+                    refused = Some(policy.version);
+                    tracing::error!(%error, version = policy.version, "the directories stay as they were");
                 }
-            }
-            Ok(_) => {}
+                Err(_) => {}
+            },
+            Ok(None) => {}
             Err(error) => tracing::debug!(%error, "the policy could not be looked up; the directories stay as they are"),
         }
     }

@@ -16,9 +16,10 @@ use ca_core::model::{Account, AccountId, AccountStatus, Actor, ProblemType};
 use ca_service::proxies::{ClientAddress, Unnamed};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 
 use crate::access::Seen;
+use crate::bodies::{Arriving, Held, Refused};
 use crate::front::AcmeServer;
 use crate::problem::Refusal;
 
@@ -29,6 +30,8 @@ pub(crate) struct Signed {
     pub(crate) jws: ParsedJws,
     /// The body verbatim: evidence.
     pub(crate) text: String,
+    /// What the body has of the budget.
+    _held: Held,
     /// Where it comes from, as this process saw.
     pub(crate) address: Option<IpAddr>,
     /// The same, where it is the client's own: a proxy that does not say who is behind it is inside no network for it.
@@ -55,6 +58,8 @@ pub(crate) struct SelfSigned {
     pub(crate) key: Jwk,
     pub(crate) jws: ParsedJws,
     pub(crate) text: String,
+    /// What the body has of the budget.
+    _held: Held,
     /// Where it comes from, as this process saw.
     pub(crate) address: Option<IpAddr>,
     /// The same, where it is the client's own: a proxy that does not say who is behind it is inside no network for it.
@@ -74,7 +79,7 @@ impl FromRequest<Arc<AcmeServer>> for AnySigned {
         let seen = request.extensions().get::<Seen>().cloned();
         let address = request.extensions().get::<ClientAddress>().map(|address| address.0);
         let origin = address.filter(|_| request.extensions().get::<Unnamed>().is_none());
-        let (text, jws) = read(server, request).await?;
+        let (text, _held, jws) = read(server, request).await?;
         match &jws.protected.key {
             KeyRef::Kid(kid) => {
                 let account = account(server, kid).await?;
@@ -88,12 +93,12 @@ impl FromRequest<Arc<AcmeServer>> for AnySigned {
                 if let Some(seen) = seen {
                     seen.account(&account.id);
                 }
-                Ok(Self::Account(Box::new(Signed { account, key, jws, text, address, origin })))
+                Ok(Self::Account(Box::new(Signed { account, key, jws, text, _held, address, origin })))
             }
             KeyRef::Jwk(key) => {
                 let key = key.clone();
                 jws.verify(&key)?;
-                Ok(Self::Key(Box::new(SelfSigned { key, jws, text, address, origin })))
+                Ok(Self::Key(Box::new(SelfSigned { key, jws, text, _held, address, origin })))
             }
         }
     }
@@ -133,9 +138,9 @@ impl FromRequest<Arc<AcmeServer>> for SelfSigned {
     }
 }
 
-async fn read(server: &AcmeServer, request: Request) -> Result<(String, ParsedJws), Refusal> {
+async fn read(server: &AcmeServer, request: Request) -> Result<(String, Held, ParsedJws), Refusal> {
     let (parts, body) = request.into_parts();
-    let text = read_body(server, &parts.headers, body).await?;
+    let (text, held) = read_body(server, &parts.headers, body).await?;
     let jws = ParsedJws::parse(&text)?;
     let asked = parts.uri.path_and_query().map_or("/", |p| p.as_str());
     // RFC 8555 §6.4: where they differ, "the server MUST reject the request as unauthorized".
@@ -150,26 +155,44 @@ async fn read(server: &AcmeServer, request: Request) -> Result<(String, ParsedJw
     if !accepted {
         return Err(Refusal::new(ProblemType::BadNonce, "the nonce is missing, used or too old; a fresh one is in this answer"));
     }
-    Ok((text, jws))
+    Ok((text, held, jws))
 }
 
-async fn read_body(server: &AcmeServer, headers: &HeaderMap, body: Body) -> Result<String, Refusal> {
+async fn read_body(server: &AcmeServer, headers: &HeaderMap, body: Body) -> Result<(String, Held), Refusal> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/jose+json") {
         return Err(Refusal::malformed("the Content-Type must be application/jose+json").with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
-    let too_large = || Refusal::malformed("requests have at most 64 KiB").with_status(StatusCode::PAYLOAD_TOO_LARGE);
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BYTES as u64) {
         return Err(too_large());
     }
-    match tokio::time::timeout(server.config.body_timeout, Limited::new(body, MAX_BYTES).collect()).await {
-        Err(_) => Err(Refusal::malformed("the request took too long to arrive").with_status(StatusCode::REQUEST_TIMEOUT)),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal::malformed("the request's body did not arrive whole")),
-        Ok(Ok(collected)) => String::from_utf8(collected.to_bytes().into()).map_err(|_| Refusal::malformed("the request is not UTF-8")),
+    let arrive = arrive(body, Arriving::new(&server.bodies));
+    let arrived = tokio::time::timeout(server.config.body_timeout, arrive)
+        .await
+        .unwrap_or_else(|_| Err(Refusal::malformed("the request took too long to arrive").with_status(StatusCode::REQUEST_TIMEOUT)));
+    let (octets, held) = arrived?.whole();
+    let text = String::from_utf8(octets).map_err(|_| Refusal::malformed("the request is not UTF-8"))?;
+    Ok((text, held))
+}
+
+/// Reads a body to its end.
+async fn arrive(mut body: Body, mut arriving: Arriving) -> Result<Arriving, Refusal> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::malformed("the request's body did not arrive whole"))?;
+        // Trailers say nothing here.
+        let Some(piece) = frame.data_ref() else { continue };
+        arriving.push(piece).map_err(|refused| match refused {
+            Refused::TooLarge => too_large(),
+            Refused::Full => Refusal::busy(),
+        })?;
     }
+    Ok(arriving)
+}
+
+fn too_large() -> Refusal {
+    Refusal::malformed("requests have at most 64 KiB").with_status(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
 async fn account(server: &AcmeServer, kid: &str) -> Result<Account, Refusal> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
+use ca_core::evidence::json::MAX_BYTES;
 use ca_service::proxies::{Client, ClientAddress, Proxies, Unnamed};
 use ca_service::shares::Shares;
 use http::{HeaderValue, Request, header};
@@ -58,7 +59,11 @@ impl Default for Limits {
 
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-const MAX_STREAMS: u32 = 64;
+/// Requests at a time on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 16;
+/// What a client may send on an HTTP/2 stream, and on all of a connection, before it is read.
+const STREAM_WINDOW: u32 = MAX_BYTES as u32;
+const CONNECTION_WINDOW: u32 = 2 * STREAM_WINDOW;
 
 /// Serves `router` over TLS until `shutdown` is done, then lets open requests finish.
 ///
@@ -258,6 +263,8 @@ async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         .keep_alive_interval(limits.header_timeout)
         .keep_alive_timeout(limits.header_timeout)
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .serve_connection(TokioIo::new(stream), router);
     drive(connection, limits.max_age, limits.drain, stopped).await;

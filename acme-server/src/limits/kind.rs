@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Failures,
     /// Revocations by accounts.
     Revocations,
+    /// What an account changes of itself and gives up: contacts, key, authorizations.
+    Changes,
 }
 
 /// By whom.
@@ -32,7 +34,7 @@ pub(crate) enum Subject {
     Name,
 }
 
-pub(crate) const KINDS: [Kind; 5] = [Kind::Orders, Kind::Renewals, Kind::Accounts, Kind::Failures, Kind::Revocations];
+pub(crate) const KINDS: [Kind; 6] = [Kind::Orders, Kind::Renewals, Kind::Accounts, Kind::Failures, Kind::Revocations, Kind::Changes];
 pub(crate) const SUBJECTS: [Subject; 4] = [Subject::Account, Subject::Grant, Subject::Network, Subject::Name];
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             Self::Accounts => "accounts",
             Self::Failures => "failures",
             Self::Revocations => "revocations",
+            Self::Changes => "changes",
         }
     }
 
@@ -55,6 +58,7 @@ impl Kind {
             Self::Accounts => "new accounts",
             Self::Failures => "failed validations and orders",
             Self::Revocations => "revocations",
+            Self::Changes => "changes of contacts, key and authorizations",
         }
     }
 
@@ -62,7 +66,7 @@ impl Kind {
     pub(crate) const fn is_by(self, subject: Subject) -> bool {
         match (self, subject) {
             (Self::Orders, _) => true,
-            (Self::Renewals | Self::Failures, subject) => matches!(subject, Subject::Account),
+            (Self::Renewals | Self::Failures | Self::Changes, subject) => matches!(subject, Subject::Account),
             (Self::Accounts, subject) => matches!(subject, Subject::Grant | Subject::Network),
             (Self::Revocations, subject) => !matches!(subject, Subject::Name),
         }
@@ -81,7 +85,9 @@ impl Kind {
             (Self::Failures, Subject::Account) => hourly(100),
             (Self::Revocations, Subject::Account) => hourly(1000),
             (Self::Revocations, Subject::Grant) => hourly(5000),
-            (Self::Renewals | Self::Accounts | Self::Failures | Self::Revocations, _) => None,
+            // Room for the authorizations of a few orders that a client gives up one by one.
+            (Self::Changes, Subject::Account) => hourly(300),
+            (Self::Renewals | Self::Accounts | Self::Failures | Self::Revocations | Self::Changes, _) => None,
         }
     }
 }

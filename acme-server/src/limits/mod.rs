@@ -127,11 +127,11 @@ impl Limiter {
     }
 
     /// What `whom` share with the other servers, each with its subject.
-    fn shares(&self, kind: Kind, whom: &[Who<'_>]) -> Vec<(Share, Subject)> {
+    fn shares(&self, kind: Kind, whom: &[Who<'_>], takes: bool) -> Vec<(Share, Subject)> {
         let one = |(who, quota): (&Who<'_>, Quota)| {
             // No kind and no subject has a stroke in its name.
             let subject = format!("{}/{}/{}", kind.name(), who.subject().name(), who.text());
-            (Share { subject, quota }, who.subject())
+            (Share { subject, quota, takes }, who.subject())
         };
         self.counted(kind, whom).map(one).collect()
     }
@@ -158,13 +158,18 @@ impl Limiter {
         self.wanted(&table, kind, whom).into_iter().try_for_each(spent)
     }
 
-    /// Counts a failed validation or order of an account.
-    pub(crate) fn failed(&self, metrics: &Metrics, account: &AccountId, now: Timestamp) {
+    /// Takes one of `kind` from each of `whom`, whether there is one or not: it happened.
+    fn charge(&self, metrics: &Metrics, kind: Kind, whom: &[Who<'_>], now: Timestamp) {
         let mut table = self.table();
-        for (key, quota, _) in self.wanted(&table, Kind::Failures, &[Who::Account(account)]) {
+        for (key, quota, _) in self.wanted(&table, kind, whom) {
             table.charge(key, &quota, now);
         }
         count_displaced(metrics, &mut table);
+    }
+
+    /// Counts a failed validation or order of an account.
+    pub(crate) fn failed(&self, metrics: &Metrics, account: &AccountId, now: Timestamp) {
+        self.charge(metrics, Kind::Failures, &[Who::Account(account)], now);
     }
 
     /// Shows at a scrape how full the table is.
@@ -197,7 +202,12 @@ impl AcmeServer {
         if self.replicas.is_none() {
             return self.limiter.take(self.metrics(), kind, whom, now);
         }
-        let (wanted, subjects): (Vec<Share>, Vec<Subject>) = self.limiter.shares(kind, whom).into_iter().unzip();
+        self.share(kind, whom, true, now).await
+    }
+
+    /// What all servers of this CA count together: takes from each, or only asks whether there is one of each.
+    async fn share(&self, kind: Kind, whom: &[Who<'_>], takes: bool, now: Timestamp) -> Result<(), Refusal> {
+        let (wanted, subjects): (Vec<Share>, Vec<Subject>) = self.limiter.shares(kind, whom, takes).into_iter().unzip();
         if wanted.is_empty() {
             return Ok(());
         }
@@ -251,9 +261,31 @@ impl AcmeServer {
         self.take(Kind::Accounts, &whom, self.clock.now()).await
     }
 
-    /// Whether a grant may bind one more account now.
+    /// Whether a grant may bind one more account now. None is taken: who asks has not shown yet that it knows the secret, and
+    /// whoever knows the key identifier could spend them all.
     pub(crate) async fn admit_account_of(&self, grant: &GrantId) -> Result<(), Refusal> {
-        self.take(Kind::Accounts, &[Who::Grant(grant)], self.clock.now()).await
+        let (whom, now) = ([Who::Grant(grant)], self.clock.now());
+        if self.replicas.is_none() {
+            return self.limiter.check(self.metrics(), Kind::Accounts, &whom, now);
+        }
+        self.share(Kind::Accounts, &whom, false, now).await
+    }
+
+    /// Counts an account that a grant has bound.
+    pub(crate) async fn count_account_of(&self, grant: &GrantId) {
+        let (whom, now) = ([Who::Grant(grant)], self.clock.now());
+        if self.replicas.is_none() {
+            return self.limiter.charge(self.metrics(), Kind::Accounts, &whom, now);
+        }
+        // Those that were asked about at the same time may be more than there were; the next one is told.
+        if let Err(refusal) = self.share(Kind::Accounts, &whom, true, now).await {
+            tracing::debug!(%grant, ?refusal, "an account is bound, and its grant's limit was spent meanwhile");
+        }
+    }
+
+    /// Whether an account may change something of itself now, which stays on record for good.
+    pub(crate) async fn admit_change(&self, account: &AccountId) -> Result<(), Refusal> {
+        self.take(Kind::Changes, &[Who::Account(account)], self.clock.now()).await
     }
 
     /// Whether an account may revoke now.

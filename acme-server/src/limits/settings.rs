@@ -89,6 +89,8 @@ pub struct Override {
     pub failures: Option<Rate>,
     /// Its revocations.
     pub revocations: Option<Rate>,
+    /// What it changes of itself.
+    pub changes: Option<Rate>,
 }
 
 impl Override {
@@ -99,6 +101,7 @@ impl Override {
             Kind::Accounts => self.accounts,
             Kind::Failures => self.failures,
             Kind::Revocations => self.revocations,
+            Kind::Changes => self.changes,
         }
     }
 }
@@ -118,6 +121,8 @@ pub struct RateSection {
     pub failures: PerSubject,
     /// Revocations by accounts; a key that revokes its own certificate is not limited.
     pub revocations: PerSubject,
+    /// What an account changes of itself and gives up: contacts, its key, authorizations.
+    pub changes: PerSubject,
     /// Other limits for some.
     #[serde(rename = "override")]
     pub overrides: Vec<Override>,
@@ -131,6 +136,7 @@ impl RateSection {
             Kind::Accounts => &self.accounts,
             Kind::Failures => &self.failures,
             Kind::Revocations => &self.revocations,
+            Kind::Changes => &self.changes,
         }
     }
 
@@ -319,6 +325,7 @@ mod tests {
         check("[[override]]\nname = \"a.bank.test\"\norders = \"off\"", "`a.bank.test` is counted under `bank.test` (hint:");
         check("[[override]]\nname = \"a..b\"\norders = \"off\"", "entry 1: name: ");
         check("[[override]]\nname = \"bank.test\"\nrenewals = \"1/1h\"", "renewals are not counted by name");
+        check("changes = { network = \"5/1h\" }", "acme.limits.changes.network: changes are not counted by network");
         check("[[override]]\ngrant = \"g\"\nfailures = \"1/1h\"", "failures are not counted by grant");
         check("[[override]]\nnetwork = \"10.0.0.1/8\"\norders = \"off\"", "is not a network");
         let pause = |text: &str| toml::from_str::<PauseSection>(text).map_err(|e| e.to_string()).and_then(|s| s.rule());

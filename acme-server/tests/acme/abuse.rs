@@ -89,6 +89,44 @@ async fn a23_a_body_that_is_too_large_or_too_slow_is_refused() {
     assert!(patient.state().accounts.is_empty() && world.state().accounts.is_empty());
 }
 
+/// Who is not known yet takes so much memory and no more; ordinary requests go through beside it.
+#[tokio::test]
+async fn a23_large_bodies_have_a_budget_together_and_small_ones_pass() {
+    let world = World::with(|config| {
+        config.body_timeout = PATIENCE * 2;
+        config.body_budget = 100_000;
+    });
+    let server = Server::start(&world, Limits::default()).await;
+    let post = |length: usize| {
+        format!(
+            "POST /acme/new-account HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/jose+json\r\n\
+             content-length: {length}\r\n\r\n"
+        )
+    };
+    let large = |length: usize| post(length) + &"a".repeat(length);
+    // It is read, and is no JWS.
+    assert!(server.send(large(60_000).as_bytes()).await.starts_with("HTTP/1.1 400"));
+    let mut stalled = server.connect().await;
+    stalled.write_all((post(60_001) + &"a".repeat(60_000)).as_bytes()).await.unwrap();
+    let refused = async {
+        loop {
+            // Until what stalls was read this one is served; and its answer may be lost, as the server does not read it all.
+            let answer = server.send(large(60_000).as_bytes()).await;
+            if answer.starts_with("HTTP/1.1 503") {
+                return answer;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    assert!(refused.contains("\r\nretry-after: 10\r\n") && refused.contains("serverInternal"), "{refused}");
+    assert!(server.send(large(4096).as_bytes()).await.starts_with("HTTP/1.1 400"), "a small one is served all the same");
+    server.is_ready().await;
+    // What it held is free once it has its answer.
+    stalled.write_all(b"a").await.unwrap();
+    assert!(read(&mut stalled).await.starts_with("HTTP/1.1 400"));
+    assert!(server.send(large(60_000).as_bytes()).await.starts_with("HTTP/1.1 400"));
+}
+
 /// It is not closed under a request: the answer to one says that it was the last.
 #[tokio::test]
 async fn a23_an_old_connection_ends_with_an_answer() {

@@ -317,3 +317,20 @@ async fn a09_a_published_key_is_no_certificate_s() {
     let answer = account.finalize(&order, &csr_by(&KeyPair::generate().unwrap(), &["a.demo.test"], None)).await;
     assert_ne!(answer.is(200).json()["status"], "invalid");
 }
+
+/// It is evidence for as long as the account is there, and goes to the worker with each of its requests.
+#[tokio::test]
+async fn a06_a_key_change_is_no_longer_than_it_has_to_be() {
+    let world = World::new();
+    let account = world.account().await;
+    let (url, new) = (format!("{BASE}/acme/key-change"), Key::new());
+    let change = |more: usize| {
+        let inner = json!({ "account": account.kid, "oldKey": account.key.jwk(), "x": "x".repeat(more) }).to_string();
+        new.sign(&json!({ "alg": "ES256", "url": url, "jwk": new.jwk() }), &inner)
+    };
+    let refused = account.post(&url, &change(20 << 10)).await;
+    assert!(refused.is_problem(413, "malformed").body.contains("at most 16 KiB"), "{}", refused.body);
+    assert_eq!(account.post(&account.kid, "").await.is(200).json()["status"], "valid", "with the key as it was");
+    // Two keys of RSA-4096 have 3 KiB more than these.
+    account.post(&url, &change(6 << 10)).await.is(200);
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ca_core::pki::{Certificate, pem_decode_all};
+use ca_core::ports::Clock as _;
 
 use crate::client::Answer;
 use crate::world::{BASE, World};
@@ -93,4 +94,18 @@ async fn a10_an_alternate_begins_with_its_cross_certificate() {
     world.clock.advance(Duration::from_secs(86_400));
     assert_eq!(alternates(&account.post(&url, "").await), [format!("{url}/1")]);
     account.post(&format!("{url}/1"), "").await.is(200);
+}
+
+/// What was read at a time that has not come yet is read again, not kept until it has.
+#[tokio::test]
+async fn a10_a_clock_that_is_set_back_hides_no_chain() {
+    let world = World::new();
+    let account = world.account().await;
+    let answer = account.certificate(&["a.demo.test"]).await;
+    assert_eq!(alternates(&answer), [""; 0]);
+    let default = format!("{BASE}/acme/cert/demo/{}", certificates(&answer)[0].serial());
+    let now = world.clock.now();
+    world.clock.set(now.minus(Duration::from_secs(3600)));
+    world.cross_certify(3, "demo-root", YEAR);
+    assert_eq!(alternates(&account.post(&default, "").await), [format!("{default}/3")]);
 }

@@ -16,7 +16,7 @@ use crate::challenges::{Site, zone};
 use crate::client::{Account, Answer, Key, csr, order};
 use crate::fake_store::Worker;
 use crate::replicas::beside;
-use crate::world::{KID, World};
+use crate::world::{BASE, KID, World};
 
 /// A world with these `[acme.limits]`.
 fn limited(limits: &str) -> World {
@@ -385,4 +385,68 @@ async fn a23_servers_beside_each_other_count_together() {
     second.order(&["f.demo.test"]).await.is_limited("this account's enrolment grant", 900);
     one.state().down = true;
     again.order(&["g.demo.test"]).await.is_problem(503, "serverInternal");
+}
+
+/// Each leaves an audit row for good, and none is bounded by anything else.
+#[tokio::test]
+async fn a23_what_an_account_changes_of_itself_is_limited() {
+    let world = limited(r#"changes = { account = "3/1h" }"#);
+    let (mut account, other) = (world.account().await, world.account().await);
+    let contact = |name: &str| json!({ "contact": [format!("mailto:{name}@demo.test")] }).to_string();
+    account.post(&account.kid, &contact("a")).await.is(200);
+    // What changes nothing is not counted.
+    for _ in 0..5 {
+        account.post(&account.kid, &contact("a")).await.is(200);
+    }
+    let order = account.order(&["a.demo.test"]).await.is(201).json();
+    let authorization = |order: &serde_json::Value| order["authorizations"][0].as_str().unwrap().to_owned();
+    account.post(&authorization(&order), r#"{"status":"deactivated"}"#).await.is(200);
+    let url = format!("{BASE}/acme/key-change");
+    let change = |account: &Account<'_>, new: &Key| {
+        let inner = json!({ "account": account.kid, "oldKey": account.key.jwk() }).to_string();
+        new.sign(&json!({ "alg": "ES256", "url": url, "jwk": new.jwk() }), &inner)
+    };
+    let new = Key::new();
+    account.post(&url, &change(&account, &new)).await.is(200);
+    account.key = new;
+
+    let rows = world.state().audit.len();
+    let whose = "changes of contacts, key and authorizations: this account has spent its limit of 3/1h";
+    account.post(&account.kid, &contact("b")).await.is_limited(whose, 1200);
+    account.post(&url, &change(&account, &Key::new())).await.is_limited(whose, 1200);
+    let order = account.order(&["b.demo.test"]).await.is(201).json();
+    account.post(&authorization(&order), r#"{"status":"deactivated"}"#).await.is_limited(whose, 1200);
+    assert_eq!(account.post(&account.kid, "").await.json()["contact"][0], "mailto:a@demo.test");
+    assert_eq!(world.state().audit.len(), rows + 1, "of the order alone");
+    assert_eq!(world.counted("changes", "account").await, "3");
+    other.post(&other.kid, &contact("b")).await.is(200);
+    // An account can always end.
+    account.post(&account.kid, r#"{"status":"deactivated"}"#).await.is(200);
+}
+
+/// A key identifier is no secret; the worker alone knows whether a binding is right.
+#[tokio::test]
+async fn a23_bindings_that_do_not_hold_leave_the_grant_its_accounts() {
+    let limits = r#"accounts = { network = "off", grant = "2/1h" }"#;
+    let check = async |world: &World| {
+        world.state().worker = Worker::Refuses(Problem::new(ProblemType::Unauthorized, "the MAC is wrong"));
+        for _ in 0..5 {
+            world.enrol(KID).await.is_problem(403, "unauthorized");
+        }
+        // Nor does one that the worker has said nothing of yet; but once it has, it counts, whoever still waits.
+        world.state().worker = Worker::Away;
+        let key = Key::new();
+        let payload = json!({ "externalAccountBinding": key.binding(KID) }).to_string();
+        world.post(&key, None, "/acme/new-account", &payload).await.is_problem(503, "serverInternal");
+        world.state().worker = Worker::Present;
+        world.post(&key, None, "/acme/new-account", &payload).await.is(200);
+        world.enrol(KID).await.is(201);
+        world.enrol(KID).await.is_limited("this account's enrolment grant has spent its limit of 2/1h", 1800);
+        world.clock.advance(Duration::from_secs(1800));
+        world.enrol(KID).await.is(201);
+        world.enrol(KID).await.is_limited("this account's enrolment grant", 1800);
+    };
+    check(&limited(limits)).await;
+    let (one, _two, _answering) = beside(limited(limits), [7, 7]).await;
+    check(&one).await;
 }

@@ -2,14 +2,36 @@
 
 use std::sync::Arc;
 
-use acme_server::{AcmeConfig, AcmeServer, ConfigError};
+use acme_server::{AcmeConfig, AcmeServer, ConfigError, offers};
 use axum::body::Body;
+use ca_core::model::Authority;
+use ca_core::pki::Sha256Digest;
+use ca_core::policy::AuthorityPolicy;
 use ca_testkit::SeededRng;
 use http::{Method, Request};
 use serde_json::json;
 
 use crate::client::{Key, b64};
 use crate::world::{BASE, World};
+
+/// Policy and authorities come to the record one after the other: what is offered follows both.
+#[tokio::test]
+async fn a01_an_authority_imported_after_the_policy_that_names_it_is_on_offer() {
+    let world = World::new();
+    let profile = "[authority.profile.client]\nshape = \"client\"\nlifetime = 3600";
+    let mut policy = ca_testkit::policy::demo(Sha256Digest([0; 32]), &["dns:*.demo.test"], profile);
+    let second = AuthorityPolicy { name: "second".parse().unwrap(), ..policy.authorities[0].clone() };
+    policy.authorities.push(second);
+    // As each look at the record has it.
+    let look = |authorities: &[Authority]| world.server.offer(offers(&policy, authorities, &[])).unwrap();
+    let mut authorities = world.state().authorities.clone();
+    assert!(look(&authorities), "another policy");
+    world.get("/a/second/acme/p/client/directory").await.is_problem(404, "malformed");
+    authorities.push(Authority { name: "second".parse().unwrap(), is_default: false, ..authorities[0].clone() });
+    assert!(look(&authorities), "the same policy, and one authority more");
+    world.get("/a/second/acme/p/client/directory").await.is(200);
+    assert!(!look(&authorities), "nothing new");
+}
 
 #[tokio::test]
 async fn a01_every_authority_and_profile_has_its_directory_and_meta_says_what_the_site_does() {

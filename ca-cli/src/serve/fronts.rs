@@ -200,7 +200,7 @@ async fn follow_policy(worker: Arc<Worker>, server: Arc<AcmeServer>, hidden: Vec
         if policy.version != shown {
             shown = policy.version;
             match server.offer(offers(&policy, &authorities, &hidden)) {
-                Ok(()) => tracing::info!(version = shown, "the directories offer what the new policy has"),
+                Ok(_) => tracing::info!(version = shown, "the directories offer what the new policy has"),
                 Err(error) => tracing::error!(%error, version = shown, "the directories stay as they were; the worker follows the policy"),
             }
         }

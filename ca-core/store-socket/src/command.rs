@@ -12,7 +12,7 @@ use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said on the socket; both sides must have the same.
-pub(crate) const VERSION: u32 = 9;
+pub(crate) const VERSION: u32 = 10;
 
 /// What a process is to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -236,6 +236,49 @@ impl Command {
             | Self::QueueFinalize { .. }
             | Self::CancelOrder { .. }
             | Self::RevokeOnRequest { .. } => false,
+        }
+    }
+
+    /// Whether its answer is a wake-up. One that waited among the others would be answered at once, and its sender turn in a
+    /// circle: exhaustive, so that a new command says which it is.
+    pub(crate) const fn waits(&self) -> bool {
+        match self {
+            Self::AwaitRequest { .. } | Self::AwaitValidations { .. } | Self::AwaitLedger { .. } => true,
+            Self::QueueAccount { .. }
+            | Self::Account { .. }
+            | Self::AccountByKey { .. }
+            | Self::UpdateContact { .. }
+            | Self::DeactivateAccount { .. }
+            | Self::ChangeKey { .. }
+            | Self::Grant { .. }
+            | Self::GrantUse { .. }
+            | Self::CreateOrder { .. }
+            | Self::Order { .. }
+            | Self::OrdersOf { .. }
+            | Self::Authorization { .. }
+            | Self::AuthorizationsOf { .. }
+            | Self::DeactivateAuthorization { .. }
+            | Self::CreateAuthorization { .. }
+            | Self::StartChallenge { .. }
+            | Self::LeaseValidations { .. }
+            | Self::FinishValidation { .. }
+            | Self::Standing { .. }
+            | Self::TakeShares { .. }
+            | Self::PauseAccount { .. }
+            | Self::QueueFinalize { .. }
+            | Self::CancelOrder { .. }
+            | Self::RevokeOnRequest { .. }
+            | Self::OldestWait { .. }
+            | Self::Policy
+            | Self::Certificate { .. }
+            | Self::Authorities
+            | Self::CrossCertificates
+            | Self::NewestForKey { .. }
+            | Self::KeyUses { .. }
+            | Self::Status { .. }
+            | Self::LedgerHead { .. }
+            | Self::LedgerAfter { .. }
+            | Self::CurrentCrl { .. } => false,
         }
     }
 

@@ -282,15 +282,17 @@ impl StoreServer {
     }
 
     /// Starts a command; waits where as many are under way as may be.
-    async fn start(&self, id: u64, command: Command, role: Role, frames: &mpsc::Sender<Vec<u8>>, running: &mut JoinSet<()>) {
+    async fn start(&self, id: u64, mut command: Command, role: Role, frames: &mpsc::Sender<Vec<u8>>, running: &mut JoinSet<()>) {
         let bounds = self.bounds(role);
-        let (permit, may_wait) = match command {
-            Command::AwaitRequest { .. } | Command::AwaitLedger { .. } => match Arc::clone(&bounds.waits).try_acquire_owned() {
-                Ok(permit) => (permit, true),
-                Err(_) => (place(&bounds.commands).await, false),
-            },
-            _ => (place(&bounds.commands).await, false),
+        let wait = if command.waits() { Arc::clone(&bounds.waits).try_acquire_owned().ok() } else { None };
+        let (permit, may_wait) = match wait {
+            Some(permit) => (permit, true),
+            None => (place(&bounds.commands).await, false),
         };
+        if let Command::OldestWait { now } = &mut command {
+            // By the clock of the client, a queue would seem jammed that is not.
+            *now = self.clock.now();
+        }
         let (store, gate, frames) = (Arc::clone(&self.store), Arc::clone(&self.gate), frames.clone());
         running.spawn(async move {
             let _permit = permit;

@@ -1,6 +1,6 @@
 //! Accounts: their rows, and the commands on them.
 
-use ca_core::evidence::chain::{MAX_KEY_CHANGES, check_key_change, check_new_account};
+use ca_core::evidence::chain::{MAX_KEY_CHANGES, MAX_KEY_CHANGES_OCTETS, check_key_change, check_new_account};
 use ca_core::model::{Account, AccountId, AccountStatus, AuditEntry, NewAccount, RequestId, RequestState};
 use ca_core::ports::{KEY_CHANGED, StoreError, StoreResult, TOO_MANY_KEY_CHANGES};
 use rusqlite::Connection;
@@ -145,13 +145,14 @@ impl Tx {
         audit: &AuditEntry,
     ) -> StoreResult<Account> {
         let text = id.as_str();
-        let changes = one!(
+        let (changes, octets) = one!(
             &self.connection,
-            |row| row.get::<i64>("changes"),
-            "SELECT coalesce(max(number), 0) AS changes FROM key_changes WHERE account_id = $1",
+            |row| Ok((row.get::<i64>("changes")?, row.get::<i64>("octets")?)),
+            "SELECT coalesce(max(number), 0) AS changes, coalesce(sum(octet_length(jws)), 0) AS octets FROM key_changes
+             WHERE account_id = $1",
             text
         )?;
-        if changes >= MAX_KEY_CHANGES as i64 {
+        if changes >= MAX_KEY_CHANGES as i64 || octets.saturating_add(jws.len() as i64) > MAX_KEY_CHANGES_OCTETS as i64 {
             return conflict(TOO_MANY_KEY_CHANGES);
         }
         let changed = execute!(

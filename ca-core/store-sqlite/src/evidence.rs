@@ -1,7 +1,7 @@
 //! Puts together what proves a request, verbatim as it came in.
 
 use ca_core::evidence::new_order::MAX_IDENTIFIERS;
-use ca_core::model::{Evidence, SignedStatement, ValidationRecord};
+use ca_core::model::{Evidence, SignedStatement};
 use ca_core::ports::StoreResult;
 use rusqlite::Connection;
 
@@ -14,6 +14,11 @@ const MAX_VALIDATIONS: i64 = MAX_IDENTIFIERS as i64;
 
 /// The evidence of a request by `account`, for `order` where there is one.
 pub(crate) fn find(connection: &Connection, account: &str, order: Option<&str>) -> StoreResult<Evidence> {
+    find_weighed(connection, account, order).map(|(evidence, _)| evidence)
+}
+
+/// The same, with the number of its octets.
+pub(crate) fn find_weighed(connection: &Connection, account: &str, order: Option<&str>) -> StoreResult<(Evidence, usize)> {
     let read = |row: &Row<'_>| {
         let (statement, signature) = (row.get::<Option<String>>("statement")?, row.get::<Option<String>>("signature")?);
         let evidence = Evidence {
@@ -41,11 +46,22 @@ pub(crate) fn find(connection: &Connection, account: &str, order: Option<&str>) 
     if changed {
         evidence.key_changes = key_changes(connection, account)?;
     }
+    let mut octets = octets_of(&evidence);
     // An order that its grant covers rests on no validation, and lists no authorizations.
     if let (Some(order), true) = (order, rests) {
-        evidence.validations = validations_behind(connection, order)?;
+        for body in validations_behind(connection, order)? {
+            octets += body.len();
+            evidence.validations.push(from_json("validation record", &body)?);
+        }
     }
-    Ok(evidence)
+    Ok((evidence, octets))
+}
+
+/// Of everything but the validations.
+fn octets_of(evidence: &Evidence) -> usize {
+    let grant = evidence.grant.iter().flat_map(|grant| [&grant.statement, &grant.signature]);
+    let requests = evidence.key_changes.iter().chain(&evidence.new_order).chain(&evidence.finalize);
+    evidence.new_account.len() + grant.chain(requests).map(String::len).sum::<usize>()
 }
 
 /// The key changes of an account, the first first.
@@ -53,12 +69,12 @@ fn key_changes(connection: &Connection, account: &str) -> StoreResult<Vec<String
     all!(connection, |row| row.get("jws"), "SELECT jws FROM key_changes WHERE account_id = $1 ORDER BY number", account)
 }
 
-/// The successful validations of the authorizations that an order rests on, the newest first. One that the client has given
+/// The records of the successful validations of the authorizations that an order rests on, the newest first. One that the client has given
 /// up since, or that was revoked, proves nothing (RFC 8555 §7.5.2).
-fn validations_behind(connection: &Connection, order: &str) -> StoreResult<Vec<ValidationRecord>> {
+fn validations_behind(connection: &Connection, order: &str) -> StoreResult<Vec<String>> {
     all!(
         connection,
-        |row| from_json("validation record", &row.get::<String>("body")?),
+        |row| row.get("body"),
         "SELECT r.body FROM order_authorizations m
            JOIN authorizations a ON a.id = m.authorization_id AND a.status = 'valid'
            JOIN validation_records r ON r.authorization_id = m.authorization_id

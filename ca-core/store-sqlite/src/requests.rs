@@ -1,11 +1,12 @@
 //! The queue of signing requests, seen by the worker.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ca_core::model::{AuditEntry, Fault, Issued, LeaseToken, Problem, RequestBody, RequestId, RequestState, SigningRequest, WorkerId};
 use ca_core::pki::Timestamp;
-use ca_core::ports::{GRANT_CHANGED, GRANT_FULL, RequestQueue, StoreError, StoreResult};
+use ca_core::ports::{GRANT_CHANGED, GRANT_FULL, MAX_LEASE_OCTETS, RequestQueue, StoreError, StoreResult};
 use rusqlite::Connection;
 
 use crate::convert::{self, from_json, json, read, time, unsigned};
@@ -64,10 +65,16 @@ impl Tx {
         at_most: u32,
     ) -> StoreResult<Vec<SigningRequest>> {
         let (now, until, at_most) = (now.unix(), until.unix(), i64::from(at_most.min(MAX_LEASE)));
+        let octets = Cell::new(0);
         let read_row = |row: &Row<'_>| {
+            if octets.get() >= MAX_LEASE_OCTETS {
+                // What comes after is another lease's.
+                return Ok(None);
+            }
             let (account, order) = (row.get::<String>("account_id")?, row.get::<Option<String>>("order_id")?);
             let authority = row.get::<Option<String>>("authority")?;
-            let evidence = evidence::find(&self.connection, &account, order.as_deref())?;
+            let (evidence, more) = evidence::find_weighed(&self.connection, &account, order.as_deref())?;
+            octets.set(octets.get() + more);
             let account = read("account id", account)?;
             let body = match (order, authority) {
                 (Some(order), Some(authority)) => {
@@ -85,28 +92,33 @@ impl Tx {
                 attempts: unsigned("attempts", row.get("attempts")?)?,
                 received_at: time(row.get("received_at")?),
             };
-            Ok((row.get::<i64>("seq")?, request))
+            Ok(Some((row.get::<i64>("seq")?, request)))
         };
-        let rows = all!(
+        // What is new is due at once, whatever the clock of whoever took it in; only a postponement has a time.
+        let rows: Vec<Option<(i64, SigningRequest)>> = all!(
             &self.connection,
             read_row,
             "SELECT r.account_id, r.order_id, o.authority, o.profile, r.id, r.attempts, r.received_at, r.seq
              FROM requests r LEFT JOIN orders o ON o.id = r.order_id
-             WHERE r.ended_at IS NULL AND r.not_before <= $1 AND (r.lease_until IS NULL OR r.lease_until <= $1)
+             WHERE r.ended_at IS NULL AND (r.attempts = 0 OR r.not_before <= $1) AND (r.lease_until IS NULL OR r.lease_until <= $1)
                AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.order_id = r.order_id AND a.reason IS NULL AND a.state = 'open')
              ORDER BY r.seq LIMIT $2",
             now,
             at_most
         )?;
+        let rows: Vec<_> = rows.into_iter().flatten().collect();
         let (worker, token) = (worker.as_str(), lease.as_str());
         for (seq, _) in &rows {
             execute!(
                 &self.connection,
-                "UPDATE requests SET state = 'leased', worker = $2, lease = $3, lease_until = $4, attempts = attempts + 1 WHERE seq = $1",
+                "UPDATE requests SET state = 'leased', worker = $2, lease = $3, lease_until = $4, attempts = attempts + 1,
+                        not_before = min(not_before, $5)
+                 WHERE seq = $1",
                 seq,
                 worker,
                 token,
-                until
+                until,
+                now
             )?;
         }
         Ok(rows.into_iter().map(|(_, request)| request).collect())
@@ -271,7 +283,8 @@ impl RequestQueue for SqliteStore {
             optional!(
                 c,
                 |_| Ok(()),
-                "SELECT id FROM requests WHERE ended_at IS NULL AND not_before <= $1 AND (lease_until IS NULL OR lease_until <= $1) LIMIT 1",
+                "SELECT id FROM requests WHERE ended_at IS NULL AND (attempts = 0 OR not_before <= $1)
+                   AND (lease_until IS NULL OR lease_until <= $1) LIMIT 1",
                 at
             )
         })?;

@@ -31,17 +31,24 @@ use crate::anchor::GrantPlace;
 use crate::model::{
     Account, AccountId, AuthorityName, AutoRenewal, Evidence, Fault, Grant, GrantId, GrantLimits, NewAccount, OrderId, Problem, ProblemType,
 };
-use crate::pki::{Certificate, Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Timestamp, sha256};
+use crate::pki::{Certificate, Csr, Identifier, KeyAlgorithm, PublicKey, Sha256Digest, Sha256OfParts, Timestamp};
 use crate::policy::{Policy, ProfilePolicy, SubscriberError, leaf_content};
 use crate::ports::EabSecrets;
 use crate::profile::{LeafContent, check_key};
 use crate::validation::attestation::AttestationCrls;
 
-/// How many accounts' verified evidence is remembered.
+/// How many keys the remembered evidence of accounts has: most accounts have one.
 const MEMO: usize = 8192;
 
 /// The most key changes of one account that are followed.
 pub const MAX_KEY_CHANGES: usize = 1000;
+
+/// The most octets of one key change, as the front end takes it in: one from one key of RSA-4096 to another has 6 KiB.
+pub const MAX_KEY_CHANGE: usize = 16 * 1024;
+
+/// The most octets of an account's key changes together, which the store keeps to: the worker reads them all with each request
+/// of the account. About 90 from one key of RSA-4096 to another, and 350 of P-256.
+pub const MAX_KEY_CHANGES_OCTETS: usize = 512 * 1024;
 
 /// How many versions of a grant's secret are tried for an account, the newest first.
 const MAX_SECRETS: u32 = 100;
@@ -165,7 +172,7 @@ pub struct Verifier {
 
 impl Default for Verifier {
     fn default() -> Self {
-        Self { accounts: Mutex::new(Memo::new(MEMO)), verified: Arc::default(), crls: RwLock::default() }
+        Self { accounts: Mutex::new(Memo::weighing(MEMO, |account| account.keys.len())), verified: Arc::default(), crls: RwLock::default() }
     }
 }
 
@@ -360,11 +367,8 @@ impl std::fmt::Debug for Verifier {
 /// A hash over everything that [`verify_identity`] reads, each part behind its length. The secret is a function of
 /// the grant.
 fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
-    let mut bytes = Vec::new();
-    let mut part = |text: &str| {
-        bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
-        bytes.extend_from_slice(text.as_bytes());
-    };
+    let mut digest = Sha256OfParts::new();
+    let mut part = |text: &str| digest.part(text);
     for operator in &policy.operators {
         part(&operator.name);
         part(&operator.key);
@@ -385,7 +389,7 @@ fn memo_key(evidence: &Evidence, policy: &Policy) -> Sha256Digest {
     part("");
     part(&evidence.new_account);
     evidence.key_changes.iter().for_each(|jws| part(jws));
-    sha256(&bytes)
+    digest.finish()
 }
 
 fn verify_identity(

@@ -26,6 +26,8 @@ pub struct Share {
     pub subject: String,
     /// How many in which time.
     pub quota: Quota,
+    /// Whether one is taken; otherwise there only has to be one.
+    pub takes: bool,
 }
 
 /// A quota that is spent.
@@ -87,6 +89,10 @@ impl Table {
     /// # Errors
     /// When one of them is spent.
     pub fn take(&mut self, wanted: &[(Key, Quota)], now: Timestamp) -> Result<(), Exceeded> {
+        self.take_where(wanted, |_| true, now)
+    }
+
+    fn take_where(&mut self, wanted: &[(Key, Quota)], takes: impl Fn(usize) -> bool, now: Timestamp) -> Result<(), Exceeded> {
         let now = micros(now);
         let mut next = Vec::with_capacity(wanted.len());
         let mut exceeded: Option<Exceeded> = None;
@@ -100,7 +106,7 @@ impl Table {
         match exceeded {
             Some(exceeded) => Err(exceeded),
             None => {
-                for ((key, quota), state) in wanted.iter().zip(next) {
+                for (_, ((key, quota), state)) in wanted.iter().zip(next).enumerate().filter(|(index, _)| takes(*index)) {
                     self.put(*key, quota, state, now);
                 }
                 Ok(())
@@ -108,13 +114,13 @@ impl Table {
         }
     }
 
-    /// The same of subjects that others name.
+    /// The same of subjects that others name; from some one may be taken, and of others there only has to be one.
     ///
     /// # Errors
     /// When one of them is spent.
     pub fn take_shares(&mut self, wanted: &[Share], now: Timestamp) -> Result<(), Exceeded> {
-        let wanted: Vec<(Key, Quota)> = wanted.iter().map(|share| (self.key(&[&share.subject]), share.quota)).collect();
-        self.take(&wanted, now)
+        let pairs: Vec<(Key, Quota)> = wanted.iter().map(|share| (self.key(&[&share.subject]), share.quota)).collect();
+        self.take_where(&pairs, |index| wanted[index].takes, now)
     }
 
     /// Takes one whether there is one or not: something happened.

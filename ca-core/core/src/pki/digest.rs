@@ -20,6 +20,26 @@ pub fn sha256(bytes: &[u8]) -> Sha256Digest {
     Sha256Digest(out)
 }
 
+/// The SHA-256 digest of texts, each behind its length, so that no other texts give the same octets; none is copied.
+pub(crate) struct Sha256OfParts(digest::Context);
+
+impl Sha256OfParts {
+    pub(crate) fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    pub(crate) fn part(&mut self, text: &str) {
+        self.0.update(&(text.len() as u64).to_be_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    pub(crate) fn finish(self) -> Sha256Digest {
+        let mut out = [0u8; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        Sha256Digest(out)
+    }
+}
+
 /// Octets in lowercase hexadecimal.
 pub fn hex(octets: &[u8]) -> String {
     base16ct::lower::encode_string(octets)

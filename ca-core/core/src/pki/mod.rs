@@ -41,6 +41,7 @@ pub(crate) use csr::request_info;
 pub use csr::{Csr, CsrError};
 pub(crate) use device_name::is_serial;
 pub use device_name::{DeviceNameError, HardwareModule, PermanentIdentifier};
+pub(crate) use digest::Sha256OfParts;
 pub use digest::{Sha256Digest, hex, sha256, x5t_s256};
 pub(crate) use dns_name::to_unicode;
 pub use dns_name::{DnsName, DnsNameFault};

@@ -43,7 +43,8 @@ pub enum StoreError {
 /// The conflict of an intent whose grant has issued as much as its cap allows.
 pub const GRANT_CAP_REACHED: &str = "the grant has issued as much as its cap allows";
 
-/// The conflict of an account whose key was changed [`crate::evidence::chain::MAX_KEY_CHANGES`] times.
+/// The conflict of an account whose key was changed [`crate::evidence::chain::MAX_KEY_CHANGES`] times, or by requests of more than
+/// [`crate::evidence::chain::MAX_KEY_CHANGES_OCTETS`] together.
 pub const TOO_MANY_KEY_CHANGES: &str = "the account's key was changed too often";
 
 /// The conflict of an account whose grant was changed, suspended or revoked since its request was judged.
@@ -60,6 +61,9 @@ pub const OWNER_ENDED: &str = "the account is no longer valid, or its grant was 
 
 /// The conflict of an intent with a key that is blocked.
 pub const KEY_BLOCKED: &str = "the key is blocked (hint: make another key)";
+
+/// So many octets of evidence end a lease: all of it is read in one transaction, and kept in memory while the worker is at it.
+pub const MAX_LEASE_OCTETS: usize = 8 * 1024 * 1024;
 
 /// The result of a store command.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -91,7 +95,8 @@ pub trait IssuanceStore: Send + Sync {
 #[async_trait]
 pub trait RequestQueue: Send + Sync {
     /// Leases queued requests, oldest first, until `until`. A request whose lease ended counts as queued again,
-    /// once its open intent is abandoned.
+    /// once its open intent is abandoned. At most `limit`, and no more once those leased have [`MAX_LEASE_OCTETS`] of evidence.
+    /// One that is new is due at once, whatever the clock of the front end that took it in.
     async fn lease_requests(
         &self,
         worker: &WorkerId,
@@ -131,7 +136,9 @@ pub trait RequestQueue: Send + Sync {
 /// What the ACME front end reads and writes.
 ///
 /// A request and a change of its account's key (RFC 8555 §7.3.5) may come at the same time; the transaction decides which was
-/// first. What is done at once (orders made or canceled, contacts, deactivations) was done before the change or not at all.
+/// first. What is done at once (orders made or canceled, contacts, deactivations) was signed by the key that the account had when
+/// it came in; it may be done just after the change, as if it had come a moment earlier. No certificate follows from it without a
+/// finalize request.
 /// A revocation is verified here with the account's key as it is then. What lies and waits was made by the key that the
 /// account had when it was taken in, and stays good whatever key follows: of a finalize request the store keeps how many
 /// changes came before it ([`crate::model::Evidence::finalized_after`]), of a challenge the key by which it was taken up.
@@ -450,7 +457,7 @@ impl<T> FrontStore for T where T: AcmeStore + ValidationStore + StandingStore + 
 /// The queue's depth, which the front end may see.
 #[async_trait]
 pub trait RequestBacklog: Send + Sync {
-    /// How long the oldest queued request has waited at `now`.
+    /// How long the oldest queued request has waited at `now`. An owner with a clock of its own tells it by that one.
     async fn oldest_wait(&self, now: Timestamp) -> StoreResult<Duration>;
 }
 

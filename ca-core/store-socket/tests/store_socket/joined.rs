@@ -277,11 +277,7 @@ impl RequestQueue for Joined {
         self.owner.await_requests(at_most).await;
     }
     async fn backlog(&self) -> StoreResult<(u64, Option<Timestamp>)> {
-        let backlog = self.owner.backlog().await?;
-        // What the front end is told agrees with it.
-        let now = Timestamp::from_unix(2_000_000_000);
-        assert_eq!(self.acme.oldest_wait(now).await?, backlog.1.map_or(Duration::ZERO, |oldest| now.since(oldest)));
-        Ok(backlog)
+        self.owner.backlog().await
     }
 }
 

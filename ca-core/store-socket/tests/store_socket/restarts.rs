@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ca_core::model::{CrlRecord, CrlScope, Fault, RequestState};
-use ca_core::ports::{AcmeStore as _, CertificateStore as _, StatusStore as _, StoreError};
+use ca_core::model::{
+    Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, CrlRecord, CrlScope, Fault, RequestState, TakeUp,
+};
+use ca_core::ports::{AcmeStore as _, CertificateStore as _, RequestBacklog as _, StatusStore as _, StoreError, ValidationStore as _};
 use ca_store_socket::{Role, SocketStore};
 use ca_store_sqlite::SqliteStore;
 use ca_testkit::SeededRng;
@@ -101,7 +103,7 @@ async fn a_change_that_got_no_answer_is_not_sent_again() {
     let order = "order-1".parse().unwrap();
     let calls = async { tokio::join!(client.queue_finalize(&order, "thumbprint", "jws", at(0), &entry), client.order(&order)) };
     let owner = async {
-        let welcome = b"{\"welcome\":{\"version\":9,\"role\":\"acme\"}}";
+        let welcome = b"{\"welcome\":{\"version\":10,\"role\":\"acme\"}}";
         let mut first = Raw(listener.accept().await.unwrap().0);
         first.send(0, welcome).await;
         let mut heard = [first.receive().await.unwrap(), first.receive().await.unwrap()];
@@ -214,5 +216,68 @@ async fn the_ledger_wakes_a_follower_over_the_socket() {
     };
     world.store.revoke(&request).await.unwrap();
     tokio::time::timeout(Duration::from_secs(30), follower).await.expect("woken").unwrap();
+    owner.stop().await;
+}
+
+#[tokio::test]
+async fn a_challenge_wakes_the_validators_over_the_socket_and_nothing_else_does() {
+    let site = Site::new();
+    let world = World::new(&site).await;
+    let account = world.account("one").await.account;
+    let rng = SeededRng::new(9);
+    let pending = Authorization {
+        id: AuthorizationId::new(at(0), &rng),
+        order: None,
+        status: AuthorizationStatus::Pending,
+        challenges: vec![Challenge::new(ChallengeMethod::Http01, &rng)],
+        ..world.new_order(&account.id, &["b.demo.test"]).authorizations.remove(0)
+    };
+    let id = world.store.create_authorization(&pending, at(0), &audit("authorization.create")).await.unwrap().id;
+    let owner = site.owner(&world, Role::Acme);
+    let client = SocketStore::connect(site.socket(), Role::Acme);
+    let (leasing, mut turns) = tokio::sync::mpsc::unbounded_channel();
+    let validators = tokio::spawn({
+        let client = client.clone();
+        async move {
+            loop {
+                let leased = client.lease_validations(&World::worker(), &"lease".parse().unwrap(), at(1), at(60), 10).await.unwrap();
+                leasing.send(()).unwrap();
+                if !leased.is_empty() {
+                    return leased;
+                }
+                // Far longer than the test's patience: only a wake-up ends it.
+                client.await_validations(Duration::from_secs(50)).await;
+            }
+        }
+    });
+    // With nothing due they look once, whatever else goes over the connection.
+    turns.recv().await.unwrap();
+    for _ in 0..500 {
+        assert_eq!(client.account(&account.id).await.unwrap().unwrap().id, account.id);
+    }
+    assert!(turns.try_recv().is_err(), "nothing was due, and yet they looked again");
+    let by = TakeUp::by(&account.thumbprint);
+    world.store.start_challenge(&id, ChallengeMethod::Http01, &by, at(1), at(61), &audit("authorization.challenge")).await.unwrap();
+    let leased = tokio::time::timeout(Duration::from_secs(30), validators).await.expect("woken").unwrap();
+    assert_eq!(leased.iter().map(|job| &job.authorization).collect::<Vec<_>>(), [&id]);
+    owner.stop().await;
+}
+
+/// Front ends have clocks of their own, which may be ahead or behind.
+#[tokio::test]
+async fn how_long_the_queue_waits_is_told_by_the_owner_s_clock() {
+    let site = Site::new();
+    let world = World::new(&site).await;
+    let account = world.account("one").await.account.id;
+    let owner = site.owner(&world, Role::Acme);
+    let client = SocketStore::connect(site.socket(), Role::Acme);
+    owner.clock.set(at(10));
+    assert_eq!(client.oldest_wait(at(10)).await.unwrap(), Duration::ZERO, "nothing waits");
+    let order = world.order(&account).await.id;
+    world.finalize(&order, "finalize", 10).await.unwrap();
+    owner.clock.set(at(25));
+    for clock in [-1000, 10, 25, 1000] {
+        assert_eq!(client.oldest_wait(at(clock)).await.unwrap(), Duration::from_secs(15), "asked at {clock}");
+    }
     owner.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ca_core::evidence::chain::MAX_KEY_CHANGES;
+use ca_core::evidence::chain::{MAX_KEY_CHANGES, MAX_KEY_CHANGES_OCTETS};
 use ca_core::evidence::jwk::Jwk;
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
@@ -126,6 +126,29 @@ async fn a06_a_key_is_changed_as_often_as_the_worker_follows() {
     let refused = desk.try_change_key(&client, &ClientKey::default()).await;
     assert!(matches!(&refused, Err(StoreError::Conflict(reason)) if reason == TOO_MANY_KEY_CHANGES), "{refused:?}");
     assert_eq!(desk.store.account(&client.id).await.unwrap().unwrap().thumbprint, client.thumbprint());
+}
+
+/// Each request of the account brings all of them to the worker: what a front end lets through is bounded here once more.
+#[tokio::test]
+async fn a06_the_key_changes_of_an_account_are_bounded_in_octets() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let (mut key, mut stored) = (client.thumbprint(), 0);
+    let entry = audit("account.key-change");
+    // 60 KiB and a character of three octets each.
+    let jws = format!("{}\u{20ac}", "x".repeat(60 * 1024 - 3));
+    let refused = loop {
+        let next = format!("key {stored}");
+        match desk.store.change_key(&client.id, &key, "{}", &next, &jws, &entry).await {
+            Ok(account) => (key, stored) = (account.thumbprint, stored + 1),
+            refused => break refused,
+        }
+    };
+    assert!(matches!(&refused, Err(StoreError::Conflict(reason)) if reason == TOO_MANY_KEY_CHANGES), "{refused:?}");
+    assert_eq!(stored, MAX_KEY_CHANGES_OCTETS / (60 * 1024));
+    assert_eq!(desk.store.account(&client.id).await.unwrap().unwrap().thumbprint, key);
+    // One that is as long as they are still fits.
+    desk.store.change_key(&client.id, &key, "{}", "short", "{}", &entry).await.unwrap();
 }
 
 /// The worker was behind, or away for hours: what the client did right stays right.

@@ -65,7 +65,8 @@ macro_rules! store_conformance {
         $crate::store_conformance!(@each $factory;
             one_account_per_key, an_account_changes_only_while_valid, a06_an_account_has_no_key_that_did_not_sign_for_it, a_refused_account_is_gone, a_grant_bounds_its_accounts,
             a_grant_is_revoked_with_its_accounts, a_grant_changes_and_rests, exactly_one_finalize_wins, orders_are_stored_once_and_listed, a_certificate_is_replaced_once,
-            a_lost_authorization_ends_its_order, requests_carry_their_evidence, a06_what_waits_stays_its_key_s, a06_a_challenge_stays_its_key_s, a_lease_is_held_by_one, waiting_ends_with_the_request,
+            a_lost_authorization_ends_its_order, requests_carry_their_evidence, a06_what_waits_stays_its_key_s, a06_a_challenge_stays_its_key_s, the_evidence_of_a_lease_is_bounded, a_lease_is_held_by_one, waiting_ends_with_the_request,
+            a_new_request_is_due_at_once,
             the_backlog_is_told, an_order_gets_its_certificate, a14_a_cap_is_counted_as_the_intent_is_recorded, an_intent_is_refused_where_it_must_be, a15_an_order_in_flight_gets_nothing_after_its_owner_ended,
             an_abandoned_serial_is_revoked_and_its_signer_fenced, open_intents_are_those_without_a_lease, revocation_is_numbered_in_order,
             certificates_are_found, a_blocked_key_stays_blocked, a11_a_compromised_key_is_to_do_until_no_certificate_is_left, a11_a_compromise_is_refused_on_record, crl_numbers_only_grow, an_entry_stays_until_a_crl_past_its_expiry, jobs_are_leased_and_moved_up,

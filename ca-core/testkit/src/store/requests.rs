@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ca_core::model::{Evidence, Fault, OrderStatus, Problem, ProblemType, RequestBody, RequestState};
-use ca_core::ports::{KEY_CHANGED, StoreError};
+use ca_core::model::{Account, Evidence, Fault, NewAccount, OrderStatus, Problem, ProblemType, RequestBody, RequestState, SigningRequest};
+use ca_core::ports::{KEY_CHANGED, MAX_LEASE_OCTETS, StoreError};
 
 use crate::acme::{self, ClientKey};
 
@@ -70,6 +70,33 @@ pub async fn a06_what_waits_stays_its_key_s(factory: &dyn StoreFactory) {
     assert!(leased.iter().all(|request| request.evidence.key_changes.len() == 2), "with every change, for the worker to follow");
 }
 
+/// What a lease brings is bounded, however much each request has; the others are another lease's.
+pub async fn the_evidence_of_a_lease_is_bounded(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    let large = "x".repeat(60 * 1024);
+    let mut key = "thumbprint of one".to_owned();
+    for number in 0..8 {
+        key = store.change_key(&account, &key, "{}", &format!("key {number}"), &large, &audit("x")).await.unwrap().thumbprint;
+    }
+    let mut requests = Vec::new();
+    for _ in 0..40 {
+        let order = world.order(&account).await.id;
+        requests.push(world.finalize(&order, &large, 1).await.unwrap());
+    }
+    let mut seen = Vec::new();
+    while seen.len() < requests.len() {
+        let leased = store.lease_requests(&World::worker(), &world.lease(), at(1), at(60), 100).await.unwrap();
+        let octets =
+            |request: &SigningRequest| request.evidence.key_changes.iter().chain(&request.evidence.finalize).map(String::len).sum();
+        let sizes: Vec<usize> = leased.iter().map(octets).collect();
+        assert!(!sizes.is_empty() && sizes[1..].iter().sum::<usize>() <= MAX_LEASE_OCTETS, "{sizes:?}");
+        seen.extend(leased.into_iter().map(|request| request.id));
+    }
+    assert_eq!(seen, requests, "each once, oldest first");
+}
+
 /// One holder at a time; who lost the lease is fenced.
 pub async fn a_lease_is_held_by_one(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
@@ -99,6 +126,27 @@ pub async fn a_lease_is_held_by_one(factory: &dyn StoreFactory) {
     assert_fenced(store.postpone_request(&held.id, &held.lease, at(70)).await);
     assert!(lease(69, 10).await.is_empty());
     assert_eq!(lease(70, 10).await.len(), 1);
+}
+
+/// The clock of a front end may be ahead of the worker's: what it took in is due at once, and again when its lease ends.
+pub async fn a_new_request_is_due_at_once(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let account = world.account("one").await.account.id;
+    let order = world.order(&account).await.id;
+    let request = world.finalize(&order, "jws", 100).await.unwrap();
+    world.lease_one(&request, 70, 80).await;
+    assert!(store.lease_requests(&World::worker(), &world.lease(), at(79), at(90), 10).await.unwrap().is_empty());
+    let again = world.lease_one(&request, 80, 90).await;
+    store.postpone_request(&again.id, &again.lease, at(95)).await.unwrap();
+    assert!(store.lease_requests(&World::worker(), &world.lease(), at(94), at(120), 10).await.unwrap().is_empty(), "this has a time");
+    world.lease_one(&request, 95, 120).await;
+    assert_eq!(store.backlog().await.unwrap(), (1, Some(at(95))));
+
+    let ahead = world.new_account("two", "grant-1");
+    let ahead = NewAccount { account: Account { created_at: at(500), ..ahead.account }, ..ahead };
+    let request = store.queue_account(&ahead, &audit("account.queue")).await.unwrap();
+    world.lease_one(&request, 96, 120).await;
 }
 
 /// Waiting ends when the request does; a refusal makes the order invalid.

@@ -142,7 +142,7 @@ pub async fn a23_a_renewal_is_an_order_of_the_same_names(factory: &dyn StoreFact
 /// Quotas that several servers share are taken from all or from none, and no command of another process comes in between.
 pub async fn a23_shared_quotas_are_counted_in_one_place(factory: &dyn StoreFactory) {
     let world = World::new(factory).await;
-    let share = |subject: &str, quota: &str| Share { subject: subject.to_owned(), quota: quota.parse().unwrap() };
+    let share = |subject: &str, quota: &str| Share { subject: subject.to_owned(), quota: quota.parse().unwrap(), takes: true };
     let (network, grant) = (share("orders/network/10.0.0.0/24", "10/1h"), share("orders/grant/grant-1", "4/1h"));
     let both = [network.clone(), grant.clone()];
     let taken = together((0..8).map(|_| world.store.take_shares(&both, at(0))).collect()).await;
@@ -152,6 +152,14 @@ pub async fn a23_shared_quotas_are_counted_in_one_place(factory: &dyn StoreFacto
         assert_eq!(world.store.take_shares(std::slice::from_ref(&network), at(0)).await.unwrap(), None, "nothing was taken in vain");
     }
     assert!(world.store.take_shares(std::slice::from_ref(&network), at(0)).await.unwrap().is_some());
+    // Who only asks takes none, and hears when there is none.
+    let asked = Share { takes: false, ..share("accounts/grant/grant-1", "1/1h") };
+    for _ in 0..3 {
+        assert_eq!(world.store.take_shares(std::slice::from_ref(&asked), at(0)).await.unwrap(), None);
+    }
+    let taken = Share { takes: true, ..asked.clone() };
+    assert_eq!(world.store.take_shares(std::slice::from_ref(&taken), at(0)).await.unwrap(), None);
+    assert!(world.store.take_shares(std::slice::from_ref(&asked), at(0)).await.unwrap().is_some());
     assert_eq!(world.store.take_shares(std::slice::from_ref(&grant), at(900)).await.unwrap(), None);
     assert_eq!(world.store.take_shares(&[], at(0)).await.unwrap(), None);
     let many: Vec<Share> = (0..=MAX_SHARES).map(|n| share(&n.to_string(), "1/1h")).collect();
