@@ -11,6 +11,7 @@ mod fake_ca;
 mod hook;
 mod http;
 mod plan;
+mod register;
 mod runner;
 mod state;
 mod status;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config.json       what was asked for (no secret)
-//! account.json      the ACME account with its key, 0600
+//! account.json      the ACME account with its key, 0600; the key alone, until the CA has said which account it has
 //! state.json        what is known about the certificate in use, and failures
 //! versions/000001/  key.pem (0600), cert.pem, chain.pem, fullchain.pem
 //! live              a symbolic link to the version in use
@@ -15,15 +15,20 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::pki::{Certificate, KeyAlgorithm, Timestamp, pem_decode_all, pem_encode};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::error::AgentError;
 use super::plan::Window;
 use crate::render::many;
 
+const ACCOUNT: &str = "account.json";
 const MAX_FILE: u64 = 1024 * 1024;
 const MAX_CHAIN: usize = 10;
 /// The version in use, and two before it for whoever still reads them.
@@ -75,6 +80,49 @@ pub(super) struct Knowledge {
     pub(super) reload_failures: u32,
     #[serde(default)]
     pub(super) reload_error: Option<String>,
+}
+
+/// The ACME account, in the shape in which instant-acme keeps its credentials.
+#[derive(Serialize, Deserialize)]
+pub(super) struct AccountFile {
+    /// The account's URL. None: the CA has not said yet whether this key has an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    #[serde(rename = "key_pkcs8")]
+    pub(super) key: AccountKey,
+    /// The directory of the CA that it is for.
+    pub(super) directory: String,
+}
+
+/// An account's private key: P-256 in PKCS #8; base64url in files.
+pub(super) struct AccountKey(Zeroizing<Vec<u8>>);
+
+impl AccountKey {
+    pub(super) fn generate() -> Result<Self, AgentError> {
+        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+        let made = made.map_err(|_| AgentError::Local("cannot make a key for the account".to_owned()))?;
+        Ok(Self(Zeroizing::new(made.as_ref().to_vec())))
+    }
+
+    /// In DER.
+    pub(super) fn pkcs8(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Serialize for AccountKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(URL_SAFE_NO_PAD.encode(&*self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        // The decoder's own message quotes a byte of the key.
+        let key = URL_SAFE_NO_PAD.decode(&*text).map_err(|_| D::Error::custom("the key is not base64url"))?;
+        Ok(Self(Zeroizing::new(key)))
+    }
 }
 
 /// The certificate in use.
@@ -138,21 +186,23 @@ impl Directory {
         self.write_json("state.json", knowledge)
     }
 
-    /// The account's credentials, if there is an account.
-    pub(super) fn account(&self) -> Result<Option<instant_acme::AccountCredentials>, AgentError> {
-        self.read_json("account.json")
+    /// The account, or the key that is to have one.
+    pub(super) fn account(&self) -> Result<Option<AccountFile>, AgentError> {
+        self.read_json(ACCOUNT)
     }
 
-    pub(super) fn put_account(&self, credentials: &instant_acme::AccountCredentials) -> Result<(), AgentError> {
-        self.write_json("account.json", credentials)
+    /// Durable when it returns.
+    pub(super) fn put_account(&self, account: &AccountFile) -> Result<(), AgentError> {
+        self.write_json(ACCOUNT, account)
     }
 
-    /// Puts an account that the CA does not know any more aside.
+    /// Puts an account that is of no more use here aside. A key without an account is not worth the place of one that had one.
     pub(super) fn retire_account(&self) -> Result<(), AgentError> {
-        let path = self.path.join("account.json");
-        match fs::rename(&path, self.path.join("account.json.old")) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(AgentError::io("rename", &path)(e)),
-            _ => Ok(()),
+        let path = self.path.join(ACCOUNT);
+        match self.account()? {
+            None => Ok(()),
+            Some(AccountFile { id: None, .. }) => fs::remove_file(&path).map_err(AgentError::io("remove", &path)),
+            Some(_) => fs::rename(&path, self.path.join("account.json.old")).map_err(AgentError::io("rename", &path)),
         }
     }
 
@@ -332,6 +382,20 @@ mod tests {
         assert_eq!((mode("live/key.pem"), mode("live/cert.pem"), mode("")), (0o600, 0o644, 0o700));
         directory.put_knowledge(&Knowledge { version: 5, ..Knowledge::default() }).unwrap();
         assert_eq!((directory.knowledge().unwrap().version, mode("state.json")), (5, 0o600));
+    }
+
+    #[test]
+    fn the_file_of_an_account_is_what_the_acme_library_keeps() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let key = AccountKey::generate().unwrap();
+        let account = AccountFile { id: Some("https://ca/account/1".into()), key, directory: "https://ca/directory".into() };
+        directory.put_account(&account).unwrap();
+        let library: instant_acme::AccountCredentials = directory.read_json(ACCOUNT).unwrap().unwrap();
+        assert_eq!(library.private_key().secret_pkcs8_der(), account.key.pkcs8());
+        directory.write_json(ACCOUNT, &library).unwrap();
+        let again = directory.account().unwrap().unwrap();
+        assert_eq!((again.id, again.key.pkcs8(), again.directory), (account.id, account.key.pkcs8(), account.directory));
     }
 
     #[test]

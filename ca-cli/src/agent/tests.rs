@@ -116,6 +116,41 @@ async fn enrols_once_with_the_grant_and_renews_with_a_new_key() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+/// The CA's worker was slow, or away, or the answer was lost: the account is there, and with the usual grant it is the only one.
+/// So the agent has its key from before it asked, whatever becomes of the process meanwhile.
+#[tokio::test]
+async fn an_account_whose_answer_was_lost_is_taken_up_with_the_same_key() {
+    let world = World::new().await;
+    {
+        let mut script = world.ca.script.lock().unwrap();
+        (script.max_accounts, script.lost_accounts, script.bad_nonces) = (Some(1), 2, 1);
+    }
+    for _ in 0..2 {
+        let error = world.agent(&[]).enrol().await.unwrap_err();
+        assert_eq!(error.exit_code(), 5, "{error}");
+        let mode = std::fs::metadata(world.path("agent/account.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    world.agent(&[]).enrol().await.unwrap_or_else(|e| panic!("{e}"));
+    world.agent(&[]).enrol().await.unwrap();
+    let script = world.ca.script.lock().unwrap();
+    let keys = &script.account_keys;
+    assert_eq!((keys.len(), &keys[1], &keys[2]), (3, &keys[0], &keys[0]), "what is known is not asked for again");
+    assert_eq!((script.accounts.len(), script.orders.len()), (1, 1));
+}
+
+/// It would be refused for ever.
+#[tokio::test]
+async fn a_key_that_the_ca_takes_for_no_account_is_not_shown_again() {
+    let world = World::new().await;
+    world.ca.script.lock().unwrap().bad_account_key = true;
+    assert_eq!(world.agent(&[]).enrol().await.unwrap_err().exit_code(), 4);
+    world.ca.script.lock().unwrap().bad_account_key = false;
+    world.agent(&[]).enrol().await.unwrap();
+    let keys = &world.ca.script.lock().unwrap().account_keys;
+    assert!(keys.len() == 2 && keys[0] != keys[1]);
+}
+
 /// Its key was compromised, and so it is blocked: to insist on it would be an outage.
 #[tokio::test]
 async fn a_key_that_the_ca_takes_no_more_is_replaced_though_it_should_be_reused() {
