@@ -14,6 +14,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -131,6 +132,17 @@ pub(super) struct Live {
     pub(super) certificate: Certificate,
 }
 
+impl Live {
+    pub(super) fn life(&self) -> Duration {
+        self.life_from(None)
+    }
+
+    /// What was left of its life at a time, or all of it.
+    pub(super) fn life_from(&self, obtained: Option<Timestamp>) -> Duration {
+        self.certificate.not_after().since(obtained.unwrap_or(self.certificate.not_before()))
+    }
+}
+
 /// The directory, and the exclusive right to change it where it was locked.
 pub(super) struct Directory {
     path: PathBuf,
@@ -215,8 +227,7 @@ impl Directory {
             Err(e) => return Err(AgentError::io("read the link", &link)(e)),
         };
         let damaged = |why: String| AgentError::Local(format!("`{}`: {why} (hint: remove the link to enrol anew)", link.display()));
-        let version = target.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse().ok());
-        let version = version.ok_or_else(|| damaged("it does not lead to a version".to_owned()))?;
+        let version = version_of(&target).ok_or_else(|| damaged("it does not lead to a version".to_owned()))?;
         let path = link.join("cert.pem");
         let text = read_bounded(&path)?.ok_or_else(|| damaged("there is no cert.pem behind it".to_owned()))?;
         let text = std::str::from_utf8(&text).map_err(|e| damaged(e.to_string()))?;
@@ -231,7 +242,7 @@ impl Directory {
         read_bounded(&self.live_path().join("key.pem"))
     }
 
-    /// Writes key and chain as a new version; `live` does not lead there yet. Durable when it returns.
+    /// Writes key and chain as a new version, and removes old ones; `live` does not lead there yet. Durable when it returns.
     pub(super) fn stage(&self, key_pem: &str, chain: &[Certificate]) -> Result<u32, AgentError> {
         let versions = self.path.join("versions");
         let version = self.versions()?.last().copied().unwrap_or(0).saturating_add(1);
@@ -254,10 +265,15 @@ impl Directory {
         sync(&staging)?;
         fs::rename(&staging, &target).map_err(AgentError::io("rename", &staging))?;
         sync(&versions)?;
+        let in_use = fs::read_link(self.live_path()).ok().and_then(|target| version_of(&target));
+        for old in self.versions()?.iter().filter(|v| Some(**v) != in_use).rev().skip(KEPT_VERSIONS - 1) {
+            // What cannot be removed now is removed next time.
+            let _ = fs::remove_dir_all(self.path.join(format!("versions/{old:06}")));
+        }
         Ok(version)
     }
 
-    /// Makes a staged version the one in use, and removes old ones. Durable when it returns.
+    /// Makes a staged version the one in use. Durable when it returns.
     pub(super) fn activate(&self, version: u32) -> Result<(), AgentError> {
         let (link, temporary) = (self.live_path(), self.path.join(".live.new"));
         match fs::remove_file(&temporary) {
@@ -266,13 +282,7 @@ impl Directory {
         }
         symlink(format!("versions/{version:06}"), &temporary).map_err(AgentError::io("create the link", &temporary))?;
         fs::rename(&temporary, &link).map_err(AgentError::io("swap the link", &link))?;
-        sync(&self.path)?;
-        let versions = self.versions()?;
-        for old in versions.iter().filter(|v| **v != version).rev().skip(KEPT_VERSIONS - 1) {
-            // What cannot be removed now is removed next time.
-            let _ = fs::remove_dir_all(self.path.join(format!("versions/{old:06}")));
-        }
-        Ok(())
+        sync(&self.path)
     }
 
     fn versions(&self) -> Result<Vec<u32>, AgentError> {
@@ -319,6 +329,11 @@ pub(super) fn parse_chain(text: &str) -> Result<Vec<Certificate>, AgentError> {
         pair[0].is_signed_by(&pair[1]).map_err(|e| wrong(format!("the chain does not hold together: {e}")))?;
     }
     Ok(chain)
+}
+
+/// Which version a link leads to.
+fn version_of(target: &Path) -> Option<u32> {
+    target.file_name()?.to_str()?.parse().ok()
 }
 
 fn read_bounded(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, AgentError> {
@@ -378,6 +393,12 @@ mod tests {
             last = Some(certificate.der().to_vec());
         }
         assert_eq!(directory.versions().unwrap(), [3, 4, 5]);
+        // What never comes into use does not pile up, and does not drive out what is in use.
+        for _ in 0..5 {
+            let (key, certificate) = certificate();
+            directory.stage(&key, std::slice::from_ref(&certificate)).unwrap();
+        }
+        assert_eq!(directory.versions().unwrap(), [5, 9, 10]);
         let mode = |p: &str| fs::metadata(path.join(p)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("live/key.pem"), mode("live/cert.pem"), mode("")), (0o600, 0o644, 0o700));
         directory.put_knowledge(&Knowledge { version: 5, ..Knowledge::default() }).unwrap();
