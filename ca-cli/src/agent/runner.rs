@@ -13,7 +13,7 @@ use super::error::AgentError;
 use super::hook;
 use super::http::Client;
 use super::plan::{self, Action, Facts, Held};
-use super::state::{Directory, Knowledge, Live, Settings};
+use super::state::{Directory, Knowledge, Live, Settings, origin};
 
 /// One attempt, from account to certificate.
 const MAX_ATTEMPT: Duration = Duration::from_secs(180);
@@ -49,6 +49,7 @@ impl<'a> Agent<'a> {
             _ => None,
         };
         let directory = Directory::lock(&options.dir)?;
+        let moved = has_moved(&directory, &settings, binding.is_some())?;
         if remembered.as_ref() != Some(&settings) {
             directory.put_settings(&settings)?;
         }
@@ -58,6 +59,11 @@ impl<'a> Agent<'a> {
             // It was left between two steps: what is known is about another version, and the service may not have this one yet.
             let reload_at = settings.reload_cmd.as_ref().map(|_| clock.now());
             knowledge = Knowledge { version, draw: draw(rng), reload_at, ..Knowledge::default() };
+        }
+        if moved {
+            // Last, so that a start which fails before it leaves the account where it was. The other CA knows no window of this one's.
+            directory.retire_account()?;
+            knowledge.window = None;
         }
         // A start by hand, or by a timer, is a reason to try, and to ask, at once.
         (knowledge.retry_at, knowledge.failures) = (None, 0);
@@ -282,6 +288,21 @@ impl<'a> Agent<'a> {
         }
         self.save();
     }
+}
+
+/// Whether the account kept is another CA's than the one asked for. CAs are told apart by their URLs' origins: the directories
+/// of one CA, for example those of its profiles, share its accounts.
+fn has_moved(directory: &Directory, settings: &Settings, bound: bool) -> Result<bool, AgentError> {
+    let Some(account) = directory.account()?.filter(|a| origin(&a.directory) != origin(&settings.directory)) else { return Ok(false) };
+    // A key without an account is no loss.
+    if account.id.is_some() && !bound {
+        return Err(AgentError::Configuration(format!(
+            "--directory `{}` is of another CA than this account, which was made at `{}` (hint: give --eab-kid and --eab-hmac-file of a grant \
+             of the other CA, or another --dir)",
+            settings.directory, account.directory
+        )));
+    }
+    Ok(true)
 }
 
 /// The names, as identifiers: sorted, each once.

@@ -317,6 +317,13 @@ impl Directory {
     }
 }
 
+/// Host and port of an https URL, in one form only: its origin (RFC 6454 §4). None: it is none.
+pub(super) fn origin(url: &str) -> Option<(String, u16)> {
+    let uri: http::Uri = url.parse().ok()?;
+    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("https"))?;
+    Some((authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(443)))
+}
+
 /// Reads what the CA sent as a chain: leaf first, each signed by the next, a bounded number of them.
 pub(super) fn parse_chain(text: &str) -> Result<Vec<Certificate>, AgentError> {
     let wrong = |why: String| AgentError::Temporary(format!("the certificate that it sent is unusable: {why}"));
@@ -440,6 +447,19 @@ mod tests {
         symlink("versions/000009", folder.path().join("live")).unwrap();
         let error = directory.live().err().unwrap().to_string();
         assert!(error.contains("no cert.pem behind it"), "{error}");
+    }
+
+    #[test]
+    fn origins() {
+        let check = |url: &str, expected: Option<(&str, u16)>| {
+            assert_eq!(origin(url), expected.map(|(host, port)| (host.to_owned(), port)), "{url}");
+        };
+        check("https://CA.test/acme/directory", Some(("ca.test", 443)));
+        check("https://ca.test:443/a/b", Some(("ca.test", 443)));
+        check("https://[::1]:14000/directory", Some(("[::1]", 14000)));
+        for none in ["http://ca.test/", "https://", "https:///directory", "https://a b/", "ca.test", ""] {
+            check(none, None);
+        }
     }
 
     #[test]

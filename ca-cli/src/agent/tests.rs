@@ -390,3 +390,40 @@ async fn a_state_that_cannot_be_written_ends_nothing_and_loses_nothing() {
     world.open(&[]).unwrap().enrol().await.unwrap();
     assert_eq!((marker.exists(), world.orders().len()), (true, 1));
 }
+
+#[tokio::test]
+async fn another_directory_of_the_same_ca_is_used_with_the_same_account() {
+    let world = World::new().await;
+    world.agent(&[]).enrol().await.unwrap();
+    world.clock.advance(21 * DAY);
+    let other = world.ca.directory.replace("/directory", "/p/other/directory");
+    world.open(&["--directory", &other]).unwrap().enrol().await.unwrap();
+    let script = world.ca.script.lock().unwrap();
+    assert_eq!((script.accounts.len(), script.orders.len()), (1, 2));
+    assert_eq!(script.directories.last().unwrap(), "/p/other/directory");
+}
+
+#[tokio::test]
+async fn at_another_ca_it_wants_another_grant_and_makes_another_account() {
+    let world = World::new().await;
+    world.agent(&[]).enrol().await.unwrap();
+    let (folder, secret) = (tempfile::tempdir().unwrap(), world.secret());
+    let other = FakeCa::start(folder.path()).await;
+    let there = ["--directory", &other.directory, "--ca-bundle", other.bundle.to_str().unwrap()];
+    let files = ["agent/config.json", "agent/account.json"].map(|name| world.path(name));
+    let before = files.each_ref().map(|file| std::fs::read_to_string(file).unwrap());
+
+    let error = world.open(&there).err().unwrap();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().contains("of a grant of the other CA"), "{error}");
+    assert_eq!(files.each_ref().map(|file| std::fs::read_to_string(file).unwrap()), before, "nothing has changed");
+
+    world.clock.advance(21 * DAY);
+    world.open(&[&there[..], &["--eab-kid", "kid-2", "--eab-hmac-file", &secret]].concat()).unwrap().enrol().await.unwrap();
+    assert_eq!(std::fs::read_to_string(world.path("agent/account.json.old")).unwrap(), before[1], "it is put aside");
+    world.clock.advance(7 * DAY);
+    world.open(&[]).unwrap().enrol().await.unwrap();
+    let (here, there) = (world.ca.script.lock().unwrap(), other.script.lock().unwrap());
+    assert_eq!((here.accounts.len(), here.orders.len(), there.accounts.len(), there.orders.len()), (1, 1, 1, 2));
+    assert_ne!(here.account_keys[0], there.account_keys[0]);
+}
