@@ -3,6 +3,7 @@
 //! ```text
 //! config.json       what was asked for (no secret)
 //! account.json      the ACME account with its key, 0600; the key alone, until the CA has said which account it has
+//! account.json.old  an account of before, put aside
 //! state.json        what is known about the certificate in use, and failures
 //! versions/000001/  key.pem (0600), cert.pem, chain.pem, fullchain.pem
 //! live              a symbolic link to the version in use
