@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use ca_keystore::Unsealer;
 use ca_keystore::sealed::{self, Kind};
@@ -213,13 +213,49 @@ fn a_sealed_ca_waits_for_its_holders_and_goes_on_without_a_restart() {
     // One person seals. Software keys that are open stay so until the process ends; no new one gets them.
     assert!(expect_success("ca seal", &site.demo.ca(&["seal"])).contains("`authority` is sealed"));
     block_on(site.demo.issue(&account, "three.demo.test")).unwrap();
+    let early = Early::new(&site.demo);
     serve.end();
     let _serve = site.serve();
     wait_for("the reason", || site.ready().1.contains("needs 2 shares and has 0"));
+    for _ in 0..2 {
+        let output = early.enrol();
+        assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
+    }
     site.unseal("bela");
     site.unseal("cora");
     site.await_ready();
     block_on(site.demo.issue(&account, "four.demo.test")).unwrap();
+
+    // The one account that the grant binds was asked for while the CA was sealed, and the agent has its key.
+    wait_for("the agent's certificate", || early.enrol().status.success());
+    assert_eq!(site.demo.ocsp(&site.demo.path("early/live/cert.pem")), "good");
+}
+
+/// A service's agent, with a grant that binds one account, as they usually do.
+struct Early<'a> {
+    demo: &'a Demo,
+    kid: String,
+}
+
+impl<'a> Early<'a> {
+    const NAME: &'static str = "early.demo.test";
+
+    fn new(demo: &'a Demo) -> Self {
+        let grant = demo.ca_json(&["grant", "create", "--service", "early", "--name", Self::NAME]);
+        private(&demo.path("early.hmac"), grant["hmac_key"].as_str().unwrap());
+        Self { demo, kid: grant["kid"].as_str().unwrap().to_owned() }
+    }
+
+    fn enrol(&self) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ca"))
+            .args(["agent", "enrol", "--directory", self.demo.fact("ACME_DIRECTORY"), "--ca-bundle", self.demo.fact("CA_BUNDLE")])
+            .args(["--eab-kid", &self.kid, "--name", Self::NAME, "--eab-hmac-file"])
+            .arg(self.demo.path("early.hmac"))
+            .arg("--dir")
+            .arg(self.demo.path("early"))
+            .output()
+            .unwrap()
+    }
 }
 
 #[test]

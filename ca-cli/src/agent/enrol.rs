@@ -7,14 +7,15 @@ use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ca_core::pki::{Certificate, Identifier, KeyAlgorithm, Timestamp};
-use instant_acme::{Account, CertificateIdentifier, ExternalAccountKey, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy};
-use rustls_pki_types::CertificateDer;
+use instant_acme::{Account, CertificateIdentifier, NewOrder, Order, OrderStatus, RetryPolicy};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use super::error::{AgentError, kind_of};
 use super::http::Client;
 use super::plan::Window;
-use super::state::{Directory, Settings, parse_chain};
+use super::register::register;
+use super::state::{AccountFile, Directory, Settings, parse_chain};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_SECRET_FILE: usize = 4096;
@@ -60,22 +61,18 @@ pub(super) async fn account(
     client: &Client,
     binding: Option<&Binding>,
 ) -> Result<Account, AgentError> {
+    let url = &settings.directory;
+    let (id, key) = match directory.account()? {
+        Some(AccountFile { id: Some(id), key, .. }) => (id, key),
+        kept => register(directory, kept.map(|k| k.key), url, client, binding).await.map_err(|error| match error {
+            AgentError::Refused(why) if binding.is_none() => {
+                AgentError::Refused(format!("{why} (hint: give --eab-kid and --eab-hmac-file, as `ca grant create` printed them)"))
+            }
+            other => other,
+        })?,
+    };
     let builder = Account::builder_with_http(Box::new(client.clone()));
-    if let Some(credentials) = directory.account()? {
-        return Ok(builder.from_credentials(credentials).await?);
-    }
-    let external = binding.map(|b| ExternalAccountKey::new(b.kid.clone(), &b.secret));
-    let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
-    let made = builder.create(&new, settings.directory.clone(), external.as_ref()).await.map_err(AgentError::from);
-    let (account, credentials) = made.map_err(|error| match error {
-        AgentError::Refused(why) if binding.is_none() => {
-            AgentError::Refused(format!("{why} (hint: give --eab-kid and --eab-hmac-file, as `ca grant create` printed them)"))
-        }
-        other => other,
-    })?;
-    directory.put_account(&credentials)?;
-    tracing::info!(account = account.id(), "made an ACME account");
-    Ok(account)
+    Ok(builder.from_parts(id, PrivatePkcs8KeyDer::from(key.pkcs8()), url.clone()).await?)
 }
 
 /// A new certificate with the key that it is for.

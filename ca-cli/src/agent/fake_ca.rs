@@ -39,8 +39,21 @@ pub(super) struct Script {
     pub(super) window_busy: Option<u32>,
     /// The newOrder payloads.
     pub(super) orders: Vec<Value>,
-    /// The newAccount payloads.
+    /// The newAccount payloads that made an account.
     pub(super) accounts: Vec<Value>,
+    /// The key of each newAccount.
+    pub(super) account_keys: Vec<Value>,
+    /// So many answers to newAccount are lost: 503, though what was asked for is done.
+    pub(super) lost_accounts: u32,
+    /// Refuse newAccount for its key.
+    pub(super) bad_account_key: bool,
+    /// So many nonces of newAccount are refused.
+    pub(super) bad_nonces: u32,
+    /// How many accounts may be made.
+    pub(super) max_accounts: Option<usize>,
+    /// The paths at which the directory was asked for.
+    pub(super) directories: Vec<String>,
+    bound: Vec<Value>,
     chain: String,
 }
 
@@ -142,7 +155,8 @@ fn answer(base: &str, path: &str, body: &[u8], script: &Mutex<Script>, issuer: &
         response
     };
     let problem = |kind: &str| problem_with(403, kind);
-    if path == "/directory" {
+    if path.ends_with("/directory") {
+        script.directories.push(path.to_owned());
         let mut directory = json!({"newNonce": format!("{base}/nonce"), "newAccount": format!("{base}/account"),
             "newOrder": format!("{base}/order"), "revokeCert": format!("{base}/revoke"), "meta": {"profiles": {"short": ""}}});
         if script.window.is_some() {
@@ -161,9 +175,30 @@ fn answer(base: &str, path: &str, body: &[u8], script: &Mutex<Script>, issuer: &
     match path {
         "/nonce" => reply(200, None, String::new()),
         "/account" => {
-            let payload = payload(body);
-            script.accounts.push(payload);
-            reply(201, Some(&format!("/account/{}", script.accounts.len())), json!({"status": "valid"}).to_string())
+            if script.bad_nonces > 0 {
+                script.bad_nonces -= 1;
+                return problem_with(400, "badNonce");
+            }
+            let key = member(body, "protected")["jwk"].clone();
+            script.account_keys.push(key.clone());
+            if script.bad_account_key {
+                return problem_with(400, "badPublicKey");
+            }
+            // RFC 8555 §7.3.1: a key that has an account is told which.
+            let known = script.bound.iter().position(|bound| *bound == key);
+            if known.is_none() && script.max_accounts.is_some_and(|most| script.bound.len() >= most) {
+                return problem("unauthorized");
+            }
+            if known.is_none() {
+                script.accounts.push(payload(body));
+                script.bound.push(key);
+            }
+            if script.lost_accounts > 0 {
+                script.lost_accounts -= 1;
+                return problem_with(503, "serverInternal");
+            }
+            let (status, number) = known.map_or((201, script.bound.len()), |at| (200, at + 1));
+            reply(status, Some(&format!("/account/{number}")), json!({"status": "valid"}).to_string())
         }
         "/order" => {
             let payload = payload(body);

@@ -66,7 +66,15 @@ impl Client {
         self.retry_after.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    async fn exchange(self, mut request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, BoxError> {
+    /// One request and its answer, of whatever status.
+    pub(super) async fn send(&self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
+        match tokio::time::timeout(WHOLE_REQUEST, self.exchange(request)).await {
+            Ok(result) => result.map_err(Error::Other),
+            Err(_) => Err(Error::Other(format!("no answer within {} seconds", WHOLE_REQUEST.as_secs()).into())),
+        }
+    }
+
+    async fn exchange(&self, mut request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, BoxError> {
         let uri = request.uri().clone();
         if uri.scheme_str() != Some("https") {
             // RFC 8555 §6.1
@@ -105,11 +113,6 @@ impl Client {
 impl HttpClient for Client {
     fn request(&self, request: Request<BodyWrapper<Bytes>>) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let client = self.clone();
-        Box::pin(async move {
-            match tokio::time::timeout(WHOLE_REQUEST, client.exchange(request)).await {
-                Ok(result) => result.map_err(Error::Other),
-                Err(_) => Err(Error::Other(format!("no answer within {} seconds", WHOLE_REQUEST.as_secs()).into())),
-            }
-        })
+        Box::pin(async move { client.send(request).await })
     }
 }

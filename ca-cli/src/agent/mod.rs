@@ -11,6 +11,7 @@ mod fake_ca;
 mod hook;
 mod http;
 mod plan;
+mod register;
 mod runner;
 mod state;
 mod status;
@@ -61,7 +62,7 @@ struct Options {
     /// The agent's directory: account, state, and `live/` with key.pem, cert.pem, chain.pem and fullchain.pem
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// The CA's ACME directory
+    /// The CA's ACME directory; one at another host or port is another CA, and needs a grant of its own
     #[arg(long, value_name = "URL")]
     directory: Option<String>,
     /// Roots that the CA's own server certificate is checked against, PEM [default: the system's bundle]
@@ -161,6 +162,9 @@ impl Options {
         if !directory.starts_with("https://") {
             return Err(AgentError::Configuration(format!("--directory `{directory}`: ACME is spoken over https only")));
         }
+        if state::origin(&directory).is_none() {
+            return Err(AgentError::Configuration(format!("--directory `{}` is no URL", directory.escape_debug())));
+        }
         let names = if self.names.is_empty() { old.map(|o| o.names.clone()).unwrap_or_default() } else { self.names.clone() };
         if names.is_empty() {
             return Err(missing("--name"));
@@ -231,6 +235,7 @@ mod option_tests {
         check(&["--name", "a"], "--directory is missing");
         check(&["--directory", "https://ca/dir"], "--name is missing");
         check(&["--directory", "http://ca/dir", "--name", "a"], "https only");
+        check(&["--directory", "https://ca dir", "--name", "a"], "is no URL");
         check(&["--directory", "https://ca/dir", "--name", "a", "--reload-cmd", "a 'b"], "not closed");
         let reused = ["--directory", "https://ca/dir", "--name", "a", "--reuse-key", "--key-algorithm", "ml-dsa-65"];
         check(&reused, "made anew at each renewal");

@@ -126,16 +126,41 @@ fn part(whole: Duration, millionths: u32) -> Duration {
 /// of it by `draw`; at most an hour, and at most a twentieth of the certificate's life. What the server asks for
 /// (`Retry-After`) is respected within those bounds' twelvefold.
 pub(super) fn backoff(failures: u32, life: Option<Duration>, draw: u32, asked: Option<Duration>) -> Duration {
-    let ceiling = life.map_or(LONGEST_BACKOFF_WITHOUT_CERTIFICATE, |life| (life / 20).min(LONGEST_BACKOFF)).max(Duration::from_secs(1));
-    let doubled = Duration::from_secs(1u64 << failures.saturating_sub(1).min(20)).min(ceiling);
+    let doubled = Duration::from_secs(1u64 << failures.saturating_sub(1).min(20)).min(ceiling(life));
     let jittered = doubled / 2 + doubled * draw.min(WHOLE) / WHOLE / 2;
-    asked.map_or(jittered, |asked| jittered.max(asked.min(ceiling * 12))).max(Duration::from_secs(1))
+    asked.map_or(jittered, |asked| jittered.max(asked.min(longest_backoff(life)))).max(Duration::from_secs(1))
+}
+
+/// The longest [`backoff`].
+pub(super) fn longest_backoff(life: Option<Duration>) -> Duration {
+    ceiling(life) * 12
+}
+
+fn ceiling(life: Option<Duration>) -> Duration {
+    life.map_or(LONGEST_BACKOFF_WITHOUT_CERTIFICATE, |life| (life / 20).min(LONGEST_BACKOFF)).max(Duration::from_secs(1))
 }
 
 /// When to ask for the window again: as the CA asked, but at least daily, and for short lives four times a life.
 pub(super) fn window_check(now: Timestamp, life: Duration, asked: Duration) -> Timestamp {
+    let (shortest, longest) = window_check_bounds(life);
+    now.plus(asked.clamp(shortest, longest))
+}
+
+/// The longest that [`window_check`] waits.
+pub(super) fn longest_window_check(life: Duration) -> Duration {
+    window_check_bounds(life).1
+}
+
+fn window_check_bounds(life: Duration) -> (Duration, Duration) {
     let shortest = MIN_WINDOW_CHECK.min(life / 4).max(Duration::from_secs(1));
-    now.plus(asked.clamp(shortest, MAX_WINDOW_CHECK.min(life / 4).max(shortest)))
+    (shortest, MAX_WINDOW_CHECK.min(life / 4).max(shortest))
+}
+
+/// What waits until `at`, where it waits at most `longest`. A time beyond that is of a clock that was ahead, and has been set
+/// back since: then it is due now.
+pub(super) fn within_reach(at: Option<Timestamp>, now: Timestamp, longest: Duration) -> Option<Timestamp> {
+    // Waits are rounded up to whole seconds.
+    at.map(|at| if at > now.plus(longest + Duration::from_secs(1)) { now } else { at })
 }
 
 #[cfg(test)]
@@ -224,6 +249,24 @@ mod tests {
         check(1, None, 0, Some(1_000_000), 3_600_000);
         check(1, Some(60), 0, Some(1_000_000), 36_000);
         check(u32::MAX, Some(0), WHOLE, None, 1000);
+    }
+
+    #[test]
+    fn nothing_waits_longer_than_it_may() {
+        let check = |at, longest, expected| {
+            assert_eq!(within_reach(Some(t(at)), t(1000), Duration::from_secs(longest)), Some(t(expected)), "{at} {longest}");
+        };
+        check(900, 60, 900);
+        check(1061, 60, 1061);
+        check(1062, 60, 1000);
+        check(i64::MAX, 60, 1000);
+        assert_eq!(within_reach(None, t(1000), Duration::ZERO), None);
+        for life in [None, Some(0), Some(60), Some(2_592_000)].map(|life| life.map(Duration::from_secs)) {
+            let longest = longest_backoff(life);
+            assert!(backoff(u32::MAX, life, WHOLE, Some(Duration::MAX)) <= longest, "{life:?}");
+            let life = life.unwrap_or_default();
+            assert!(window_check(t(0), life, Duration::MAX) <= t(0).plus(longest_window_check(life)), "{life:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::error::AgentError;
 use super::hook;
 use super::http::Client;
 use super::plan::{self, Action, Facts, Held};
-use super::state::{Directory, Knowledge, Live, Settings};
+use super::state::{Directory, Knowledge, Live, Settings, origin};
 
 /// One attempt, from account to certificate.
 const MAX_ATTEMPT: Duration = Duration::from_secs(180);
@@ -40,7 +40,8 @@ impl<'a> Agent<'a> {
     /// Opens the directory, and remembers the options there.
     pub(super) fn open(options: &Options, clock: &'a dyn Clock, rng: &'a dyn Rng) -> Result<Self, AgentError> {
         // What is wrong with the options is told before anything is made.
-        let settings = options.over(Directory::view(&options.dir).settings()?)?;
+        let remembered = Directory::view(&options.dir).settings()?;
+        let settings = options.over(remembered.clone())?;
         let identifiers = identifiers(&settings)?;
         Client::trusting(&settings.ca_bundle)?;
         let binding = match (&options.eab_kid, &options.eab_hmac_file) {
@@ -48,13 +49,21 @@ impl<'a> Agent<'a> {
             _ => None,
         };
         let directory = Directory::lock(&options.dir)?;
-        directory.put_settings(&settings)?;
+        let moved = has_moved(&directory, &settings, binding.is_some())?;
+        if remembered.as_ref() != Some(&settings) {
+            directory.put_settings(&settings)?;
+        }
         let live = directory.live()?;
         let mut knowledge = directory.knowledge()?;
-        if live.as_ref().is_some_and(|l| l.version != knowledge.version) {
-            // It was left between two steps: what is known belongs to a version that never came into use.
-            knowledge = Knowledge { version: live.as_ref().map_or(0, |l| l.version), draw: draw(rng), ..knowledge };
-            (knowledge.obtained, knowledge.window) = (None, None);
+        if let Some(version) = live.as_ref().map(|l| l.version).filter(|version| *version != knowledge.version) {
+            // It was left between two steps: what is known is about another version, and the service may not have this one yet.
+            let reload_at = settings.reload_cmd.as_ref().map(|_| clock.now());
+            knowledge = Knowledge { version, draw: draw(rng), reload_at, ..Knowledge::default() };
+        }
+        if moved {
+            // Last, so that a start which fails before it leaves the account where it was. The other CA knows no window of this one's.
+            directory.retire_account()?;
+            knowledge.window = None;
         }
         // A start by hand, or by a timer, is a reason to try, and to ask, at once.
         (knowledge.retry_at, knowledge.failures) = (None, 0);
@@ -68,7 +77,7 @@ impl<'a> Agent<'a> {
         // the CA is away, the one in force is as good as before.
         if self.live.is_some() {
             self.check_window().await;
-            self.save()?;
+            self.save();
         }
         let step = self.next();
         if matches!(step.action, Action::Enrol | Action::Renew) && step.at <= self.clock.now() {
@@ -115,21 +124,42 @@ impl<'a> Agent<'a> {
                     Action::CheckWindow => self.check_window().await,
                     Action::Reload => self.reload().await,
                 }
-                self.save()
+                self.save();
             };
             tokio::select! {
                 () = &mut stop => return Ok(ExitCode::SUCCESS),
-                saved = act => saved?,
+                () = act => {}
             }
         }
     }
 
-    fn next(&self) -> plan::Step {
+    fn next(&mut self) -> plan::Step {
+        self.notice_the_clock();
         plan::next(&facts(self.live.as_ref(), &self.knowledge, &self.settings, &self.identifiers))
     }
 
-    fn save(&self) -> Result<(), AgentError> {
-        self.directory.put_knowledge(&self.knowledge)
+    /// What a clock that was ahead has written would otherwise hold everything up until that time has come.
+    fn notice_the_clock(&mut self) {
+        let (now, known) = (self.clock.now(), &mut self.knowledge);
+        let before = (known.obtained, known.retry_at, known.reload_at, known.check_window_at);
+        known.obtained = known.obtained.map(|at| at.min(now));
+        known.retry_at = plan::within_reach(known.retry_at, now, plan::longest_backoff(self.live.as_ref().map(Live::life)));
+        known.reload_at = plan::within_reach(known.reload_at, now, plan::longest_backoff(None));
+        if let Some(live) = &self.live {
+            let longest = plan::longest_window_check(live.life_from(known.obtained));
+            known.check_window_at = plan::within_reach(known.check_window_at, now, longest);
+        }
+        if before != (known.obtained, known.retry_at, known.reload_at, known.check_window_at) {
+            tracing::warn!("the clock has been set back: what was waited for is due now");
+            self.save();
+        }
+    }
+
+    /// What cannot be written now is written with the next change. A start without it asks again, and owes the service a reload.
+    fn save(&self) {
+        if let Err(error) = self.directory.put_knowledge(&self.knowledge) {
+            tracing::error!(%error, "the agent's state was not written");
+        }
     }
 
     /// One attempt at a new certificate. On failure the next attempt's time is set.
@@ -144,13 +174,13 @@ impl<'a> Agent<'a> {
         };
         if let Err(error) = &outcome {
             let asked = client.ok().and_then(|c| c.take_retry_after());
-            let life = self.live.as_ref().map(|l| l.certificate.not_after().since(l.certificate.not_before()));
+            let life = self.live.as_ref().map(Live::life);
             self.knowledge.failures = self.knowledge.failures.saturating_add(1);
             let wait = plan::backoff(self.knowledge.failures, life, draw(self.rng), asked);
             // Whole seconds, rounded up: a fraction must not make it due at once.
             self.knowledge.retry_at = Some(self.clock.now().plus(wait + Duration::from_millis(999)));
             self.knowledge.last_error = Some(error.to_string().chars().take(MAX_ERROR).collect());
-            self.save()?;
+            self.save();
         }
         outcome
     }
@@ -178,7 +208,10 @@ impl<'a> Agent<'a> {
         let (serial, not_after) = (leaf.serial(), leaf.not_after());
         let now = self.clock.now();
         let version = self.directory.stage(&issued.key_pem, &issued.chain)?;
-        // First what is owed, then the swap: a crash between them costs a needless reload, never a missing one.
+        // First the swap: a certificate is not lost because something about it cannot be written. A start that finds the swap
+        // alone sees it by the version, and owes a reload: perhaps a needless one, never a missing one.
+        self.directory.activate(version)?;
+        self.live = self.directory.live()?;
         self.knowledge = Knowledge {
             version,
             obtained: Some(now),
@@ -187,12 +220,11 @@ impl<'a> Agent<'a> {
             reload_at: self.settings.reload_cmd.as_ref().map(|_| now),
             ..Knowledge::default()
         };
-        self.save()?;
-        self.directory.activate(version)?;
-        self.live = self.directory.live()?;
+        self.save();
         tracing::info!(%serial, not_after = %not_after, live = %self.directory.live_path().display(), "installed a new certificate");
         self.check_window_with(client, &account).await;
-        self.save()
+        self.save();
+        Ok(())
     }
 
     async fn check_window(&mut self) {
@@ -218,8 +250,7 @@ impl<'a> Agent<'a> {
     /// refusal asked to wait.
     fn window_answer(&mut self, answer: Result<Option<(plan::Window, Duration)>, AgentError>, asked: Option<Duration>) {
         let Some(live) = &self.live else { return };
-        let (now, life) =
-            (self.clock.now(), live.certificate.not_after().since(self.knowledge.obtained.unwrap_or(live.certificate.not_before())));
+        let (now, life) = (self.clock.now(), live.life_from(self.knowledge.obtained));
         self.knowledge.check_window_at = match answer {
             Ok(Some((window, again))) => {
                 if self.knowledge.window != Some(window) {
@@ -255,10 +286,23 @@ impl<'a> Agent<'a> {
                 self.knowledge.reload_error = Some(error.to_string().chars().take(MAX_ERROR).collect());
             }
         }
-        if let Err(error) = self.save() {
-            tracing::error!(%error, "the agent's state was not written");
-        }
+        self.save();
     }
+}
+
+/// Whether the account kept is another CA's than the one asked for. CAs are told apart by their URLs' origins: the directories
+/// of one CA, for example those of its profiles, share its accounts.
+fn has_moved(directory: &Directory, settings: &Settings, bound: bool) -> Result<bool, AgentError> {
+    let Some(account) = directory.account()?.filter(|a| origin(&a.directory) != origin(&settings.directory)) else { return Ok(false) };
+    // A key without an account is no loss.
+    if account.id.is_some() && !bound {
+        return Err(AgentError::Configuration(format!(
+            "--directory `{}` is of another CA than this account, which was made at `{}` (hint: give --eab-kid and --eab-hmac-file of a grant \
+             of the other CA, or another --dir)",
+            settings.directory, account.directory
+        )));
+    }
+    Ok(true)
 }
 
 /// The names, as identifiers: sorted, each once.

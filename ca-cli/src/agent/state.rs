@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! config.json       what was asked for (no secret)
-//! account.json      the ACME account with its key, 0600
+//! account.json      the ACME account with its key, 0600; the key alone, until the CA has said which account it has
+//! account.json.old  an account of before, put aside
 //! state.json        what is known about the certificate in use, and failures
 //! versions/000001/  key.pem (0600), cert.pem, chain.pem, fullchain.pem
 //! live              a symbolic link to the version in use
@@ -14,16 +15,22 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ca_core::pki::{Certificate, KeyAlgorithm, Timestamp, pem_decode_all, pem_encode};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::error::AgentError;
 use super::plan::Window;
 use crate::render::many;
 
+const ACCOUNT: &str = "account.json";
 const MAX_FILE: u64 = 1024 * 1024;
 const MAX_CHAIN: usize = 10;
 /// The version in use, and two before it for whoever still reads them.
@@ -77,10 +84,64 @@ pub(super) struct Knowledge {
     pub(super) reload_error: Option<String>,
 }
 
+/// The ACME account, in the shape in which instant-acme keeps its credentials.
+#[derive(Serialize, Deserialize)]
+pub(super) struct AccountFile {
+    /// The account's URL. None: the CA has not said yet whether this key has an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    #[serde(rename = "key_pkcs8")]
+    pub(super) key: AccountKey,
+    /// The directory of the CA that it is for.
+    pub(super) directory: String,
+}
+
+/// An account's private key: P-256 in PKCS #8; base64url in files.
+pub(super) struct AccountKey(Zeroizing<Vec<u8>>);
+
+impl AccountKey {
+    pub(super) fn generate() -> Result<Self, AgentError> {
+        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+        let made = made.map_err(|_| AgentError::Local("cannot make a key for the account".to_owned()))?;
+        Ok(Self(Zeroizing::new(made.as_ref().to_vec())))
+    }
+
+    /// In DER.
+    pub(super) fn pkcs8(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Serialize for AccountKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(URL_SAFE_NO_PAD.encode(&*self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        // The decoder's own message quotes a byte of the key.
+        let key = URL_SAFE_NO_PAD.decode(&*text).map_err(|_| D::Error::custom("the key is not base64url"))?;
+        Ok(Self(Zeroizing::new(key)))
+    }
+}
+
 /// The certificate in use.
 pub(super) struct Live {
     pub(super) version: u32,
     pub(super) certificate: Certificate,
+}
+
+impl Live {
+    pub(super) fn life(&self) -> Duration {
+        self.life_from(None)
+    }
+
+    /// What was left of its life at a time, or all of it.
+    pub(super) fn life_from(&self, obtained: Option<Timestamp>) -> Duration {
+        self.certificate.not_after().since(obtained.unwrap_or(self.certificate.not_before()))
+    }
 }
 
 /// The directory, and the exclusive right to change it where it was locked.
@@ -138,21 +199,23 @@ impl Directory {
         self.write_json("state.json", knowledge)
     }
 
-    /// The account's credentials, if there is an account.
-    pub(super) fn account(&self) -> Result<Option<instant_acme::AccountCredentials>, AgentError> {
-        self.read_json("account.json")
+    /// The account, or the key that is to have one.
+    pub(super) fn account(&self) -> Result<Option<AccountFile>, AgentError> {
+        self.read_json(ACCOUNT)
     }
 
-    pub(super) fn put_account(&self, credentials: &instant_acme::AccountCredentials) -> Result<(), AgentError> {
-        self.write_json("account.json", credentials)
+    /// Durable when it returns.
+    pub(super) fn put_account(&self, account: &AccountFile) -> Result<(), AgentError> {
+        self.write_json(ACCOUNT, account)
     }
 
-    /// Puts an account that the CA does not know any more aside.
+    /// Puts an account that is of no more use here aside. A key without an account is not worth the place of one that had one.
     pub(super) fn retire_account(&self) -> Result<(), AgentError> {
-        let path = self.path.join("account.json");
-        match fs::rename(&path, self.path.join("account.json.old")) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(AgentError::io("rename", &path)(e)),
-            _ => Ok(()),
+        let path = self.path.join(ACCOUNT);
+        match self.account()? {
+            None => Ok(()),
+            Some(AccountFile { id: None, .. }) => fs::remove_file(&path).map_err(AgentError::io("remove", &path)),
+            Some(_) => fs::rename(&path, self.path.join("account.json.old")).map_err(AgentError::io("rename", &path)),
         }
     }
 
@@ -165,8 +228,7 @@ impl Directory {
             Err(e) => return Err(AgentError::io("read the link", &link)(e)),
         };
         let damaged = |why: String| AgentError::Local(format!("`{}`: {why} (hint: remove the link to enrol anew)", link.display()));
-        let version = target.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse().ok());
-        let version = version.ok_or_else(|| damaged("it does not lead to a version".to_owned()))?;
+        let version = version_of(&target).ok_or_else(|| damaged("it does not lead to a version".to_owned()))?;
         let path = link.join("cert.pem");
         let text = read_bounded(&path)?.ok_or_else(|| damaged("there is no cert.pem behind it".to_owned()))?;
         let text = std::str::from_utf8(&text).map_err(|e| damaged(e.to_string()))?;
@@ -181,7 +243,7 @@ impl Directory {
         read_bounded(&self.live_path().join("key.pem"))
     }
 
-    /// Writes key and chain as a new version; `live` does not lead there yet. Durable when it returns.
+    /// Writes key and chain as a new version, and removes old ones; `live` does not lead there yet. Durable when it returns.
     pub(super) fn stage(&self, key_pem: &str, chain: &[Certificate]) -> Result<u32, AgentError> {
         let versions = self.path.join("versions");
         let version = self.versions()?.last().copied().unwrap_or(0).saturating_add(1);
@@ -204,10 +266,15 @@ impl Directory {
         sync(&staging)?;
         fs::rename(&staging, &target).map_err(AgentError::io("rename", &staging))?;
         sync(&versions)?;
+        let in_use = fs::read_link(self.live_path()).ok().and_then(|target| version_of(&target));
+        for old in self.versions()?.iter().filter(|v| Some(**v) != in_use).rev().skip(KEPT_VERSIONS - 1) {
+            // What cannot be removed now is removed next time.
+            let _ = fs::remove_dir_all(self.path.join(format!("versions/{old:06}")));
+        }
         Ok(version)
     }
 
-    /// Makes a staged version the one in use, and removes old ones. Durable when it returns.
+    /// Makes a staged version the one in use. Durable when it returns.
     pub(super) fn activate(&self, version: u32) -> Result<(), AgentError> {
         let (link, temporary) = (self.live_path(), self.path.join(".live.new"));
         match fs::remove_file(&temporary) {
@@ -216,13 +283,7 @@ impl Directory {
         }
         symlink(format!("versions/{version:06}"), &temporary).map_err(AgentError::io("create the link", &temporary))?;
         fs::rename(&temporary, &link).map_err(AgentError::io("swap the link", &link))?;
-        sync(&self.path)?;
-        let versions = self.versions()?;
-        for old in versions.iter().filter(|v| **v != version).rev().skip(KEPT_VERSIONS - 1) {
-            // What cannot be removed now is removed next time.
-            let _ = fs::remove_dir_all(self.path.join(format!("versions/{old:06}")));
-        }
-        Ok(())
+        sync(&self.path)
     }
 
     fn versions(&self) -> Result<Vec<u32>, AgentError> {
@@ -257,6 +318,13 @@ impl Directory {
     }
 }
 
+/// Host and port of an https URL, in one form only: its origin (RFC 6454 §4). None: it is none.
+pub(super) fn origin(url: &str) -> Option<(String, u16)> {
+    let uri: http::Uri = url.parse().ok()?;
+    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("https"))?;
+    Some((authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(443)))
+}
+
 /// Reads what the CA sent as a chain: leaf first, each signed by the next, a bounded number of them.
 pub(super) fn parse_chain(text: &str) -> Result<Vec<Certificate>, AgentError> {
     let wrong = |why: String| AgentError::Temporary(format!("the certificate that it sent is unusable: {why}"));
@@ -269,6 +337,11 @@ pub(super) fn parse_chain(text: &str) -> Result<Vec<Certificate>, AgentError> {
         pair[0].is_signed_by(&pair[1]).map_err(|e| wrong(format!("the chain does not hold together: {e}")))?;
     }
     Ok(chain)
+}
+
+/// Which version a link leads to.
+fn version_of(target: &Path) -> Option<u32> {
+    target.file_name()?.to_str()?.parse().ok()
 }
 
 fn read_bounded(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, AgentError> {
@@ -328,10 +401,30 @@ mod tests {
             last = Some(certificate.der().to_vec());
         }
         assert_eq!(directory.versions().unwrap(), [3, 4, 5]);
+        // What never comes into use does not pile up, and does not drive out what is in use.
+        for _ in 0..5 {
+            let (key, certificate) = certificate();
+            directory.stage(&key, std::slice::from_ref(&certificate)).unwrap();
+        }
+        assert_eq!(directory.versions().unwrap(), [5, 9, 10]);
         let mode = |p: &str| fs::metadata(path.join(p)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("live/key.pem"), mode("live/cert.pem"), mode("")), (0o600, 0o644, 0o700));
         directory.put_knowledge(&Knowledge { version: 5, ..Knowledge::default() }).unwrap();
         assert_eq!((directory.knowledge().unwrap().version, mode("state.json")), (5, 0o600));
+    }
+
+    #[test]
+    fn the_file_of_an_account_is_what_the_acme_library_keeps() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let key = AccountKey::generate().unwrap();
+        let account = AccountFile { id: Some("https://ca/account/1".into()), key, directory: "https://ca/directory".into() };
+        directory.put_account(&account).unwrap();
+        let library: instant_acme::AccountCredentials = directory.read_json(ACCOUNT).unwrap().unwrap();
+        assert_eq!(library.private_key().secret_pkcs8_der(), account.key.pkcs8());
+        directory.write_json(ACCOUNT, &library).unwrap();
+        let again = directory.account().unwrap().unwrap();
+        assert_eq!((again.id, again.key.pkcs8(), again.directory), (account.id, account.key.pkcs8(), account.directory));
     }
 
     #[test]
@@ -355,6 +448,19 @@ mod tests {
         symlink("versions/000009", folder.path().join("live")).unwrap();
         let error = directory.live().err().unwrap().to_string();
         assert!(error.contains("no cert.pem behind it"), "{error}");
+    }
+
+    #[test]
+    fn origins() {
+        let check = |url: &str, expected: Option<(&str, u16)>| {
+            assert_eq!(origin(url), expected.map(|(host, port)| (host.to_owned(), port)), "{url}");
+        };
+        check("https://CA.test/acme/directory", Some(("ca.test", 443)));
+        check("https://ca.test:443/a/b", Some(("ca.test", 443)));
+        check("https://[::1]:14000/directory", Some(("[::1]", 14000)));
+        for none in ["http://ca.test/", "https://", "https:///directory", "https://a b/", "ca.test", ""] {
+            check(none, None);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The agent against a CA that does what the test says, on a clock that the test sets.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use clap::Parser;
 use serde_json::Value;
 
 use super::Options;
+use super::error::AgentError;
 use super::fake_ca::FakeCa;
 use super::runner::Agent;
 
@@ -43,25 +44,22 @@ impl World {
         self.folder.path().join(name)
     }
 
-    fn options(&self, more: &[&str]) -> Options {
-        let (dir, bundle, secret) = (self.path("agent"), self.ca.bundle.clone(), self.path("secret"));
-        let text = |p: &Path| p.to_str().unwrap().to_owned();
-        let mut all = vec!["agent".to_owned(), "--dir".into(), text(&dir), "--ca-bundle".into(), text(&bundle)];
-        all.extend([
-            "--directory".into(),
-            self.ca.directory.clone(),
-            "--name".into(),
-            "a.demo.test".into(),
-            "--profile".into(),
-            "short".into(),
-        ]);
-        all.extend(["--eab-kid".into(), "kid-1".into(), "--eab-hmac-file".into(), text(&secret)]);
-        all.extend(more.iter().map(|s| (*s).to_owned()));
-        Cli::parse_from(all).options
+    fn agent(&self, more: &[&str]) -> Agent<'_> {
+        let (bundle, secret) = (self.ca.bundle.to_str().unwrap(), self.secret());
+        let usual = ["--ca-bundle", bundle, "--directory", &self.ca.directory, "--name", "a.demo.test", "--profile", "short"];
+        let bound = ["--eab-kid", "kid-1", "--eab-hmac-file", &secret];
+        self.open(&[&usual[..], &bound, more].concat()).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    fn agent(&self, more: &[&str]) -> Agent<'_> {
-        Agent::open(&self.options(more), &self.clock, &self.rng).unwrap_or_else(|e| panic!("{e}"))
+    /// With these options and what is remembered.
+    fn open(&self, options: &[&str]) -> Result<Agent<'_>, AgentError> {
+        let dir = self.path("agent");
+        let options = Cli::parse_from([&["agent", "--dir", dir.to_str().unwrap()], options].concat()).options;
+        Agent::open(&options, &self.clock, &self.rng)
+    }
+
+    fn secret(&self) -> String {
+        self.path("secret").to_str().unwrap().to_owned()
     }
 
     fn live(&self, name: &str) -> String {
@@ -114,6 +112,41 @@ async fn enrols_once_with_the_grant_and_renews_with_a_new_key() {
     }
     let mode = std::fs::metadata(world.path("agent/account.json")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// The CA's worker was slow, or away, or the answer was lost: the account is there, and with the usual grant it is the only one.
+/// So the agent has its key from before it asked, whatever becomes of the process meanwhile.
+#[tokio::test]
+async fn an_account_whose_answer_was_lost_is_taken_up_with_the_same_key() {
+    let world = World::new().await;
+    {
+        let mut script = world.ca.script.lock().unwrap();
+        (script.max_accounts, script.lost_accounts, script.bad_nonces) = (Some(1), 2, 1);
+    }
+    for _ in 0..2 {
+        let error = world.agent(&[]).enrol().await.unwrap_err();
+        assert_eq!(error.exit_code(), 5, "{error}");
+        let mode = std::fs::metadata(world.path("agent/account.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    world.agent(&[]).enrol().await.unwrap_or_else(|e| panic!("{e}"));
+    world.agent(&[]).enrol().await.unwrap();
+    let script = world.ca.script.lock().unwrap();
+    let keys = &script.account_keys;
+    assert_eq!((keys.len(), &keys[1], &keys[2]), (3, &keys[0], &keys[0]), "what is known is not asked for again");
+    assert_eq!((script.accounts.len(), script.orders.len()), (1, 1));
+}
+
+/// It would be refused for ever.
+#[tokio::test]
+async fn a_key_that_the_ca_takes_for_no_account_is_not_shown_again() {
+    let world = World::new().await;
+    world.ca.script.lock().unwrap().bad_account_key = true;
+    assert_eq!(world.agent(&[]).enrol().await.unwrap_err().exit_code(), 4);
+    world.ca.script.lock().unwrap().bad_account_key = false;
+    world.agent(&[]).enrol().await.unwrap();
+    let keys = &world.ca.script.lock().unwrap().account_keys;
+    assert!(keys.len() == 2 && keys[0] != keys[1]);
 }
 
 /// Its key was compromised, and so it is blocked: to insist on it would be an outage.
@@ -291,4 +324,106 @@ async fn the_hook_runs_after_each_certificate_and_its_failure_is_kept() {
     world.clock.advance(Duration::from_secs(600));
     let mut agent = world.agent(&["--reload-cmd", &touch]);
     world.run_until(&mut agent, || marker.exists() && world.state()["reload_error"] == Value::Null).await;
+}
+
+/// An hour of a wrong clock must not cost a year of certificates.
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_put_off_is_done_when_it_is_set_right() {
+    let world = World::new().await;
+    let (start, marker) = (world.clock.now(), world.path("marker"));
+    let hook = format!("test -e '{}'", marker.display());
+    world.ca.script.lock().unwrap().window = Some((start.plus(20 * DAY), start.plus(21 * DAY)));
+    world.agent(&["--reload-cmd", &hook]).enrol().await.unwrap_err();
+    let first = world.live("cert.pem");
+
+    // A year ahead, and nothing succeeds.
+    world.clock.advance(365 * DAY);
+    world.ca.away(true);
+    let mut agent = world.open(&[]).unwrap();
+    let ahead = |name: &str| world.state()[name].as_i64().is_some_and(|at| at > world.clock.now().unix());
+    world.run_until(&mut agent, || ["retry_at", "reload_at", "check_window_at"].into_iter().all(ahead)).await;
+
+    // It is set right while the agent runs.
+    world.clock.set(start.plus(DAY));
+    world.ca.away(false);
+    std::fs::write(&marker, "").unwrap();
+    let asked = world.ca.script.lock().unwrap().window_asked;
+    let done = || world.state()["reload_at"].is_null() && world.ca.script.lock().unwrap().window_asked > asked;
+    world.run_until(&mut agent, done).await;
+    assert_eq!(world.live("cert.pem"), first, "its time has not come");
+    world.clock.set(start.plus(22 * DAY));
+    world.run_until(&mut agent, || world.live("cert.pem") != first).await;
+}
+
+/// It counts its life from then.
+#[tokio::test]
+async fn a_certificate_got_by_a_clock_that_was_ahead_is_renewed_in_time() {
+    let world = World::new().await;
+    let start = world.clock.now();
+    world.clock.advance(29 * DAY);
+    world.agent(&[]).enrol().await.unwrap();
+    let first = world.live("cert.pem");
+    let mut agent = world.open(&[]).unwrap();
+    world.clock.set(start);
+    world.run_until(&mut agent, || world.state()["obtained"] == start.unix()).await;
+    world.clock.set(start.plus(21 * DAY));
+    world.run_until(&mut agent, || world.live("cert.pem") != first).await;
+}
+
+/// A full disk, for example, or one that went bad: what is in the way of the state does not end the agent, and a certificate
+/// that could be installed is not lost by it.
+#[tokio::test]
+async fn a_state_that_cannot_be_written_ends_nothing_and_loses_nothing() {
+    let world = World::new().await;
+    let marker = world.path("marker");
+    let hook = format!("touch '{}'", marker.display());
+    let mut agent = world.agent(&["--reload-cmd", &hook]);
+    // A folder that is not empty cannot be replaced by a file.
+    let state = world.path("agent/state.json");
+    std::fs::create_dir_all(state.join("in the way")).unwrap();
+    world.run_until(&mut agent, || marker.exists()).await;
+    drop(agent);
+
+    // Nothing is known of what it installed: the service may not have it yet.
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::remove_file(&marker).unwrap();
+    world.open(&[]).unwrap().enrol().await.unwrap();
+    assert_eq!((marker.exists(), world.orders().len()), (true, 1));
+}
+
+#[tokio::test]
+async fn another_directory_of_the_same_ca_is_used_with_the_same_account() {
+    let world = World::new().await;
+    world.agent(&[]).enrol().await.unwrap();
+    world.clock.advance(21 * DAY);
+    let other = world.ca.directory.replace("/directory", "/p/other/directory");
+    world.open(&["--directory", &other]).unwrap().enrol().await.unwrap();
+    let script = world.ca.script.lock().unwrap();
+    assert_eq!((script.accounts.len(), script.orders.len()), (1, 2));
+    assert_eq!(script.directories.last().unwrap(), "/p/other/directory");
+}
+
+#[tokio::test]
+async fn at_another_ca_it_wants_another_grant_and_makes_another_account() {
+    let world = World::new().await;
+    world.agent(&[]).enrol().await.unwrap();
+    let (folder, secret) = (tempfile::tempdir().unwrap(), world.secret());
+    let other = FakeCa::start(folder.path()).await;
+    let there = ["--directory", &other.directory, "--ca-bundle", other.bundle.to_str().unwrap()];
+    let files = ["agent/config.json", "agent/account.json"].map(|name| world.path(name));
+    let before = files.each_ref().map(|file| std::fs::read_to_string(file).unwrap());
+
+    let error = world.open(&there).err().unwrap();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().contains("of a grant of the other CA"), "{error}");
+    assert_eq!(files.each_ref().map(|file| std::fs::read_to_string(file).unwrap()), before, "nothing has changed");
+
+    world.clock.advance(21 * DAY);
+    world.open(&[&there[..], &["--eab-kid", "kid-2", "--eab-hmac-file", &secret]].concat()).unwrap().enrol().await.unwrap();
+    assert_eq!(std::fs::read_to_string(world.path("agent/account.json.old")).unwrap(), before[1], "it is put aside");
+    world.clock.advance(7 * DAY);
+    world.open(&[]).unwrap().enrol().await.unwrap();
+    let (here, there) = (world.ca.script.lock().unwrap(), other.script.lock().unwrap());
+    assert_eq!((here.accounts.len(), here.orders.len(), there.accounts.len(), there.orders.len()), (1, 1, 1, 2));
+    assert_ne!(here.account_keys[0], there.account_keys[0]);
 }
