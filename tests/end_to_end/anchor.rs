@@ -180,6 +180,44 @@ fn an_edited_record_brings_no_certificate() {
     issue(&demo);
 }
 
+/// Another root's row, and one whose certificate that root made over the issuing authority's public key.
+#[test]
+fn a_root_that_no_ceremony_brought_reaches_no_bundle_and_is_named() {
+    let mut demo = Demo::start();
+    let create = |demo: &Demo| demo.ca_json(&["grant", "create", "--service", "shop", "--dns", "shop.demo.test"]);
+    let before = create(&demo);
+    let bundle = before["ca_bundle"].as_str().expect("roots").to_owned();
+    assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 1);
+    assert_eq!(before["ca_bundle_sha256"].as_array().map(Vec::len), Some(1));
+    demo.stop();
+    expect_success("ca anchor verify", &demo.ca(&["anchor", "verify"]));
+
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Mallory Root");
+    let mallory = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let hex: String = mallory.der().iter().map(|byte| format!("{byte:02x}")).collect();
+    let insert = |name: &str| {
+        format!(
+            "INSERT INTO authorities (name, kind, certificate, issuer, key_label, is_default, imported_at)
+             VALUES ('{name}', 'root', x'{hex}', NULL, NULL, 0, 0)"
+        )
+    };
+    sql(&demo, &insert("mallory"));
+    let stranger = "no import on record brought the certificate of authority `mallory`";
+    refused(&demo, &["anchor", "verify"], 4, &[stranger]);
+    demo.launch(&[]);
+    refused(&demo, &["anchor", "verify"], 4, &[stranger]);
+    let after = create(&demo);
+    assert_eq!(after["ca_bundle"], bundle.as_str(), "the ceremony's root alone");
+    assert_eq!(after["ca_bundle_sha256"], before["ca_bundle_sha256"]);
+    // Where nothing stands below a root, none is handed out.
+    demo.stop();
+    sql(&demo, "UPDATE authorities SET issuer = 'mallory' WHERE name = 'demo'");
+    demo.launch(&[]);
+    refused(&demo, &["grant", "create", "--service", "shop", "--dns", "shop.demo.test"], 4, &["no root above an authority"]);
+}
+
 #[test]
 fn without_its_anchor_nothing_starts_and_none_is_made() {
     let mut demo = Demo::start();

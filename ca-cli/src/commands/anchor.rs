@@ -1,6 +1,7 @@
 //! `ca anchor …`: the worker's memory outside the database. What changes it needs the instance stopped and the
 //! officers' signatures; showing and verifying work at any time.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,10 +11,12 @@ use ca_core::ceremony::{Roster, RosterChain};
 use ca_core::evidence::sshsig;
 use ca_core::lifecycle::walk;
 use ca_core::model::{Actor, AuditEntry, AuditRow, GrantRecord, Outcome};
-use ca_core::ports::{AdminStore as _, Anchor as _, AuditStore, Clock as _, StoreError, StoreResult};
+use ca_core::pki::{Sha256Digest, sha256};
+use ca_core::ports::{AdminStore as _, Anchor as _, AuditStore, CertificateStore as _, Clock as _, StoreError, StoreResult};
 use ca_store_sqlite::SqliteStore;
 use serde_json::{Value, json};
 
+use super::import::imported;
 use crate::anchor::{FileAnchor, crl_steps, failed, read, root, round_failed, statement};
 use crate::cli::{AnchorCommand, Output};
 use crate::config::Config;
@@ -291,20 +294,39 @@ async fn verify(config: &Config, path: &Path, output: Output) -> anyhow::Result<
         return Err(failure(Exit::Refused, format!("the anchor began with another roster than {}", config.trust.roster.display())));
     }
     let socket = &config.control.socket;
-    let (end, grants) = match ask(socket, &ControlRequest::Audit { after: Some(0), limit: 1 }).await {
+    let mut imports = BTreeSet::new();
+    let (end, grants, authorities) = match ask(socket, &ControlRequest::Audit { after: Some(0), limit: 1 }).await {
         Ok(_) => {
-            let end = through(&Asked(socket), state.log()).await?;
-            (end, faults(path, async || grants(socket).await).await?)
+            let end = through(&Asked(socket), state.log(), &mut imports).await?;
+            (end, faults(path, async || grants(socket).await).await?, super::authorities(socket).await?)
         }
         Err(error) if code_of(&error) == Exit::Temporary => {
             let store = SqliteStore::open(&config.store.path, Arc::new(SystemRng)).await.map_err(store_failure)?;
-            let walked = through(&store, state.log()).await;
+            let walked = through(&store, state.log(), &mut imports).await;
             let grants = faults(path, async || store.grants(MAX_GRANTS).await.map_err(store_failure)).await;
+            let authorities = store.authorities().await.map_err(store_failure);
             store.close().await;
-            (walked?, grants?)
+            (walked?, grants?, authorities?)
         }
         Err(error) => return Err(error),
     };
+    let strangers: Vec<String> = authorities
+        .iter()
+        .map(|authority| (authority, sha256(&authority.certificate)))
+        .filter(|(_, digest)| !imports.contains(digest))
+        .map(|(authority, digest)| {
+            format!("no import on record brought the certificate of authority `{}`, SHA-256 {digest}", authority.name)
+        })
+        .collect();
+    if !strangers.is_empty() {
+        return Err(failure(
+            Exit::Refused,
+            format!(
+                "{} (hint: the database was edited, or the import is from before certificates were recorded; stop the instance and `ca import` the ceremony's bundle again: where it is the right one, that records it)",
+                strangers.join("; ")
+            ),
+        ));
+    }
     if !grants.is_empty() {
         return Err(failure(
             Exit::Refused,
@@ -320,7 +342,7 @@ async fn verify(config: &Config, path: &Path, output: Output) -> anyhow::Result<
         );
     }
     print(&format!(
-        "The audit trail has {} rows, each follows from the one before, and it passes through row {} that the anchor remembers. Each of {} grants stands on its newest statement.\n",
+        "The audit trail has {} rows, each follows from the one before, and it passes through row {} that the anchor remembers. Each of {} grants stands on its newest statement, and an import on record brought the certificate of each authority.\n",
         end.number,
         state.log().number,
         state.grants()
@@ -347,11 +369,14 @@ async fn grants(socket: &Path) -> anyhow::Result<Vec<GrantRecord>> {
     }
 }
 
-/// Walks the whole chain, which must pass through `place`.
-async fn through(store: &(impl AuditStore + ?Sized), place: LogHead) -> anyhow::Result<LogHead> {
+/// Walks the whole chain, which must pass through `place`, and collects the certificates whose import is on record.
+async fn through(store: &(impl AuditStore + ?Sized), place: LogHead, imports: &mut BTreeSet<Sha256Digest>) -> anyhow::Result<LogHead> {
     let mut met = place == LogHead::START;
-    let end =
-        walk(store, LogHead::START, None, |row| met |= row.number == place.number && row.hash == place.head).await.map_err(round_failed)?;
+    let seen = |row: &AuditRow| {
+        met |= row.number == place.number && row.hash == place.head;
+        imports.extend(imported(row));
+    };
+    let end = walk(store, LogHead::START, None, seen).await.map_err(round_failed)?;
     if met {
         return Ok(end);
     }

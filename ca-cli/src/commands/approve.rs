@@ -139,8 +139,11 @@ async fn hand_in(config: &Config, id: &ProposalId, signatures: Vec<String>, outp
     let by = view.signed_by.join(", ");
     print(&match view.proposal.state {
         ProposalState::Pending => {
-            let missing = (view.needed as usize).saturating_sub(view.signed_by.len());
-            format!("Signed by {by}: {} of {}. {missing} more must sign before anything happens.\n", view.signed_by.len(), view.needed)
+            let (signed, needed) = (view.signed_by.len(), view.needed as usize);
+            match needed.saturating_sub(signed) {
+                0 => format!("Signed by {by}: enough. Another act is under way; this one is done when that has ended.\n"),
+                missing => format!("Signed by {by}: {signed} of {needed}. {missing} more must sign before anything happens.\n"),
+            }
         }
         ProposalState::Begun => format!("Signed by {by}. It is under way: `ca approve show {id}` tells how far.\n"),
         ProposalState::Done => format!("Signed by {by}. Done: {}.\n", title(&view)),

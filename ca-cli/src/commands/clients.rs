@@ -26,9 +26,9 @@ pub(crate) fn profile_directory(base: &str, authority: &AuthorityName, profile: 
     format!("{}/a/{authority}/acme/p/{profile}/directory", base.trim_end_matches('/'))
 }
 
-/// The roots of the instance, as PEM: what a client must trust to reach the ACME service.
-pub(crate) fn bundle(authorities: &[Authority]) -> String {
-    authorities.iter().filter(|a| a.issuer.is_none()).map(|root| pem_encode("CERTIFICATE", &root.certificate)).collect()
+/// The roots as PEM: what a client must trust to reach the ACME service.
+pub(crate) fn bundle(roots: &[Authority]) -> String {
+    roots.iter().map(|root| pem_encode("CERTIFICATE", &root.certificate)).collect()
 }
 
 /// The kinds of keys that a client can make, its default first, each with what asks for it.

@@ -5,12 +5,13 @@ use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{
     AuthorityName, BulkChoice, CertificateFilter, Grant, GrantId, GrantLimits, GrantRecord, GrantStatus, RevocationReason,
 };
+use ca_core::pki::sha256;
 use ca_core::policy::{Policy, ProfilePolicy, SubjectParts};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
 use super::clients::{self, BUNDLE_FILE, SECRET_FILE};
-use super::{authorities, authority_or_default, confirm, grant_life, grant_limits, submit};
+use super::{authority_or_default, confirm, grant_life, grant_limits, roots, submit};
 use crate::cli::{GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantUpdate, Signing};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
@@ -132,7 +133,8 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
     grant_limits::identify(&mut grant, args.identity)?;
     grant_limits::apply(&mut grant.limits, args.limits)?;
     // Before the grant is made: nothing may come between its secret, which is told once, and the operator.
-    let bundle = clients::bundle(&authorities(&config.control.socket).await?);
+    let roots = roots(&config.control.socket).await?;
+    let bundle = clients::bundle(&roots);
     let in_policy = offered(config, &grant).await;
     let OperatorReply::GrantCreated { kid, hmac_key } =
         submit(config, &args.signing, Operation::GrantCreate { grant: grant.clone() }).await?
@@ -149,13 +151,15 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
             commands.into_iter().map(|(client, text)| (client.to_owned(), text.into())).collect();
         return print_json(&json!({
             "kid": kid, "hmac_key": hmac_key.reveal(), "directory": directory, "profile_directory": profile_directory,
-            "ca_bundle": bundle, "commands": commands, "grant": grant,
+            "ca_bundle": bundle, "ca_bundle_sha256": roots.iter().map(|root| sha256(&root.certificate)).collect::<Vec<_>>(),
+            "commands": commands, "grant": grant,
         }));
     }
     let names: Vec<String> = grant.names.iter().map(ToString::to_string).collect();
     let limits = grant_limits::told(&grant.limits).into_iter().map(|(name, value)| (name.to_owned(), value));
     let identity: String = identity(&grant).into_iter().chain(limits).map(|(name, value)| format!("  {name:<9}  {value}\n")).collect();
     let until = grant.enrol_by.map_or_else(|| "at any time".to_owned(), |t| format!("until {t}"));
+    let roots: String = roots.iter().map(|root| format!("  {}  {}\n", root.name, sha256(&root.certificate))).collect();
     let commands: String = commands.iter().map(|(client, text)| format!("With {client}:\n{text}\n\n")).collect();
     print(&format!(
         "Grant for {}: {} from {}, names {}\n\
@@ -163,7 +167,7 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
          The HMAC key is shown once. Hand it over on a safe way; it binds accounts {until}.\n\n\
          Commands for stock clients, for the profile {}. They read the HMAC key from the file {SECRET_FILE} (mode 0600) and\n\
          the CA's root certificates from {BUNDLE_FILE}, both in the folder that they run in.\n\n{commands}\
-         {BUNDLE_FILE}:\n{bundle}",
+         {BUNDLE_FILE}, SHA-256 of each certificate as its ceremony announced it:\n{roots}{bundle}",
         grant.service,
         grant.profiles.join(", "),
         grant.authority,

@@ -3,7 +3,7 @@
 
 mod cross;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use std::sync::Arc;
 use ca_ceremony::VerifiedBundle;
 use ca_core::ceremony::{CeremonyKind, PolicyBundle, Roster, RosterChain, RosterChange};
 use ca_core::lifecycle::{TrustError, roster_chain};
-use ca_core::log::DEVICE_LOG_IMPORT;
-use ca_core::model::{Actor, AuditEntry, Authority, AuthorityName, CrlRecord, CrlScope, Outcome, RevokedAuthority};
+use ca_core::log::{DEVICE_LOG_IMPORT, Leaf, read_leaf};
+use ca_core::model::{Actor, AuditEntry, AuditRow, Authority, AuthorityName, CrlRecord, CrlScope, Outcome, RevokedAuthority};
 use ca_core::pki::crl::Crl;
-use ca_core::pki::{Certificate, sha256};
+use ca_core::pki::{Certificate, Sha256Digest, sha256};
 use ca_core::policy::Policy;
 use ca_core::ports::{AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _, StatusStore as _};
 use ca_store_sqlite::SqliteStore;
@@ -29,6 +29,20 @@ use crate::serve::compose::read_roster;
 use crate::system::{SystemClock, SystemRng};
 
 pub(crate) use cross::import_cross;
+
+/// The action of an import's audit entry, whose detail has the SHA-256 of each authority's certificate: the audit trail,
+/// and with it the anchor, says which certificates a verified bundle brought.
+const CEREMONY_IMPORT: &str = "ceremony.import";
+
+/// The certificates that an audit row says were imported; none in any other row.
+pub(super) fn imported(row: &AuditRow) -> Vec<Sha256Digest> {
+    let Some(Leaf::Audit(entry)) = read_leaf(&row.leaf) else { return Vec::new() };
+    if entry.action != CEREMONY_IMPORT || entry.outcome != Outcome::Done {
+        return Vec::new();
+    }
+    let certificates = entry.detail.get("certificates").cloned().unwrap_or_default();
+    serde_json::from_value::<BTreeMap<AuthorityName, Sha256Digest>>(certificates).unwrap_or_default().into_values().collect()
+}
 
 /// The most bytes of a copy.
 const MAX_COPY: u64 = 64 * 1024 * 1024;
@@ -123,11 +137,15 @@ pub(crate) async fn import_verified(opened: &SqliteStore, verified: &VerifiedBun
     for crl in &verified.crls {
         stopped.extend(stop_revoked(opened, crl, &officers).await?);
     }
+    let certificates: BTreeMap<_, _> = authorities.iter().map(|a| (&a.name, sha256(&a.certificate))).collect();
     let audit = entry(
-        "ceremony.import",
+        CEREMONY_IMPORT,
         &verified.title,
         officers.clone(),
-        json!({ "kind": verified.acts.name(), "plan_sha256": verified.plan_sha256, "transcript": verified.transcript_head }),
+        json!({
+            "kind": verified.acts.name(), "plan_sha256": verified.plan_sha256, "transcript": verified.transcript_head,
+            "certificates": certificates,
+        }),
     );
     opened.import_authorities(&authorities, &verified.crls, &audit).await.map_err(store)?;
     cross::put(opened, verified, &crosses).await?;

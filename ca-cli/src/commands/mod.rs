@@ -75,6 +75,18 @@ async fn authorities(socket: &Path) -> anyhow::Result<Vec<Authority>> {
     }
 }
 
+/// The roots above the authorities of the policy in force.
+async fn roots(socket: &Path) -> anyhow::Result<Vec<Authority>> {
+    match ask(socket, &ControlRequest::Roots).await? {
+        ControlAnswer::Authorities { authorities } if !authorities.is_empty() => Ok(authorities),
+        ControlAnswer::Authorities { .. } => Err(failure(
+            Exit::Refused,
+            "no root above an authority of the policy in force is here, so there is none to hand out (hint: `ca anchor verify` names what is wrong; import the ceremony's bundle)",
+        )),
+        _ => Err(unexpected()),
+    }
+}
+
 /// The authority given, or else the instance's default one.
 async fn authority_or_default(config: &Config, given: Option<AuthorityName>) -> anyhow::Result<AuthorityName> {
     if let Some(name) = given {

@@ -6,7 +6,7 @@ use ca_core::lifecycle::ProposalRequest;
 use ca_core::policy::{Policy, policy_changes};
 use serde_json::json;
 
-use super::proposal::{changes_text, propose};
+use super::proposal::{policy_difference, propose};
 use crate::cli::PolicyCommand;
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
@@ -29,9 +29,10 @@ pub(crate) async fn policy(config: &Config, command: PolicyCommand) -> anyhow::R
         }
         PolicyCommand::Diff { policy, output } => {
             let before = in_force(config).await?;
-            let (before, after) = (parse(&before.bundle.policy)?, parse(&read(&policy)?)?);
-            let changes = policy_changes(&before, &after);
+            let texts = (before.bundle.policy, read(&policy)?);
+            let (before, after) = (parse(&texts.0)?, parse(&texts.1)?);
             if output.json {
+                let changes = policy_changes(&before, &after);
                 let changes: Vec<_> = changes.iter().map(|c| json!({ "place": c.place, "value": c.value, "added": c.added })).collect();
                 return print_json(&json!({ "from": before.version, "to": after.version, "changes": changes }));
             }
@@ -40,7 +41,7 @@ pub(crate) async fn policy(config: &Config, command: PolicyCommand) -> anyhow::R
             } else {
                 format!("Version {} is in force: raise the version before you propose it.\n", before.version)
             };
-            print(&format!("{}{newer}", changes_text(&changes)))
+            print(&format!("{}{newer}", policy_difference(&texts.0, &texts.1)?))
         }
         PolicyCommand::Import { file } => super::import::import_policy(config, &file).await,
         PolicyCommand::Propose { policy, proposing } => {

@@ -4,7 +4,7 @@ use ca_core::ceremony::{ActStatement, OfficerAct, Roster, spoken, words};
 use ca_core::evidence::sshsig;
 use ca_core::lifecycle::{ProposalRequest, ProposalView};
 use ca_core::model::{ProposalId, ProposalState};
-use ca_core::policy::{Policy, PolicyChange, policy_changes};
+use ca_core::policy::{Policy, policy_changes};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
@@ -142,10 +142,8 @@ async fn subject(config: &Config, view: &ProposalView, act: &OfficerAct) -> anyh
     let digest = ca_core::pki::sha256(text.as_bytes());
     Ok(match act {
         OfficerAct::PutPolicy { .. } => {
-            let before = Policy::parse(&in_force(config).await?.bundle.policy).map_err(|e| failure(Exit::Failed, e.to_string()))?;
-            let changes = Policy::parse(text).map(|after| policy_changes(&before, &after));
-            let shown = changes.map_or_else(|e| format!("{e}\n"), |changes| changes_text(&changes));
-            format!("The policy, SHA-256 {digest}, changes:\n{shown}")
+            let before = in_force(config).await?.bundle.policy;
+            format!("The policy, SHA-256 {digest}, changes:\n{}", policy_difference(&before, text).unwrap_or_else(|e| format!("{e:#}\n")))
         }
         OfficerAct::ChangeRoster { .. } => {
             let before = officers(config).await?.roster;
@@ -167,16 +165,49 @@ async fn subject(config: &Config, view: &ProposalView, act: &OfficerAct) -> anyh
     })
 }
 
-/// The differences, one a line.
-pub(super) fn changes_text(changes: &[PolicyChange]) -> String {
-    if changes.is_empty() {
+/// What changes from one policy document to the next, one a line.
+///
+/// # Errors
+/// When one of them is no policy.
+pub(super) fn policy_difference(before: &str, after: &str) -> anyhow::Result<String> {
+    let parse = |text| Policy::parse(text).map_err(|e| failure(Exit::Failed, e.to_string()));
+    let changes = policy_changes(&parse(before)?, &parse(after)?);
+    let mut out = shortened(changes.iter().map(ToString::to_string));
+    if changes.iter().all(|change| change.place == "version") {
+        let lines = differing_lines(before, after);
+        if !lines.is_empty() {
+            out.push_str("Nothing else changes by meaning. These lines of the texts differ:\n");
+            out.push_str(&shortened(lines.into_iter()));
+        }
+    }
+    Ok(out)
+}
+
+/// The first lines, made fit for a terminal.
+fn shortened(lines: impl ExactSizeIterator<Item = String>) -> String {
+    let more = lines.len().saturating_sub(MAX_LINES);
+    if lines.len() == 0 {
         return "  nothing\n".to_owned();
     }
-    let mut out: String = changes.iter().take(MAX_LINES).map(|c| format!("  {}\n", plain(&c.to_string()))).collect();
-    if changes.len() > MAX_LINES {
-        out.push_str(&format!("  … and {} more\n", changes.len() - MAX_LINES));
+    let mut out: String = lines.take(MAX_LINES).map(|line| format!("  {}\n", plain(&line))).collect();
+    if more > 0 {
+        out.push_str(&format!("  … and {more} more (`ca policy diff FILE --json` has all)\n"));
     }
     out
+}
+
+/// The lines between what two texts begin and end with alike; none: they differ in the version only.
+fn differing_lines(before: &str, after: &str) -> Vec<String> {
+    let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
+    let first = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
+    let (before, after) = (&before[first..], &after[first..]);
+    let last = before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (before, after) = (&before[..before.len() - last], &after[..after.len() - last]);
+    if [before, after].iter().all(|lines| matches!(lines, [line] if line.trim_start().starts_with("version"))) {
+        return Vec::new();
+    }
+    let marked = |mark: char, lines: &[&str]| lines.iter().map(|line| format!("{mark} {line}")).collect::<Vec<_>>();
+    [marked('-', before), marked('+', after)].concat()
 }
 
 fn roster_changes(before: &Roster, after: &Roster) -> String {
@@ -209,4 +240,33 @@ pub(super) fn to_json(view: &ProposalView) -> Value {
         "proposed_at": p.proposed_at.to_rfc3339(), "expires_at": p.expires_at.to_rfc3339(),
         "statement_sha256": digest, "statement_words": words(&digest).join(" "), "detail": statement.map(|s| s.act),
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_of_the_texts_is_told_where_there_is_none_of_meaning() {
+        let check = |before: &str, after: &str, expected: &str| assert_eq!(policy_difference(before, after).unwrap(), expected);
+        check("version = 1\n", "version = 1\n", "  nothing\n");
+        check("version = 1\noperator_bulk = 2\n", "version = 2\noperator_bulk = 2\n", "  - version = 1\n  + version = 2\n");
+        check(
+            "version = 1\n",
+            "version = 2\noperator_bulk = 2\n",
+            "  - operator_bulk = 100\n  + operator_bulk = 2\n  - version = 1\n  + version = 2\n",
+        );
+        let texts = "Nothing else changes by meaning. These lines of the texts differ:\n";
+        check(
+            "version = 1\noperator_bulk = 2\n",
+            "operator_bulk = 2 # two\nversion = 2\n",
+            &format!(
+                "  - version = 1\n  + version = 2\n{texts}  - version = 1\n  - operator_bulk = 2\n  + operator_bulk = 2 # two\n  + version = 2\n"
+            ),
+        );
+        let many: String = (0..300).map(|i| format!("# {i}\n")).collect();
+        let shown = policy_difference("version = 1\n", &format!("version = 1\n{many}")).unwrap();
+        assert!(shown.contains("+ # 199\n") && shown.contains("… and 100 more"), "{shown}");
+    }
 }

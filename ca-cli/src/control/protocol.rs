@@ -22,6 +22,8 @@ pub(crate) enum ControlRequest {
     Status,
     /// The authorities.
     Authorities,
+    /// The roots above the authorities of the policy in force; the answer is `Authorities`.
+    Roots,
     /// Grants, newest first.
     Grants {
         /// At most so many.

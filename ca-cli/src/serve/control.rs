@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ca_core::ceremony::{PolicyBundle, RosterChain};
+use ca_core::ceremony::{PolicyBundle, RosterChain, roots};
 use ca_core::lifecycle::{OperatorReply, ProposalView, Worker};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType, VolumeCap};
 use ca_core::pki::{Certificate, Timestamp, key_algorithm};
@@ -162,6 +162,10 @@ impl InstanceAnswers {
             ControlRequest::RevokedAuthorities => ControlAnswer::RevokedAuthorities { revoked: self.store.revoked_authorities().await? },
             ControlRequest::Status => ControlAnswer::Status(Box::new(self.status().await?)),
             ControlRequest::Authorities => ControlAnswer::Authorities { authorities: self.store.authorities().await? },
+            ControlRequest::Roots => {
+                let all = self.store.authorities().await?;
+                ControlAnswer::Authorities { authorities: roots(&all, &self.worker.policy()).into_iter().cloned().collect() }
+            }
             ControlRequest::Grants { limit } => ControlAnswer::Grants { grants: self.store.grants(limit.min(MAX_ROWS)).await? },
             ControlRequest::Grant { id } => ControlAnswer::Grants { grants: self.store.grant(&id).await?.into_iter().collect() },
             ControlRequest::GrantUse { id, since } => {
@@ -191,9 +195,9 @@ impl InstanceAnswers {
             ControlRequest::Crls => {
                 let mut crls = Vec::new();
                 // Roots first, as bundles usually have them.
-                let (roots, issuing): (Vec<Authority>, Vec<Authority>) =
+                let (above, issuing): (Vec<Authority>, Vec<Authority>) =
                     self.store.authorities().await?.into_iter().partition(|a| a.kind == AuthorityKind::Root);
-                for authority in roots.iter().chain(&issuing) {
+                for authority in above.iter().chain(&issuing) {
                     crls.extend(self.store.current_crl(&authority.name, &CrlScope::FULL).await?);
                 }
                 ControlAnswer::Crls { crls }

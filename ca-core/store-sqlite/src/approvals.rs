@@ -94,6 +94,19 @@ fn list(connection: &Connection, state: Option<&str>, at_most: i64) -> StoreResu
     rows.into_iter().map(|row| row.read(connection)).collect()
 }
 
+fn list_signed(connection: &Connection, now: i64, at_most: i64) -> StoreResult<Vec<Proposal>> {
+    let rows = all!(
+        connection,
+        read_row,
+        "SELECT seq, id, statement, '' AS subject, state, progress, reason, proposed_at, expires_at FROM proposals
+             WHERE state = 'pending' AND expires_at > $1 AND EXISTS (SELECT 1 FROM approvals WHERE proposal = proposals.seq)
+             ORDER BY seq LIMIT $2",
+        now,
+        at_most
+    )?;
+    rows.into_iter().map(|row| row.read(connection)).collect()
+}
+
 fn read_revoked_authority(row: &Row<'_>) -> StoreResult<RevokedAuthority> {
     Ok(RevokedAuthority {
         authority: read("authority", row.get("authority")?)?,
@@ -297,6 +310,11 @@ impl ApprovalStore for SqliteStore {
     async fn proposals(&self, state: Option<ProposalState>, at_most: u32) -> StoreResult<Vec<Proposal>> {
         let (state, at_most) = (state.map(|s| word(&s)), limit(at_most));
         self.readers.list(move |c| list(c, state.as_deref(), at_most)).await
+    }
+
+    async fn signed_proposals(&self, now: Timestamp, at_most: u32) -> StoreResult<Vec<Proposal>> {
+        let (now, at_most) = (now.unix(), limit(at_most));
+        self.readers.list(move |c| list_signed(c, now, at_most)).await
     }
 
     async fn add_approval(&self, id: &ProposalId, approval: &StoredApproval, audit: &AuditEntry) -> StoreResult<()> {

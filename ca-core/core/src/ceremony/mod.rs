@@ -42,7 +42,7 @@ pub use environment::{ClockMark, CoreDumps, EnvironmentPlan, MAX_CLOCK_DIFFERENC
 pub use error::CeremonyError;
 pub use frame::{EvidencePlan, Frame};
 pub use hierarchy::{Hierarchy, IssuedCa};
-pub use identity::CaIdentity;
+pub use identity::{CaIdentity, roots};
 pub use key_request::{CertificateBytes, KeyRequest, RequestStatement, WantedKey};
 pub use people::{Custodian, People, Person, Role};
 pub use pins::{Cps, DevicePin, Inventory, ToolPin, inventory_digest, inventory_lines};

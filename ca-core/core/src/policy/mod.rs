@@ -191,8 +191,8 @@ impl Policy {
     /// Reads and checks a document.
     ///
     /// # Errors
-    /// When it is too large, does not parse, has an unknown key, names an authority or an own certificate twice,
-    /// has a profile that makes no sense or does not stand alone where it must, or has a CRL interval that its validity
+    /// When it is too large, does not parse, has an unknown key, names an authority, an own certificate or an operator
+    /// twice, has a profile that makes no sense or does not stand alone where it must, or has a CRL interval that its validity
     /// does not outlive; with the line.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         if text.len() > Self::MAX_BYTES {
@@ -220,6 +220,15 @@ impl Policy {
                 authority.check()
             };
             checked.map_err(|fault| fault.at(i).under("authority"))?;
+        }
+        for (i, operator) in self.operators.iter().enumerate() {
+            if self.operators[..i].iter().any(|o| o.name == operator.name) {
+                let reason = format!(
+                    "operator `{}`: its name stands twice, so nobody could tell whose act was whose (hint: a name for each key)",
+                    operator.name
+                );
+                return Err(Fault::new(reason).under("name").at(i).under("operator"));
+            }
         }
         Ok(())
     }

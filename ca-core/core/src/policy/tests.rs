@@ -98,3 +98,12 @@ fn a_policy_whose_names_make_no_sense_is_refused() {
     refused("", "lookalike_labels = [\"bank\"]", "not an A-label");
     refused("", "lookalikes = []", "unknown field");
 }
+
+#[test]
+fn an_operator_has_a_name_of_its_own() {
+    let operator = |name: &str, key: &str| format!("[[operator]]\nname = \"{name}\"\nkey = \"{key}\"\nmay = [\"grant\"]\n");
+    let parse = |second: &str| Policy::parse(&format!("version = 1\n{}{}", operator("ops", "one"), operator(second, "two")));
+    parse("ops-2").unwrap();
+    let error = parse("ops").unwrap_err().to_string();
+    assert!(error.contains("line 7: operator `ops`: its name stands twice"), "{error}");
+}

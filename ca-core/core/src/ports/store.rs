@@ -383,6 +383,8 @@ pub trait ApprovalStore: Send + Sync {
     async fn proposal(&self, id: &ProposalId) -> StoreResult<Option<Proposal>>;
     /// Proposals, newest first, without their subjects.
     async fn proposals(&self, state: Option<ProposalState>, limit: u32) -> StoreResult<Vec<Proposal>>;
+    /// Pending proposals that have a signature and can be signed until later than `now`; oldest first, without their subjects.
+    async fn signed_proposals(&self, now: Timestamp, limit: u32) -> StoreResult<Vec<Proposal>>;
     /// Adds an officer's signature to a pending proposal; a second one of the same officer takes the first one's place.
     async fn add_approval(&self, id: &ProposalId, approval: &StoredApproval, audit: &AuditEntry) -> StoreResult<()>;
     /// Moves a pending proposal to begun and spends its nonce; of concurrent calls exactly one succeeds, the others

@@ -440,6 +440,9 @@ impl ApprovalStore for Joined {
     async fn proposals(&self, state: Option<ProposalState>, limit: u32) -> StoreResult<Vec<Proposal>> {
         self.owner.proposals(state, limit).await
     }
+    async fn signed_proposals(&self, now: Timestamp, limit: u32) -> StoreResult<Vec<Proposal>> {
+        self.owner.signed_proposals(now, limit).await
+    }
     async fn add_approval(&self, id: &ProposalId, approval: &StoredApproval, audit: &AuditEntry) -> StoreResult<()> {
         self.owner.add_approval(id, approval, audit).await
     }

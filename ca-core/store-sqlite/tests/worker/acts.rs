@@ -1,17 +1,21 @@
 //! What officers do on the running CA, and what an edited database can't make of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use ca_core::anchor::{AnchorState, AnchorStep, MemoryAnchor};
 use ca_core::ceremony::{ActStatement, Roster};
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::{OperatorReply, ProposalRequest, ProposalView, Trusted};
 use ca_core::model::{
     BulkChoice, CertificateFilter, LedgerEvent, OrderStatus, Problem, ProblemType, ProposalState, RevocationReason, SerialStatus,
+    StoredApproval,
 };
-use ca_core::pki::SerialNumber;
+use ca_core::pki::{SerialNumber, Timestamp};
 use ca_core::policy::Policy;
-use ca_core::ports::{AdminStore as _, Anchor as _, ApprovalStore as _, Clock as _, StatusStore as _};
+use ca_core::ports::{AdminStore as _, Anchor, AnchorError, ApprovalStore as _, Clock as _, StatusStore as _};
 use ca_testkit::officers::{officer, roster, signatures};
 use serde_json::json;
 
@@ -146,6 +150,142 @@ async fn ceremony_11_the_last_signature_counts_while_the_worker_looks_for_acts()
     };
     assert_eq!(desk.approve(&view, &[104]).await.unwrap().proposal.state, ProposalState::Done);
     assert_eq!(look.await.unwrap(), 0);
+}
+
+/// A revocation that is under way, with certificates left to revoke.
+async fn long_revocation(desk: &Desk) -> ProposalView {
+    desk.edit(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2600)
+         INSERT INTO certificates (authority, serial, state, profile, subject, identifiers, spki_sha256, not_before, not_after,
+                                   crl_partition, der, created_at)
+         SELECT 'demo', unhex(printf('%040x', i)), 'released', 'client', '', '[]', zeroblob(32), 0, 9999999999, 0, x'00', 1 FROM n",
+    )
+    .await;
+    let filter = CertificateFilter { profile: Some("client".to_owned()), ..Default::default() };
+    let choice = Box::new(BulkChoice { authority: demo(), serials: vec![], filter, replaced: false });
+    let view = desk.propose(ProposalRequest::RevokeBulk { choice, reason: RevocationReason::KeyCompromise }).await;
+    let begun = desk.approve(&view, &[101, 104]).await.unwrap();
+    assert_eq!(begun.proposal.state, ProposalState::Begun);
+    begun
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_act_and_what_waited_for_one_is_done_after_it() {
+    let desk = Desk::open().await;
+    let bulk = long_revocation(&desk).await;
+    let stop = desk.propose(ProposalRequest::Stop { reason: "a key is out".to_owned() }).await;
+    let policy = desk.propose(ProposalRequest::PutPolicy { policy: desk.policy_text(2) }).await;
+    let state = async |view: &ProposalView| desk.worker.proposal(&view.proposal.id).await.unwrap().unwrap().proposal.state;
+    // A withdrawal is sent away while an act is under way; of what is not there, it takes nothing away.
+    let is_under_way =
+        async || desk.worker.withdraw(&ca_core::model::ProposalId::of("none")).await.unwrap_err().detail.contains("under way");
+    let mut step = Box::pin(desk.worker.step_acts());
+    loop {
+        let polled = std::future::poll_fn(|context| Poll::Ready(step.as_mut().poll(context))).await;
+        assert!(polled.is_pending(), "the act never was under way");
+        if is_under_way().await {
+            break;
+        }
+    }
+    assert_eq!(desk.approve(&stop, &[103]).await.unwrap().proposal.state, ProposalState::Done);
+    assert!(desk.anchor.state().is_stopped());
+    let waiting = desk.approve(&policy, &[101, 104]).await.unwrap();
+    assert_eq!((waiting.proposal.state, waiting.signed_by.len()), (ProposalState::Pending, 2));
+    assert!(is_under_way().await, "it was under way all the time");
+    assert_eq!(desk.worker.policy().version, 1);
+
+    step.await.unwrap();
+    while desk.worker.step_acts().await.unwrap() > 0 {}
+    assert_eq!((state(&bulk).await, state(&policy).await), (ProposalState::Done, ProposalState::Done));
+    assert_eq!(desk.worker.policy().version, 2);
+    assert!(desk.audit_has(&["policy.put", "ana", "cora", "\"done\""]).await);
+}
+
+#[tokio::test]
+async fn a_death_between_the_last_signature_and_the_act_is_made_good() {
+    let mut desk = Desk::open().await;
+    let policy = desk.propose(ProposalRequest::PutPolicy { policy: desk.policy_text(2) }).await;
+    let store = async |desk: &Desk, officer: &str, seed: u8| {
+        let signature = signatures(&[seed], &policy.proposal.statement).remove(0);
+        let approval = StoredApproval { officer: officer.to_owned(), signature, at: desk.clock.now() };
+        desk.store.add_approval(&policy.proposal.id, &approval, &ca_testkit::store::audit("approval.add")).await.unwrap();
+    };
+    let state = async |desk: &Desk| desk.worker.proposal(&policy.proposal.id).await.unwrap().unwrap().proposal.state;
+    // One person, whatever names the rows have.
+    store(&desk, "ana", 101).await;
+    store(&desk, "cora", 102).await;
+    desk.restart();
+    assert_eq!((desk.worker.step_acts().await.unwrap(), state(&desk).await), (0, ProposalState::Pending));
+    store(&desk, "cora", 104).await;
+    desk.restart();
+    assert_eq!(desk.worker.step_acts().await.unwrap(), 1);
+    assert_eq!((desk.worker.policy().version, state(&desk).await), (2, ProposalState::Done));
+    assert!(desk.audit_has(&["policy.put", "ana", "cora", "\"done\""]).await);
+    assert_eq!(desk.worker.step_acts().await.unwrap(), 0);
+
+    // Too late is too late.
+    let late = desk.propose(ProposalRequest::PutPolicy { policy: desk.policy_text(3) }).await;
+    for (officer, seed) in [("ana", 101), ("cora", 104)] {
+        let signature = signatures(&[seed], &late.proposal.statement).remove(0);
+        let approval = StoredApproval { officer: officer.to_owned(), signature, at: desk.clock.now() };
+        desk.store.add_approval(&late.proposal.id, &approval, &ca_testkit::store::audit("approval.add")).await.unwrap();
+    }
+    desk.clock.advance(DAY);
+    assert_eq!((desk.worker.step_acts().await.unwrap(), desk.worker.policy().version), (0, 2));
+}
+
+/// An anchor that can't be written while it is full, but for what is small.
+struct FullAnchor {
+    inner: Arc<MemoryAnchor>,
+    is_full: AtomicBool,
+}
+
+impl Anchor for FullAnchor {
+    fn state(&self) -> Arc<AnchorState> {
+        self.inner.state()
+    }
+    fn take(&self, steps: &[AnchorStep], now: Timestamp) -> Result<(), AnchorError> {
+        let is_refused = steps.iter().any(|step| matches!(step, AnchorStep::Policy { .. } | AnchorStep::Roster { .. }));
+        if is_refused && self.is_full.load(Ordering::SeqCst) {
+            return Err(AnchorError::Unavailable("no space left on device".to_owned()));
+        }
+        self.inner.take(steps, now)
+    }
+    fn flush(&self) -> Result<(), AnchorError> {
+        self.inner.flush()
+    }
+}
+
+#[tokio::test]
+async fn an_act_that_the_store_has_comes_into_force_once_the_anchor_can_be_written() {
+    let mut desk = Desk::open().await;
+    let anchor = Arc::new(FullAnchor { inner: Arc::clone(&desk.anchor), is_full: AtomicBool::new(true) });
+    desk.restart_on(Arc::clone(&anchor) as _);
+    let state = async |desk: &Desk, view: &ProposalView| desk.worker.proposal(&view.proposal.id).await.unwrap().unwrap().proposal.state;
+
+    let policy = desk.put_in_force(&desk.policy_text(2), &[101, 104]).await;
+    assert_eq!((policy.proposal.state, desk.worker.policy().version), (ProposalState::Begun, 1));
+    // Looked at again and again, it turns no wheel.
+    assert_eq!(desk.worker.step_acts().await.unwrap(), 0);
+    assert_eq!(state(&desk, &policy).await, ProposalState::Begun);
+    anchor.is_full.store(false, Ordering::SeqCst);
+    assert_eq!(desk.worker.step_acts().await.unwrap(), 1);
+    assert_eq!((state(&desk, &policy).await, desk.worker.policy().version), (ProposalState::Done, 2));
+    assert_eq!(desk.anchor.state().policy(), (2, desk.worker.officers().policy_sha256));
+    assert_eq!(desk.worker.officers().policy_approved_by, ["ana", "cora"]);
+
+    anchor.is_full.store(true, Ordering::SeqCst);
+    let change = desk.change_roster(&second_roster(), &[101, 103]).await;
+    assert_eq!((change.proposal.state, desk.worker.officers().chain.number()), (ProposalState::Begun, 0));
+    assert_eq!(desk.worker.step_acts().await.unwrap(), 0);
+    anchor.is_full.store(false, Ordering::SeqCst);
+    assert_eq!(desk.worker.step_acts().await.unwrap(), 1);
+    assert_eq!((state(&desk, &change).await, desk.worker.officers().chain.number()), (ProposalState::Done, 1));
+    assert_eq!(desk.anchor.state().roster(), (1, second_roster().digest()));
+    // As the next start sees it.
+    let trusted = desk.restart_from_record().await;
+    assert_eq!((trusted.policy.version, trusted.officers.chain.number()), (2, 1));
+    assert_eq!(desk.worker.step_acts().await.unwrap(), 0);
 }
 
 #[tokio::test]

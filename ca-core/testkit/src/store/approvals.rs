@@ -39,16 +39,22 @@ pub async fn a_proposal_begins_once(factory: &dyn StoreFactory) {
     assert_eq!(store.proposal(&none).await.unwrap(), None);
     assert_not_found(store.add_approval(&none, &approval("ana", "a"), &audit("approval.add")).await);
 
+    let signed = async |now: i64| store.signed_proposals(at(now), 10).await.unwrap();
+    assert_eq!(signed(0).await, [], "nobody has signed");
     for signed in [approval("cora", "c"), approval("ana", "a"), approval("ana", "a, again")] {
         store.add_approval(&first.id, &signed, &audit("approval.add")).await.unwrap();
     }
     let stored = store.proposal(&first.id).await.unwrap().unwrap();
     assert_eq!(stored.approvals, [approval("ana", "a, again"), approval("cora", "c")], "one for each person, the newest");
 
+    assert_eq!(signed(99).await, [Proposal { subject: String::new(), ..stored }]);
+    assert_eq!(signed(100).await, [], "it has expired");
+
     assert_conflict(store.advance_act(&first.id, 1).await);
     let entry = audit("act.begin");
     let begun = together((0..4).map(|_| store.begin_act(&first.id, "nonce", at(100), &entry)).collect()).await;
     assert_eq!(begun.iter().filter(|r| r.is_ok()).count(), 1, "{begun:?}");
+    assert_eq!(signed(0).await, [], "it waits no more");
     let second = proposal(2, 100);
     store.put_proposal(&second, &audit("proposal.create")).await.unwrap();
     assert_conflict(store.begin_act(&second.id, "nonce", at(100), &audit("act.begin")).await);

@@ -149,7 +149,8 @@ impl Worker {
     }
 
     /// Takes signatures in. With the last one that is needed the act is done at once; a large bulk revocation begins,
-    /// and [`Worker::step_acts`] goes on with it.
+    /// and [`Worker::step_acts`] goes on with it. Where another act is under way it waits for that one's end, and
+    /// [`Worker::step_acts`] does it then; a stop waits for nothing.
     ///
     /// # Errors
     /// `unauthorized` when a signature, or what it is over, does not count: for another CA, roster or policy, too
@@ -190,7 +191,7 @@ impl Worker {
             entry.detail = serde_json::json!({ "act": statement.act.action(), "object": statement.act.object(), "key": by.fingerprint });
             self.store.add_approval(id, &approval, &entry).await.map_err(about_row)?;
         }
-        self.act_if_approved(id, correlation).await?;
+        self.act_if_approved(id, &statement.act, correlation).await?;
         self.view(self.stored(id).await?).await
     }
 

@@ -3,32 +3,54 @@
 use std::sync::{Arc, PoisonError};
 
 use super::verify::Subject;
-use super::{Acting, Officers, about_row, busy, by_anchor, not_so, refused, unavailable};
+use super::{Acting, Officers, about_row, by_anchor, not_so, refused, unavailable};
 use crate::anchor::AnchorStep;
 use crate::ceremony::{ActStatement, CeremonyError, OfficerAct, PolicyBundle};
-use crate::lifecycle::Worker;
+use crate::lifecycle::{Worker, WorkerError};
 use crate::model::{
     Actor, AuditEntry, Outcome, Problem, ProblemType, Proposal, ProposalId, ProposalState, RevokedAuthority, Unheld, UnholdRequest,
 };
 use crate::policy::Policy;
-use crate::ports::StoreError;
+use crate::ports::{AnchorError, StoreError};
 
 /// What became of an act.
-enum Performed {
+pub(super) enum Performed {
     /// It is done.
     Done,
     /// It goes on in steps.
     Begun,
+    /// It is in the store, and waits for the anchor.
+    Waits,
+}
+
+/// Whether the anchor may take the same step later: it can't be written now, or the clock is wrong.
+const fn will_pass(error: &AnchorError) -> bool {
+    match error {
+        AnchorError::Unavailable(_) | AnchorError::Clock { .. } => true,
+        AnchorError::Behind(_) | AnchorError::Spent | AnchorError::Stopped | AnchorError::RateLimited { .. } | AnchorError::Refused(_) => {
+            false
+        }
+    }
 }
 
 impl Worker {
-    /// Does what a proposal allows, if enough people signed it; nothing otherwise.
-    pub(super) async fn act_if_approved(&self, id: &ProposalId, correlation: &str) -> Result<(), Problem> {
-        let _acting = Acting::begin(&self.acting).ok_or_else(busy)?;
-        // Everything once more, now that nobody else acts.
+    /// Does what a proposal allows, if enough people signed it; nothing otherwise, and nothing yet while another act is
+    /// under way. `act` is what the proposal's id names.
+    pub(super) async fn act_if_approved(&self, id: &ProposalId, act: &OfficerAct, correlation: &str) -> Result<(), Problem> {
+        // A stop stands on nothing that another act changes, and must not wait for one.
+        if matches!(act, OfficerAct::Stop { .. }) {
+            return self.act_now(id, correlation).await.map(drop);
+        }
+        let Some(_acting) = Acting::begin(&self.acting) else { return Ok(()) };
+        self.act_now(id, correlation).await.map(drop)
+    }
+
+    /// The same, where nobody else acts; whether it did anything.
+    pub(super) async fn act_now(&self, id: &ProposalId, correlation: &str) -> Result<bool, Problem> {
+        // Everything once more.
         let proposal = self.stored(id).await?;
         if proposal.state != ProposalState::Pending {
-            return Ok(());
+            return Ok(false);
         }
         let (statement, subject) = self.meaning(&proposal).await?;
         // What takes something away goes on whatever else is wrong; the rest needs a database that is the right one.
@@ -41,7 +63,7 @@ impl Worker {
         let signatures: Vec<String> = proposal.approvals.iter().map(|a| a.signature.clone()).collect();
         let names = match statement.approved_by(officers.chain.standing(), proposal.statement.as_bytes(), &signatures) {
             Ok(names) => names,
-            Err(CeremonyError::Quorum { .. }) => return Ok(()),
+            Err(CeremonyError::Quorum { .. }) => return Ok(false),
             Err(error) => return Err(refused(&error)),
         };
 
@@ -53,6 +75,8 @@ impl Worker {
                 self.anchor.take(&[AnchorStep::Stop], self.clock.now()).map_err(|e| by_anchor(&e))?;
                 return Err(unavailable(&error));
             }
+            // Two officers stopped it together: one of them is enough.
+            Err(StoreError::Conflict(_)) if self.stored(id).await?.state != ProposalState::Pending => return Ok(false),
             Err(error) => return Err(about_row(error)),
         }
         let performed = match self.spend(&statement) {
@@ -63,9 +87,14 @@ impl Worker {
             Ok(Performed::Done) => {
                 let done = self.act_entry(&statement.act, names, Outcome::Done, correlation, id);
                 tracing::info!(proposal = %id, act = statement.act.action(), "the officers' act is done");
-                self.store.end_act(id, None, &done).await.map_err(about_row)
+                self.store.end_act(id, None, &done).await.map_err(about_row)?;
+                Ok(true)
             }
-            Ok(Performed::Begun) => Ok(()),
+            Ok(Performed::Begun) => Ok(true),
+            Ok(Performed::Waits) => {
+                tracing::error!(proposal = %id, act = statement.act.action(), "the officers' act is stored, and comes into force once the anchor can be written");
+                Ok(true)
+            }
             Err(problem) => {
                 let failed = self.act_entry(&statement.act, names, Outcome::Failed { reason: problem.detail.clone() }, correlation, id);
                 if let Err(error) = self.store.end_act(id, Some(&problem.detail), &failed).await {
@@ -101,8 +130,8 @@ impl Worker {
     ) -> Result<Performed, Problem> {
         let done = self.act_entry(&statement.act, names.to_vec(), Outcome::Done, correlation, &proposal.id);
         match (&statement.act, subject) {
-            (OfficerAct::PutPolicy { .. }, Subject::Policy(policy)) => self.put_policy(proposal, policy, names, &done).await?,
-            (OfficerAct::ChangeRoster { .. }, Subject::Roster(roster)) => self.change_roster(proposal, roster, &done).await?,
+            (OfficerAct::PutPolicy { .. }, Subject::Policy(policy)) => return self.put_policy(proposal, policy, names, &done).await,
+            (OfficerAct::ChangeRoster { .. }, Subject::Roster(roster)) => return self.change_roster(proposal, roster, &done).await,
             (OfficerAct::RevokeBulk { .. }, Subject::Serials(serials)) => {
                 let finished = self.revoke_next(proposal, statement, &serials, names, correlation).await?;
                 return Ok(if finished { Performed::Done } else { Performed::Begun });
@@ -129,8 +158,15 @@ impl Worker {
     }
 
     /// The store first, the anchor before the policy is used: a death in between leaves the store ahead, with the
-    /// proof in it, which the next start takes as a step.
-    async fn put_policy(&self, proposal: &Proposal, policy: Policy, names: &[String], done: &AuditEntry) -> Result<(), Problem> {
+    /// proof in it, which the next start takes as a step. So an anchor that can't be written now is waited for: what the
+    /// next start would put in force has not failed. Done again it changes nothing in the store.
+    pub(super) async fn put_policy(
+        &self,
+        proposal: &Proposal,
+        policy: Policy,
+        names: &[String],
+        done: &AuditEntry,
+    ) -> Result<Performed, Problem> {
         let officers = self.officers();
         let bundle = PolicyBundle {
             policy: proposal.subject.clone(),
@@ -143,15 +179,21 @@ impl Worker {
         self.store.put_policy(version, &bundle.to_json(), done).await.map_err(about_row)?;
         let step = AnchorStep::Policy { version, policy: sha256 };
         let now = self.clock.now();
-        self.change_policy(policy, |anchor| anchor.take(&[step], now))
-            .map_err(|e| Problem::new(ProblemType::ServerInternal, e.to_string()))?;
+        match self.change_policy(policy, |anchor| anchor.take(&[step], now)) {
+            Ok(()) => {}
+            Err(WorkerError::Anchor(error)) if will_pass(&error) => return Ok(Performed::Waits),
+            Err(WorkerError::Anchor(error)) => return Err(by_anchor(&error)),
+            Err(error) => return Err(not_so(error.to_string())),
+        }
         let next = Officers { policy_sha256: sha256, policy_approved_by: names.to_vec(), ..Officers::clone(&officers) };
         *self.officers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         tracing::info!(version, "the officers put a policy in force");
-        self.void(&format!("policy version {version} was put in force"), done).await
+        self.void(&format!("policy version {version} was put in force"), done).await;
+        Ok(Performed::Done)
     }
 
-    async fn change_roster(&self, proposal: &Proposal, roster: String, done: &AuditEntry) -> Result<(), Problem> {
+    /// As [`Self::put_policy`].
+    pub(super) async fn change_roster(&self, proposal: &Proposal, roster: String, done: &AuditEntry) -> Result<Performed, Problem> {
         let (chain, change) = self.next_chain(proposal, roster).map_err(|e| refused(&e))?;
         let (number, digest) = (chain.number(), chain.standing().digest());
         self.store.put_roster_change(number, &change.to_json(), done).await.map_err(about_row)?;
@@ -159,21 +201,25 @@ impl Worker {
         {
             // Held meanwhile, so that nobody sees the one without the other.
             let mut officers = self.officers.write().unwrap_or_else(PoisonError::into_inner);
-            self.anchor.take(&[AnchorStep::Roster { number, roster: digest }], now).map_err(|e| by_anchor(&e))?;
+            match self.anchor.take(&[AnchorStep::Roster { number, roster: digest }], now) {
+                Ok(()) => {}
+                Err(error) if will_pass(&error) => return Ok(Performed::Waits),
+                Err(error) => return Err(by_anchor(&error)),
+            }
             *officers = Arc::new(Officers { chain, ..Officers::clone(&officers) });
         }
         tracing::info!(number, "the officers changed their roster");
-        self.void(&format!("the roster was changed (number {number})"), done).await
+        self.void(&format!("the roster was changed (number {number})"), done).await;
+        Ok(Performed::Done)
     }
 
     /// Requirement 10: what was signed on another roster or policy is void. The check of each statement says so
     /// anyway; this says it in the list.
-    async fn void(&self, reason: &str, done: &AuditEntry) -> Result<(), Problem> {
+    async fn void(&self, reason: &str, done: &AuditEntry) {
         let entry = AuditEntry { action: "proposal.void".to_owned(), object: reason.to_owned(), ..done.clone() };
         if let Err(error) = self.store.void_proposals(reason, &entry).await {
             tracing::warn!(%error, "void proposals stay in the list until they expire");
         }
-        Ok(())
     }
 
     async fn revoke_authority(&self, proposal: &Proposal, statement: &ActStatement, done: &AuditEntry) -> Result<(), Problem> {
