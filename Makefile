@@ -51,4 +51,5 @@ lint: ## Formatting and clippy, both without findings
 	$(CARGO) clippy --workspace --locked --features ca-cli/test-halt,ca-testkit/all-oracles --lib --bins --tests --benches --examples -- -D warnings
 
 test: deps lint ## Everything that must hold before a change lands
-	$(CARGO) test --workspace --locked --features ca-cli/test-halt
+	@# One test holds a thousand connections, both ends of them; a login's usual limit is 1,024 open files.
+	ulimit -n "$$(ulimit -Hn)"; $(CARGO) test --workspace --locked --features ca-cli/test-halt

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use crate::front::AcmeServer;
 use crate::nonce::OCTETS;
 
-/// The longest that a request waits for another replica; then its nonce is refused.
+/// The longest that a request waits for another replica, if nothing else is set; then its nonce is refused.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After how long without a question a connection is closed.
 const IDLE: Duration = Duration::from_secs(60);
@@ -45,6 +45,7 @@ const QUESTION: usize = MAGIC.len() + OCTETS + RANDOM;
 pub struct Replicas {
     key: hmac::Key,
     peers: BTreeMap<u16, Peer>,
+    patience: Duration,
 }
 
 struct Peer {
@@ -59,7 +60,15 @@ impl Replicas {
     pub fn new(key: &Unsealer, peers: impl IntoIterator<Item = (u16, SocketAddr)>) -> Option<Self> {
         let Unsealer::FileKey(key) = key else { return None };
         let peer = |(id, address)| (id, Peer { address, idle: Mutex::default(), asking: Semaphore::new(ASKING) });
-        Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()), peers: peers.into_iter().map(peer).collect() })
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_slice());
+        Some(Self { key, peers: peers.into_iter().map(peer).collect(), patience: PATIENCE })
+    }
+
+    /// Waits no longer than this for another replica, its turn to ask included (2 s if never called).
+    #[must_use]
+    pub const fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Whether replica `issuer` accepts the nonce now, which it does once.
@@ -69,7 +78,7 @@ impl Replicas {
         question[..MAGIC.len()].copy_from_slice(&MAGIC);
         question[MAGIC.len()..MAGIC.len() + OCTETS].copy_from_slice(nonce);
         rng.fill(&mut question[MAGIC.len() + OCTETS..]);
-        match tokio::time::timeout(PATIENCE, self.ask_peer(peer, &question)).await {
+        match tokio::time::timeout(self.patience, self.ask_peer(peer, &question)).await {
             Ok(Ok(accepted)) => accepted,
             Ok(Err(error)) => {
                 tracing::warn!(replica = issuer, address = %peer.address, %error, "another replica did not answer; its nonce is refused");

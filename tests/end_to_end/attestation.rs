@@ -5,9 +5,9 @@ use std::process::Command;
 use ca_core::pki::{Identifier as Name, KeyAlgorithm};
 use ca_testkit::attestation::{Maker, Tpm, apple, csr, step, yubikey_serial};
 use ca_testkit::specimens::Key;
-use instant_acme::{Account, ChallengeType, DeviceAttestation, Error, Identifier, NewOrder, Order, OrderStatus, RetryPolicy};
+use instant_acme::{Account, ChallengeType, DeviceAttestation, Error, Identifier, NewOrder, Order, OrderStatus};
 
-use crate::harness::{Demo, block_on, expect_success, wait_for};
+use crate::harness::{Demo, block_on, expect_success, patience, wait_for};
 
 const REFUSED: &str = "urn:ietf:params:acme:error:badAttestationStatement";
 
@@ -23,7 +23,7 @@ async fn attested(account: &Account, identifier: Identifier, attests: Attests<'_
     let mut challenge = authorization.challenge(ChallengeType::DeviceAttest01).expect("the challenge is offered");
     let object = attests(&challenge.token.clone(), challenge.key_authorization().as_str());
     challenge.send_device_attestation(&DeviceAttestation { att_obj: object.into() }).await.unwrap();
-    let status = order.poll_ready(&RetryPolicy::default()).await;
+    let status = order.poll_ready(&patience()).await;
     (order, status)
 }
 
@@ -76,7 +76,7 @@ fn a12_a_stock_client_enrols_devices_by_attestation() {
             assert_eq!(problem.r#type.as_deref(), Some("urn:ietf:params:acme:error:badCSR"), "{problem}");
             order.finalize_csr(&csr(&key, &[])).await.unwrap();
             let path = demo.path(&format!("{index}.pem"));
-            std::fs::write(&path, order.poll_certificate(&RetryPolicy::default()).await.unwrap()).unwrap();
+            std::fs::write(&path, order.poll_certificate(&patience()).await.unwrap()).unwrap();
             let text = Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(&path).output().expect("openssl runs");
             assert!(expect_success("openssl x509", &text).contains("othername:"), "it names the device");
             assert_eq!(demo.ocsp(&path), "good");

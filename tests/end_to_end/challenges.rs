@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::harness::{Demo, expect_success, serial_of};
+use crate::harness::{Demo, expect_success, program, serial_of};
 use crate::zone::Zone;
 
 /// A demonstration whose officers put a challenge zone in force.
@@ -84,9 +84,7 @@ fn a12_lego_proves_names_by_tls_alpn_01_and_dns_01() {
         "#!/bin/sh\ncase \"$1\" in\npresent) printf '%s' \"$3\" > '{0}'/\"$2\" ;;\ncleanup) rm -f '{0}'/\"$2\" ;;\nesac\n",
         site.zone.records.display()
     );
-    std::fs::write(&script, text).unwrap();
-    let made = Command::new("chmod").arg("0755").arg(&script).output().expect("chmod runs");
-    expect_success("chmod", &made);
+    program(&script, &text);
     let method = ["--dns", "exec", "--dns.disable-cp", "--dns.resolvers", &site.zone.resolver()];
     let environment = [("EXEC_PATH", script.to_str().unwrap()), ("EXEC_POLLING_INTERVAL", "1"), ("EXEC_PROPAGATION_TIMEOUT", "10")];
     let certificate = site.lego("*.dmz.demo.test", &method, &environment);

@@ -18,6 +18,11 @@ use tokio::net::TcpSocket;
 /// speed, not the tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A client that is as patient: its own 30 seconds can be short on a busy machine.
+pub(crate) fn patience() -> RetryPolicy {
+    RetryPolicy::new().timeout(PATIENCE)
+}
+
 /// A demonstration instance in a folder of its own.
 pub(crate) struct Demo {
     folder: TempDir,
@@ -238,7 +243,7 @@ impl Demo {
         let identifiers = [Identifier::Dns(name.to_owned())];
         let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
         order.finalize().await?;
-        let chain = order.poll_certificate(&RetryPolicy::default()).await?;
+        let chain = order.poll_certificate(&patience()).await?;
         let key = instant_acme_url_tail(order.url());
         let path = self.path(&format!("{key}.pem"));
         std::fs::write(&path, &chain).expect("the folder is writable");
@@ -345,6 +350,16 @@ pub(crate) fn free_port() -> u16 {
     let start = std::process::id().wrapping_mul(97);
     let ports = (0..COUNT).map(|_| FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
     ports.filter_map(|port| u16::try_from(port).ok()).find_map(hold_both).expect("a free port")
+}
+
+/// Writes a program to be executed.
+///
+/// By another process: what this one has open to write may be a child's of another test for a moment, and then it can't be
+/// executed (ETXTBSY).
+pub(crate) fn program(path: &Path, text: &str) {
+    let source = path.with_extension("source");
+    std::fs::write(&source, text).unwrap();
+    assert!(succeeds(Command::new("install").args(["-m", "755"]).arg(&source).arg(path)), "install {}", path.display());
 }
 
 /// Whether a command ends with success.

@@ -11,9 +11,9 @@ use ca_ceremony::{RehearsalOptions, SystemClock, SystemMachine, SystemRng, open_
 use ca_core::pki::{KeyAlgorithm, Sha256Digest};
 use ca_core::policy::{OwnCertificate, ProfilePolicy};
 use ca_core::profile::LeafShape;
-use instant_acme::{Account, ExternalAccountKey, Identifier, NewAccount, NewOrder, RetryPolicy};
+use instant_acme::{Account, ExternalAccountKey, Identifier, NewAccount, NewOrder};
 
-use crate::harness::{block_on, expect_success, free_port, succeeds, wait_for};
+use crate::harness::{block_on, expect_success, free_port, patience, succeeds, wait_for};
 
 /// A CA in a folder that also has its key store files, `root.toml` and `online.toml`.
 pub(crate) struct KeySite {
@@ -217,5 +217,5 @@ pub(crate) async fn order(account: &Account, name: &str) -> Result<String, insta
     let identifiers = [Identifier::Dns(name.to_owned())];
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
     order.finalize().await?;
-    order.poll_certificate(&RetryPolicy::default()).await
+    order.poll_certificate(&patience()).await
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::harness::{Demo, block_on, check_refused, expect_success, free_port, wait_for};
+use crate::harness::{Demo, block_on, check_refused, expect_success, free_port, program, wait_for};
 
 fn ca(config: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ca"))
@@ -54,8 +54,7 @@ fn an_encrypted_operator_key_signs_through_ssh_keygen() {
     std::fs::copy(demo.var().join("rehearsal/operator"), &key).unwrap();
     keygen(&key, &["-p", "-P", "", "-N", "correct horse"]);
     let ask = demo.path("askpass");
-    std::fs::write(&ask, "#!/bin/sh\necho correct horse\n").unwrap();
-    std::fs::set_permissions(&ask, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    program(&ask, "#!/bin/sh\necho correct horse\n");
     let output = Command::new(env!("CARGO_BIN_EXE_ca"))
         .args(["--config", demo.fact("CA_CONFIG"), "crl", "publish", "--json", "--operator-key"])
         .arg(&key)

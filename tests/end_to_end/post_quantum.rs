@@ -8,14 +8,14 @@ use ca_core::pki::crl::Crl;
 use ca_core::pki::ocsp::{BasicResponse, CertStatus};
 use ca_core::pki::{Certificate, KeyAlgorithm, key_algorithm, pem_decode_all};
 use ca_testkit::acme::key_and_request;
-use instant_acme::{Account, Identifier, NewOrder, RetryPolicy};
+use instant_acme::{Account, Identifier, NewOrder};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
 
-use crate::harness::{Demo, block_on, expect_success, wait_for};
+use crate::harness::{Demo, block_on, expect_success, patience, wait_for};
 
 const NAME: &str = "localhost";
 
@@ -31,7 +31,7 @@ impl Holder {
         let names = [Identifier::Dns(NAME.to_owned())];
         let mut order = account.new_order(&NewOrder::new(&names).profile(profile)).await.expect("an order");
         order.finalize_csr(&request).await.expect("a CSR with such a key is taken");
-        let text = order.poll_certificate(&RetryPolicy::default()).await.expect("a certificate");
+        let text = order.poll_certificate(&patience()).await.expect("a certificate");
         Self { key: key.serialize_der(), chain: pem_decode_all(&text, "CERTIFICATE").unwrap() }
     }
 

@@ -20,7 +20,7 @@ impl HaProxy {
         let port = free_port();
         let file = demo.path(&format!("haproxy-{port}.cfg"));
         let text = format!(
-            "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n\
+            "defaults\n  mode tcp\n  timeout connect 60s\n  timeout client 1h\n  timeout server 1h\n\
              listen acme\n  bind 127.0.0.1:{port}\n  server ca 127.0.0.1:{server} source {source} {how}\n"
         );
         fs::write(&file, text).unwrap();

@@ -6,11 +6,11 @@ use std::process::Command;
 
 use ca_core::pki::{Timestamp, pem_decode_all};
 use ca_testkit::acme::{ClientKey, order_payload};
-use instant_acme::{Account, CertificateIdentifier, Identifier, NewOrder, RenewalInfo, RetryPolicy};
+use instant_acme::{Account, CertificateIdentifier, Identifier, NewOrder, RenewalInfo};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
-use crate::harness::{Demo, Issued, block_on, check_refused, expect_success, serial_of, wait_for};
+use crate::harness::{Demo, Issued, block_on, check_refused, expect_success, patience, serial_of, wait_for};
 use crate::wire::Wire;
 
 const WHY: &str = "https://ca.demo.test/incident-7";
@@ -40,7 +40,7 @@ async fn renew_saying_so(demo: &Demo, account: &Account, name: &str, issued: &Is
     let identifiers = [Identifier::Dns(name.to_owned())];
     let mut order = account.new_order(&NewOrder::new(&identifiers).replaces(certificate_id(&issued.path))).await.expect("an order");
     order.finalize().await.expect("finalized");
-    let chain = order.poll_certificate(&RetryPolicy::default()).await.expect("a certificate");
+    let chain = order.poll_certificate(&patience()).await.expect("a certificate");
     let path = demo.path("renewed.pem");
     std::fs::write(&path, chain).unwrap();
     let serial = serial_of(&path);

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use instant_acme::{Identifier, NewOrder};
+use instant_acme::{Error, Identifier, NewOrder};
 
-use crate::harness::{Demo, block_on, expect_success};
+use crate::harness::{Demo, block_on, expect_success, patience};
 
 /// Runs SQL on the database while the instance is down.
 #[track_caller]
@@ -45,10 +45,11 @@ fn no_certificate_after(sql: &str) {
         let mut order = account.order(url).await.expect("the order is still there");
         // The client asks for what the row now says; the worker reads the evidence.
         let outcome = match order.finalize().await {
-            Ok(_) => order.poll_certificate(&instant_acme::RetryPolicy::default()).await.map(|_| ()),
+            Ok(_) => order.poll_certificate(&patience()).await.map(|_| ()),
             Err(error) => Err(error),
         };
         assert!(outcome.is_err(), "a certificate was issued after: {sql}");
+        assert!(!matches!(outcome, Err(Error::Timeout(_))), "the order neither was refused nor ended after: {sql}");
         assert_eq!(released_for_orders(&demo), before, "a certificate is on record after: {sql}");
     });
 }

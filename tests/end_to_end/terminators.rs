@@ -95,7 +95,7 @@ fn enrol(demo: &Demo) -> (std::path::PathBuf, std::path::PathBuf, String) {
         let identifiers = [instant_acme::Identifier::Dns(demo.fact("DEMO_NAME").to_owned())];
         let mut order = account.new_order(&instant_acme::NewOrder::new(&identifiers)).await.expect("an order");
         std::fs::write(&key, order.finalize().await.expect("finalized")).unwrap();
-        std::fs::write(&chain, order.poll_certificate(&instant_acme::RetryPolicy::default()).await.expect("a certificate")).unwrap();
+        std::fs::write(&chain, order.poll_certificate(&crate::harness::patience()).await.expect("a certificate")).unwrap();
     });
     let serial = crate::harness::serial_of(&chain);
     (chain, key, serial)

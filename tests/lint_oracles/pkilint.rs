@@ -11,7 +11,12 @@ use serde::Deserialize;
 use crate::finding::{Finding, Judgement, Severity};
 use crate::folder::Folder;
 
-const VERSION: &str = "0.13.3";
+/// What is installed.
+const LIST: &str = include_str!("../tools/python/pkilint.txt");
+
+fn version() -> &'static str {
+    LIST.lines().find_map(|line| line.strip_prefix("pkilint==")).unwrap()
+}
 
 /// A line of the script's output: what one of pkilint's programs said of one specimen.
 #[derive(Deserialize)]
@@ -31,10 +36,9 @@ struct LineFinding {
 pub(crate) fn judge(specimens: &[Specimen], folder: &Folder) -> Judgement {
     folder.write(specimens);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/lint_oracles/drive_pkilint.py");
-    let name = format!("pkilint-{VERSION}");
-    let python = python_with(Path::new(env!("CARGO_TARGET_TMPDIR")), &name, &format!("pkilint=={VERSION}"));
+    let python = python_with(Path::new(env!("CARGO_TARGET_TMPDIR")), "pkilint");
     let text = output(Command::new(python).arg(script).arg(folder.path("manifest.json")), "read what the script says");
-    let mut judgement = Judgement::new("pkilint", VERSION.to_owned());
+    let mut judgement = Judgement::new("pkilint", version().to_owned());
     for line in text.lines() {
         let line: Line = serde_json::from_str(line).unwrap();
         for finding in line.findings {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ca_testkit::acme::{ClientKey, revocation};
-use instant_acme::{Account, Identifier, NewOrder, RetryPolicy};
+use instant_acme::{Account, Identifier, NewOrder};
 use serde_json::{Value, json};
 
 use crate::harness::{block_on, wait_for};
@@ -122,7 +122,7 @@ fn a03_an_order_begun_at_one_replica_is_finalized_at_the_other() {
                 order.refresh().await.expect("it is there");
             }
             order.finalize().await.expect("it is taken");
-            order.poll_certificate(&RetryPolicy::default()).await.expect("a certificate");
+            order.poll_certificate(&crate::harness::patience()).await.expect("a certificate");
             let (begun, finalized) = (who_did("/acme/new-order", &id), who_did("/acme/order/{id}/finalize", &id));
             if begun != finalized {
                 crossed.insert((begun, finalized));

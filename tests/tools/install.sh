@@ -3,7 +3,7 @@
 set -euo pipefail
 declare -A package=([certbot]=certbot [lego]=lego [nginx]=nginx-light [openssl]=openssl [curl]=curl [ssh-keygen]=openssh-client [sqlite3]=sqlite3
   [softhsm2-util]=softhsm2 [pkcs11-tool]=opensc [unshare]=util-linux [setpriv]=util-linux [ip]=iproute2 [python3]=python3 [pgrep]=procps [haproxy]=haproxy
-  [uacme]=uacme [dehydrated]=dehydrated)
+  [uacme]=uacme [dehydrated]=dehydrated [ocsptool]=gnutls-bin)
 missing=()
 for program in "${!package[@]}"; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${package[$program]}")

@@ -6,7 +6,7 @@ package=$1 folder=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "$package"
+"$work/venv/bin/python" -m pip download --quiet --disable-pip-version-check --retries 10 --no-deps --dest "$work" "$package"
 python3 - "$work" "$folder" <<'PYTHON'
 import pathlib, sys, zipfile
 work, folder = map(pathlib.Path, sys.argv[1:])

@@ -63,6 +63,10 @@ impl Server {
                 "*",
                 "--max-time",
                 "60",
+                // A connection that a stalled machine did not use in time was rightly closed.
+                "--retry",
+                "5",
+                "--retry-all-errors",
                 "-w",
                 "\n%{http_version} %{http_code}",
             ];

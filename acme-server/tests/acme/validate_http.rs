@@ -166,7 +166,7 @@ async fn lesson_35_an_address_as_identifier_passes_the_same_guard() {
 async fn a12_who_does_not_answer_in_time_has_failed() {
     let web = Web::start().await;
     let port = web.port;
-    let configure = |v: &mut acme_server::ValidationConfig| (v.http_port, v.attempt) = (port, Duration::from_millis(300));
+    let configure = |v: &mut acme_server::ValidationConfig| (v.http_port, v.attempt) = (port, Duration::from_secs(3));
     let site = Site::new(zone(&[Http01], &[]), configure).await;
     site.dns.address("x.dmz.test", &[[127, 0, 0, 1]]);
     let account = site.world.account().await;

@@ -147,7 +147,16 @@ impl Live {
 /// The directory, and the exclusive right to change it where it was locked.
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: Option<File>,
+    lock: Option<File>,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child process that was forked meanwhile, until it runs its program.
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+    }
 }
 
 impl Directory {
@@ -170,12 +179,12 @@ impl Directory {
         lock.try_lock().map_err(|_| {
             AgentError::Local(format!("another agent uses `{}` (hint: stop it, or give each agent its own --dir)", path.display()))
         })?;
-        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+        Ok(Self { path: path.to_owned(), lock: Some(lock) })
     }
 
     /// Opens the directory to look at it.
     pub(super) fn view(path: &Path) -> Self {
-        Self { path: path.to_owned(), _lock: None }
+        Self { path: path.to_owned(), lock: None }
     }
 
     /// Where services find key and certificate.

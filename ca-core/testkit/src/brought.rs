@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ca_core::pki::sha256;
+
 use crate::program::output;
 
 /// The folder `directory/name`, filled by `bring` where no earlier run has done so.
@@ -30,18 +32,21 @@ pub fn brought(directory: &Path, name: &str, bring: impl FnOnce(&Path)) -> PathB
     folder
 }
 
-/// The interpreter of a virtual environment `directory/name` that has a library from Python's package index.
+/// The interpreter of a virtual environment in `directory` that has what a file of `tests/tools/python` lists.
 ///
 /// # Panics
 /// If the environment cannot be made; says what to install.
-pub fn python_with(directory: &Path, name: &str, library: &str) -> PathBuf {
+pub fn python_with(directory: &Path, list: &str) -> PathBuf {
+    let list_path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/tools/python/{list}.txt"));
     let interpreter = |environment: &Path| environment.join("bin/python");
-    let environment = brought(directory, name, |environment| {
+    // A list that was changed is another one.
+    let digest = sha256(&fs::read(&list_path).unwrap()).to_string();
+    let environment = brought(directory, &format!("{list}-{}", &digest[..16]), |environment| {
         let remedy = "install Debian's packages python3 and python3-venv";
         output(Command::new("python3").args(["-m", "venv"]).arg(environment), remedy);
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", library];
-        let remedy = format!("make a package index reachable for `pip install '{library}'`");
-        output(Command::new(interpreter(environment)).args(pip), &remedy);
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "10", "--requirement"];
+        let remedy = format!("make a package index reachable for `pip install -r {}`", list_path.display());
+        output(Command::new(interpreter(environment)).args(pip).arg(&list_path), &remedy);
     });
     interpreter(&environment)
 }

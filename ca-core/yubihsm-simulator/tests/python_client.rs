@@ -14,7 +14,7 @@ fn yubicos_library_drives_the_simulator() {
     let simulator = Simulator::start(directory.path(), Options { serial: Some(7_654_321), ..Options::default() }).unwrap();
     std::fs::write(&root, simulator.attestation_root()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drive.py");
-    let python = python_with(Path::new(env!("CARGO_TARGET_TMPDIR")), "yubihsm-python-3.1.2", "yubihsm[http]==3.1.2");
+    let python = python_with(Path::new(env!("CARGO_TARGET_TMPDIR")), "yubihsm");
     let url = format!("http://{}", simulator.address());
     let remedy = "read the traceback: the simulator and Yubico's library disagree";
     let said = output(Command::new(python).arg(script).arg(url).arg(root), remedy);

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use instant_acme::{Account, AccountBuilder, ExternalAccountKey, Identifier, NewAccount, NewOrder, RetryPolicy};
+use instant_acme::{Account, AccountBuilder, ExternalAccountKey, Identifier, NewAccount, NewOrder};
 
 use super::{Site, User};
 use crate::harness::{expect_success, succeeds};
@@ -51,7 +51,7 @@ impl Site {
         let identifiers = [Identifier::Dns(self.fact("DEMO_NAME").to_owned())];
         let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
         order.finalize().await?;
-        order.poll_certificate(&RetryPolicy::default()).await
+        order.poll_certificate(&crate::harness::patience()).await
     }
 
     /// Asks OCSP about a certificate: good, revoked or unknown; or the client's words where there was no such answer.

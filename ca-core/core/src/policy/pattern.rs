@@ -294,7 +294,16 @@ mod tests {
         check("uri:https://A.Test:8443/P", "https://a.test:8443/P", true);
         check("uri:https://a.test:8443/P", "https://a.test/P", false);
         check("uri:https://a.test/p", "a.test", false);
-        for bad in ["uri:x", "uri:https://*.a.test/", "uri:https://a.test/a*", "uri:https://a.test/x?*", "uri:https://a.test/#x", "uri:*"] {
+        for bad in [
+            "uri:x",
+            "uri:https://*.a.test/",
+            "uri:https://a.test/a*",
+            "uri:https://a.test/x?*",
+            "uri:https://a.test/#x",
+            "uri:*",
+            "uri:https://*/a",
+            "uri:spiffe://*/a",
+        ] {
             assert!(bad.parse::<NamePattern>().is_err(), "{bad}");
         }
     }

@@ -18,6 +18,10 @@ impl UriPattern {
     pub(super) fn parse(text: &str) -> Option<Self> {
         // With a letter in each star's place it must be a URI.
         let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
+        // Host and trust domain are never left open.
+        if path.split('/').take(3).any(|before_the_path| before_the_path.contains('*')) {
+            return None;
+        }
         let model: Vec<&str> = path.split('/').map(|s| if s == "*" { "x" } else { s }).collect();
         let model = model.join("/");
         if model.contains('*') || query.is_some_and(|q| q.contains('*')) {
