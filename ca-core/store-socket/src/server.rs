@@ -282,7 +282,7 @@ impl StoreServer {
     }
 
     /// Starts a command; waits where as many are under way as may be.
-    async fn start(&self, id: u64, command: Command, role: Role, frames: &mpsc::Sender<Vec<u8>>, running: &mut JoinSet<()>) {
+    async fn start(&self, id: u64, mut command: Command, role: Role, frames: &mpsc::Sender<Vec<u8>>, running: &mut JoinSet<()>) {
         let bounds = self.bounds(role);
         let (permit, may_wait) = match command {
             Command::AwaitRequest { .. } | Command::AwaitLedger { .. } => {
@@ -292,6 +292,7 @@ impl StoreServer {
             }
             _ => (Arc::clone(&bounds.commands).acquire_owned().await.ok(), false),
         };
+        command.set_times(self.clock.now());
         let (store, gate, frames) = (Arc::clone(&self.store), Arc::clone(&self.gate), frames.clone());
         running.spawn(async move {
             let _permit = permit;

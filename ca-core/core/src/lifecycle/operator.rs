@@ -352,8 +352,8 @@ impl Worker {
         invalidity_date: Option<Timestamp>,
         done: &AuditEntry,
     ) -> Result<OperatorReply, Problem> {
-        if invalidity_date.is_some_and(|date| date > done.at) {
-            return Err(problem(ProblemType::Malformed, "the invalidity date lies in the future"));
+        if invalidity_date.is_some_and(|date| date > done.at || date < Timestamp::EPOCH) {
+            return Err(problem(ProblemType::Malformed, "the invalidity date lies in the future, or before 1970"));
         }
         let request = RevocationRequest {
             authority: authority.clone(),
