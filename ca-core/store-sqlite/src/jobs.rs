@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ca_core::model::{AuditEntry, Job, JobId, JobKind, JobRecord, LeaseToken, LeasedJob, OrderId, RenewingOrder, WorkerId};
+use ca_core::model::{
+    AuditEntry, AuthorityName, CrlScope, Job, JobId, JobKind, JobRecord, LeaseToken, LeasedJob, OrderId, RenewingOrder, WorkerId,
+};
 use ca_core::pki::Timestamp;
+use ca_core::plan::CRL_BATCH;
 use ca_core::ports::{JobStore, StoreError, StoreResult};
 use rusqlite::Connection;
 
@@ -18,20 +21,32 @@ use crate::{SqliteStore, star};
 const MAX_ERROR: usize = 1000;
 
 impl Tx {
-    /// Queues a job, or moves its due time up. While it is leased the wish is kept apart, so that the end of the
-    /// lease does not lose it.
+    /// Queues a job, or moves its due time up.
     pub(crate) fn ensure_job(&mut self, kind: &JobKind, due: Timestamp) -> StoreResult<()> {
-        let (id, kind, due) = (kind.id(), json(kind), due.unix());
-        let id = id.as_str();
+        self.ensure_job_apart(kind, due, Duration::ZERO)
+    }
+
+    /// Has a CRL made that lists what was done at `at`: at once, but [`CRL_BATCH`] after the one before.
+    pub(crate) fn ensure_crl(&mut self, authority: &AuthorityName, scope: CrlScope, at: Timestamp) -> StoreResult<()> {
+        self.ensure_job_apart(&JobKind::PublishCrl { authority: authority.clone(), scope }, at, CRL_BATCH)
+    }
+
+    /// Queues a job, or moves its due time up: `apart` after it was last done, and no longer than that after `due`, whatever
+    /// the clock showed then. While it is leased the wish is kept, so that the end of the lease does not lose it.
+    fn ensure_job_apart(&mut self, kind: &JobKind, due: Timestamp, apart: Duration) -> StoreResult<()> {
+        let (id, kind, later, due) = (kind.id(), json(kind), due.plus(apart).unix(), due.unix());
+        let (id, apart) = (id.as_str(), later.saturating_sub(due));
         execute!(
             &self.connection,
             "INSERT INTO jobs (id, kind, due) VALUES ($1, $2, $3)
              ON CONFLICT (id) DO UPDATE SET
-               due = CASE WHEN lease IS NULL THEN min(due, excluded.due) ELSE due END,
-               due_meanwhile = CASE WHEN lease IS NULL THEN NULL ELSE min(coalesce(due_meanwhile, excluded.due), excluded.due) END",
+               due = CASE WHEN lease IS NULL THEN min(due, max($3, min(coalesce(last_done + $5, $3), $4))) ELSE due END,
+               due_meanwhile = CASE WHEN lease IS NULL THEN NULL ELSE min(coalesce(due_meanwhile, $4), $4) END",
             id,
             kind,
-            due
+            due,
+            later,
+            apart
         )?;
         self.touched.jobs = true;
         Ok(())

@@ -78,7 +78,7 @@ impl Worker {
             }
             let (scope, head) = (CrlScope::FULL, self.store.ledger_head(name).await?);
             let anchored = self.anchor.state().crl_number(name, scope);
-            let current = self.store.current_crl(name, &scope).await?;
+            let current = self.store.crl_head(name, &scope).await?;
             inventory.crls.push(CrlState {
                 authority: name.clone(),
                 scope,

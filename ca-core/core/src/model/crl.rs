@@ -53,6 +53,19 @@ impl RevokedEntry {
     }
 }
 
+/// What a released CRL says of itself, without its entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CrlHead {
+    /// Its number (RFC 5280 §5.2.3).
+    pub number: u64,
+    /// thisUpdate.
+    pub this_update: Timestamp,
+    /// nextUpdate.
+    pub next_update: Timestamp,
+    /// The ledger number that it includes everything up to.
+    pub ledger_number: u64,
+}
+
 /// A CRL that was signed and released.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CrlRecord {

@@ -17,6 +17,10 @@ use crate::policy::Policy;
 /// How often expired orders are pruned.
 pub const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// At least so long lies between an authority's CRLs, however many revocations come; an operator's `ca crl publish` aside.
+/// Status requirement S2 wants a revocation on a CRL within 5 seconds.
+pub const CRL_BATCH: Duration = Duration::from_secs(2);
+
 /// One of the CA's own certificates as it stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OwnState {
@@ -62,8 +66,9 @@ pub fn plan(inventory: &Inventory, policy: &Policy, now: Timestamp) -> Vec<Job> 
     let crls = inventory.crls.iter().filter_map(|state| {
         let rules = policy.authority(&state.authority)?;
         let due = match state.current {
-            Some((issued, next_update)) if !state.dirty => crl_due(issued, next_update, Duration::from_secs(rules.crl_interval)),
-            _ => now,
+            Some((issued, _)) if state.dirty => now.max(issued.plus(CRL_BATCH)),
+            Some((issued, next_update)) => crl_due(issued, next_update, Duration::from_secs(rules.crl_interval)),
+            None => now,
         };
         Some(Job { kind: JobKind::PublishCrl { authority: state.authority.clone(), scope: state.scope }, due })
     });
@@ -159,7 +164,10 @@ mod tests {
     }
 
     #[test]
-    fn crls_by_interval_by_half_their_life_and_at_once_when_dirty() {
+    fn s2_crls_by_interval_by_half_their_life_and_soon_when_dirty() {
+        check(&crl(None, true), 5, &[5]);
+        check(&crl(Some((5, 1005)), true), 5, &[7]);
+        check(&crl(Some((5, 1005)), true), 6, &[7]);
         check(&crl(None, false), 5, &[5]);
         check(&crl(Some((0, 1000)), false), 5, &[300]);
         check(&crl(Some((0, 400)), false), 5, &[200]);

@@ -13,10 +13,11 @@ use async_trait::async_trait;
 use super::{AccountAdminStore, CompromiseStore, ReplacementStore, StandingStore, ValidationStore};
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
-    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, CrossCertificate, Fault, Grant, GrantId, GrantRecord,
-    GrantUse, Intent, Job, JobId, JobRecord, KeyAsked, KeyUse, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order,
-    OrderId, OrderPage, Problem, Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState, RevocationRequest, Revoked,
-    RevokedAuthority, RevokedEntry, SerialStatus, SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
+    CertificateFilter, CertificateRecord, Completed, Completion, CrlHead, CrlRecord, CrlScope, CrossCertificate, Fault, Grant, GrantId,
+    GrantRecord, GrantUse, Intent, Job, JobId, JobRecord, KeyAsked, KeyUse, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder,
+    OpenIntent, Order, OrderId, OrderPage, Problem, Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState,
+    RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus, SignedStatement, SigningRequest, StoredApproval, Unheld,
+    UnholdRequest, WorkerId,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
@@ -265,6 +266,8 @@ pub trait StatusStore: Send + Sync {
 /// What the CRL job needs besides [`IssuanceStore`].
 #[async_trait]
 pub trait CrlStore: Send + Sync {
+    /// What the current CRL says of itself; its bytes, which may be megabytes, are not read.
+    async fn crl_head(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlHead>>;
     /// Allocates the next CRL number: max(last + 1, unix seconds × 65,536), so that a restore can't make it go back.
     async fn allocate_crl_number(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64>;
     /// Revoked certificates of the scope, by serial number after `after`: those not expired, and those expired that
@@ -312,7 +315,7 @@ pub trait JobStore: Send + Sync {
     async fn prune(&self, now: Timestamp, limit: u32) -> StoreResult<u64>;
 }
 
-/// The most bytes of leaves in one page of the audit trail, unless one row alone has more: a CRL's has megabytes.
+/// The most bytes of leaves in one page of the audit trail, unless one row alone has more: a CRL's from before its bytes stayed out has megabytes.
 pub const AUDIT_PAGE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The audit trail.

@@ -6,6 +6,7 @@ use ca_core::anchor::AnchorStep;
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::{OperatorReply, WorkerError};
 use ca_core::model::{CrlScope, OrderId, OrderStatus, RevocationReason};
+use ca_core::plan::CRL_BATCH;
 use ca_core::ports::{Anchor as _, AnchorError, Clock as _};
 use serde_json::json;
 
@@ -168,7 +169,8 @@ async fn a_crl_number_is_above_the_anchors() {
     let far = (u64::try_from(desk.clock.now().unix()).unwrap() + 1000) * 65_536 + 7;
     let step = AnchorStep::Crl { authority: demo(), scope: CrlScope::FULL, number: far };
     desk.anchor.take(&[step], desk.clock.now()).unwrap();
-    // The schedule makes one at once, because the anchor has seen a newer one than the store has.
+    // The schedule makes one, because the anchor has seen a newer one than the store has.
+    desk.clock.advance(CRL_BATCH);
     desk.worker.tick_jobs().await.unwrap();
     let number = desk.crl().await.unwrap().number();
     assert!(number > far, "{number}");

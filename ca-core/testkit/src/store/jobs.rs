@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ca_core::model::{Completed, CrlScope, Job, JobKind, Origin};
+use ca_core::plan::CRL_BATCH;
 
 use super::revocation::revocation;
 use super::{StoreFactory, World, assert_fenced, at, audit};
@@ -30,7 +31,7 @@ pub async fn jobs_are_leased_and_moved_up(factory: &dyn StoreFactory) {
     let second = lease(250).await.remove(0);
     assert_fenced(store.finish_job(&id, &first.lease, at(251), at(900)).await);
 
-    // Revoked while the CRL is being made: it is due again at once.
+    // Revoked while the CRL is being made: it is due again soon.
     let serial = world.certificate(5000).await;
     store.revoke(&revocation(serial, 252)).await.unwrap();
     let mut intent = world.crl_intent(&Origin::Job { job: id.clone(), lease: second.lease.clone() }, 1, 252, 0);
@@ -39,7 +40,7 @@ pub async fn jobs_are_leased_and_moved_up(factory: &dyn StoreFactory) {
     store.record_intent(&intent).await.unwrap();
     assert_eq!(store.complete(&World::completion(&intent, b"crl")).await.unwrap(), Completed::Released);
     store.finish_job(&id, &second.lease, at(254), at(900)).await.unwrap();
-    assert_eq!(due().await, [at(252)]);
+    assert_eq!(due().await, [at(252).plus(CRL_BATCH)]);
 
     let third = lease(255).await.remove(0);
     assert_fenced(store.fail_job(&id, &second.lease, "no", at(300), &audit("job.fail")).await);
