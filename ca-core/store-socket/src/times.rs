@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use ca_core::model::{AuditEntry, ValidationEnd};
 use ca_core::pki::Timestamp;
+use ca_core::ports::LONGEST_LEASE;
 
 use crate::command::Command;
 
 /// The longest that an order, an authorization or a proof may stand: the most that the front end can be configured to.
 const LONGEST_PROMISE: Duration = Duration::from_secs(30 * 86_400);
-/// The longest that a validation may be leased, and the longest ago that one may have been made.
-const LONGEST_LEASE: Duration = Duration::from_secs(600);
 
 /// Puts a time that was to come at `at`, when it was `said`, as far after `now`, and at most `longest`.
 fn put_after(at: &mut Timestamp, said: Timestamp, now: Timestamp, longest: Duration) {

@@ -76,6 +76,19 @@ impl Tx {
         .map_err(or_taken("no such authority"))
     }
 
+    fn relist(&mut self, authority: &AuthorityName, scope: CrlScope, now: Timestamp) -> StoreResult<u64> {
+        let (name, now) = (authority.as_str(), now.unix());
+        let listed = execute!(
+            &self.connection,
+            "UPDATE certificates SET off_crl = 0
+             WHERE not_after > $3 AND off_crl = 1 AND revoked_at IS NOT NULL AND authority = $1 AND crl_partition = $2",
+            name,
+            scope.0,
+            now
+        )?;
+        Ok(listed as u64)
+    }
+
     /// Stores an imported CRL, where it is newer than the current one. Whether anything changed.
     pub(crate) fn import_crl(&mut self, crl: &CrlRecord) -> StoreResult<bool> {
         if let Some(stored) = current(&self.connection, &crl.authority, crl.scope)? {
@@ -125,6 +138,11 @@ impl CrlStore for SqliteStore {
     async fn allocate_crl_number(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64> {
         let (authority, scope) = (authority.clone(), *scope);
         self.write(move |tx| tx.allocate_crl_number(&authority, scope, now)).await
+    }
+
+    async fn relist(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64> {
+        let (authority, scope) = (authority.clone(), *scope);
+        self.write(move |tx| tx.relist(&authority, scope, now)).await
     }
 
     async fn revoked_entries(

@@ -59,7 +59,7 @@ impl Worker {
     }
 
     async fn inventory(&self, policy: &Policy, signers: &Signers) -> Result<Inventory, WorkerError> {
-        let mut inventory = Inventory { jobs: self.store.jobs(MAX_JOBS).await?, ..Inventory::default() };
+        let mut inventory = Inventory { jobs: self.store.jobs(MAX_JOBS).await?, skew: self.settings.skew, ..Inventory::default() };
         for rules in &policy.authorities {
             let name = &rules.name;
             if !signers.contains_key(name) {
@@ -180,6 +180,11 @@ impl Worker {
         let now = self.clock.now();
         // The head before the entries: the CRL may have more than it says, never less.
         let ledger_number = self.store.ledger_head(authority).await?;
+        if self.store.crl_head(authority, &scope).await?.is_some_and(|head| head.this_update > now) {
+            // It was made under a clock that was ahead: what had expired by that one has not.
+            let relisted = self.store.relist(authority, &scope, now).await?;
+            tracing::warn!(%authority, %scope, relisted, "the current CRL is from a clock that was ahead; another takes its place");
+        }
         let number = self.crl_number(authority, scope, now).await?;
         let mut entries = Vec::new();
         loop {

@@ -84,9 +84,16 @@ pub trait IssuanceStore: Send + Sync {
     /// Gives an open intent up and revokes its serial as superseded. An attempt that is not open is a conflict.
     async fn abandon(&self, abandonment: &Abandonment) -> StoreResult<()>;
 
-    /// Intents recorded at or before `until` that were neither completed nor abandoned, whose lease is not held.
+    /// Intents recorded at or before `until` that were neither completed nor abandoned, whose lease is not held; also those
+    /// that were recorded further ahead of `now` than any lease lasts, under a clock that was wrong.
     async fn open_intents(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<OpenIntent>>;
 }
+
+/// No lease is longer. One that ends later than this from now was taken under a clock that was ahead, and counts as ended.
+pub const LONGEST_LEASE: Duration = Duration::from_secs(600);
+
+/// No request is put off for longer. One that is put off to later than this from now was so under a clock that was ahead.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// The queue from the front end to the worker, seen by the worker.
 #[async_trait]
@@ -270,6 +277,9 @@ pub trait CrlStore: Send + Sync {
     async fn crl_head(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlHead>>;
     /// Allocates the next CRL number: max(last + 1, unix seconds × 65,536), so that a restore can't make it go back.
     async fn allocate_crl_number(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64>;
+    /// Puts revoked certificates that have not expired at `now` back on the scope's CRLs: they left one that was made under a
+    /// clock that was ahead. Tells how many.
+    async fn relist(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64>;
     /// Revoked certificates of the scope, by serial number after `after`: those not expired, and those expired that
     /// were on no CRL past their expiry yet (RFC 5280 §3.3).
     async fn revoked_entries(

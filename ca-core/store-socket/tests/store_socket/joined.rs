@@ -300,6 +300,9 @@ impl CrlStore for Joined {
     async fn crl_head(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlHead>> {
         self.owner.crl_head(authority, scope).await
     }
+    async fn relist(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64> {
+        self.owner.relist(authority, scope, now).await
+    }
     async fn allocate_crl_number(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64> {
         self.owner.allocate_crl_number(authority, scope, now).await
     }
