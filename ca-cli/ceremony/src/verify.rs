@@ -13,7 +13,7 @@ use ca_core::ceremony::{
     check_device_logs, device_log_imports,
 };
 use ca_core::issuance::KeyTest;
-use ca_core::log::{DeviceLogImport, intent_leaf};
+use ca_core::log::{DeviceLogImport, has_own_leaf};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlRecord, CrlScope, Intent, KeyLabel};
 use ca_core::pki::crl::Crl;
 use ca_core::pki::{Certificate, Sha256Digest, Timestamp, sha256, verify_signature};
@@ -318,7 +318,7 @@ impl Bundle {
         let name = act.name(&self.scene.plan);
         let Some(intent) = act.intent(&self.scene.plan, &self.transcript) else { return self.wrong(format!("no intent for `{name}`")) };
         let tbs = intent.content.tbs();
-        if intent.leaf != intent_leaf(intent)
+        if !has_own_leaf(intent)
             || intent.tbs_sha256 != sha256(tbs)
             || intent.authority != self.scene.plan.root.authority
             || !is_of(act, intent)

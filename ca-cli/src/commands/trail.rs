@@ -18,7 +18,7 @@ use crate::render::{many, plain, print, print_json, table};
 
 /// How many rows are asked for at once.
 const PAGE: u32 = 1000;
-/// The longest line of an export: an intent's leaf has the to-be-signed bytes, a CRL's have megabytes.
+/// The longest line of an export: an intent's leaf has the to-be-signed bytes, and an old one of a CRL megabytes of them.
 const MAX_LINE: u64 = 256 * 1024 * 1024;
 
 /// Gives every row of the running instance, oldest first.

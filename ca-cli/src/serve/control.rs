@@ -124,7 +124,7 @@ impl InstanceAnswers {
                 }
                 // A finished job is due at its next regular time.
                 if job.due > SystemClock.now() {
-                    return self.store.current_crl(authority, &CrlScope::FULL).await.ok()?.map(|c| c.number);
+                    return self.store.crl_head(authority, &CrlScope::FULL).await.ok()?.map(|c| c.number);
                 }
                 tokio::time::sleep(CRL_STEP).await;
             }
@@ -238,7 +238,7 @@ impl InstanceAnswers {
         let (backlog, backlog_oldest) = self.store.backlog().await?;
         let mut authorities = Vec::new();
         for authority in self.store.authorities().await? {
-            let crl = self.store.current_crl(&authority.name, &CrlScope::FULL).await?;
+            let crl = self.store.crl_head(&authority.name, &CrlScope::FULL).await?;
             let certificate = Certificate::from_der(&authority.certificate).ok();
             authorities.push(AuthorityStatus {
                 algorithm: certificate.as_ref().and_then(|c| key_algorithm(c.public_key()).ok()),

@@ -194,7 +194,7 @@ impl Numbers {
             if let Ok(certificate) = Certificate::from_der(&authority.certificate) {
                 metrics.set(&AUTHORITY_LEFT, &[name], left(certificate.not_after()));
             }
-            if let Some(crl) = self.store.current_crl(&authority.name, &CrlScope::FULL).await? {
+            if let Some(crl) = self.store.crl_head(&authority.name, &CrlScope::FULL).await? {
                 metrics.set(&CRL_AGE, &[name], now.since(crl.this_update).as_secs_f64());
                 metrics.set(&CRL_LEFT, &[name], left(crl.next_update));
             }

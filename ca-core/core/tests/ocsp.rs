@@ -162,3 +162,17 @@ proptest! {
         prop_assert!(OcspRequest::from_der(&bytes).is_err());
     }
 }
+
+#[test]
+fn a_revocation_time_that_cannot_be_said_does_not_end_the_answer() {
+    let now = Timestamp::from_unix(1_800_000_000);
+    for (at, said) in [(-1, Timestamp::EPOCH), (i64::MAX, Timestamp::LAST), (now.unix(), now)] {
+        let revoked = |at| CertStatus::Revoked { at, reason: RevocationReason::KeyCompromise };
+        let cert_id = CertId::new(HashAlgorithm::Sha256, &issuer_id(), serial("8765")).unwrap();
+        let answer = Answer { cert_id, status: revoked(Timestamp::from_unix(at)), this_update: now, next_update: now };
+        let data = ResponseData { produced_at: now, answers: vec![answer], nonce: None, extended_revoke: false };
+        let der = build_response_data(&data, ISSUER.public_key()).unwrap();
+        let response = assemble_response(&der, SignatureAlgorithm::EcdsaP256Sha256, &[0; 64], ISSUER.der()).unwrap();
+        assert_eq!(BasicResponse::from_der(&response).unwrap().data.answers[0].status, revoked(said));
+    }
+}

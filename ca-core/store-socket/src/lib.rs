@@ -18,6 +18,7 @@ mod execute;
 mod frame;
 mod link;
 mod server;
+mod times;
 
 pub use client::SocketStore;
 pub use command::{Command, Role};

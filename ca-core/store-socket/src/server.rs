@@ -289,10 +289,7 @@ impl StoreServer {
             Some(permit) => (permit, true),
             None => (place(&bounds.commands).await, false),
         };
-        if let Command::OldestWait { now } = &mut command {
-            // By the clock of the client, a queue would seem jammed that is not.
-            *now = self.clock.now();
-        }
+        command.set_times(self.clock.now());
         let (store, gate, frames) = (Arc::clone(&self.store), Arc::clone(&self.gate), frames.clone());
         running.spawn(async move {
             let _permit = permit;

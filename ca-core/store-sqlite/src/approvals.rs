@@ -2,8 +2,7 @@
 
 use async_trait::async_trait;
 use ca_core::model::{
-    AuditEntry, JobKind, LedgerEvent, Proposal, ProposalId, ProposalState, RevocationReason, RevokedAuthority, StoredApproval, Unheld,
-    UnholdRequest,
+    AuditEntry, LedgerEvent, Proposal, ProposalId, ProposalState, RevocationReason, RevokedAuthority, StoredApproval, Unheld, UnholdRequest,
 };
 use ca_core::model::{CrlScope, Outcome};
 use ca_core::pki::Timestamp;
@@ -282,7 +281,7 @@ impl Tx {
         };
         self.audit(&entry)?;
         let scope = CrlScope(unsigned("CRL partition", partition)?);
-        self.ensure_job(&JobKind::PublishCrl { authority: request.authority.clone(), scope }, request.at)?;
+        self.ensure_crl(&request.authority, scope, request.at)?;
         let head = self.ledger_row(&request.authority, &request.serial, LedgerEvent::Unhold, hold, request.at)?;
         execute!(
             &self.connection,

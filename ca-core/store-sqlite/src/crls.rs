@@ -1,7 +1,7 @@
 //! CRLs: their numbers, their entries and the current one.
 
 use async_trait::async_trait;
-use ca_core::model::{AuthorityName, CrlRecord, CrlScope, RevokedEntry};
+use ca_core::model::{AuthorityName, CrlHead, CrlRecord, CrlScope, RevokedEntry};
 use ca_core::pki::{SerialNumber, Timestamp};
 use ca_core::ports::{CrlStore, StoreResult};
 use rusqlite::Connection;
@@ -39,6 +39,27 @@ pub(crate) fn current(connection: &Connection, authority: &AuthorityName, scope:
     )
 }
 
+/// What the current CRL of a scope says of itself.
+fn head(connection: &Connection, authority: &AuthorityName, scope: CrlScope) -> StoreResult<Option<CrlHead>> {
+    let name = authority.as_str();
+    let read = |row: &Row<'_>| {
+        Ok(CrlHead {
+            number: unsigned("CRL number", row.get("number")?)?,
+            this_update: time(row.get("this_update")?),
+            next_update: time(row.get("next_update")?),
+            ledger_number: unsigned("ledger number", row.get("ledger_number")?)?,
+        })
+    };
+    optional!(
+        connection,
+        read,
+        "SELECT number, this_update, next_update, ledger_number FROM crls WHERE authority = $1 AND scope = $2
+         ORDER BY number DESC LIMIT 1",
+        name,
+        scope.0
+    )
+}
+
 impl Tx {
     fn allocate_crl_number(&mut self, authority: &AuthorityName, scope: CrlScope, now: Timestamp) -> StoreResult<u64> {
         let (name, from_time) = (authority.as_str(), now.unix().max(0).saturating_mul(PER_SECOND));
@@ -53,6 +74,19 @@ impl Tx {
             from_time
         )
         .map_err(or_taken("no such authority"))
+    }
+
+    fn relist(&mut self, authority: &AuthorityName, scope: CrlScope, now: Timestamp) -> StoreResult<u64> {
+        let (name, now) = (authority.as_str(), now.unix());
+        let listed = execute!(
+            &self.connection,
+            "UPDATE certificates SET off_crl = 0
+             WHERE not_after > $3 AND off_crl = 1 AND revoked_at IS NOT NULL AND authority = $1 AND crl_partition = $2",
+            name,
+            scope.0,
+            now
+        )?;
+        Ok(listed as u64)
     }
 
     /// Stores an imported CRL, where it is newer than the current one. Whether anything changed.
@@ -97,9 +131,18 @@ impl Tx {
 
 #[async_trait]
 impl CrlStore for SqliteStore {
+    async fn crl_head(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlHead>> {
+        self.readers.look(|c| head(c, authority, *scope))
+    }
+
     async fn allocate_crl_number(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64> {
         let (authority, scope) = (authority.clone(), *scope);
         self.write(move |tx| tx.allocate_crl_number(&authority, scope, now)).await
+    }
+
+    async fn relist(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64> {
+        let (authority, scope) = (authority.clone(), *scope);
+        self.write(move |tx| tx.relist(&authority, scope, now)).await
     }
 
     async fn revoked_entries(

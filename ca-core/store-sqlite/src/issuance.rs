@@ -7,7 +7,7 @@ use ca_core::model::{
     IntentContent, OpenIntent, Origin, Outcome, RevocationReason,
 };
 use ca_core::pki::{Identifier, SerialNumber, Timestamp, sha256};
-use ca_core::ports::{IssuanceStore, KEY_BLOCKED, OWNER_ENDED, StoreError, StoreResult};
+use ca_core::ports::{IssuanceStore, KEY_BLOCKED, LONGEST_LEASE, OWNER_ENDED, StoreError, StoreResult};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -416,6 +416,7 @@ impl IssuanceStore for SqliteStore {
     }
 
     async fn open_intents(&self, now: Timestamp, until: Timestamp, at_most: u32) -> StoreResult<Vec<OpenIntent>> {
+        let longest = now.plus(LONGEST_LEASE).unix();
         let (now, until, at_most) = (now.unix(), until.unix(), limit(at_most));
         let read_intent = |row: &Row<'_>| {
             let scope = row.get::<Option<i64>>("crl_scope")?.map(|scope| unsigned("CRL scope", scope).map(CrlScope)).transpose()?;
@@ -433,13 +434,16 @@ impl IssuanceStore for SqliteStore {
                 c,
                 read_intent,
                 "SELECT a.id, a.authority, a.serial, a.crl_scope, a.crl_number, a.at FROM attempts a
-                 WHERE a.state = 'open' AND a.at <= $2
-                   AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = a.request_id AND r.lease = a.lease AND r.lease_until > $1)
-                   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = a.job_id AND j.lease = a.lease AND j.lease_until > $1)
+                 WHERE a.state = 'open' AND (a.at <= $2 OR a.at > $4)
+                   AND NOT EXISTS (SELECT 1 FROM requests r
+                     WHERE r.id = a.request_id AND r.lease = a.lease AND r.lease_until > $1 AND r.lease_until <= $4)
+                   AND NOT EXISTS (SELECT 1 FROM jobs j
+                     WHERE j.id = a.job_id AND j.lease = a.lease AND j.lease_until > $1 AND j.lease_until <= $4)
                  ORDER BY a.at LIMIT $3",
                 now,
                 until,
-                at_most
+                at_most,
+                longest
             )
         };
         self.readers.list(open).await

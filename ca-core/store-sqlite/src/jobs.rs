@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ca_core::model::{AuditEntry, Job, JobId, JobKind, JobRecord, LeaseToken, LeasedJob, OrderId, RenewingOrder, WorkerId};
+use ca_core::model::{
+    AuditEntry, AuthorityName, CrlScope, Job, JobId, JobKind, JobRecord, LeaseToken, LeasedJob, OrderId, RenewingOrder, WorkerId,
+};
 use ca_core::pki::Timestamp;
-use ca_core::ports::{JobStore, StoreError, StoreResult};
+use ca_core::plan::CRL_BATCH;
+use ca_core::ports::{JobStore, LONGEST_LEASE, StoreError, StoreResult};
 use rusqlite::Connection;
 
 use crate::convert::{from_json, json, limit, read, time, unsigned};
@@ -18,20 +21,34 @@ use crate::{SqliteStore, star};
 const MAX_ERROR: usize = 1000;
 
 impl Tx {
-    /// Queues a job, or moves its due time up. While it is leased the wish is kept apart, so that the end of the
-    /// lease does not lose it.
+    /// Queues a job, or moves its due time up.
     pub(crate) fn ensure_job(&mut self, kind: &JobKind, due: Timestamp) -> StoreResult<()> {
-        let (id, kind, due) = (kind.id(), json(kind), due.unix());
-        let id = id.as_str();
+        self.ensure_job_apart(kind, due, Duration::ZERO)
+    }
+
+    /// Has a CRL made that lists what was done at `at`: at once, but [`CRL_BATCH`] after the one before.
+    pub(crate) fn ensure_crl(&mut self, authority: &AuthorityName, scope: CrlScope, at: Timestamp) -> StoreResult<()> {
+        self.ensure_job_apart(&JobKind::PublishCrl { authority: authority.clone(), scope }, at, CRL_BATCH)
+    }
+
+    /// Queues a job, or moves its due time up: `apart` after it was last done, and no longer than that after `due`, whatever
+    /// the clock showed then. While it is leased the wish is kept, so that the end of the lease does not lose it.
+    fn ensure_job_apart(&mut self, kind: &JobKind, due: Timestamp, apart: Duration) -> StoreResult<()> {
+        let (id, kind, later, longest) = (kind.id(), json(kind), due.plus(apart).unix(), due.plus(LONGEST_LEASE).unix());
+        let (id, due) = (id.as_str(), due.unix());
+        let apart = later.saturating_sub(due);
         execute!(
             &self.connection,
             "INSERT INTO jobs (id, kind, due) VALUES ($1, $2, $3)
              ON CONFLICT (id) DO UPDATE SET
-               due = CASE WHEN lease IS NULL THEN min(due, excluded.due) ELSE due END,
-               due_meanwhile = CASE WHEN lease IS NULL THEN NULL ELSE min(coalesce(due_meanwhile, excluded.due), excluded.due) END",
+               due = CASE WHEN lease IS NULL OR lease_until > $6 THEN min(due, max($3, min(coalesce(last_done + $5, $3), $4))) ELSE due END,
+               due_meanwhile = CASE WHEN lease IS NULL THEN NULL ELSE min(coalesce(due_meanwhile, $4), $4) END",
             id,
             kind,
-            due
+            due,
+            later,
+            apart,
+            longest
         )?;
         self.touched.jobs = true;
         Ok(())
@@ -45,6 +62,7 @@ impl Tx {
         until: Timestamp,
         at_most: u32,
     ) -> StoreResult<Vec<LeasedJob>> {
+        let longest = now.plus(LONGEST_LEASE).max(until).unix();
         let (now, until, at_most) = (now.unix(), until.unix(), limit(at_most));
         let read_leased = |row: &Row<'_>| {
             Ok(LeasedJob {
@@ -58,10 +76,11 @@ impl Tx {
         let leased = all!(
             &self.connection,
             read_leased,
-            "SELECT id, kind, failures FROM jobs WHERE due <= $1 AND (lease_until IS NULL OR lease_until <= $1)
+            "SELECT id, kind, failures FROM jobs WHERE due <= $1 AND (lease_until IS NULL OR lease_until <= $1 OR lease_until > $3)
              ORDER BY id >= 'star.' AND id < 'star/', due LIMIT $2",
             now,
-            at_most
+            at_most,
+            longest
         )?;
         for job in &leased {
             let (id, worker, token) = (job.id.as_str(), worker.as_str(), lease.as_str());

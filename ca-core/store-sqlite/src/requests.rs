@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::model::{AuditEntry, Fault, Issued, LeaseToken, Problem, RequestBody, RequestId, RequestState, SigningRequest, WorkerId};
 use ca_core::pki::Timestamp;
-use ca_core::ports::{GRANT_CHANGED, GRANT_FULL, MAX_LEASE_OCTETS, RequestQueue, StoreError, StoreResult};
+use ca_core::ports::{GRANT_CHANGED, GRANT_FULL, LONGEST_LEASE, LONGEST_PAUSE, MAX_LEASE_OCTETS, RequestQueue, StoreError, StoreResult};
 use rusqlite::Connection;
 
 use crate::convert::{self, from_json, json, read, time, unsigned};
@@ -25,6 +25,11 @@ const MAX_WAIT: Duration = Duration::from_secs(3600);
 pub(crate) async fn wait(notify: &tokio::sync::Notify, at_most: Duration) {
     // Running into the time limit is one of the two ways this ends.
     let _ = tokio::time::timeout(at_most.min(MAX_WAIT), notify.notified()).await;
+}
+
+/// The latest that a lease of now may end, and that a request may be put off to.
+fn longest(now: Timestamp, until: Timestamp) -> (i64, i64) {
+    (now.plus(LONGEST_LEASE).max(until).unix(), now.plus(LONGEST_PAUSE).unix())
 }
 
 /// What became of a request.
@@ -64,6 +69,7 @@ impl Tx {
         until: Timestamp,
         at_most: u32,
     ) -> StoreResult<Vec<SigningRequest>> {
+        let (longest_lease, longest_pause) = longest(now, until);
         let (now, until, at_most) = (now.unix(), until.unix(), i64::from(at_most.min(MAX_LEASE)));
         let octets = Cell::new(0);
         let read_row = |row: &Row<'_>| {
@@ -100,11 +106,14 @@ impl Tx {
             read_row,
             "SELECT r.account_id, r.order_id, o.authority, o.profile, r.id, r.attempts, r.received_at, r.seq
              FROM requests r LEFT JOIN orders o ON o.id = r.order_id
-             WHERE r.ended_at IS NULL AND (r.attempts = 0 OR r.not_before <= $1) AND (r.lease_until IS NULL OR r.lease_until <= $1)
+             WHERE r.ended_at IS NULL AND (r.attempts = 0 OR r.not_before <= $1 OR r.not_before > $4)
+               AND (r.lease_until IS NULL OR r.lease_until <= $1 OR r.lease_until > $3)
                AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.order_id = r.order_id AND a.reason IS NULL AND a.state = 'open')
              ORDER BY r.seq LIMIT $2",
             now,
-            at_most
+            at_most,
+            longest_lease,
+            longest_pause
         )?;
         let rows: Vec<_> = rows.into_iter().flatten().collect();
         let (worker, token) = (worker.as_str(), lease.as_str());
@@ -278,14 +287,16 @@ impl RequestQueue for SqliteStore {
         limit: u32,
     ) -> StoreResult<Vec<SigningRequest>> {
         // Most wake-ups find nothing: that is seen without the writer.
-        let at = now.unix();
+        let ((longest_lease, longest_pause), at) = (longest(now, until), now.unix());
         let waiting = self.readers.look(|c| {
             optional!(
                 c,
                 |_| Ok(()),
-                "SELECT id FROM requests WHERE ended_at IS NULL AND (attempts = 0 OR not_before <= $1)
-                   AND (lease_until IS NULL OR lease_until <= $1) LIMIT 1",
-                at
+                "SELECT id FROM requests WHERE ended_at IS NULL AND (attempts = 0 OR not_before <= $1 OR not_before > $3)
+                   AND (lease_until IS NULL OR lease_until <= $1 OR lease_until > $2) LIMIT 1",
+                at,
+                longest_lease,
+                longest_pause
             )
         })?;
         if waiting.is_none() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ca_core::evidence::revocation::{RevocationRight, verify};
 use ca_core::model::{
-    Account, Actor, AuditEntry, AuthorityName, CertificateRecord, CrlRecord, CrlScope, FollowedCompromise, JobKind, KeyBlock, LedgerEntry,
+    Account, Actor, AuditEntry, AuthorityName, CertificateRecord, CrlRecord, CrlScope, FollowedCompromise, KeyBlock, LedgerEntry,
     LedgerEvent, Outcome, RevocationReason, RevocationRequest, Revoked, SerialStatus,
 };
 use ca_core::pki::{SerialNumber, Timestamp};
@@ -181,7 +181,7 @@ impl Tx {
         // A root's CRL comes from a ceremony, not from a job.
         if kind == "issuing" {
             let scope = CrlScope(unsigned("CRL partition", partition)?);
-            self.ensure_job(&JobKind::PublishCrl { authority: authority.clone(), scope }, at)?;
+            self.ensure_crl(authority, scope, at)?;
         }
         let head = self.ledger_row(authority, serial, LedgerEvent::Revoke, reason, at)?;
         let (at, invalidity_date) = (at.unix(), invalidity_date.map(Timestamp::unix));

@@ -8,7 +8,7 @@ use ca_core::model::{
     LeasedValidation, Problem, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::Timestamp;
-use ca_core::ports::{StoreError, StoreResult, ValidationStore};
+use ca_core::ports::{LONGEST_LEASE, StoreError, StoreResult, ValidationStore};
 use rusqlite::Connection;
 
 use crate::SqliteStore;
@@ -74,6 +74,7 @@ impl Tx {
         until: Timestamp,
         at_most: u32,
     ) -> StoreResult<Vec<LeasedValidation>> {
+        let longest = now.plus(LONGEST_LEASE).max(until).unix();
         let (now, until, at_most) = (now.unix(), until.unix(), i64::from(at_most.min(MAX_LEASE)));
         let read_leased = |row: &Row<'_>| {
             Ok(LeasedValidation {
@@ -99,11 +100,12 @@ impl Tx {
                JOIN authorizations a ON a.id = v.authorization_id
                JOIN challenges c ON c.authorization_id = v.authorization_id AND c.method = v.method
                JOIN accounts o ON o.id = a.account_id
-             WHERE v.due <= $1 AND (v.lease_until IS NULL OR v.lease_until <= $1)
+             WHERE v.due <= $1 AND (v.lease_until IS NULL OR v.lease_until <= $1 OR v.lease_until > $3)
                AND a.status = 'pending' AND a.expires > $1 AND c.status = 'processing' AND o.status = 'valid'
              ORDER BY v.due LIMIT $2",
             now,
-            at_most
+            at_most,
+            longest
         )?;
         for validation in &leased {
             let (id, method) = (validation.authorization.as_str(), validation.method.name());

@@ -22,7 +22,7 @@ use crate::ports::{Anchor, AnchorError, AuditStore};
 /// How many rows before the anchor's place a start walks.
 pub const WINDOW: u64 = 2000;
 
-/// How many rows are read at once; few, because the leaf of a CRL has megabytes.
+/// How many rows are read at once; few, because an old leaf of a CRL has megabytes.
 const PAGE: u32 = 64;
 
 /// What is wrong between the database and the anchor.

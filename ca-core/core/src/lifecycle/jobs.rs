@@ -1,11 +1,12 @@
 //! The schedule: load, plan, lease, execute.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::order::PARTITION;
 use super::signer::{Failure, Signer, Signers};
 use super::{HaltPoint, Worker, WorkerError};
-use crate::anchor::AnchorStep;
+use crate::anchor::{AnchorState, AnchorStep};
 use crate::issuance::{Attempt, prepare_crl, prepare_leaf};
 use crate::model::{Actor, AttemptId, AuthorityName, CrlScope, JobKind, LeaseToken, LeasedJob, Origin, Outcome, StatusUrls};
 use crate::pki::crl::{Crl, CrlHeader};
@@ -58,7 +59,7 @@ impl Worker {
     }
 
     async fn inventory(&self, policy: &Policy, signers: &Signers) -> Result<Inventory, WorkerError> {
-        let mut inventory = Inventory { jobs: self.store.jobs(MAX_JOBS).await?, ..Inventory::default() };
+        let mut inventory = Inventory { jobs: self.store.jobs(MAX_JOBS).await?, skew: self.settings.skew, ..Inventory::default() };
         for rules in &policy.authorities {
             let name = &rules.name;
             if !signers.contains_key(name) {
@@ -77,7 +78,7 @@ impl Worker {
             }
             let (scope, head) = (CrlScope::FULL, self.store.ledger_head(name).await?);
             let anchored = self.anchor.state().crl_number(name, scope);
-            let current = self.store.current_crl(name, &scope).await?;
+            let current = self.store.crl_head(name, &scope).await?;
             inventory.crls.push(CrlState {
                 authority: name.clone(),
                 scope,
@@ -179,6 +180,11 @@ impl Worker {
         let now = self.clock.now();
         // The head before the entries: the CRL may have more than it says, never less.
         let ledger_number = self.store.ledger_head(authority).await?;
+        if self.store.crl_head(authority, &scope).await?.is_some_and(|head| head.this_update > now) {
+            // It was made under a clock that was ahead: what had expired by that one has not.
+            let relisted = self.store.relist(authority, &scope, now).await?;
+            tracing::warn!(%authority, %scope, relisted, "the current CRL is from a clock that was ahead; another takes its place");
+        }
         let number = self.crl_number(authority, scope, now).await?;
         let mut entries = Vec::new();
         loop {
@@ -189,13 +195,24 @@ impl Worker {
             }
             entries.extend(page);
         }
+        let this_update = now.minus(self.settings.skew);
+        let mut off = 0usize;
+        let entries: Vec<_> = entries
+            .into_iter()
+            .map(|entry| {
+                let (entry, gave_way) = entry.listed(this_update, now, AnchorState::CLOCK_TOLERANCE);
+                off += usize::from(gave_way);
+                entry
+            })
+            .collect();
+        self.tell_impossible_times(authority, off).await;
         let certificate = signer.issuer.certificate();
         let header = CrlHeader {
             issuer_der: certificate.subject_der().to_vec(),
             issuer_key_id: certificate.key_identifier().unwrap_or_default().to_vec(),
             algorithm: signer.issuer.signature_algorithm(),
             number,
-            this_update: now.minus(self.settings.skew),
+            this_update,
             next_update: now.plus(Duration::from_secs(rules.crl_validity)),
             partition_url: None,
         };
@@ -207,6 +224,21 @@ impl Worker {
         self.put_out(certificate, authority, scope, number, &der).await?;
         tracing::info!(%authority, %scope, number, revoked, "CRL released");
         Ok(crl_due(now, header.next_update, Duration::from_secs(rules.crl_interval)))
+    }
+
+    /// Raises the alarm about revoked certificates whose time cannot be; once for as many of them.
+    async fn tell_impossible_times(&self, authority: &AuthorityName, count: usize) {
+        let told = {
+            let mut told = self.impossible_times.lock().unwrap_or_else(PoisonError::into_inner);
+            if count == 0 { told.remove(authority).unwrap_or(0) } else { told.insert(authority.clone(), count).unwrap_or(0) }
+        };
+        if count > 0 && count != told {
+            let reason = format!(
+                "{count} revoked certificates are on record with a time before 1970 or in the future; the CRL lists them with one that can be \
+                 (hint: the clock was ahead, or someone edited the database)"
+            );
+            self.alarm(Some(authority), "crl", &self.correlation(), &reason).await;
+        }
     }
 
     /// The next number, above the anchor's last, and the anchor knows it before the key signs (invariant 7).

@@ -30,7 +30,7 @@ mod signer;
 mod star;
 mod validity;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -160,6 +160,8 @@ pub struct Worker {
     asked: Mutex<device_log::AskedByKey>,
     /// The grants whose alarm was raised.
     grants_off: Mutex<HashSet<GrantId>>,
+    /// How many revoked certificates with a time that cannot be were told of, by authority.
+    impossible_times: Mutex<HashMap<AuthorityName, usize>>,
     /// How many certificates were revoked for another one's compromise.
     followed: AtomicU64,
 }
@@ -199,6 +201,7 @@ impl Worker {
             released: Mutex::new(Memo::new(RELEASED)),
             asked: Mutex::default(),
             grants_off: Mutex::default(),
+            impossible_times: Mutex::default(),
             followed: AtomicU64::default(),
         }
     }

@@ -352,8 +352,8 @@ impl Worker {
         invalidity_date: Option<Timestamp>,
         done: &AuditEntry,
     ) -> Result<OperatorReply, Problem> {
-        if invalidity_date.is_some_and(|date| date > done.at) {
-            return Err(problem(ProblemType::Malformed, "the invalidity date lies in the future"));
+        if invalidity_date.is_some_and(|date| date > done.at || date < Timestamp::EPOCH) {
+            return Err(problem(ProblemType::Malformed, "the invalidity date lies in the future, or before 1970"));
         }
         let request = RevocationRequest {
             authority: authority.clone(),
@@ -416,7 +416,7 @@ impl Worker {
             let detail = format!("authority `{authority}` has no online key here (hint: a root's CRL comes from a ceremony)");
             return Err(problem(ProblemType::Malformed, detail));
         }
-        let number = async || self.store.current_crl(authority, &scope).await.map(|crl| crl.map(|c| c.number)).map_err(|e| unavailable(&e));
+        let number = async || self.store.crl_head(authority, &scope).await.map(|crl| crl.map(|c| c.number)).map_err(|e| unavailable(&e));
         let before = number().await?;
         let kind = JobKind::PublishCrl { authority: authority.clone(), scope };
         self.store.ensure_job(&Job { kind, due: done.at }).await.map_err(|e| unavailable(&e))?;

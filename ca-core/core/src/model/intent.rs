@@ -79,8 +79,8 @@ pub struct CertificateIntent {
 /// A CRL about to be signed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CrlIntent {
-    /// The to-be-signed bytes: the immutable object that the digest belongs to.
-    #[serde(with = "super::bytes")]
+    /// The to-be-signed bytes: the immutable object that the digest belongs to. The audit trail has the digest only.
+    #[serde(with = "super::bytes", default, skip_serializing_if = "Vec::is_empty")]
     pub tbs: Vec<u8>,
     /// The scope.
     pub scope: CrlScope,

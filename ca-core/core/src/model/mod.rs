@@ -39,7 +39,7 @@ pub use auto_renewal::AutoRenewal;
 pub use certificate::{BulkChoice, CertificateFilter, CertificateRecord, CertificateState};
 pub use compromise::{CertificateName, CompromisedKey, FollowedCompromise};
 pub use credential::CredentialPurpose;
-pub use crl::{CrlRecord, CrlScope, RevokedEntry};
+pub use crl::{CrlHead, CrlRecord, CrlScope, RevokedEntry};
 pub use cross::{CrossCertificate, CrossError};
 pub use grant::{Grant, GrantRecord, GrantStatus, SignedStatement};
 pub use grant_limits::{GrantLimits, GrantUse, VolumeCap, VolumeCapError};

@@ -26,6 +26,12 @@ impl Timestamp {
         self.0
     }
 
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(0);
+
+    /// 9999-12-31T23:59:59Z: the last second that a GeneralizedTime can say.
+    pub const LAST: Self = Self(253_402_300_799);
+
     /// This time plus `by`, saturating at the end of the representable range.
     pub const fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(clamp_secs(by)))

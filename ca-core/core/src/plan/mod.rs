@@ -17,6 +17,10 @@ use crate::policy::Policy;
 /// How often expired orders are pruned.
 pub const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// At least so long lies between an authority's CRLs, however many revocations come; an operator's `ca crl publish` aside.
+/// Status requirement S2 wants a revocation on a CRL within 5 seconds.
+pub const CRL_BATCH: Duration = Duration::from_secs(2);
+
 /// One of the CA's own certificates as it stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OwnState {
@@ -50,30 +54,39 @@ pub struct Inventory {
     pub crls: Vec<CrlState>,
     /// The jobs that are queued.
     pub jobs: Vec<JobRecord>,
+    /// How far times in certificates and CRLs are set back. What was issued further ahead of now is not valid yet: the clock
+    /// was ahead when it was made.
+    pub skew: Duration,
 }
 
 /// The jobs that must be queued or moved up.
 pub fn plan(inventory: &Inventory, policy: &Policy, now: Timestamp) -> Vec<Job> {
+    let is_ahead = |issued: Timestamp| issued > now.plus(inventory.skew);
     let own = inventory.own.iter().filter_map(|state| {
         policy.authority(&state.authority)?.own.iter().find(|o| o.name == state.own)?;
-        let due = state.newest.map_or(now, |(issued, ends)| renewal_due(issued, ends));
+        let due = match state.newest {
+            Some((issued, ends)) if !is_ahead(issued) => renewal_due(issued, ends),
+            _ => now,
+        };
         Some(Job { kind: JobKind::RenewOwn { authority: state.authority.clone(), own: state.own.clone() }, due })
     });
     let crls = inventory.crls.iter().filter_map(|state| {
         let rules = policy.authority(&state.authority)?;
         let due = match state.current {
-            Some((issued, next_update)) if !state.dirty => crl_due(issued, next_update, Duration::from_secs(rules.crl_interval)),
-            _ => now,
+            Some((issued, _)) if is_ahead(issued) => now,
+            Some((issued, _)) if state.dirty => now.max(issued.plus(CRL_BATCH)),
+            Some((issued, next_update)) => crl_due(issued, next_update, Duration::from_secs(rules.crl_interval)),
+            None => now,
         };
         Some(Job { kind: JobKind::PublishCrl { authority: state.authority.clone(), scope: state.scope }, due })
     });
     let mut wanted: Vec<Job> = own.chain(crls).collect();
-    if !inventory.jobs.iter().any(|j| j.kind == JobKind::Prune) {
-        wanted.push(Job { kind: JobKind::Prune, due: now });
-    }
+    let prunes = inventory.jobs.iter().any(|j| j.kind == JobKind::Prune);
+    wanted.push(Job { kind: JobKind::Prune, due: if prunes { now.plus(PRUNE_INTERVAL) } else { now } });
     wanted.retain(|job| {
         let standing = inventory.jobs.iter().find(|j| j.kind == job.kind);
-        standing.is_none_or(|s| s.failures == 0 && s.due > job.due.max(now))
+        // A backoff stands, but not one from a clock that was ahead.
+        standing.is_none_or(|s| s.due > job.due.max(now) && (s.failures == 0 || s.due > now.plus(LONGEST_BACKOFF)))
     });
     wanted
 }
@@ -88,9 +101,12 @@ pub fn crl_due(issued: Timestamp, next_update: Timestamp, interval: Duration) ->
     issued.plus(interval.min(next_update.since(issued) / 2))
 }
 
+/// The longest that a failed job waits.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+
 /// How long a failed job waits: doubling from 1 second to 5 minutes.
 pub fn backoff(failures: u32) -> Duration {
-    Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(300))
+    Duration::from_secs(1 << failures.min(9)).min(LONGEST_BACKOFF)
 }
 
 #[cfg(test)]
@@ -139,7 +155,7 @@ mod tests {
     }
 
     fn quiet() -> Inventory {
-        Inventory { jobs: vec![record(JobKind::Prune, 9999, 0)], ..Inventory::default() }
+        Inventory { jobs: vec![record(JobKind::Prune, 3600, 0)], skew: Duration::from_secs(60), ..Inventory::default() }
     }
 
     #[track_caller]
@@ -159,11 +175,34 @@ mod tests {
     }
 
     #[test]
-    fn crls_by_interval_by_half_their_life_and_at_once_when_dirty() {
+    fn s2_crls_by_interval_by_half_their_life_and_soon_when_dirty() {
+        check(&crl(None, true), 5, &[5]);
+        check(&crl(Some((5, 1005)), true), 5, &[7]);
+        check(&crl(Some((5, 1005)), true), 6, &[7]);
         check(&crl(None, false), 5, &[5]);
         check(&crl(Some((0, 1000)), false), 5, &[300]);
         check(&crl(Some((0, 400)), false), 5, &[200]);
         check(&crl(Some((0, 1000)), true), 5, &[5]);
+    }
+
+    #[test]
+    fn what_a_clock_made_that_was_ahead_is_made_anew() {
+        const YEAR: i64 = 365 * 86_400;
+        check(&own(Some((65, 665))), 5, &[465]);
+        check(&own(Some((66, 666))), 5, &[5]);
+        check(&own(Some((YEAR, YEAR + 600))), 5, &[5]);
+        for dirty in [false, true] {
+            check(&crl(Some((YEAR, YEAR + 1000)), dirty), 5, &[5]);
+        }
+        // So are jobs that it put off, those that failed too.
+        let kind = JobKind::RenewOwn { authority: "demo".parse().unwrap(), own: "ocsp".into() };
+        for failures in [0, 1] {
+            let mut inventory = own(Some((YEAR, YEAR + 600)));
+            inventory.jobs.push(record(kind.clone(), YEAR, failures));
+            check(&inventory, 5, &[5]);
+        }
+        let prune = Inventory { jobs: vec![record(JobKind::Prune, YEAR, 0)], ..Inventory::default() };
+        check(&prune, 5, &[3605]);
     }
 
     #[test]
@@ -177,7 +216,7 @@ mod tests {
         check(&with(500, 0), 5, &[5]);
         check(&with(5, 0), 5, &[]);
         check(&with(-100, 0), 5, &[]);
-        check(&with(500, 1), 5, &[]);
+        check(&with(305, 1), 5, &[]);
         check(&Inventory::default(), 5, &[5]);
         assert_eq!((backoff(0).as_secs(), backoff(3).as_secs(), backoff(99).as_secs()), (1, 8, 300));
     }

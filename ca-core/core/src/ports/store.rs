@@ -13,10 +13,11 @@ use async_trait::async_trait;
 use super::{AccountAdminStore, CompromiseStore, ReplacementStore, StandingStore, ValidationStore};
 use crate::model::{
     Abandonment, Account, AccountId, AuditEntry, AuditRow, Authority, AuthorityName, Authorization, AuthorizationId, BlockedKey,
-    CertificateFilter, CertificateRecord, Completed, Completion, CrlRecord, CrlScope, CrossCertificate, Fault, Grant, GrantId, GrantRecord,
-    GrantUse, Intent, Job, JobId, JobRecord, KeyAsked, KeyUse, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder, OpenIntent, Order,
-    OrderId, OrderPage, Problem, Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState, RevocationRequest, Revoked,
-    RevokedAuthority, RevokedEntry, SerialStatus, SignedStatement, SigningRequest, StoredApproval, Unheld, UnholdRequest, WorkerId,
+    CertificateFilter, CertificateRecord, Completed, Completion, CrlHead, CrlRecord, CrlScope, CrossCertificate, Fault, Grant, GrantId,
+    GrantRecord, GrantUse, Intent, Job, JobId, JobRecord, KeyAsked, KeyUse, LeaseToken, LeasedJob, LedgerEntry, NewAccount, NewOrder,
+    OpenIntent, Order, OrderId, OrderPage, Problem, Proposal, ProposalId, ProposalState, RenewingOrder, RequestId, RequestState,
+    RevocationRequest, Revoked, RevokedAuthority, RevokedEntry, SerialStatus, SignedStatement, SigningRequest, StoredApproval, Unheld,
+    UnholdRequest, WorkerId,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp};
 
@@ -87,9 +88,16 @@ pub trait IssuanceStore: Send + Sync {
     /// Gives an open intent up and revokes its serial as superseded. An attempt that is not open is a conflict.
     async fn abandon(&self, abandonment: &Abandonment) -> StoreResult<()>;
 
-    /// Intents recorded at or before `until` that were neither completed nor abandoned, whose lease is not held.
+    /// Intents recorded at or before `until` that were neither completed nor abandoned, whose lease is not held; also those
+    /// that were recorded further ahead of `now` than any lease lasts, under a clock that was wrong.
     async fn open_intents(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<OpenIntent>>;
 }
+
+/// No lease is longer. One that ends later than this from now was taken under a clock that was ahead, and counts as ended.
+pub const LONGEST_LEASE: Duration = Duration::from_secs(600);
+
+/// No request is put off for longer. One that is put off to later than this from now was so under a clock that was ahead.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// The queue from the front end to the worker, seen by the worker.
 #[async_trait]
@@ -274,8 +282,13 @@ pub trait StatusStore: Send + Sync {
 /// What the CRL job needs besides [`IssuanceStore`].
 #[async_trait]
 pub trait CrlStore: Send + Sync {
+    /// What the current CRL says of itself; its bytes, which may be megabytes, are not read.
+    async fn crl_head(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlHead>>;
     /// Allocates the next CRL number: max(last + 1, unix seconds × 65,536), so that a restore can't make it go back.
     async fn allocate_crl_number(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64>;
+    /// Puts revoked certificates that have not expired at `now` back on the scope's CRLs: they left one that was made under a
+    /// clock that was ahead. Tells how many.
+    async fn relist(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64>;
     /// Revoked certificates of the scope, by serial number after `after`: those not expired, and those expired that
     /// were on no CRL past their expiry yet (RFC 5280 §3.3).
     async fn revoked_entries(
@@ -321,7 +334,7 @@ pub trait JobStore: Send + Sync {
     async fn prune(&self, now: Timestamp, limit: u32) -> StoreResult<u64>;
 }
 
-/// The most bytes of leaves in one page of the audit trail, unless one row alone has more: a CRL's has megabytes.
+/// The most bytes of leaves in one page of the audit trail, unless one row alone has more: a CRL's from before its bytes stayed out has megabytes.
 pub const AUDIT_PAGE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The audit trail.

@@ -38,11 +38,13 @@ impl StoreFactory for Sockets {
         let mut owners = self.owners.lock().await;
         let mut client = |role: Role| {
             let path = self.path(&format!("{role}.sock"));
-            owners.push(Owner::start(path.clone(), sqlite.clone(), alone(self.folder.path(), role)));
-            SocketStore::connect(path, role)
+            let owner = Owner::start(path.clone(), sqlite.clone(), alone(self.folder.path(), role));
+            let clock = owner.clock.clone();
+            owners.push(owner);
+            (SocketStore::connect(path, role), clock)
         };
-        let (acme, responder) = (client(Role::Acme), client(Role::Responder));
-        Arc::new(Joined { acme, responder, owner: sqlite })
+        let ((acme, clock), (responder, _)) = (client(Role::Acme), client(Role::Responder));
+        Arc::new(Joined { acme, clock, responder, owner: sqlite })
     }
 
     async fn reopen(&self, store: Arc<dyn WorkerStore>) -> Arc<dyn WorkerStore> {

@@ -10,9 +10,12 @@ use ca_core::pki::{Identifier, SerialNumber, Sha256Digest, Timestamp};
 use ca_core::ports::*;
 use ca_store_socket::SocketStore;
 use ca_store_sqlite::SqliteStore;
+use ca_testkit::FakeClock;
 
 pub(crate) struct Joined {
     pub(crate) acme: SocketStore,
+    /// The clock of the front end's owner, whose time counts: it shows what the suite says.
+    pub(crate) clock: Arc<FakeClock>,
     pub(crate) responder: SocketStore,
     pub(crate) owner: Arc<SqliteStore>,
 }
@@ -22,10 +25,17 @@ fn mine(audit: &AuditEntry, kind: &str) -> AuditEntry {
     AuditEntry { actor: Actor::Anonymous, action: format!("{kind}.test"), ..audit.clone() }
 }
 
+impl Joined {
+    fn acme_at(&self, at: Timestamp) -> &SocketStore {
+        self.clock.set(at);
+        &self.acme
+    }
+}
+
 #[async_trait]
 impl AcmeStore for Joined {
     async fn queue_account(&self, account: &NewAccount, audit: &AuditEntry) -> StoreResult<RequestId> {
-        self.acme.queue_account(account, &mine(audit, "account")).await
+        self.acme_at(account.account.created_at).queue_account(account, &mine(audit, "account")).await
     }
     async fn account(&self, id: &AccountId) -> StoreResult<Option<Account>> {
         self.acme.account(id).await
@@ -34,10 +44,10 @@ impl AcmeStore for Joined {
         self.acme.account_by_key(thumbprint).await
     }
     async fn update_contact(&self, id: &AccountId, contact: &[String], audit: &AuditEntry) -> StoreResult<Account> {
-        self.acme.update_contact(id, contact, &mine(audit, "account")).await
+        self.acme_at(audit.at).update_contact(id, contact, &mine(audit, "account")).await
     }
     async fn deactivate_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Account> {
-        self.acme.deactivate_account(id, &mine(audit, "account")).await
+        self.acme_at(audit.at).deactivate_account(id, &mine(audit, "account")).await
     }
     async fn change_key(
         &self,
@@ -48,7 +58,7 @@ impl AcmeStore for Joined {
         jws: &str,
         audit: &AuditEntry,
     ) -> StoreResult<Account> {
-        self.acme.change_key(id, old_thumbprint, jwk, thumbprint, jws, &mine(audit, "account")).await
+        self.acme_at(audit.at).change_key(id, old_thumbprint, jwk, thumbprint, jws, &mine(audit, "account")).await
     }
     async fn grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
         self.acme.grant(id).await
@@ -57,7 +67,7 @@ impl AcmeStore for Joined {
         self.acme.grant_use(id, since, at_most).await
     }
     async fn create_order(&self, order: &NewOrder, audit: &AuditEntry) -> StoreResult<Order> {
-        self.acme.create_order(order, &mine(audit, "order")).await
+        self.acme_at(order.order.created_at).create_order(order, &mine(audit, "order")).await
     }
     async fn order(&self, id: &OrderId) -> StoreResult<Option<Order>> {
         self.acme.order(id).await
@@ -72,7 +82,7 @@ impl AcmeStore for Joined {
         self.acme.authorizations_of(order).await
     }
     async fn deactivate_authorization(&self, id: &AuthorizationId, audit: &AuditEntry) -> StoreResult<Authorization> {
-        self.acme.deactivate_authorization(id, &mine(audit, "authorization")).await
+        self.acme_at(audit.at).deactivate_authorization(id, &mine(audit, "authorization")).await
     }
     async fn queue_finalize(
         &self,
@@ -82,13 +92,13 @@ impl AcmeStore for Joined {
         now: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<RequestId> {
-        self.acme.queue_finalize(order, thumbprint, jws, now, &mine(audit, "order")).await
+        self.acme_at(now).queue_finalize(order, thumbprint, jws, now, &mine(audit, "order")).await
     }
     async fn cancel_order(&self, id: &OrderId, problem: Option<&Problem>, audit: &AuditEntry) -> StoreResult<Order> {
-        self.acme.cancel_order(id, problem, &mine(audit, "order")).await
+        self.acme_at(audit.at).cancel_order(id, problem, &mine(audit, "order")).await
     }
     async fn revoke_on_request(&self, jws: &str, request: &RevocationRequest) -> StoreResult<Revoked> {
-        self.acme.revoke_on_request(jws, request).await
+        self.acme_at(request.at).revoke_on_request(jws, request).await
     }
     async fn await_request(&self, id: &RequestId, at_most: Duration) -> StoreResult<RequestState> {
         self.acme.await_request(id, at_most).await
@@ -101,11 +111,11 @@ impl StandingStore for Joined {
         self.acme.standing(account, identifiers, since).await
     }
     async fn take_shares(&self, wanted: &[Share], now: Timestamp) -> StoreResult<Option<Exceeded>> {
-        self.acme.take_shares(wanted, now).await
+        self.acme_at(now).take_shares(wanted, now).await
     }
     async fn pause_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Timestamp> {
         let own = AuditEntry { actor: Actor::system("limits"), action: "account.pause".to_owned(), ..audit.clone() };
-        self.acme.pause_account(id, &own).await
+        self.acme_at(audit.at).pause_account(id, &own).await
     }
 }
 
@@ -125,7 +135,7 @@ impl AccountAdminStore for Joined {
 #[async_trait]
 impl ValidationStore for Joined {
     async fn create_authorization(&self, new: &Authorization, now: Timestamp, audit: &AuditEntry) -> StoreResult<Authorization> {
-        self.acme.create_authorization(new, now, &mine(audit, "authorization")).await
+        self.acme_at(now).create_authorization(new, now, &mine(audit, "authorization")).await
     }
     async fn start_challenge(
         &self,
@@ -136,7 +146,7 @@ impl ValidationStore for Joined {
         deadline: Timestamp,
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
-        self.acme.start_challenge(id, method, by, now, deadline, &mine(audit, "authorization")).await
+        self.acme_at(now).start_challenge(id, method, by, now, deadline, &mine(audit, "authorization")).await
     }
     async fn lease_validations(
         &self,
@@ -146,7 +156,7 @@ impl ValidationStore for Joined {
         until: Timestamp,
         limit: u32,
     ) -> StoreResult<Vec<LeasedValidation>> {
-        self.acme.lease_validations(worker, lease, now, until, limit).await
+        self.acme_at(now).lease_validations(worker, lease, now, until, limit).await
     }
     async fn finish_validation(
         &self,
@@ -156,7 +166,7 @@ impl ValidationStore for Joined {
         audit: &AuditEntry,
     ) -> StoreResult<Authorization> {
         let audit = AuditEntry { actor: Actor::system("validation"), action: "authorization.validate".to_owned(), ..audit.clone() };
-        self.acme.finish_validation(lease, record, end, &audit).await
+        self.acme_at(record.at).finish_validation(lease, record, end, &audit).await
     }
     async fn validations_of(&self, id: &AuthorizationId, limit: u32) -> StoreResult<Vec<ValidationRecord>> {
         self.owner.validations_of(id, limit).await
@@ -283,6 +293,12 @@ impl RequestQueue for Joined {
 
 #[async_trait]
 impl CrlStore for Joined {
+    async fn crl_head(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlHead>> {
+        self.owner.crl_head(authority, scope).await
+    }
+    async fn relist(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64> {
+        self.owner.relist(authority, scope, now).await
+    }
     async fn allocate_crl_number(&self, authority: &AuthorityName, scope: &CrlScope, now: Timestamp) -> StoreResult<u64> {
         self.owner.allocate_crl_number(authority, scope, now).await
     }

@@ -8,3 +8,4 @@ mod owner;
 mod raw;
 mod restarts;
 mod roles;
+mod times;

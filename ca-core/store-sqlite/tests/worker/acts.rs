@@ -14,6 +14,7 @@ use ca_core::model::{
     StoredApproval,
 };
 use ca_core::pki::{SerialNumber, Timestamp};
+use ca_core::plan::CRL_BATCH;
 use ca_core::policy::Policy;
 use ca_core::ports::{AdminStore as _, Anchor, AnchorError, ApprovalStore as _, Clock as _, StatusStore as _};
 use ca_testkit::officers::{officer, roster, signatures};
@@ -436,12 +437,14 @@ async fn a_hold_is_an_operators_act_and_its_end_the_officers() {
     for serial in &serials {
         desk.operate(Desk::hold(*serial)).await.unwrap();
     }
+    desk.clock.advance(CRL_BATCH);
     desk.settle().await;
     let held: Vec<_> = desk.crl().await.unwrap().entries().iter().map(|e| e.reason).collect();
     assert_eq!(held, [RevocationReason::CertificateHold; 2]);
 
     let view = desk.propose(ProposalRequest::Unhold { authority: demo(), serial: serials[0] }).await;
     desk.approve(&view, &[103, 104]).await.unwrap();
+    desk.clock.advance(CRL_BATCH);
     desk.settle().await;
     let crl = desk.crl().await.unwrap();
     assert_eq!(crl.entries().iter().map(|e| e.serial).collect::<Vec<_>>(), [serials[1]]);
@@ -485,6 +488,7 @@ async fn one_person_stops_issuance_and_the_officers_let_it_go_on() {
             Operation::CertificateRevoke { authority: demo(), serial, reason: RevocationReason::KeyCompromise, invalidity_date: None };
         let before = desk.crl().await.unwrap().number();
         desk.operate(revoke).await.unwrap();
+        desk.clock.advance(CRL_BATCH);
         desk.worker.tick_jobs().await.unwrap();
         assert!(desk.crl().await.unwrap().number() > before);
         id

@@ -1,12 +1,16 @@
 //! The database against the anchor, as the worker sees it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ca_core::anchor::AnchorStep;
+use ca_core::anchor::{AnchorOperation, AnchorStatement, AnchorStep, ApprovedAnchor, MemoryAnchor};
 use ca_core::evidence::statement::Operation;
-use ca_core::lifecycle::{OperatorReply, WorkerError};
+use ca_core::lifecycle::{HaltPoint, OperatorReply, WorkerError};
 use ca_core::model::{CrlScope, OrderId, OrderStatus, RevocationReason};
-use ca_core::ports::{Anchor as _, AnchorError, Clock as _};
+use ca_core::pki::Certificate;
+use ca_core::plan::CRL_BATCH;
+use ca_core::ports::{Anchor as _, AnchorError, CertificateStore as _, Clock as _};
+use ca_testkit::officers;
 use serde_json::json;
 
 use crate::desk::{Desk, demo};
@@ -168,7 +172,8 @@ async fn a_crl_number_is_above_the_anchors() {
     let far = (u64::try_from(desk.clock.now().unix()).unwrap() + 1000) * 65_536 + 7;
     let step = AnchorStep::Crl { authority: demo(), scope: CrlScope::FULL, number: far };
     desk.anchor.take(&[step], desk.clock.now()).unwrap();
-    // The schedule makes one at once, because the anchor has seen a newer one than the store has.
+    // The schedule makes one, because the anchor has seen a newer one than the store has.
+    desk.clock.advance(CRL_BATCH);
     desk.worker.tick_jobs().await.unwrap();
     let number = desk.crl().await.unwrap().number();
     assert!(number > far, "{number}");
@@ -189,4 +194,83 @@ async fn a_clock_far_behind_is_refused_until_it_is_set() {
     assert_eq!(desk.worker.trouble(), None);
     desk.worker.step_requests().await.unwrap();
     assert_eq!(desk.order(&waiting).await.status, OrderStatus::Valid);
+}
+
+/// The officers say that the clock was wrong: what `ca anchor accept-restore` does with the anchor.
+fn corrected(desk: &Desk) -> MemoryAnchor {
+    let (roster, state, now) = (officers::roster(), desk.anchor.state(), desk.clock.now());
+    let statement = AnchorStatement {
+        format: AnchorStatement::FORMAT.to_owned(),
+        operation: AnchorOperation::AcceptRestore,
+        authority: demo(),
+        genesis_roster: roster.digest(),
+        roster_number: 0,
+        roster: roster.digest(),
+        policy_version: 1,
+        policy_sha256: state.policy().1,
+        log: state.log(),
+        replaces: Some(state.log()),
+        nonce: "ab".repeat(16),
+        issued_at: now,
+        expires_at: now.plus(Duration::from_secs(3600)),
+    };
+    let bytes = statement.to_bytes();
+    let signatures = officers::signatures(&[101, 103], std::str::from_utf8(&bytes).unwrap());
+    let approved = ApprovedAnchor::verify(statement.operation, &bytes, &signatures, &roster, now).unwrap();
+    MemoryAnchor::new(state.accept_restore(&approved, now).unwrap())
+}
+
+#[tokio::test]
+async fn after_a_clock_that_was_ahead_everything_goes_on_by_the_right_one() {
+    let mut desk = Desk::open().await;
+    let client = desk.account().await;
+    let id = desk.finalized(&client, json!({})).await;
+    desk.settle().await;
+    let serial = desk.order(&id).await.serial.unwrap();
+    let revoke = Operation::CertificateRevoke { authority: demo(), serial, reason: RevocationReason::Superseded, invalidity_date: None };
+    desk.operate(revoke).await.unwrap();
+    desk.clock.advance(CRL_BATCH);
+    desk.settle().await;
+    let right = desk.clock.now();
+
+    // Long enough for the revoked certificate to expire by that clock, and to leave the CRL.
+    desk.clock.set(right.plus(Duration::from_secs(35 * 86_400)));
+    desk.settle().await;
+    desk.clock.advance(Duration::from_secs(86_400));
+    desk.settle().await;
+    assert!(!desk.crl().await.unwrap().entries().iter().any(|entry| entry.serial == serial));
+    // A process dies with a lease, and with an intent.
+    desk.clock.advance(Duration::from_secs(86_400));
+    *desk.probe.0.lock().unwrap() = Some(HaltPoint::AfterIntent);
+    let worker = Arc::clone(&desk.worker);
+    let died = tokio::spawn(async move { worker.tick_jobs().await.map(|_| ()) }).await;
+    assert!(died.unwrap_err().is_panic());
+    desk.worker.follow_record().await.unwrap();
+    let last = desk.anchor.state().crl_number(&demo(), CrlScope::FULL);
+
+    desk.clock.set(right.plus(Duration::from_secs(10)));
+    assert!(desk.worker.tick_jobs().await.is_err() || desk.worker.follow_record().await.is_err());
+    desk.anchor = Arc::new(corrected(&desk));
+    desk.restart();
+    desk.worker.check_record().await.unwrap();
+    assert_eq!(desk.worker.reconcile().await.unwrap(), 1, "the intent is closed");
+    desk.settle().await;
+    let now = desk.clock.now();
+    for (shape, key) in [("ocsp", 0), ("server", 1)] {
+        let newest = desk.store.newest_for_key(&demo(), shape, &desk.own_keys[key].spki_sha256()).await.unwrap().unwrap();
+        let certificate = Certificate::from_der(&newest.der).unwrap();
+        assert!(certificate.not_before() <= now && now < certificate.not_after(), "{shape}: from {}", certificate.not_before());
+    }
+    let crl = desk.crl().await.unwrap();
+    assert!(crl.this_update() <= now && crl.number() > last, "{} of {}, after {last}", crl.number(), crl.this_update());
+    assert!(crl.entries().iter().any(|entry| entry.serial == serial), "what has not expired is listed again");
+
+    // From here on it is as it was: quiet, then by the interval.
+    assert_eq!(desk.worker.tick_jobs().await.unwrap(), 0);
+    desk.clock.advance(Duration::from_secs(3600));
+    desk.settle().await;
+    assert!(desk.crl().await.unwrap().number() > crl.number());
+    assert_eq!(desk.order(&desk.finalized(&client, json!({})).await).await.status, OrderStatus::Processing);
+    desk.settle().await;
+    assert_eq!(desk.certificates().await.iter().filter(|c| c.profile == "client").count(), 2);
 }

@@ -9,6 +9,7 @@ use ca_core::model::{
     RevocationReason, RevocationRequest, Revoked, SerialStatus,
 };
 use ca_core::pki::SerialNumber;
+use ca_core::plan::CRL_BATCH;
 use ca_core::ports::{AcmeStore as _, AuditStore as _, Clock as _, CompromiseStore as _, StatusStore as _};
 use ca_testkit::acme::{self, ClientKey};
 use ca_testkit::store::audit;
@@ -127,6 +128,7 @@ async fn a11_every_other_certificate_with_a_compromised_key_is_revoked() {
     assert_eq!(audited(&desk).await, (3, Vec::new()));
 
     desk.clock.advance(Duration::from_secs(1));
+    desk.clock.advance(CRL_BATCH);
     desk.settle().await;
     let crl = desk.crl().await.unwrap();
     for serial in [first, second, others, held] {
@@ -224,6 +226,7 @@ async fn a11_an_operator_s_word_reaches_every_certificate_with_its_date() {
     assert!(is_compromised(&desk, others).await);
     assert_eq!(audited(&desk).await, (1, Vec::new()));
     desk.clock.advance(Duration::from_secs(1));
+    desk.clock.advance(CRL_BATCH);
     desk.settle().await;
     let crl = desk.crl().await.unwrap();
     let dates: Vec<_> = [first, others].map(|s| crl.entries().iter().find(|e| e.serial == s).unwrap().invalidity_date).to_vec();

@@ -1,11 +1,15 @@
 //! The schedule.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::evidence::statement::Operation;
-use ca_core::model::{CrlScope, Grant, JobKind, RevocationReason};
-use ca_core::pki::Certificate;
-use ca_core::ports::{CertificateStore as _, Clock as _, JobStore as _};
+use ca_core::lifecycle::HaltPoint;
+use ca_core::log::{Leaf, read_leaf};
+use ca_core::model::{AuditRow, CrlIntent, CrlScope, Grant, IntentContent, JobKind, RevocationReason};
+use ca_core::pki::{Certificate, Sha256Digest, sha256};
+use ca_core::plan::CRL_BATCH;
+use ca_core::ports::{AuditStore as _, CertificateStore as _, Clock as _, JobStore as _};
 use ca_testkit::Fault;
 
 use crate::desk::{Desk, demo};
@@ -67,6 +71,75 @@ async fn a_failed_job_is_on_record_and_comes_back() {
     desk.clock.advance(Duration::from_secs(2));
     desk.worker.tick_jobs().await.unwrap();
     assert!(desk.crl().await.unwrap().number() > before);
+}
+
+/// The intents of CRLs in the audit trail, with the lengths of their leaves.
+async fn crl_intents(desk: &Desk) -> Vec<(CrlIntent, Sha256Digest, usize)> {
+    let rows = desk.store.audit_after(0, 10_000).await.unwrap();
+    let of_crl = |row: AuditRow| match read_leaf(&row.leaf) {
+        Some(Leaf::Intent(intent)) => match intent.content {
+            IntentContent::Crl(crl) => Some((crl, intent.tbs_sha256, row.leaf.len())),
+            _ => None,
+        },
+        _ => None,
+    };
+    rows.into_iter().filter_map(of_crl).collect()
+}
+
+#[tokio::test]
+async fn s2_revocations_in_a_row_make_few_crls_and_the_last_one_lists_them_all() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    for _ in 0..3 {
+        for _ in 0..17 {
+            desk.finalized(&client, serde_json::json!({})).await;
+        }
+        desk.settle().await;
+        // The authority's cap is 20 an hour.
+        desk.clock.advance(Duration::from_secs(3600));
+    }
+    desk.settle().await;
+    let before = crl_intents(&desk).await.len();
+    let records = desk.certificates().await;
+    let serials: Vec<_> = records.iter().filter(|c| c.profile == "client").map(|c| c.serial).collect();
+    assert_eq!(serials.len(), 51);
+    for (index, serial) in serials.iter().enumerate() {
+        let reason = RevocationReason::Superseded;
+        desk.operate(Operation::CertificateRevoke { authority: demo(), serial: *serial, reason, invalidity_date: None }).await.unwrap();
+        desk.settle().await;
+        if index % 25 == 24 {
+            desk.clock.advance(Duration::from_secs(1));
+        }
+    }
+    desk.clock.advance(CRL_BATCH);
+    desk.settle().await;
+    let made = crl_intents(&desk).await;
+    assert!((1..=3).contains(&(made.len() - before)), "{} CRLs", made.len() - before);
+    let crl = desk.crl().await.unwrap();
+    let listed: Vec<_> = crl.entries().iter().map(|entry| entry.serial).collect();
+    assert!(serials.iter().all(|serial| listed.contains(serial)), "{} of {}", listed.len(), serials.len());
+
+    // Invariant 1: the record has the digest of what was signed; how much that was costs the audit trail nothing.
+    let ((_, _, first), (last, digest, length)) = (&made[0], made.last().unwrap());
+    assert_eq!((last.number, last.tbs.len(), *digest), (crl.number(), 0, sha256(crl.tbs_der())));
+    assert!(length.abs_diff(*first) <= 4, "{first} octets for an empty CRL, {length} for one with 51 entries");
+}
+
+#[tokio::test]
+async fn a_crl_s_intent_that_a_death_left_open_is_closed_and_another_crl_is_made() {
+    let mut desk = Desk::open().await;
+    *desk.probe.0.lock().unwrap() = Some(HaltPoint::AfterIntent);
+    let worker = Arc::clone(&desk.worker);
+    // CRLs come first.
+    let died = tokio::spawn(async move { worker.tick_jobs().await.map(|_| ()) }).await;
+    assert!(died.unwrap_err().is_panic());
+    let number = crl_intents(&desk).await[0].0.number;
+    desk.restart();
+    desk.clock.advance(Duration::from_secs(61));
+    assert_eq!(desk.worker.reconcile().await.unwrap(), 1);
+    assert!(desk.audit_has(&["crl.abandon", &format!("0/{number}")]).await);
+    desk.settle().await;
+    assert!(desk.crl().await.unwrap().number() > number);
 }
 
 #[tokio::test]

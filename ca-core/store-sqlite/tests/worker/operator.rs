@@ -7,6 +7,7 @@ use ca_core::evidence::statement::{Operation, OperatorStatement};
 use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{Grant, ProblemType, RevocationReason, SignedStatement};
 use ca_core::pki::{SerialNumber, Timestamp};
+use ca_core::plan::CRL_BATCH;
 use ca_core::ports::{AdminStore as _, Clock as _, JobStore as _};
 use ca_testkit::operator::Operator;
 use serde_json::json;
@@ -100,7 +101,8 @@ async fn a_revoked_certificate_is_on_the_next_crl() {
     let before = desk.crl().await.unwrap();
     let reply = desk.operate(revoke(serial, RevocationReason::KeyCompromise)).await.unwrap();
     assert_eq!(reply, OperatorReply::CertificateRevoked { authority: demo(), serial, number: Some(1) });
-    assert_eq!(desk.worker.tick_jobs().await.unwrap(), 1, "the CRL is due at once");
+    desk.clock.advance(CRL_BATCH);
+    assert_eq!(desk.worker.tick_jobs().await.unwrap(), 1, "the CRL is due");
     let crl = desk.crl().await.unwrap();
     assert!(crl.number() > before.number());
     assert_eq!(crl.entries().iter().map(|e| (e.serial, e.reason)).collect::<Vec<_>>(), [(serial, RevocationReason::KeyCompromise)]);

@@ -3,6 +3,7 @@
 use ca_core::evidence::statement::Operation;
 use ca_core::model::{OrderStatus, ProblemType, RevocationReason};
 use ca_core::pki::{Certificate, KeyAlgorithm, key_algorithm};
+use ca_core::plan::CRL_BATCH;
 use ca_testkit::{Fault, acme};
 use serde_json::json;
 
@@ -36,6 +37,7 @@ async fn a_post_quantum_authority_issues_and_revokes() {
                 invalidity_date: None,
             };
             desk.operate(revoke).await.unwrap();
+            desk.clock.advance(CRL_BATCH);
             desk.settle().await;
             // It verifies under the authority's key.
             assert!(desk.crl().await.unwrap().entries().iter().any(|e| e.serial == certificate.serial()));

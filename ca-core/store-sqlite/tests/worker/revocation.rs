@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use ca_core::evidence::statement::Operation;
 use ca_core::model::{
     Actor, Authorization, AuthorizationId, AuthorizationStatus, Challenge, ChallengeMethod, KeyAsked, LeaseToken, ProblemType,
     RevocationReason, RevocationRequest, Revoked, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
-use ca_core::pki::{Identifier, SerialNumber};
-use ca_core::ports::{AcmeStore as _, CertificateStore as _, Clock as _, StoreError, ValidationStore as _};
+use ca_core::pki::{Identifier, SerialNumber, Timestamp};
+use ca_core::ports::{AcmeStore as _, AuditStore as _, CertificateStore as _, Clock as _, StoreError, ValidationStore as _};
 use ca_testkit::SeededRng;
 use ca_testkit::acme::{self, ClientKey};
 use ca_testkit::store::audit;
@@ -190,4 +191,57 @@ async fn a11_a_key_that_says_so_of_itself_is_blocked_though_its_certificate_was_
     let again = desk.finalized_with(&owner, json!({}), &key.csr(&["a.demo.test"], None)).await;
     desk.worker.step_requests().await.unwrap();
     assert!(desk.refusal(&again).await.detail.contains("the key is blocked"));
+}
+
+/// Whoever wrote it: a bad row costs its date, not the authority's CRLs.
+#[tokio::test]
+async fn s6_rows_with_impossible_times_are_on_the_crl_and_raise_one_alarm() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let mut serials = Vec::new();
+    for _ in 0..3 {
+        let issued = issued(&desk, &client, &ClientKey::default(), 4).await;
+        let jws = acme::by_account(&client.key, &client.id, URL, &issued.payload);
+        revoke(&desk, &jws, issued.serial, account(&client), RevocationReason::Superseded).await.unwrap();
+        serials.push(issued.serial);
+    }
+    desk.edit(
+        "UPDATE certificates SET revoked_at = -1 WHERE seq = (SELECT min(seq) FROM certificates WHERE revoked_at IS NOT NULL);
+         UPDATE certificates SET revoked_at = 253402300800, invalidity_date = -5
+           WHERE seq = (SELECT max(seq) FROM certificates WHERE revoked_at IS NOT NULL)",
+    )
+    .await;
+    let alarms = async || {
+        let rows = desk.store.audit_after(0, 10_000).await.unwrap();
+        rows.iter().filter(|row| String::from_utf8_lossy(&row.leaf).contains("2 revoked certificates are on record with a time")).count()
+    };
+    let (now, today) = (desk.clock.now(), 86_400);
+    for day in 0..2 {
+        desk.clock.set(now.plus(Duration::from_secs(10 + day * today)));
+        desk.settle().await;
+        let crl = desk.crl().await.unwrap();
+        let this_update = desk.clock.now().minus(Duration::from_secs(60));
+        assert_eq!(crl.this_update(), this_update);
+        let entries = crl.entries();
+        let dates: Vec<_> = serials.iter().map(|serial| entries.iter().find(|e| e.serial == *serial).unwrap()).collect();
+        assert_eq!(dates.iter().map(|e| e.revoked_at).collect::<Vec<_>>(), [Timestamp::EPOCH, now, this_update]);
+        assert_eq!(dates[2].invalidity_date, Some(Timestamp::EPOCH));
+        assert_eq!(alarms().await, 1, "each CRL tells nothing new");
+    }
+}
+
+#[tokio::test]
+async fn an_invalidity_date_that_no_crl_can_carry_is_refused() {
+    let desk = Desk::open().await;
+    let client = desk.account().await;
+    let serial = issued(&desk, &client, &ClientKey::default(), 4).await.serial;
+    for date in [Timestamp::from_unix(-1), desk.clock.now().plus(Duration::from_secs(1))] {
+        let operation = Operation::CertificateRevoke {
+            authority: demo(),
+            serial,
+            reason: RevocationReason::KeyCompromise,
+            invalidity_date: Some(date),
+        };
+        assert!(desk.operate(operation).await.unwrap_err().detail.contains("invalidity date"), "{date}");
+    }
 }

@@ -58,4 +58,13 @@ pub async fn an_entry_stays_until_a_crl_past_its_expiry(factory: &dyn StoreFacto
     assert_eq!(listed().await, [short, long], "that CRL did not know of it");
     publish(3, 160, 2).await;
     assert_eq!(listed().await, [long]);
+    // By a clock that was ahead: what has not expired by the right one comes back.
+    publish(4, 10_000, 2).await;
+    assert_eq!(listed().await, []);
+    assert_eq!(store.relist(&authority, &scope, at(200)).await.unwrap(), 1);
+    assert_eq!(listed().await, [long]);
+    assert_eq!(store.relist(&authority, &CrlScope(1), at(0)).await.unwrap(), 0);
+    let head = store.crl_head(&authority, &scope).await.unwrap().unwrap();
+    assert_eq!((head.number, head.this_update, head.next_update, head.ledger_number), (4, at(10_000), at(13_600), 2));
+    assert_eq!(store.crl_head(&authority, &CrlScope(1)).await.unwrap(), None);
 }

@@ -69,7 +69,7 @@ macro_rules! store_conformance {
             a_new_request_is_due_at_once,
             the_backlog_is_told, an_order_gets_its_certificate, a14_a_cap_is_counted_as_the_intent_is_recorded, an_intent_is_refused_where_it_must_be, a15_an_order_in_flight_gets_nothing_after_its_owner_ended,
             an_abandoned_serial_is_revoked_and_its_signer_fenced, open_intents_are_those_without_a_lease, revocation_is_numbered_in_order,
-            certificates_are_found, a_blocked_key_stays_blocked, a11_a_compromised_key_is_to_do_until_no_certificate_is_left, a11_a_compromise_is_refused_on_record, crl_numbers_only_grow, an_entry_stays_until_a_crl_past_its_expiry, jobs_are_leased_and_moved_up,
+            certificates_are_found, a_blocked_key_stays_blocked, a11_a_compromised_key_is_to_do_until_no_certificate_is_left, a11_a_compromise_is_refused_on_record, crl_numbers_only_grow, an_entry_stays_until_a_crl_past_its_expiry, jobs_are_leased_and_moved_up, a_lease_from_a_clock_that_was_ahead_has_ended,
             imports_and_policies_do_not_go_back, a10_cross_certificates_are_kept_once_and_bounded, a_nonce_is_spent_once, the_audit_trail_is_a_chain, a_page_of_the_audit_trail_is_bounded_in_bytes, pruning_keeps_certificates,
             a_proposal_begins_once, waiting_proposals_are_bounded, roster_changes_are_numbered, a_hold_ends_one_way_or_the_other,
             orders_wait_for_their_authorizations, a_failed_validation_ends_its_orders, validations_are_leased_by_one,

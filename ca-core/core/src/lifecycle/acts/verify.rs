@@ -5,7 +5,7 @@ use crate::ceremony::{ActStatement, CaIdentity, CeremonyError, OfficerAct, Roste
 use crate::evidence::sshsig;
 use crate::lifecycle::Worker;
 use crate::model::{AuthorityKind, Problem, Proposal, ProposalId, RevocationReason};
-use crate::pki::{Certificate, SerialNumber, sha256};
+use crate::pki::{Certificate, SerialNumber, Timestamp, sha256};
 use crate::policy::Policy;
 
 /// What an act's subject means.
@@ -79,8 +79,12 @@ impl Worker {
                 if found.kind == AuthorityKind::Root {
                     return Err(not_so("no CRL revokes a root: relying parties must take it out (hint: tell them)"));
                 }
-                if *reason == RevocationReason::CertificateHold || invalidity_date.is_some_and(|date| date > self.clock.now()) {
-                    return Err(not_so("a CA certificate is not put on hold, and its invalidity date is not in the future"));
+                if *reason == RevocationReason::CertificateHold
+                    || invalidity_date.is_some_and(|date| date > self.clock.now() || date < Timestamp::EPOCH)
+                {
+                    return Err(not_so(
+                        "a CA certificate is not put on hold, and its invalidity date is neither in the future nor before 1970",
+                    ));
                 }
                 Ok(())
             }

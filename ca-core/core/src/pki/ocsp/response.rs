@@ -79,7 +79,7 @@ pub struct ResponseData {
 /// The DER of a ResponseData whose responder is named by `key`: what is to be signed.
 ///
 /// # Errors
-/// When a time is before 1970 or past 9999, or the key is no SubjectPublicKeyInfo.
+/// When a time besides a revocation's is before 1970 or past 9999, or the key is no SubjectPublicKeyInfo.
 pub fn build_response_data(data: &ResponseData, key: &PublicKey) -> Result<Vec<u8>, OcspError> {
     // RFC 6960 §4.2.1: KeyHash is the SHA-1 of the responder's public key.
     let key_hash = HashAlgorithm::Sha1.digest(&key_octets(key)?);
@@ -92,7 +92,8 @@ pub fn build_response_data(data: &ResponseData, key: &PublicKey) -> Result<Vec<u
             CertStatus::Revoked { at, reason } => {
                 let code = reasons.iter().find(|code| **code == reason.code() && **code != 0);
                 let reason = code.map(|code| AnyRef::new(Tag::Enumerated, std::slice::from_ref(code))).transpose()?;
-                asn1::Status::Revoked(asn1::RevokedInfo { at: time(at)?, reason })
+                // Of a bad row, too, the answer is revoked: no answer would count as good with many clients.
+                asn1::Status::Revoked(asn1::RevokedInfo { at: time(at.clamp(Timestamp::EPOCH, Timestamp::LAST))?, reason })
             }
         };
         responses.push(asn1::SingleResponse {
