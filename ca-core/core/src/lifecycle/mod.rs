@@ -28,6 +28,7 @@ mod replace;
 mod requests;
 mod signer;
 mod star;
+mod turn;
 mod validity;
 
 use std::collections::HashSet;
@@ -160,6 +161,8 @@ pub struct Worker {
     asked: Mutex<device_log::AskedByKey>,
     /// The grants whose alarm was raised.
     grants_off: Mutex<HashSet<GrantId>>,
+    /// Operators' acts on grants, one after the other.
+    grant_acts: turn::Turns,
     /// How many certificates were revoked for another one's compromise.
     followed: AtomicU64,
 }
@@ -199,6 +202,7 @@ impl Worker {
             released: Mutex::new(Memo::new(RELEASED)),
             asked: Mutex::default(),
             grants_off: Mutex::default(),
+            grant_acts: turn::Turns::default(),
             followed: AtomicU64::default(),
         }
     }
