@@ -17,7 +17,9 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use accounts::AccountCommand;
 pub(crate) use certificates::{CertCommand, Choosing, CrlCommand, Replace};
 pub(crate) use demo::{DemoArgs, DemoLog, RehearsalCommand};
-pub(crate) use grants::{GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantRotate, GrantUpdate};
+pub(crate) use grants::{
+    GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantRotate, GrantSign, GrantUpdate,
+};
 pub(crate) use keys::{KeyCommand, KeysCommand};
 pub(crate) use lint::LintArgs;
 pub(crate) use officers::{ApproveCommand, OfficerCommand, PolicyCommand, Proposing, RevokeBulk, RevokeCa, Stop, Unhold};

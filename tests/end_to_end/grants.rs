@@ -6,7 +6,7 @@ use ca_core::pki::Timestamp;
 use instant_acme::{Account, Identifier, NewOrder};
 use serde_json::Value;
 
-use crate::harness::{Demo, block_on, expect_success, wait_for};
+use crate::harness::{Demo, block_on, check_refused, expect_success, wait_for};
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_else(|| panic!("no {name} in {value}"))
@@ -135,4 +135,92 @@ fn a15_an_earlier_statement_put_back_into_the_database_is_named_and_good_for_not
     });
     // The way out: it ends, and another takes its place.
     expect_success("ca grant revoke", &demo.ca(&["grant", "revoke", &kid, "--yes"]));
+}
+
+#[test]
+fn a14_an_operator_does_not_sign_what_someone_wrote_into_a_grant_s_row() {
+    let mut demo = Demo::start();
+    let created = demo.ca_json(&["grant", "create", "--service", "shop", "--dns", "shop.demo.test", "--max-accounts", "5"]);
+    let kid = text(&created, "kid").to_owned();
+    demo.stop();
+    edit(
+        &demo,
+        "UPDATE grants SET body = replace(replace(body, 'shop.demo.test', '*.demo.test'), '\"max_accounts\":5', '\"max_accounts\":500')",
+    );
+    demo.launch(&[]);
+    for arguments in [&["extend", "--valid-until", "365d"][..], &["update", "--max-certs", "9/day"], &["rotate"]] {
+        let output = demo.ca(&[&["grant", arguments[0], &kid], &arguments[1..]].concat());
+        check_refused("ca grant", &output, 4, "the database was edited");
+        check_refused("ca grant", &output, 4, "(hint:");
+    }
+    check_refused("ca anchor verify", &demo.ca(&["anchor", "verify"]), 4, "something else in its row");
+    assert!(demo.log().contains("something else in its row"), "the start says so");
+    let shown = expect_success("ca grant show", &demo.ca(&["grant", "show", &kid]));
+    assert!(shown.contains("THE DATABASE WAS CHANGED"), "{shown}");
+    assert!(text(&demo.ca_json(&["grant", "show", &kid]), "edited").contains(&kid));
+
+    // What was signed is shown, and takes the row's place.
+    let output = demo.ca(&["grant", "sign", &kid]);
+    check_refused("ca grant sign", &output, 2, "--yes");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("  names             dns:shop.demo.test\n"), "{output:?}");
+    demo.ca_json(&["grant", "sign", &kid, "--yes"]);
+    let shown = demo.ca_json(&["grant", "show", &kid]);
+    assert_eq!((&shown["names"], &shown["max_accounts"], &shown["edited"]), (&created["grant"]["names"], &5.into(), &Value::Null));
+    let output = demo.ca(&["grant", "extend", &kid, "--valid-until", "365d"]);
+    expect_success("ca grant extend", &output);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("- issues until      never\n+ issues until      2"), "{said}");
+    expect_success("ca anchor verify", &demo.ca(&["anchor", "verify"]));
+}
+
+/// Makes an operator's key; gives its file and its public half.
+fn key_of(demo: &Demo, name: &str) -> (String, String) {
+    let key = demo.path(name);
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&key).output();
+    expect_success("ssh-keygen", &made.expect("ssh-keygen runs (package openssh-client)"));
+    (key.display().to_string(), std::fs::read_to_string(key.with_extension("pub")).unwrap())
+}
+
+#[test]
+fn a16_a_colleague_takes_over_the_grants_of_an_operator_who_leaves() {
+    let demo = Demo::start();
+    let (bela, public) = key_of(&demo, "bela");
+    let created = demo.ca_json(&["grant", "create", "--service", "shop", "--dns", "shop.demo.test"]);
+    let (kid, ending) =
+        (text(&created, "kid").to_owned(), demo.ca_json(&["grant", "create", "--service", "end", "--dns", "end.demo.test"]));
+    let listed = demo.ca_json(&["grant", "show", &kid]);
+    let name = text(&listed["signed_by"], "operator").to_owned();
+    let account = block_on(account(&demo, &created));
+    let entry = format!("\n[[operator]]\nname = \"bela\"\nkey = \"{}\"\nmay = [\"grant\"]\n", public.trim());
+    let number = demo.ca_json(&["policy", "show"])["version"].as_u64().expect("a version");
+    demo.put_in_force(number + 1, |text| text + &entry);
+
+    // One is taken over before, the others after.
+    let before = demo.ca_json(&["grant", "sign", text(&ending, "kid"), "--yes", "--operator-key", &bela]);
+    assert_eq!(before["signed"], serde_json::json!([text(&ending, "kid")]));
+    let grants = || demo.ca_json(&["grant", "list"]).as_array().expect("a list").clone();
+    let of = |operator: &str| grants().iter().filter(|g| g["signed_by"]["operator"] == operator).count();
+    let (left, all) = (of(&name), grants().len());
+    assert_eq!((of("bela"), left), (1, all - 1));
+
+    // The operator is given another key, as to the name's successor.
+    let word = |public: &str| public.split_whitespace().nth(1).expect("a public key").to_owned();
+    let read = Command::new("ssh-keygen").arg("-y").arg("-f").arg(demo.var().join("rehearsal/operator")).output();
+    let (old, new) = (word(&expect_success("ssh-keygen -y", &read.expect("ssh-keygen runs"))), word(&key_of(&demo, "carl").1));
+    let gone = |text: String| text.replace(&old, &new);
+    let text = expect_success("ca policy show", &demo.ca(&["policy", "show"]));
+    let next = demo.path("next.toml");
+    std::fs::write(&next, gone(text)).unwrap();
+    let told = expect_success("ca policy diff", &demo.ca(&["policy", "diff", &next.display().to_string()]));
+    assert!(told.contains(&format!("ca grant sign --signed-by {name}")) && told.contains(&format!("WARNING: {left} grant")), "{told}");
+    demo.put_in_force(number + 2, gone);
+
+    let listed = expect_success("ca grant list", &demo.ca(&["grant", "list"]));
+    assert!(listed.contains("nobody in the policy"), "{listed}");
+    let refused = block_on(demo.issue(&account, "shop.demo.test"));
+    assert!(refused.is_err(), "nothing is issued under a grant without a signer");
+    let signed = demo.ca_json(&["grant", "sign", "--without-signer", "--yes", "--operator-key", &bela]);
+    assert_eq!(signed["signed"].as_array().map(Vec::len), Some(left), "{signed}");
+    assert_eq!(of("bela"), all);
+    block_on(demo.issue(&account, "shop.demo.test")).expect("the account of before orders");
 }

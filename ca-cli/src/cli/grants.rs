@@ -46,6 +46,10 @@ pub(crate) enum GrantCommand {
     Update(GrantUpdate),
     /// Give a grant a new secret and show it, once; accounts that the earlier one bound go on
     Rotate(GrantRotate),
+    /// Sign grants anew, as they are: where their signer leaves, or a row was edited; clients need nothing new
+    ///
+    /// Nothing is issued under a grant whose signer the policy no longer names. Example: ca grant sign --signed-by ana
+    Sign(GrantSign),
     /// Suspend a grant: it binds no accounts, issues and renews nothing until it is resumed
     Suspend {
         /// The grant's id
@@ -107,6 +111,26 @@ pub(crate) struct GrantRotate {
     /// How many accounts it may bind, with those that earlier secrets bound: a number or `unlimited`
     #[arg(long, value_name = "NUMBER")]
     pub(crate) max_accounts: Option<Count>,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrantSign {
+    /// The grants' ids
+    #[arg(required_unless_present_any = ["signed_by", "without_signer"])]
+    pub(crate) ids: Vec<GrantId>,
+    /// Those that this operator signed last: a name in the policy, or a key's fingerprint, SHA256:…
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["ids", "without_signer"])]
+    pub(crate) signed_by: Option<String>,
+    /// Those whose signer the policy does not name, or does not let grant, any more
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) without_signer: bool,
+    /// Don't ask for confirmation
+    #[arg(long)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) signing: Signing,
     #[command(flatten)]

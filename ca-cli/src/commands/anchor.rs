@@ -8,14 +8,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ca_core::anchor::{AnchorOperation, AnchorState, ApprovedAnchor, LogHead};
 use ca_core::ceremony::{Roster, RosterChain};
+use ca_core::evidence::grant::row_fault;
 use ca_core::evidence::sshsig;
 use ca_core::lifecycle::walk;
 use ca_core::model::{Actor, AuditEntry, AuditRow, GrantRecord, Outcome};
 use ca_core::pki::{Sha256Digest, sha256};
-use ca_core::ports::{AdminStore as _, Anchor as _, AuditStore, CertificateStore as _, Clock as _, StoreError, StoreResult};
+use ca_core::ports::{Anchor as _, AuditStore, CertificateStore as _, Clock as _, StoreError, StoreResult, each_grant};
 use ca_store_sqlite::SqliteStore;
 use serde_json::{Value, json};
 
+use super::grant_signers::every_grant;
 use super::import::imported;
 use crate::anchor::{FileAnchor, crl_steps, failed, read, root, round_failed, statement};
 use crate::cli::{AnchorCommand, Output};
@@ -27,9 +29,6 @@ use crate::render::{many, print, print_json, relative, table};
 use crate::serve::compose::{read_bounded, read_roster};
 use crate::serve::{TrustedPolicy, trusted_policy};
 use crate::system::{SystemClock, SystemRng};
-
-/// As many as an anchor remembers.
-const MAX_GRANTS: u32 = AnchorState::MAX_GRANTS as u32;
 
 /// The most signatures that one command takes.
 const MAX_SIGNATURES: usize = 512;
@@ -298,12 +297,17 @@ async fn verify(config: &Config, path: &Path, output: Output) -> anyhow::Result<
     let (end, grants, authorities) = match ask(socket, &ControlRequest::Audit { after: Some(0), limit: 1 }).await {
         Ok(_) => {
             let end = through(&Asked(socket), state.log(), &mut imports).await?;
-            (end, faults(path, async || grants(socket).await).await?, super::authorities(socket).await?)
+            (end, faults(path, async || every_grant(socket).await).await?, super::authorities(socket).await?)
         }
         Err(error) if code_of(&error) == Exit::Temporary => {
             let store = SqliteStore::open(&config.store.path, Arc::new(SystemRng)).await.map_err(store_failure)?;
             let walked = through(&store, state.log(), &mut imports).await;
-            let grants = faults(path, async || store.grants(MAX_GRANTS).await.map_err(store_failure)).await;
+            let every = async || {
+                let mut grants = Vec::new();
+                each_grant(&store, |grant| grants.push(grant.clone())).await.map_err(store_failure)?;
+                anyhow::Ok(grants)
+            };
+            let grants = faults(path, every).await;
             let authorities = store.authorities().await.map_err(store_failure);
             store.close().await;
             (walked?, grants?, authorities?)
@@ -331,7 +335,7 @@ async fn verify(config: &Config, path: &Path, output: Output) -> anyhow::Result<
         return Err(failure(
             Exit::Refused,
             format!(
-                "{} (hint: the database is an older copy, or was edited; nothing is issued under such a grant: docs/officer.md, \"After a restore\")",
+                "{} (hint: the database is an older copy, or was edited; nothing is issued by what was put there: docs/officer.md, \"The anchor\")",
                 grants.join("; ")
             ),
         ));
@@ -342,7 +346,7 @@ async fn verify(config: &Config, path: &Path, output: Output) -> anyhow::Result<
         );
     }
     print(&format!(
-        "The audit trail has {} rows, each follows from the one before, and it passes through row {} that the anchor remembers. Each of {} grants stands on its newest statement, and an import on record brought the certificate of each authority.\n",
+        "The audit trail has {} rows, each follows from the one before, and it passes through row {} that the anchor remembers. Each of {} grants stands on its newest statement and says what that says, and an import on record brought the certificate of each authority.\n",
         end.number,
         state.log().number,
         state.grants()
@@ -355,18 +359,11 @@ async fn faults(path: &Path, list: impl AsyncFn() -> anyhow::Result<Vec<GrantRec
     let look = async || {
         let listed = list().await?;
         let state = read(path)?.state;
-        anyhow::Ok(listed.iter().filter_map(|record| state.grant_fault(record)).collect::<Vec<_>>())
+        let fault = |record: &GrantRecord| state.grant_fault(record).or_else(|| row_fault(record));
+        anyhow::Ok(listed.iter().filter_map(fault).collect::<Vec<_>>())
     };
     let first = look().await?;
     Ok(if first.is_empty() { first } else { look().await? })
-}
-
-/// The grants of a running instance.
-async fn grants(socket: &Path) -> anyhow::Result<Vec<GrantRecord>> {
-    match ask(socket, &ControlRequest::Grants { limit: MAX_GRANTS }).await? {
-        ControlAnswer::Grants { grants } => Ok(grants),
-        _ => Err(unexpected()),
-    }
 }
 
 /// Walks the whole chain, which must pass through `place`, and collects the certificates whose import is on record.

@@ -1,5 +1,6 @@
 //! `ca grant …`
 
+use ca_core::evidence::grant::{row_fault, signer};
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
 use ca_core::model::{
@@ -11,7 +12,7 @@ use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
 use super::clients::{self, BUNDLE_FILE, SECRET_FILE};
-use super::{authority_or_default, confirm, grant_life, grant_limits, roots, submit};
+use super::{authority_or_default, confirm, grant_life, grant_limits, grant_signers, roots, submit};
 use crate::cli::{GrantCommand, GrantCreate, GrantExtend, GrantIdentity, GrantLimitArgs, GrantNames, GrantUpdate, Signing};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
@@ -24,10 +25,16 @@ pub(crate) async fn grant(config: &Config, command: GrantCommand) -> anyhow::Res
     match command {
         GrantCommand::Create(args) => create(config, args).await,
         GrantCommand::List { limit, output } => {
-            let ControlAnswer::Grants { grants } = ask(&config.control.socket, &ControlRequest::Grants { limit }).await? else {
+            let ControlAnswer::Grants { grants } = ask(&config.control.socket, &ControlRequest::Grants { after: None, limit }).await?
+            else {
                 return Err(unexpected());
             };
-            if output.json { print_json(&grants.iter().map(to_json).collect::<Vec<_>>()) } else { print(&to_table(&grants)) }
+            let policy = policy(config).await?;
+            if output.json {
+                return print_json(&grants.iter().map(|record| to_json(record, &policy)).collect::<Vec<_>>());
+            }
+            let edited: String = grants.iter().filter_map(row_fault).map(|fault| told_edited(&fault)).collect();
+            print(&format!("{}{edited}", to_table(&grants, &policy)))
         }
         GrantCommand::Show { id, output } => grant_life::show(config, &id, output).await,
         GrantCommand::Extend(GrantExtend { id, valid_until, enrol_by, signing, output }) => {
@@ -47,6 +54,7 @@ pub(crate) async fn grant(config: &Config, command: GrantCommand) -> anyhow::Res
         }
         GrantCommand::Update(args) => grant_life::update(config, args).await,
         GrantCommand::Rotate(args) => grant_life::rotate(config, args).await,
+        GrantCommand::Sign(args) => grant_signers::sign(config, args).await,
         GrantCommand::Suspend { id, signing, output } => grant_life::suspend(config, id, true, &signing, output).await,
         GrantCommand::Resume { id, signing, output } => grant_life::suspend(config, id, false, &signing, output).await,
         GrantCommand::Revoke { id, yes, revoke_certificates, signing, output } => {
@@ -177,7 +185,7 @@ async fn create(config: &Config, args: GrantCreate) -> anyhow::Result<()> {
     ))
 }
 
-async fn policy(config: &Config) -> anyhow::Result<Policy> {
+pub(super) async fn policy(config: &Config) -> anyhow::Result<Policy> {
     let text = super::policy::in_force(config).await?.bundle.policy;
     Policy::parse(&text).map_err(|e| failure(Exit::Failed, format!("the policy in force: {e}")))
 }
@@ -210,18 +218,26 @@ fn identity(grant: &Grant) -> Vec<(String, String)> {
     uri.chain(emails).chain(subject).map(|(name, value)| (name, plain(&value))).collect()
 }
 
-pub(super) fn to_json(record: &GrantRecord) -> Value {
+/// What a person must know of a grant whose row was edited.
+pub(super) fn told_edited(fault: &str) -> String {
+    format!("THE DATABASE WAS CHANGED: {}. Nothing is issued by the row.\n", plain(fault))
+}
+
+pub(super) fn to_json(record: &GrantRecord, policy: &Policy) -> Value {
+    let signer = signer(&record.evidence, policy);
     let grant = &record.grant;
     json!({
         "id": grant.id, "service": grant.service, "authority": grant.authority, "profiles": grant.profiles, "names": grant.names,
         "version": grant.version, "status": record.status, "accounts": record.accounts, "max_accounts": grant.max_accounts,
         "enrol_by": grant.enrol_by.map(|t| t.to_rfc3339()), "valid_until": grant.valid_until.map(|t| t.to_rfc3339()),
         "uri": grant.uri, "emails": grant.emails, "subject": grant.subject, "limits": grant.limits, "created_at": record.created_at.to_rfc3339(),
+        "signed_by": { "operator": signer.operator, "key": signer.fingerprint.map(|key| key.0), "counts": signer.counts },
+        "edited": row_fault(record),
     })
 }
 
-pub(super) fn to_table(grants: &[GrantRecord]) -> String {
-    let rows: Vec<[String; 7]> = grants
+pub(super) fn to_table(grants: &[GrantRecord], policy: &Policy) -> String {
+    let rows: Vec<[String; 8]> = grants
         .iter()
         .map(|record| {
             let grant = &record.grant;
@@ -237,10 +253,11 @@ pub(super) fn to_table(grants: &[GrantRecord]) -> String {
                 grant.service.clone(),
                 grant.authority.to_string(),
                 format!("{}/{most}", record.accounts),
+                grant_signers::told(&signer(&record.evidence, policy)),
                 grant.profiles.join(","),
                 names.join(","),
             ]
         })
         .collect();
-    table(["GRANT", "STATUS", "SERVICE", "AUTHORITY", "ACCOUNTS", "PROFILES", "NAMES"], &rows)
+    table(["GRANT", "STATUS", "SERVICE", "AUTHORITY", "ACCOUNTS", "SIGNED BY", "PROFILES", "NAMES"], &rows)
 }

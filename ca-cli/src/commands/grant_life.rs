@@ -1,5 +1,6 @@
 //! `ca grant show`, and what happens to a grant between its creation and its end.
 
+use ca_core::evidence::grant::{as_told, row_fault, signer};
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::{EabKey, OperatorReply};
 use ca_core::model::{CertificateFilter, Grant, GrantId, GrantRecord};
@@ -8,8 +9,8 @@ use ca_core::ports::Clock as _;
 use serde_json::json;
 
 use super::cert;
-use super::grant::{to_json, to_table};
-use super::{grant_limits, submit};
+use super::grant::{policy, to_json, to_table, told_edited};
+use super::{grant_limits, grant_signers, grant_terms, submit};
 use crate::cli::{GrantRotate, GrantUpdate, Output, Signing};
 use crate::config::Config;
 use crate::control::client::{ask, unexpected};
@@ -36,17 +37,20 @@ pub(super) async fn show(config: &Config, id: &GrantId, output: Output) -> anyho
     let certificates = cert::list(config, filter, SHOWN).await?;
     let now = SystemClock.now();
     let used = grant_limits::used(config, id, record.grant.limits.max_certificates, now).await?;
+    let policy = policy(config).await?;
     if output.json {
-        let mut value = to_json(&record);
+        let mut value = to_json(&record, &policy);
         value["used"] = used.to_json();
         value["certificates"] = certificates.iter().map(cert::to_json).collect();
         return print_json(&value);
     }
+    let edited = row_fault(&record).map_or_else(String::new, |fault| told_edited(&fault));
     let when = |time: Option<Timestamp>| time.map_or_else(|| "never".to_owned(), |t| t.to_rfc3339());
     let limits: String = grant_limits::told(&record.grant.limits).iter().map(|(name, value)| format!("{name:<20}  {value}\n")).collect();
     print(&format!(
-        "{}\nbinds accounts until  {}\nissues until          {}\nsecret's version      {}\n{limits}issued                {}\n\n{}",
-        to_table(std::slice::from_ref(&record)),
+        "{}{edited}\nsigned by             {}\nbinds accounts until  {}\nissues until          {}\nsecret's version      {}\n{limits}issued                {}\n\n{}",
+        to_table(std::slice::from_ref(&record), &policy),
+        grant_signers::told_in_full(&signer(&record.evidence, &policy)),
         when(record.grant.enrol_by),
         when(record.grant.valid_until),
         record.grant.version,
@@ -55,7 +59,9 @@ pub(super) async fn show(config: &Config, id: &GrantId, output: Output) -> anyho
     ))
 }
 
-/// Signs the grant as `change` leaves it. Tells the new grant, and its secret where that was rotated.
+/// Signs the grant as `change` leaves it, beginning from what its last statement says: that is what the signature replaces,
+/// and the row's own copy may be anyone's. What changes is shown before. Tells the new grant, and its secret where that was
+/// rotated.
 async fn change(
     config: &Config,
     id: &GrantId,
@@ -63,11 +69,19 @@ async fn change(
     change: impl FnOnce(&mut Grant) -> anyhow::Result<()>,
 ) -> anyhow::Result<(Grant, Option<EabKey>)> {
     let record = find(config, id).await?;
-    let mut grant = record.grant.clone();
+    if let Some(fault) = row_fault(&record) {
+        let hint = format!(
+            "(hint: find out who changed it; `ca grant sign {id}` shows what was signed and puts it back, `ca anchor verify` looks at every grant)"
+        );
+        return Err(failure(Exit::Refused, format!("{fault}; nothing was signed {hint}")));
+    }
+    let (signed, _) = as_told(&record.evidence).map_err(|e| failure(Exit::Refused, e.to_string()))?;
+    let mut grant = signed.clone();
     change(&mut grant)?;
-    if grant == record.grant {
+    if grant == signed {
         return Err(failure(Exit::Usage, "the grant is like that already: nothing to change"));
     }
+    eprint!("{}", grant_terms::difference(&signed, &grant));
     let replaces = sha256(record.evidence.statement.as_bytes());
     let operation = Operation::GrantUpdate { grant: grant.clone(), replaces };
     let OperatorReply::GrantUpdated { hmac_key } = submit(config, signing, operation).await? else { return Err(unexpected()) };

@@ -14,6 +14,8 @@ mod generate;
 mod grant;
 mod grant_life;
 mod grant_limits;
+mod grant_signers;
+mod grant_terms;
 mod import;
 mod key;
 mod keys;

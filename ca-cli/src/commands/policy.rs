@@ -6,6 +6,7 @@ use ca_core::lifecycle::ProposalRequest;
 use ca_core::policy::{Policy, policy_changes};
 use serde_json::json;
 
+use super::grant_signers;
 use super::proposal::{policy_difference, propose};
 use crate::cli::PolicyCommand;
 use crate::config::Config;
@@ -31,22 +32,27 @@ pub(crate) async fn policy(config: &Config, command: PolicyCommand) -> anyhow::R
             let before = in_force(config).await?;
             let texts = (before.bundle.policy, read(&policy)?);
             let (before, after) = (parse(&texts.0)?, parse(&texts.1)?);
+            let orphans = grant_signers::orphans(config, &before, &after).await?;
             if output.json {
                 let changes = policy_changes(&before, &after);
                 let changes: Vec<_> = changes.iter().map(|c| json!({ "place": c.place, "value": c.value, "added": c.added })).collect();
-                return print_json(&json!({ "from": before.version, "to": after.version, "changes": changes }));
+                return print_json(
+                    &json!({ "from": before.version, "to": after.version, "changes": changes, "grants_without_signer": orphans.to_json() }),
+                );
             }
             let newer = if after.version > before.version {
                 String::new()
             } else {
                 format!("Version {} is in force: raise the version before you propose it.\n", before.version)
             };
-            print(&format!("{}{newer}", policy_difference(&texts.0, &texts.1)?))
+            print(&format!("{}{newer}{}", policy_difference(&texts.0, &texts.1)?, orphans.told()))
         }
         PolicyCommand::Import { file } => super::import::import_policy(config, &file).await,
         PolicyCommand::Propose { policy, proposing } => {
             let text = read(&policy)?;
-            parse(&text)?;
+            let after = parse(&text)?;
+            let before = parse(&in_force(config).await?.bundle.policy)?;
+            eprint!("{}", grant_signers::orphans(config, &before, &after).await?.told());
             propose(config, ProposalRequest::PutPolicy { policy: text }, proposing).await
         }
     }

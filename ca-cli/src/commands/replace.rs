@@ -11,6 +11,7 @@ use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
 use super::bulk::{choice, filter};
+use super::grant_signers::every_grant;
 use super::{cert, submit};
 use crate::cli::Replace;
 use crate::config::Config;
@@ -25,9 +26,6 @@ const MAX_LISTED: usize = 1000;
 
 /// How many of those to go are shown to people; `--json` has as many as the report.
 const SHOWN: usize = 20;
-
-/// How many grants are asked for, to name their services.
-const MAX_GRANTS: u32 = 10_000;
 
 /// The services' own certificates.
 const OWN: &str = "(this CA's own)";
@@ -106,9 +104,7 @@ async fn status(config: &Config, args: Replace) -> anyhow::Result<()> {
     let ControlAnswer::Replacements { report } = ask(&config.control.socket, &ControlRequest::Replacements { filter }).await? else {
         return Err(unexpected());
     };
-    let ControlAnswer::Grants { grants } = ask(&config.control.socket, &ControlRequest::Grants { limit: MAX_GRANTS }).await? else {
-        return Err(unexpected());
-    };
+    let grants = every_grant(&config.control.socket).await?;
     let services: HashMap<GrantId, String> = grants.into_iter().map(|g| (g.grant.id, g.grant.service)).collect();
     if args.output.json { print_json(&to_json(&report, &services)) } else { print(&to_text(&report, &services, now)) }
 }

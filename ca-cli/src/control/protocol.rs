@@ -24,12 +24,14 @@ pub(crate) enum ControlRequest {
     Authorities,
     /// The roots above the authorities of the policy in force; the answer is `Authorities`.
     Roots,
-    /// Grants, newest first.
+    /// Grants, newest first, as they are in the database.
     Grants {
+        /// After this one.
+        after: Option<GrantId>,
         /// At most so many.
         limit: u32,
     },
-    /// One grant.
+    /// One grant, as it is in the database.
     Grant {
         /// Which one.
         id: GrantId,

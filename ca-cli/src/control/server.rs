@@ -137,7 +137,10 @@ mod tests {
             let _ = stopped.await;
         }));
 
-        assert_eq!(ask(&path, &ControlRequest::Grants { limit: 1 }).await.unwrap(), ControlAnswer::Grants { grants: Vec::new() });
+        assert_eq!(
+            ask(&path, &ControlRequest::Grants { after: None, limit: 1 }).await.unwrap(),
+            ControlAnswer::Grants { grants: Vec::new() }
+        );
         let refused = ask(&path, &ControlRequest::Status).await.unwrap_err();
         assert_eq!(crate::exit::code_of(&refused), Exit::Refused);
         assert!(ControlSocket::bind(&path).await.is_err(), "a live instance's socket is not taken over");

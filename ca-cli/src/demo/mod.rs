@@ -93,7 +93,9 @@ async fn greet(layout: &Layout, config: &Config, first: bool) -> anyhow::Result<
 }
 
 async fn is_active(socket: &Path, kid: &str) -> anyhow::Result<bool> {
-    let ControlAnswer::Grants { grants } = ask(socket, &ControlRequest::Grants { limit: 1000 }).await? else { return Err(unexpected()) };
+    let ControlAnswer::Grants { grants } = ask(socket, &ControlRequest::Grants { after: None, limit: 1000 }).await? else {
+        return Err(unexpected());
+    };
     Ok(grants.iter().any(|g| g.grant.id.as_str() == kid && g.status == GrantStatus::Active))
 }
 

@@ -8,7 +8,6 @@ use ca_core::ceremony::{PolicyBundle, RosterChain, roots};
 use ca_core::lifecycle::{OperatorReply, ProposalView, Worker};
 use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind, Problem, ProblemType, VolumeCap};
 use ca_core::pki::{Certificate, Timestamp, key_algorithm};
-use ca_core::plan::ending_grants;
 use ca_core::ports::{
     AccountAdminStore as _, AcmeStore as _, AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _,
     JobStore as _, RequestQueue as _, StatusStore as _, StoreResult,
@@ -18,6 +17,7 @@ use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
 
 use super::key_watch::KeyWatch;
+use super::loops::all_ending_grants;
 use crate::anchor::audit_head;
 use crate::control::protocol::{
     AuthorityStatus, ControlAnswer, ControlRequest, GrantEnd, OfficersReport, OwnStatus, PolicyReport, StatusReport,
@@ -166,8 +166,11 @@ impl InstanceAnswers {
                 let all = self.store.authorities().await?;
                 ControlAnswer::Authorities { authorities: roots(&all, &self.worker.policy()).into_iter().cloned().collect() }
             }
-            ControlRequest::Grants { limit } => ControlAnswer::Grants { grants: self.store.grants(limit.min(MAX_ROWS)).await? },
-            ControlRequest::Grant { id } => ControlAnswer::Grants { grants: self.store.grant(&id).await?.into_iter().collect() },
+            ControlRequest::Grants { after, limit } => {
+                ControlAnswer::Grants { grants: self.store.grants(after.as_ref(), limit.min(MAX_ROWS)).await? }
+            }
+            // Whoever signs a change must see what someone may have edited.
+            ControlRequest::Grant { id } => ControlAnswer::Grants { grants: self.store.stored_grant(&id).await?.into_iter().collect() },
             ControlRequest::GrantUse { id, since } => {
                 ControlAnswer::GrantUse { used: self.store.grant_use(&id, since, VolumeCap::MAX).await? }
             }
@@ -265,7 +268,7 @@ impl InstanceAnswers {
         }
         let jobs = self.store.jobs(MAX_JOBS).await?;
         let now = SystemClock.now();
-        let ending = ending_grants(&self.store.grants(MAX_ROWS).await?, now).into_iter().take(MAX_ENDING);
+        let ending = all_ending_grants(&self.store, now).await?.into_iter().take(MAX_ENDING);
         let ending_grants = ending.map(|g| GrantEnd { id: g.id, service: g.service, valid_until: g.valid_until }).collect();
         Ok(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),

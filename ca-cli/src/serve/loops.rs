@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::lifecycle::{Worker, WorkerError};
-use ca_core::plan::ending_grants;
-use ca_core::ports::{AdminStore as _, Anchor, Clock as _, JobStore as _, KeyDevice, RequestQueue as _};
+use ca_core::model::GrantRecord;
+use ca_core::pki::Timestamp;
+use ca_core::plan::{EndingGrant, ending_grants};
+use ca_core::ports::{Anchor, Clock as _, JobStore as _, KeyDevice, RequestQueue as _, StoreResult, each_grant};
 use ca_store_socket::Gate;
 use ca_store_sqlite::SqliteStore;
 use ocsp_responder::Responder;
@@ -137,13 +139,25 @@ pub(super) async fn reconcile_device_logs(worker: Arc<Worker>, device: Arc<dyn K
     }
 }
 
+/// Every grant that ends soon or has, the first one first, however many there are.
+pub(super) async fn all_ending_grants(store: &SqliteStore, now: Timestamp) -> StoreResult<Vec<EndingGrant>> {
+    let mut near = Vec::new();
+    let keep = |grant: &GrantRecord| {
+        if !ending_grants(std::slice::from_ref(grant), now).is_empty() {
+            near.push(grant.clone());
+        }
+    };
+    each_grant(store, keep).await?;
+    Ok(ending_grants(&near, now))
+}
+
 /// Says which grants end soon, as long as nobody extends them: at the start, and now and then.
 async fn tell_grant_ends(store: SqliteStore) {
     loop {
-        match store.grants(u32::MAX).await {
-            Ok(grants) => {
-                let now = SystemClock.now();
-                for grant in ending_grants(&grants, now).into_iter().take(MAX_ENDING) {
+        let now = SystemClock.now();
+        match all_ending_grants(&store, now).await {
+            Ok(ending) => {
+                for grant in ending.into_iter().take(MAX_ENDING) {
                     let (id, service, valid_until) = (grant.id, grant.service, grant.valid_until);
                     if valid_until <= now {
                         tracing::error!(%id, service, %valid_until, "a grant has ended: its service gets no certificates, and nothing of it is renewed (hint: ca grant extend, or revoke it)");

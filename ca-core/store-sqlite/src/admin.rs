@@ -16,12 +16,16 @@ use crate::writer::Tx;
 use crate::{SqliteStore, blocked_keys};
 
 fn read_grant(row: &Row<'_>) -> StoreResult<GrantRecord> {
+    let id = read("grant id", row.get("id")?)?;
     let status = match read("grant status", row.get("status")?)? {
         GrantStatus::Active if row.get::<Option<i64>>("suspended_at")?.is_some() => GrantStatus::Suspended,
         status => status,
     };
+    let mut grant: Grant = from_json("grant", &row.get::<String>("body")?)?;
+    // The row is found by its column, and lists go on after it.
+    grant.id = id;
     Ok(GrantRecord {
-        grant: from_json("grant", &row.get::<String>("body")?)?,
+        grant,
         evidence: SignedStatement { statement: row.get("statement")?, signature: row.get("signature")? },
         status,
         created_at: time(row.get("created_at")?),
@@ -40,8 +44,28 @@ pub(crate) fn find_grant_row(connection: &Connection, id: &GrantId) -> StoreResu
     optional!(
         connection,
         |row| Ok((row.get("seq")?, read_grant(row)?)),
-        "SELECT seq, status, suspended_at, body, statement, signature, created_at, accounts FROM grants WHERE id = $1",
+        "SELECT seq, id, status, suspended_at, body, statement, signature, created_at, accounts FROM grants WHERE id = $1",
         id
+    )
+}
+
+/// Grants, newest first, after this one.
+fn list_grants(connection: &Connection, after: Option<&GrantId>, at_most: i64) -> StoreResult<Vec<GrantRecord>> {
+    let below = match after {
+        None => i64::MAX,
+        Some(id) => {
+            let text = id.as_str();
+            let seq = optional!(connection, |row| row.get::<i64>("seq"), "SELECT seq FROM grants WHERE id = $1", text)?;
+            seq.ok_or_else(|| StoreError::Conflict(format!("there is no grant {id}, after which a list could go on")))?
+        }
+    };
+    all!(
+        connection,
+        read_grant,
+        "SELECT id, status, suspended_at, body, statement, signature, created_at, accounts FROM grants WHERE seq < $1
+         ORDER BY seq DESC LIMIT $2",
+        below,
+        at_most
     )
 }
 
@@ -232,17 +256,13 @@ impl AdminStore for SqliteStore {
         self.write(move |tx| tx.revoke_grant(&id, &audit)).await
     }
 
-    async fn grants(&self, at_most: u32) -> StoreResult<Vec<GrantRecord>> {
-        let at_most = limit(at_most);
-        let newest = move |c: &Connection| {
-            all!(
-                c,
-                read_grant,
-                "SELECT status, suspended_at, body, statement, signature, created_at, accounts FROM grants ORDER BY seq DESC LIMIT $1",
-                at_most
-            )
-        };
-        self.readers.list(newest).await
+    async fn grants(&self, after: Option<&GrantId>, at_most: u32) -> StoreResult<Vec<GrantRecord>> {
+        let (after, at_most) = (after.cloned(), limit(at_most));
+        self.readers.list(move |c| list_grants(c, after.as_ref(), at_most)).await
+    }
+
+    async fn stored_grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
+        self.readers.look(|c| find_grant(c, id))
     }
 
     async fn block_key(&self, spki_sha256: &Sha256Digest, reason: &str, audit: &AuditEntry) -> StoreResult<bool> {

@@ -50,8 +50,9 @@ pub const MAX_KEY_CHANGE: usize = 16 * 1024;
 /// of the account. About 90 from one key of RSA-4096 to another, and 350 of P-256.
 pub const MAX_KEY_CHANGES_OCTETS: usize = 512 * 1024;
 
-/// How many versions of a grant's secret are tried for an account, the newest first.
-const MAX_SECRETS: u32 = 100;
+/// The most versions of a grant's secret: as many are tried for an account, the newest first, so that no rotation cuts off
+/// what an earlier secret bound. Each costs two MACs, and an account that was verified is remembered.
+pub const MAX_SECRETS: u32 = 10_000;
 
 /// A refusal for good: what the client is told, and the cause as the audit trail keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,6 +80,12 @@ impl Refusal {
     /// The grant is good for nothing until operators let it go on.
     pub fn resting_grant(detail: &str) -> Self {
         Self { fault: Fault::Rest, ..Self::new(ProblemType::Unauthorized, detail) }
+    }
+
+    /// The grant is as it was signed, and its signer may sign none any more: another operator can.
+    pub fn grant_without_signer(grant: &GrantId, why: &str) -> Self {
+        let detail = "the operator who signed the enrolment grant is one no longer (hint: another of the CA's operators can sign it anew)";
+        Self { cause: format!("grant `{grant}` has lost its signer: {why} (hint: ca grant sign {grant})"), ..Self::resting_grant(detail) }
     }
 
     /// The grant does not hold; why not is the operators' to know.

@@ -312,13 +312,7 @@ pub fn verify_standing(signed: &SignedStatement, policy: &Policy) -> Result<Veri
     let (first, fingerprint) = found.first().ok_or(StatementError::UnknownSigner)?;
 
     // Only now, with a signature of ours over it, is the text worth parsing.
-    let statement: OperatorStatement = serde_json::from_str(&signed.statement).map_err(|e| StatementError::Syntax(e.to_string()))?;
-    if statement.format != FORMAT {
-        return Err(StatementError::Format(statement.format.chars().take(60).collect()));
-    }
-    if !(16..=128).contains(&statement.nonce.len()) || !statement.nonce.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(StatementError::Nonce);
-    }
+    let statement = parse(&signed.statement)?;
     let permission = statement.operation.permission();
     // One key may stand under two names; any entry that permits the operation will do.
     let permitted = found.iter().find(|(o, _)| o.may.contains(&permission));
@@ -326,6 +320,25 @@ pub fn verify_standing(signed: &SignedStatement, policy: &Policy) -> Result<Veri
         return Err(StatementError::NotPermitted { name: first.name.clone(), permission: name_of(permission) });
     };
     Ok(Verified { operator: operator.name.clone(), fingerprint: fingerprint.to_string(), statement })
+}
+
+/// Reads a statement's text and verifies no signature: for a caller who has, who knows the text by the hash of one that was
+/// verified, or who only shows it.
+///
+/// # Errors
+/// When it is longer than [`MAX_BYTES`], or no statement of this format.
+pub(super) fn parse(text: &str) -> Result<OperatorStatement, StatementError> {
+    if text.len() > MAX_BYTES {
+        return Err(StatementError::TooLong(text.len()));
+    }
+    let statement: OperatorStatement = serde_json::from_str(text).map_err(|e| StatementError::Syntax(e.to_string()))?;
+    if statement.format != FORMAT {
+        return Err(StatementError::Format(statement.format.chars().take(60).collect()));
+    }
+    if !(16..=128).contains(&statement.nonce.len()) || !statement.nonce.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(StatementError::Nonce);
+    }
+    Ok(statement)
 }
 
 const fn name_of(permission: Permission) -> &'static str {

@@ -8,16 +8,16 @@ use std::sync::PoisonError;
 
 use super::signer::Failure;
 use super::{Worker, WorkerError};
-use crate::anchor::{AnchorState, AnchorStep, GrantPlace};
+use crate::anchor::{AnchorState, AnchorStep, GrantMark, GrantPlace};
 use crate::evidence::chain::Refusal;
-use crate::evidence::grant::read_grant;
-use crate::model::{GrantId, GrantStatus, Problem, ProblemType, SignedStatement, VolumeCap};
+use crate::evidence::grant::{read_grant, read_marked, row_fault};
+use crate::model::{Evidence, Fault, GrantId, GrantRecord, GrantStatus, Problem, ProblemType, SignedStatement, VolumeCap};
 use crate::pki::sha256;
 use crate::policy::Policy;
 use crate::ports::{AnchorError, StoreResult};
 
-/// As many as the anchor remembers.
-const MOST_GRANTS: u32 = AnchorState::MAX_GRANTS as u32;
+/// How many grants are read at once.
+const PAGE: u32 = 500;
 
 impl Worker {
     /// That the grant's cap has room, before the authority's own count is touched: a full grant takes nothing from the
@@ -47,6 +47,19 @@ impl Worker {
         Err(self.not_as_marked(id, correlation, reason).await)
     }
 
+    /// A refusal for want of a signer in today's policy is none of the evidence where the anchor knows the statement, and so
+    /// that it was verified: the grant rests until another operator signs it. What was edited stays refused as it was.
+    pub(super) fn or_rests(&self, refusal: Refusal, evidence: &Evidence, policy: &Policy) -> Refusal {
+        let Some(signed) = evidence.grant.as_ref().filter(|_| refusal.fault == Fault::Evidence) else { return refusal };
+        match read_grant(signed, policy) {
+            Err(error) if error.is_for_want_of_a_signer() => match read_marked(signed, &self.anchor.state()) {
+                Some(grant) => Refusal::grant_without_signer(&grant.id, &error.to_string()),
+                None => refusal,
+            },
+            _ => refusal,
+        }
+    }
+
     /// A grant that is not as the anchor has it: put back in the database; or changed since the request or job was leased,
     /// which then comes again.
     async fn not_as_marked(&self, id: &GrantId, correlation: &str, reason: String) -> Failure {
@@ -58,11 +71,11 @@ impl Worker {
         }
     }
 
-    /// Whether the database has a grant as it was before. Twice, for another change may come between the two looks.
+    /// Whether the database has a grant as it was before, or has it no longer. Twice, for another change may come between the
+    /// two looks.
     async fn was_put_back(&self, id: &GrantId) -> StoreResult<bool> {
         for _ in 0..2 {
-            let record = self.store.grants(MOST_GRANTS).await?.into_iter().find(|record| record.grant.id == *id);
-            if record.and_then(|record| self.anchor.state().grant_fault(&record)).is_none() {
+            if self.store.stored_grant(id).await?.is_some_and(|record| self.anchor.state().grant_fault(&record).is_none()) {
                 return Ok(false);
             }
         }
@@ -83,36 +96,49 @@ impl Worker {
         Refusal::unverified_grant(reason)
     }
 
-    /// Looks at every grant once: those that the anchor does not know are marked from now on, and what was put back raises
-    /// an alarm. The others' requests go on.
+    /// Looks at every grant once: those that the anchor does not know are marked from now on, one that was suspended or
+    /// revoked as the process died is so in the anchor too, and what was put back or edited raises an alarm. The others'
+    /// requests go on.
     ///
     /// # Errors
     /// When the store does not answer, or the anchor can't be written.
     pub(super) async fn check_grants(&self) -> Result<(), WorkerError> {
         let policy = self.policy();
         let state = self.anchor.state();
-        let mut steps = Vec::new();
-        for record in self.store.grants(MOST_GRANTS).await? {
-            let marked = state.grant(&record.grant.id).is_some_and(|m| m.statement == sha256(record.evidence.statement.as_bytes()));
-            // One whose statement does not hold is good for nothing: every request under it is refused.
-            let Some((grant, place)) = (if marked { None } else { read_grant(&record.evidence, &policy).ok() }) else { continue };
-            let mut step = vec![place.step(&grant.id)];
-            if record.status != GrantStatus::Active {
-                step.push(AnchorStep::GrantStatus { id: grant.id.clone(), status: record.status });
-            }
-            match state.after(&step, self.clock.now()) {
-                Ok(_) => steps.extend(step),
-                Err(AnchorError::Behind(reason)) => drop(self.grant_is_off(&grant.id, &self.correlation(), reason).await),
-                Err(other) => return Err(other.into()),
+        let (mut known, mut new) = (Vec::new(), Vec::new());
+        let mut after: Option<GrantId> = None;
+        let mut edited = 0;
+        loop {
+            let page = self.store.grants(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.grant.id.clone());
+            for record in page {
+                let id = &record.grant.id;
+                if edited < AnchorState::MAX_GRANTS
+                    && let Some(fault) = row_fault(&record)
+                {
+                    edited += 1;
+                    let reason = format!("{fault} (hint: nothing is issued by the row; `ca grant sign {id}` puts back what was signed)");
+                    self.alarm(None, id.as_str(), &self.correlation(), &reason).await;
+                }
+                let steps = steps_to(&record, state.grant(id), &policy);
+                let Some(first) = steps.first() else { continue };
+                let is_known = matches!(first, AnchorStep::GrantStatus { .. });
+                match state.after(&steps, self.clock.now()) {
+                    Ok(_) => if is_known { &mut known } else { &mut new }.extend(steps),
+                    Err(AnchorError::Behind(reason)) => drop(self.grant_is_off(id, &self.correlation(), reason).await),
+                    Err(AnchorError::Refused(reason)) => tracing::error!(%id, reason, "the grant is not remembered"),
+                    Err(other) => return Err(other.into()),
+                }
             }
         }
-        if steps.is_empty() {
-            return Ok(());
-        }
-        match self.anchor.take(&steps, self.clock.now()) {
-            // Too many of them: each is judged again where it is used.
-            Err(AnchorError::Refused(reason)) => tracing::error!(reason, "not every grant is remembered"),
-            other => other?,
+        // What takes away comes first: it needs no room.
+        for steps in [known, new].iter().filter(|steps| !steps.is_empty()) {
+            match self.anchor.take(steps, self.clock.now()) {
+                // Too many of them: each is judged again where it is used.
+                Err(AnchorError::Refused(reason)) => tracing::error!(reason, "not every grant is remembered"),
+                other => other?,
+            }
         }
         Ok(())
     }
@@ -151,5 +177,33 @@ impl Worker {
         }
         steps.push(AnchorStep::GrantStatus { id: id.clone(), status });
         Ok(steps)
+    }
+}
+
+/// The steps from a grant's mark to what the database has. Only signed statements move it; a state does by itself where it
+/// takes away more than the mark says, which the store has on record before the anchor hears of it.
+fn steps_to(record: &GrantRecord, mark: Option<&GrantMark>, policy: &Policy) -> Vec<AnchorStep> {
+    let status = |id: &GrantId| AnchorStep::GrantStatus { id: id.clone(), status: record.status };
+    let known = mark.filter(|mark| mark.statement == sha256(record.evidence.statement.as_bytes()));
+    if let Some(mark) = known {
+        return if takes_away(mark.status, record.status) { vec![status(&record.grant.id)] } else { vec![] };
+    }
+    // One whose statement does not hold, or is another's, is good for nothing: every request under it is refused.
+    let signed = read_grant(&record.evidence, policy).ok().filter(|(grant, _)| grant.id == record.grant.id);
+    let Some((grant, place)) = signed else { return vec![] };
+    let mut steps = vec![place.step(&grant.id)];
+    if record.status != GrantStatus::Active {
+        steps.push(status(&grant.id));
+    }
+    steps
+}
+
+/// Whether one state allows less than another.
+const fn takes_away(from: GrantStatus, to: GrantStatus) -> bool {
+    match (from, to) {
+        (GrantStatus::Active, GrantStatus::Suspended) | (GrantStatus::Active | GrantStatus::Suspended, GrantStatus::Revoked) => true,
+        (_, GrantStatus::Active) | (GrantStatus::Suspended | GrantStatus::Revoked, GrantStatus::Suspended) | (GrantStatus::Revoked, _) => {
+            false
+        }
     }
 }

@@ -28,6 +28,7 @@ mod replace;
 mod requests;
 mod signer;
 mod star;
+mod turn;
 mod validity;
 
 use std::collections::{HashMap, HashSet};
@@ -162,6 +163,8 @@ pub struct Worker {
     grants_off: Mutex<HashSet<GrantId>>,
     /// How many revoked certificates with a time that cannot be were told of, by authority.
     impossible_times: Mutex<HashMap<AuthorityName, usize>>,
+    /// Operators' acts on grants, one after the other.
+    grant_acts: turn::Turns,
     /// How many certificates were revoked for another one's compromise.
     followed: AtomicU64,
 }
@@ -202,6 +205,7 @@ impl Worker {
             asked: Mutex::default(),
             grants_off: Mutex::default(),
             impossible_times: Mutex::default(),
+            grant_acts: turn::Turns::default(),
             followed: AtomicU64::default(),
         }
     }

@@ -10,7 +10,8 @@ use zeroize::Zeroize as _;
 use super::Worker;
 use crate::anchor::AnchorStep;
 use crate::ceremony::OfficerAct;
-use crate::evidence::grant::read_grant;
+use crate::evidence::chain::MAX_SECRETS;
+use crate::evidence::grant::{read_grant, read_marked};
 use crate::evidence::statement::{self, MAX_GRANT_NAMES, Operation, OperatorStatement, Verified};
 use crate::model::{
     Actor, AuditEntry, AuthorityName, CrlScope, Grant, GrantId, GrantRecord, GrantStatus, Job, JobKind, KeyBlock, Outcome, Problem,
@@ -192,6 +193,15 @@ impl Worker {
             Err(error) => return Err(unavailable(&error)),
         }
         let done = AuditEntry { outcome: Outcome::Done, ..begun.clone() };
+        // From the store's change to the anchor's step nothing comes between, or the two would tell different acts as the last.
+        let _turn = match &statement.operation {
+            Operation::GrantCreate { .. }
+            | Operation::GrantUpdate { .. }
+            | Operation::GrantSuspend { .. }
+            | Operation::GrantResume { .. }
+            | Operation::GrantRevoke { .. } => Some(self.grant_acts.turn().await),
+            _ => None,
+        };
         match &statement.operation {
             Operation::GrantCreate { grant } => self.create_grant(signed, grant, policy, &done).await,
             Operation::GrantUpdate { grant, replaces } => self.update_grant(signed, grant, replaces, policy, &done).await,
@@ -241,10 +251,13 @@ impl Worker {
         done: &AuditEntry,
     ) -> Result<OperatorReply, Problem> {
         inside_policy(grant, policy, done.at).map_err(|reason| problem(ProblemType::RejectedIdentifier, reason))?;
-        if let (None, Some(end)) = (grant.valid_until, grant.enrol_by)
-            && end <= done.at
-        {
-            return Err(problem(ProblemType::RejectedIdentifier, "the grant would have expired already"));
+        if let Some(end) = grant.enrol_by.filter(|end| *end <= done.at) {
+            let detail = format!("the grant could bind no account: its secret would have ended at {end} (hint: --enrol-by 7d)");
+            return Err(problem(ProblemType::RejectedIdentifier, detail));
+        }
+        if grant.version > MAX_SECRETS {
+            let detail = format!("a grant's secret begins with version 1, and has at most {MAX_SECRETS} versions");
+            return Err(problem(ProblemType::Malformed, detail));
         }
         let exists = || {
             let hint = format!("(hint: change it with `ca grant update {}`, or draw another id)", grant.id);
@@ -275,18 +288,23 @@ impl Worker {
         done: &AuditEntry,
     ) -> Result<OperatorReply, Problem> {
         let malformed = |detail: String| problem(ProblemType::Malformed, detail);
-        let stored = self.store.grant(&grant.id).await.map_err(|e| unavailable(&e))?;
+        // As it is in the database, which someone may have edited behind what readers remember.
+        let stored = self.store.stored_grant(&grant.id).await.map_err(|e| unavailable(&e))?;
         let stored = stored.ok_or_else(|| malformed(format!("there is no grant `{}`", grant.id)))?;
         if sha256(stored.evidence.statement.as_bytes()) != *replaces {
             return Err(malformed(format!("grant `{}` was changed meanwhile (hint: look at it, then sign again)", grant.id)));
         }
-        let before = granted_by(&stored.evidence, policy).map_err(|reason| problem(ProblemType::Unauthorized, reason))?;
+        let before = self.granted_by(&stored.evidence, policy).map_err(|reason| problem(ProblemType::Unauthorized, reason))?;
         if before.id != grant.id || before.service != grant.service || before.authority != grant.authority {
             return Err(malformed("a grant keeps its id, service and authority (hint: make another grant)".to_owned()));
         }
         let rotated = before.version.checked_add(1) == Some(grant.version);
         if !rotated && grant.version != before.version {
             return Err(malformed(format!("the secret's version goes from {} to the next, not to {}", before.version, grant.version)));
+        }
+        if rotated && grant.version > MAX_SECRETS {
+            let detail = format!("a grant's secret has at most {MAX_SECRETS} versions (hint: make another grant)");
+            return Err(malformed(detail));
         }
         inside_policy(grant, policy, done.at).map_err(|reason| problem(ProblemType::RejectedIdentifier, reason))?;
         let step = self.grant_step(&grant.id, signed, policy)?;
@@ -338,6 +356,17 @@ impl Worker {
         let steps = steps.map_err(|e| problem(ProblemType::ServerInternal, e.to_string()))?;
         self.mark_grant(id, &steps, "the grant is revoked")?;
         Ok(OperatorReply::GrantRevoked { accounts })
+    }
+
+    /// The grant that an operator signed. One who has left the policy since counts as well, where the anchor knows the
+    /// statement: whoever signs now vouches for what comes in its place.
+    fn granted_by(&self, evidence: &SignedStatement, policy: &Policy) -> Result<Grant, String> {
+        let error = match read_grant(evidence, policy) {
+            Ok((grant, _)) => return Ok(grant),
+            Err(error) => error,
+        };
+        let marked = if error.is_for_want_of_a_signer() { read_marked(evidence, &self.anchor.state()) } else { None };
+        marked.ok_or_else(|| format!("the statement that the grant stands on does not hold: {error} (hint: make another grant)"))
     }
 
     fn eab_key(&self, grant: &Grant) -> EabKey {
@@ -446,13 +475,6 @@ fn refuse_reason(reason: RevocationReason) -> Result<(), Problem> {
         | RevocationReason::CessationOfOperation
         | RevocationReason::PrivilegeWithdrawn => Ok(()),
     }
-}
-
-/// The grant that an operator signed.
-fn granted_by(evidence: &SignedStatement, policy: &Policy) -> Result<Grant, String> {
-    read_grant(evidence, policy)
-        .map(|(grant, _)| grant)
-        .map_err(|error| format!("the statement that the grant stands on does not hold: {error} (hint: make another grant)"))
 }
 
 /// Whether a grant lies inside what the officers signed (ACME requirement A18); the reason when it does not.

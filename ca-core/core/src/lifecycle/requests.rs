@@ -72,7 +72,10 @@ impl Worker {
         }
         self.on_record().await?;
         let policy = self.policy();
-        let proven: Vec<_> = leased.iter().map(|request| self.prove(request, &policy, now)).collect();
+        let prove = |request: &SigningRequest| {
+            self.prove(request, &policy, now).map_err(|refusal| self.or_rests(refusal, &request.evidence, &policy))
+        };
+        let proven: Vec<_> = leased.iter().map(prove).collect();
         let batch = self.load(policy, proven.iter().flatten()).await?;
         // Together, so that their intents and completions share the store's commits.
         let serve = |(request, proven)| -> Boxed<'_, ()> { Box::pin(self.serve(&batch, request, proven)) };

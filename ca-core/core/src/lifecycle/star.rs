@@ -3,7 +3,7 @@
 //! A job says only that an order may be due. What is issued follows from the signed newOrder and finalize requests, the
 //! grant and the policy as they are now, and from the certificate that stands, which this authority signed. Whatever
 //! refuses for good cancels the order; what may pass comes back before the standing certificate ends. Under a grant that has
-//! expired or is suspended it rests, until operators let the grant go on or the order's own end comes. One that is marked for
+//! expired, is suspended or has lost its signer it rests, until operators let the grant go on or the order's own end comes. One that is marked for
 //! replacement has its successor at once.
 
 use std::sync::Arc;
@@ -82,7 +82,8 @@ impl Worker {
         let unusable = |why: String| unauthorized(&format!("the order's last certificate is not one of `{}`: {why}", order.authority));
         let standing = Certificate::from_der(&record.der).map_err(|e| unusable(e.to_string()))?;
         standing.is_signed_by(signer.issuer.certificate()).map_err(|e| unusable(e.to_string()))?;
-        let (proven, terms) = self.verifier.verify_renewal(&found.evidence, &order.profile, &standing, policy, &*self.secrets, now)?;
+        let proven = self.verifier.verify_renewal(&found.evidence, &order.profile, &standing, policy, &*self.secrets, now);
+        let (proven, terms) = proven.map_err(|refusal| self.or_rests(refusal, &found.evidence, policy))?;
         if proven.order != *id || proven.account != order.account || proven.authority != order.authority {
             return Err(unauthorized("the order is not the one that its evidence proves").into());
         }

@@ -374,12 +374,30 @@ pub trait AdminStore: Send + Sync {
     /// Revokes a grant and, with it, its accounts, their pending and ready orders and those that renew themselves. Tells how
     /// many accounts.
     async fn revoke_grant(&self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32>;
-    /// Lists grants, newest first.
-    async fn grants(&self, limit: u32) -> StoreResult<Vec<GrantRecord>>;
+    /// Lists grants, newest first, after this one. One that is missing is a conflict: a list from its beginning would be
+    /// taken for its rest.
+    async fn grants(&self, after: Option<&GrantId>, limit: u32) -> StoreResult<Vec<GrantRecord>>;
+    /// Reads a grant from the database itself, past whatever is remembered of it.
+    async fn stored_grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>>;
     /// Blocks a key for good, from the audit entry's time on. Tells whether no statement did before; what stands is kept.
     async fn block_key(&self, spki_sha256: &Sha256Digest, reason: &str, audit: &AuditEntry) -> StoreResult<bool>;
     /// Blocked keys: those of statements, then those of certificates revoked for keyCompromise, newest first in each.
     async fn blocked_keys(&self, limit: u32) -> StoreResult<Vec<BlockedKey>>;
+}
+
+/// Shows every grant to `seen`, newest first, a page at a time.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn each_grant(store: &(impl AdminStore + ?Sized), mut seen: impl FnMut(&GrantRecord) + Send) -> StoreResult<()> {
+    const PAGE: u32 = 500;
+    let mut after = None;
+    loop {
+        let page = store.grants(after.as_ref(), PAGE).await?;
+        page.iter().for_each(&mut seen);
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.grant.id.clone());
+    }
 }
 
 /// The most proposals that wait for signatures at a time.

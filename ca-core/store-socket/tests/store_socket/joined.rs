@@ -393,8 +393,11 @@ impl AdminStore for Joined {
     async fn revoke_grant(&self, id: &GrantId, audit: &AuditEntry) -> StoreResult<u32> {
         self.owner.revoke_grant(id, audit).await
     }
-    async fn grants(&self, limit: u32) -> StoreResult<Vec<GrantRecord>> {
-        self.owner.grants(limit).await
+    async fn grants(&self, after: Option<&GrantId>, limit: u32) -> StoreResult<Vec<GrantRecord>> {
+        self.owner.grants(after, limit).await
+    }
+    async fn stored_grant(&self, id: &GrantId) -> StoreResult<Option<GrantRecord>> {
+        self.owner.stored_grant(id).await
     }
     async fn block_key(&self, spki: &Sha256Digest, reason: &str, audit: &AuditEntry) -> StoreResult<bool> {
         self.owner.block_key(spki, reason, audit).await

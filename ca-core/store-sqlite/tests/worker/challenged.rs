@@ -8,7 +8,7 @@ use ca_core::model::{
     ProblemType, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::Identifier;
-use ca_core::policy::{AttestationRoots, ChallengeZone};
+use ca_core::policy::{AttestationRoots, ChallengeZone, Policy};
 use ca_core::ports::{AcmeStore as _, Clock as _, ValidationStore as _};
 use ca_testkit::SeededRng;
 use ca_testkit::acme::{self, ClientKey};
@@ -136,6 +136,22 @@ async fn a14_the_front_ends_word_counts_in_zones_of_the_policy_only() {
     // Inside the authority's names, in no zone; in a zone by another method.
     check(&[], ProblemType::RejectedIdentifier).await;
     check(&[ChallengeMethod::Dns01], ProblemType::Unauthorized).await;
+}
+
+/// Nobody's proof is in doubt because an operator has left.
+#[tokio::test]
+async fn a16_a_name_stays_proven_while_its_grant_has_lost_its_signer() {
+    let desk = desk(&[ChallengeMethod::Http01]).await;
+    let client = desk.account().await;
+    let id = finalized(&desk, &client, ChallengeMethod::Http01, |_| {}).await;
+    let mut policy = Policy::clone(&desk.worker.policy());
+    (policy.version, policy.operators) = (3, Vec::new());
+    desk.set_policy(policy);
+    desk.settle().await;
+    assert!(desk.refusal(&id).await.detail.contains("operators can sign it anew"));
+    assert_eq!(desk.order(&id).await.status, OrderStatus::Invalid);
+    let proven = desk.store.authorizations_of(&id).await.unwrap().remove(1);
+    assert_eq!(proven.status, AuthorizationStatus::Valid);
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ca_core::anchor::{AnchorState, MemoryAnchor};
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
-use ca_core::model::{Grant, GrantLimits, OrderStatus, ProblemType};
+use ca_core::model::{Grant, GrantId, GrantLimits, GrantStatus, OrderStatus, ProblemType};
 use ca_core::pki::sha256;
-use ca_core::ports::{AcmeStore as _, Anchor as _, AuditStore as _};
+use ca_core::ports::{AcmeStore as _, Anchor as _, AuditStore as _, each_grant};
 use serde_json::json;
 
 use crate::desk::Desk;
@@ -23,7 +23,7 @@ async fn update(desk: &Desk, grant: &Grant) {
 }
 
 /// How many alarms name this.
-async fn alarms(desk: &Desk, part: &str) -> usize {
+pub(crate) async fn alarms(desk: &Desk, part: &str) -> usize {
     let rows = desk.store.audit_after(0, 10_000).await.unwrap();
     let texts = rows.iter().map(|row| String::from_utf8_lossy(&row.leaf));
     texts.filter(|text| text.contains("worker.alarm") && text.contains(part)).count()
@@ -147,4 +147,62 @@ async fn a15_a_grant_that_exists_is_not_made_again() {
         desk.operate(Operation::GrantCreate { grant: Grant { version: 2, max_accounts: Some(9), ..grant.clone() } }).await.unwrap_err();
     assert!(again.detail.contains("exists already (hint: change it with `ca grant update"), "{again:?}");
     assert_eq!(desk.store.grant(&grant.id).await.unwrap().unwrap().grant, grant, "nothing was changed");
+}
+
+/// What takes away is durable in the store first; a process that dies before the anchor has it must not lose it there.
+#[tokio::test]
+async fn a15_a_grant_revoked_or_suspended_as_the_process_died_is_so_in_the_anchor_after_its_restart() {
+    let mut desk = Desk::open().await;
+    desk.settle().await;
+    let (revoked, suspended) = (desk.grant(None).await, desk.grant(None).await);
+    let client = desk.account_of(&suspended).await;
+    desk.edit(KEEP).await;
+    let before = desk.anchor.state();
+    desk.operate(Operation::GrantRevoke { id: revoked.id.clone() }).await.unwrap();
+    desk.operate(Operation::GrantSuspend { id: suspended.id.clone() }).await.unwrap();
+    desk.anchor = Arc::new(MemoryAnchor::new(AnchorState::clone(&before)));
+    desk.restart();
+    desk.worker.check_record().await.unwrap();
+    let status = |desk: &Desk, grant: &Grant| desk.anchor.state().grant(&grant.id).map(|mark| mark.status);
+    assert_eq!((status(&desk, &revoked), status(&desk, &suspended)), (Some(GrantStatus::Revoked), Some(GrantStatus::Suspended)));
+    assert!(!desk.audit_has(&["worker.alarm"]).await);
+
+    desk.edit(PUT_BACK).await;
+    let late = desk.queue_account(&revoked).await;
+    let order = desk.finalized(&client, json!({})).await;
+    desk.worker.step_requests().await.unwrap();
+    assert!(desk.store.account(&late.id).await.unwrap().is_none());
+    assert!(desk.refusal(&order).await.detail.contains("could not be verified"));
+    assert_eq!((alarms(&desk, revoked.id.as_str()).await, alarms(&desk, suspended.id.as_str()).await), (1, 1));
+    // What goes on in the database and not in the anchor stays put back, also at the next start.
+    desk.restart();
+    desk.worker.check_record().await.unwrap();
+    assert_eq!((status(&desk, &revoked), status(&desk, &suspended)), (Some(GrantStatus::Revoked), Some(GrantStatus::Suspended)));
+}
+
+#[tokio::test]
+async fn a15_a_grant_is_looked_at_however_many_were_made_after_it() {
+    const LATER: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= 10000)
+         INSERT INTO grants (id, version, body, max_accounts, statement, signature, status, created_at, accounts)
+         SELECT 'later-' || i, version, replace(body, id, 'later-' || i), max_accounts, replace(statement, id, 'later-' || i), 'none',
+           status, created_at, 0 FROM n, grants";
+    let mut desk = Desk::open().await;
+    desk.settle().await;
+    let grant = desk.grant(None).await;
+    let client = desk.account_of(&grant).await;
+    desk.edit(KEEP).await;
+    update(&desk, &Grant { version: 2, ..grant.clone() }).await;
+    desk.edit(PUT_BACK).await;
+    desk.edit(LATER).await;
+    let mut found = Vec::new();
+    each_grant(&*desk.store, |record| found.push(record.grant.id.clone())).await.unwrap();
+    assert_eq!((found.len(), found.last(), found.first().map(GrantId::as_str)), (10_002, Some(&grant.id), Some("later-10001")));
+
+    let order = desk.finalized(&client, json!({})).await;
+    desk.worker.step_requests().await.unwrap();
+    assert!(desk.refusal(&order).await.detail.contains("could not be verified"), "refused, and not put off");
+    assert_eq!(alarms(&desk, grant.id.as_str()).await, 1);
+    desk.restart();
+    desk.worker.check_record().await.unwrap();
+    assert_eq!(alarms(&desk, grant.id.as_str()).await, 2, "and its start says so");
 }

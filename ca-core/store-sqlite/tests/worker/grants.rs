@@ -1,13 +1,15 @@
 //! A grant's life: its scope and its secret change by signed statements, its accounts stay.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
-use ca_core::anchor::{AnchorStep, MemoryAnchor};
+use ca_core::anchor::{AnchorState, AnchorStep, MemoryAnchor};
+use ca_core::evidence::chain::MAX_SECRETS;
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::OperatorReply;
-use ca_core::model::{AccountStatus, Grant, OrderStatus, ProblemType};
+use ca_core::model::{AccountStatus, Grant, GrantStatus, OrderStatus, ProblemType};
 use ca_core::pki::{KeyAlgorithm, Timestamp, sha256};
-use ca_core::ports::{AcmeStore as _, AdminStore as _, Anchor as _, Clock as _, StandingStore as _};
+use ca_core::ports::{AcmeStore as _, AdminStore as _, Anchor, AnchorError, Clock as _, StandingStore as _};
 use ca_testkit::store::audit;
 use serde_json::json;
 
@@ -34,6 +36,32 @@ async fn a15_a_rotated_secret_binds_no_more_and_its_accounts_stay() {
     let order = desk.finalized(&client, json!({})).await;
     desk.settle().await;
     assert_eq!(desk.order(&order).await.status, OrderStatus::Valid, "an account of before goes on");
+}
+
+/// As long as a grant's secret can be rotated, whom it bound goes on.
+#[tokio::test]
+async fn a15_a_rotation_never_cuts_off_an_account_however_many_came_before() {
+    let desk = Desk::open().await;
+    desk.settle().await;
+    let mut grant = desk.grant(None).await;
+    let client = desk.account_of(&grant).await;
+    for version in 2..=130 {
+        grant.version = version;
+        desk.operate(desk.update_of(&grant).await).await.unwrap();
+    }
+    let order = desk.finalized(&client, json!({})).await;
+    desk.settle().await;
+    assert_eq!(desk.order(&order).await.status, OrderStatus::Valid);
+
+    // The last of them, and an account that the first one bound.
+    let last = Grant { id: "grant-last".parse().unwrap(), version: MAX_SECRETS, ..desk.wanted_grant() };
+    desk.operate(Operation::GrantCreate { grant: last.clone() }).await.unwrap();
+    let refused = desk.operate(desk.update_of(&Grant { version: MAX_SECRETS + 1, ..last.clone() }).await).await.unwrap_err();
+    assert!(refused.detail.contains("(hint: make another grant)"), "{refused:?}");
+    let early = desk.queue_account(&Grant { version: 1, ..last }).await;
+    desk.worker.step_requests().await.unwrap();
+    assert!(desk.store.account(&early.id).await.unwrap().is_none());
+    assert!(desk.audit_has(&["account.create", "refused", "the grant's secret was rotated"]).await, "its secret is still known");
 }
 
 #[tokio::test]
@@ -230,4 +258,60 @@ async fn a15_a_secret_that_is_rotated_while_it_binds_an_account_binds_none() {
         let bound = desk.store.account(&late.id).await.unwrap().map(|account| account.status);
         assert_eq!(bound, if rotates { None } else { Some(AccountStatus::Valid) });
     }
+}
+
+/// An anchor that lets something happen right before it takes a suspension.
+struct Before {
+    anchor: MemoryAnchor,
+    act: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Anchor for Before {
+    fn state(&self) -> Arc<AnchorState> {
+        self.anchor.state()
+    }
+
+    fn take(&self, steps: &[AnchorStep], now: Timestamp) -> Result<(), AnchorError> {
+        let suspends = |step: &AnchorStep| matches!(step, AnchorStep::GrantStatus { status: GrantStatus::Suspended, .. });
+        if steps.iter().any(suspends)
+            && let Some(act) = self.act.lock().unwrap().take()
+        {
+            act();
+        }
+        self.anchor.take(steps, now)
+    }
+
+    fn flush(&self) -> Result<(), AnchorError> {
+        self.anchor.flush()
+    }
+}
+
+/// Two operators at once: the store and the anchor tell the same act as the last.
+#[tokio::test]
+async fn a15_a_suspension_and_a_resumption_at_once_leave_store_and_anchor_as_one() {
+    let mut desk = Desk::open().await;
+    let grant = desk.grant(None).await;
+    let anchor = Arc::new(Before { anchor: MemoryAnchor::new(AnchorState::clone(&desk.anchor.state())), act: Mutex::default() });
+    desk.restart_on(Arc::clone(&anchor) as _);
+    let (worker, resume) = (Arc::clone(&desk.worker), desk.sign(Operation::GrantResume { id: grant.id.clone() }));
+    let (done, resumed) = mpsc::channel();
+    let (began, waited) = mpsc::channel();
+    // The store has the suspension; the other one's act goes as far as it goes by itself.
+    let act = move || {
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            done.send(runtime.block_on(worker.apply_statement(&resume)).is_ok()).unwrap();
+        });
+        began.send(resumed.recv_timeout(Duration::from_millis(500)).map_err(|_| resumed)).unwrap();
+    };
+    *anchor.act.lock().unwrap() = Some(Box::new(act));
+    desk.operate(Operation::GrantSuspend { id: grant.id.clone() }).await.unwrap();
+    let is_resumed = match waited.recv().unwrap() {
+        Ok(done) => done,
+        Err(resumed) => tokio::task::spawn_blocking(move || resumed.recv_timeout(Duration::from_secs(10)).unwrap()).await.unwrap(),
+    };
+    assert!(is_resumed);
+    let status = desk.store.stored_grant(&grant.id).await.unwrap().unwrap().status;
+    assert_eq!(anchor.state().grant(&grant.id).map(|mark| mark.status), Some(status));
+    assert_eq!(status, GrantStatus::Active, "the resumption came second");
 }

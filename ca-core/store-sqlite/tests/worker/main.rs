@@ -23,5 +23,6 @@ mod post_quantum;
 mod profiles;
 mod replace;
 mod revocation;
+mod signers;
 mod star;
 mod yubihsm;

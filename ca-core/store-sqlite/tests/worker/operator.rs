@@ -40,7 +40,11 @@ async fn a_grant_is_inside_the_policy_and_its_secret_is_told_once() {
     refused(&|g| g.names = vec!["dns-wildcard:demo.test".parse().unwrap()], "not inside the policy").await;
     refused(&|g| g.names = vec!["ip:0.0.0.0/0".parse().unwrap()], "not inside the policy").await;
     refused(&|g| g.valid_until = Some(Timestamp::from_unix(1)), "expired already").await;
-    assert_eq!(desk.store.grants(100).await.unwrap().len(), 1);
+    let end = desk.clock.now();
+    refused(&|g| g.enrol_by = Some(end), "could bind no account").await;
+    refused(&|g| (g.enrol_by, g.valid_until) = (Some(end), Some(end.plus(Duration::from_secs(86_400)))), "could bind no account").await;
+    refused(&|g| g.version = 10_001, "at most 10000 versions").await;
+    assert_eq!(desk.store.grants(None, 100).await.unwrap().len(), 1);
 }
 
 /// The clock may be set back by as much as the anchor bears, also after what has expired was pruned.

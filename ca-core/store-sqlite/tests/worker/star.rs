@@ -19,7 +19,7 @@ use crate::desk::{Client, Desk, demo};
 const DAY: u64 = 86_400;
 
 /// A finalized order for certificates of twelve days, until 30 days from now.
-async fn star(desk: &Desk, client: &Client) -> OrderId {
+pub(crate) async fn star(desk: &Desk, client: &Client) -> OrderId {
     star_with(desk, client, &ClientKey::default()).await
 }
 
@@ -44,7 +44,7 @@ async fn standing(desk: &Desk, id: &OrderId) -> CertificateRecord {
     desk.certificate(desk.order(id).await.serial.unwrap()).await
 }
 
-fn days(desk: &Desk, days: u64) {
+pub(crate) fn days(desk: &Desk, days: u64) {
     desk.clock.advance(Duration::from_secs(days * DAY));
 }
 

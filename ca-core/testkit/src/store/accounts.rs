@@ -1,6 +1,8 @@
 //! Accounts and the grants behind them.
 
-use ca_core::model::{AccountId, AccountStatus, Fault, GrantStatus, NewAccount, OrderStatus, Problem, ProblemType, RequestState};
+use ca_core::model::{
+    AccountId, AccountStatus, Fault, GrantRecord, GrantStatus, NewAccount, OrderStatus, Problem, ProblemType, RequestState,
+};
 use ca_core::ports::{GRANT_CHANGED, GRANT_FULL, StoreError};
 use std::time::Duration;
 
@@ -202,5 +204,16 @@ pub async fn a_grant_is_revoked_with_its_accounts(factory: &dyn StoreFactory) {
     assert!(store.lease_requests(&World::worker(), &world.lease(), at(9), at(60), 10).await.unwrap().is_empty());
     next.grant.version = 3;
     assert_conflict(store.put_grant(&next, &entry).await);
-    assert_eq!(store.grants(10).await.unwrap().len(), 1);
+    assert_eq!(store.grants(None, 10).await.unwrap().len(), 1);
+
+    for name in ["grant-2", "grant-3"] {
+        store.put_grant(&World::grant(name, None), &entry).await.unwrap();
+    }
+    let ids = |records: Vec<GrantRecord>| records.into_iter().map(|record| record.grant.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(store.grants(None, 2).await.unwrap()), ["grant-3", "grant-2"]);
+    assert_eq!(ids(store.grants(Some(&"grant-2".parse().unwrap()), 2).await.unwrap()), ["grant-1"]);
+    assert!(store.grants(Some(&id), 2).await.unwrap().is_empty());
+    assert_conflict(store.grants(Some(&"missing".parse().unwrap()), 2).await);
+    assert_eq!(store.stored_grant(&id).await.unwrap(), store.grant(&id).await.unwrap());
+    assert_eq!(store.stored_grant(&"missing".parse().unwrap()).await.unwrap(), None);
 }
