@@ -1,6 +1,6 @@
 //! What operators see of the responder: requests by route and status, and how fresh what it answers from is.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -74,7 +74,7 @@ pub(crate) fn text(responder: &Responder) -> String {
             metrics.set(&SIGNER, &[name], yes(authority.signer(now).is_some()));
         }
     }
-    for ((authority, scope), file) in responder.crls.read().unwrap_or_else(PoisonError::into_inner).iter() {
+    for (authority, scope, file) in responder.crls.held() {
         metrics.set(&CRL_LEFT, &[authority.as_str(), &scope.0.to_string()], file.next_update.since(now).as_secs_f64());
     }
     metrics.render()

@@ -1,11 +1,11 @@
 //! Following the store: authorities, ledgers, and the responder's own certificates.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use ca_core::model::{AuthorityName, CrlScope};
+use ca_core::model::AuthorityName;
 use ca_core::pki::Timestamp;
 use ca_core::ports::{Clock, ResponderStore, Rng, StoreError, StoreResult};
 use ca_service::metrics::Metrics;
@@ -13,7 +13,7 @@ use ca_service::metrics::Metrics;
 use crate::authority::AuthorityState;
 use crate::cache::AnswerCache;
 use crate::config::{ResponderConfig, ResponderKeys};
-use crate::files::CrlFile;
+use crate::files::CrlFiles;
 
 /// No reading of the store waits longer than this; what is slower counts as away.
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,8 +34,7 @@ pub struct Responder {
     impediment: Mutex<Option<(String, bool)>>,
     pub(crate) metrics: Metrics,
     pub(crate) cache: AnswerCache,
-    pub(crate) crls: RwLock<HashMap<(AuthorityName, CrlScope), Arc<CrlFile>>>,
-    pub(crate) crl_reading: tokio::sync::Mutex<()>,
+    pub(crate) crls: CrlFiles,
 }
 
 impl Responder {
@@ -60,8 +59,7 @@ impl Responder {
             impediment: Mutex::default(),
             metrics: Metrics::new(&crate::counted::METRICS),
             cache,
-            crls: RwLock::default(),
-            crl_reading: tokio::sync::Mutex::default(),
+            crls: CrlFiles::default(),
         }
     }
 

@@ -22,6 +22,7 @@ use http_body_util::{BodyExt as _, Limited};
 use crate::answer::Reply;
 use crate::authority::AuthorityState;
 use crate::counted;
+use crate::files::CrlAnswer;
 use crate::follow::Responder;
 
 const OCSP_RESPONSE: &str = "application/ocsp-response";
@@ -124,12 +125,9 @@ async fn crl(State(responder): State<Arc<Responder>>, request: Request) -> Respo
         return plain(StatusCode::NOT_FOUND, "no such CRL here\n".to_owned());
     };
     match responder.crl(&authority, CrlScope(scope)).await {
-        Ok(None) => plain(StatusCode::NOT_FOUND, "no such CRL here\n".to_owned()),
-        Err(error) => {
-            tracing::warn!(authority = %authority.name, scope, %error, "a CRL could not be read");
-            plain(StatusCode::SERVICE_UNAVAILABLE, "the CRL cannot be read right now\n".to_owned())
-        }
-        Ok(Some(file)) => {
+        CrlAnswer::Absent => plain(StatusCode::NOT_FOUND, "no such CRL here\n".to_owned()),
+        CrlAnswer::Unread => plain(StatusCode::SERVICE_UNAVAILABLE, "the CRL cannot be read right now\n".to_owned()),
+        CrlAnswer::File(file) => {
             let lasts = file.next_update.since(responder.clock.now()).min(responder.config.max_age).as_secs();
             let caching = Caching { etag: &file.etag, last_modified: file.this_update, expires: file.next_update, max_age: lasts };
             conditional(request.headers(), &caching, "application/pkix-crl", &file.der)

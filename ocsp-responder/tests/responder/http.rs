@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{PATIENCE, World, name, serial};
@@ -14,6 +15,7 @@ use ca_core::pki::{Timestamp, pem_encode};
 use ocsp_responder::{Limits, ResponderConfig, serve_with_limits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 struct Server {
     world: World,
@@ -124,11 +126,9 @@ async fn caching_headers_agree_with_the_answer() {
     assert_eq!((live.body.as_slice(), live.header("cache-control")), (&[0x30, 3, 0x0a, 1, 3][..], Some("no-store")));
 }
 
-#[tokio::test]
-async fn crls_and_issuer_certificates_are_files() {
-    let server = start(NOW, Limits::default()).await;
-    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.status, 404);
-    let record = |number: u64, der: &[u8]| CrlRecord {
+/// A CRL that was made at [`NOW`].
+fn record(number: u64, der: &[u8]) -> CrlRecord {
+    CrlRecord {
         authority: name("demo"),
         scope: CrlScope::FULL,
         number,
@@ -136,7 +136,87 @@ async fn crls_and_issuer_certificates_are_files() {
         next_update: NOW.plus(Duration::from_secs(86_400)),
         ledger_number: 1,
         der: der.to_vec(),
+    }
+}
+
+/// Asks for a partition's CRL in a task of its own.
+fn ask_crl(server: &Arc<Server>, partition: u32) -> JoinHandle<Answer> {
+    let server = Arc::clone(server);
+    tokio::spawn(async move { server.get(&format!("/a/demo/crl/{partition}.crl"), "").await })
+}
+
+/// Waits until so many readings of a partition's CRL have begun.
+async fn crl_reads(server: &Server, partition: u32, count: usize) {
+    let begun = async {
+        while server.world.store.crl_reads_of(partition) < count {
+            tokio::task::yield_now().await;
+        }
     };
+    tokio::time::timeout(PATIENCE, begun).await.expect("the store is asked");
+}
+
+/// S2: asking for CRLs that do not exist must not keep a new one from those who ask for it.
+#[tokio::test]
+async fn questions_about_missing_crls_keep_no_crl_old() {
+    let server = Arc::new(start(NOW, Limits::default()).await);
+    server.world.store.set_crl(record(7, b"seven"));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"seven");
+    let gate = server.world.store.crl_gates[1].lock().await;
+    let others: Vec<_> = (0..20).map(|_| ask_crl(&server, 1)).collect();
+    crl_reads(&server, 1, 1).await;
+    server.world.store.set_crl(record(8, b"eight"));
+    server.world.clock.advance(Duration::from_secs(4));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"eight");
+    drop(gate);
+    for other in others {
+        assert_eq!(other.await.unwrap().status, 404);
+    }
+}
+
+/// However many ask, the store is asked once in a second for a scope, also when there is no CRL or no answer.
+#[tokio::test]
+async fn what_came_of_a_reading_is_everyones() {
+    let server = Arc::new(start(NOW, Limits::default()).await);
+    for (away, status, reads) in [(false, 404, 1), (true, 503, 2)] {
+        server.world.store.away.store(away, std::sync::atomic::Ordering::SeqCst);
+        let gate = server.world.store.crl_gates[1].lock().await;
+        let all: Vec<_> = (0..20).map(|_| ask_crl(&server, 1)).collect();
+        crl_reads(&server, 1, reads).await;
+        drop(gate);
+        for one in all {
+            assert_eq!(one.await.unwrap().status, status);
+        }
+        assert_eq!(server.world.store.crl_reads_of(1), reads);
+        server.world.clock.advance(Duration::from_secs(1));
+    }
+}
+
+/// While a large CRL is read the one before is given, for two seconds and no longer.
+#[tokio::test]
+async fn a_crl_that_is_being_read_is_waited_for_when_the_one_before_is_old() {
+    let server = Arc::new(start(NOW, Limits::default()).await);
+    server.world.store.set_crl(record(7, b"seven"));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"seven");
+    let gate = server.world.store.crl_gates[0].lock().await;
+    server.world.clock.advance(Duration::from_secs(1));
+    let reader = ask_crl(&server, 0);
+    crl_reads(&server, 0, 2).await;
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"seven", "nobody waits yet");
+    server.world.store.set_crl(record(8, b"eight"));
+    server.world.clock.advance(Duration::from_secs(3));
+    let late = ask_crl(&server, 0);
+    let other = server.get("/a/demo/crl/2.crl", "").await;
+    assert_eq!(other.status, 404, "other scopes do not wait");
+    drop(gate);
+    assert_eq!(reader.await.unwrap().body, b"eight");
+    assert_eq!(late.await.unwrap().body, b"eight");
+}
+
+#[tokio::test]
+async fn crls_and_issuer_certificates_are_files() {
+    let server = start(NOW, Limits::default()).await;
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.status, 404);
+    server.world.clock.advance(Duration::from_secs(1));
     server.world.store.set_crl(record(7, b"seven"));
     let first = server.get("/a/demo/crl/0.crl", "").await;
     assert_eq!((first.status, first.body.as_slice(), first.header("content-type")), (200, &b"seven"[..], Some("application/pkix-crl")));
@@ -162,6 +242,14 @@ async fn crls_and_issuer_certificates_are_files() {
     server.world.clock.advance(Duration::from_secs(1));
     assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"eight");
     assert_eq!(server.get("/a/demo/crl/1.crl", "").await.status, 503);
+    // S17, S10: past its nextUpdate nothing vouches for it any more, unless the store says that there is no newer one.
+    server.world.clock.set(NOW.plus(Duration::from_secs(86_399)));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"eight");
+    server.world.clock.set(NOW.plus(Duration::from_secs(86_400)));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.status, 503);
+    server.world.store.away.store(false, std::sync::atomic::Ordering::SeqCst);
+    server.world.clock.set(NOW.plus(Duration::from_secs(86_401)));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"eight");
     for missing in
         ["/a/demo/crl/00.crl", "/a/demo/crl/+0.crl", "/a/demo/crl/0", "/a/demo/crl/x.crl", "/a/nobody/crl/0.crl", "/a/Demo/issuer.cer"]
     {

@@ -62,6 +62,10 @@ pub(crate) struct FakeStore {
     pub(crate) status_reads: AtomicU32,
     /// Held by a test that wants a reading of a status to stay under way.
     pub(crate) status_gate: tokio::sync::Mutex<()>,
+    /// Readings of CRLs that have begun, with their scope.
+    pub(crate) crl_reads: Mutex<Vec<CrlScope>>,
+    /// Held by a test that wants readings of one scope's CRL to stay under way.
+    pub(crate) crl_gates: [tokio::sync::Mutex<()>; 2],
     wake: tokio::sync::Notify,
 }
 
@@ -78,6 +82,10 @@ impl FakeStore {
         let number = tables.ledger.len() as u64 + 1;
         tables.ledger.push(LedgerEntry { authority: name("demo"), number, serial, event: LedgerEvent::Revoke, reason, at });
         self.wake.notify_waiters();
+    }
+    /// How many readings of a scope's CRL have begun.
+    pub(crate) fn crl_reads_of(&self, scope: u32) -> usize {
+        self.crl_reads.lock().unwrap().iter().filter(|s| s.0 == scope).count()
     }
     pub(crate) fn set_crl(&self, crl: CrlRecord) {
         self.tables.lock().unwrap().crl = Some(crl);
@@ -105,6 +113,10 @@ impl StatusStore for FakeStore {
         let _ = tokio::time::timeout(at_most, self.wake.notified()).await;
     }
     async fn current_crl(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlRecord>> {
+        self.crl_reads.lock().unwrap().push(*scope);
+        if let Some(gate) = self.crl_gates.get(scope.0 as usize) {
+            drop(gate.lock().await);
+        }
         Ok(self.here()?.crl.clone().filter(|c| c.authority == *authority && c.scope == *scope))
     }
 }
@@ -191,6 +203,8 @@ impl World {
             away: AtomicBool::new(false),
             status_reads: AtomicU32::new(0),
             status_gate: tokio::sync::Mutex::default(),
+            crl_reads: Mutex::default(),
+            crl_gates: Default::default(),
             wake: tokio::sync::Notify::new(),
         });
         let clock = Arc::new(FakeClock::at(now));
