@@ -1,5 +1,6 @@
 //! What the responder holds in memory about one authority.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub(crate) struct AuthorityState {
     pub(crate) key: Option<Arc<dyn ServiceKey>>,
     signer: RwLock<Option<Arc<Signer>>>,
     ledger: Mutex<Ledger>,
+    end_was_told: AtomicBool,
 }
 
 impl AuthorityState {
@@ -67,7 +69,21 @@ impl AuthorityState {
             key,
             signer: RwLock::default(),
             ledger: Mutex::default(),
+            end_was_told: AtomicBool::new(false),
         })
+    }
+
+    /// Whether the authority's own certificate has ended: nothing is certified by it any more, an OCSP key neither
+    /// (lesson 31).
+    pub(crate) fn has_ended(&self, now: Timestamp) -> bool {
+        self.certificate.not_after() <= now
+    }
+
+    /// Says once that it has ended.
+    pub(crate) fn tell_end(&self) {
+        if !self.end_was_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(authority = %self.name, until = %self.certificate.not_after(), "the authority has ended: no OCSP answers are signed for it, and readiness goes by the others");
+        }
     }
 
     /// The ledger's position. Whoever puts an answer into the cache holds this lock and has checked the number,

@@ -106,7 +106,11 @@ impl Responder {
         }
         for authority in self.authorities().values() {
             let read = self.read_ledger(authority).await;
-            let certificate_is_due = authority.key.is_some() && (lookup_is_due || authority.signer(now).is_none());
+            let has_ended = authority.has_ended(now);
+            if has_ended {
+                authority.tell_end();
+            }
+            let certificate_is_due = authority.key.is_some() && !has_ended && (lookup_is_due || authority.signer(now).is_none());
             let looked = if certificate_is_due { self.load_certificate(authority).await } else { Ok(()) };
             result = result.and(read).and(looked);
         }
@@ -127,7 +131,8 @@ impl Responder {
         self.impediment.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(|(_, may_sign)| *may_sign)
     }
 
-    /// What keeps the responder from answering: nothing when it is ready (S17).
+    /// What keeps the responder from answering: nothing when it is ready (S17). Authorities that have ended do not count,
+    /// unless no other has a key.
     pub fn not_ready(&self) -> Vec<String> {
         let impediment = self.impediment.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(reason, _)| reason.clone());
         impediment.into_iter().chain(self.not_ready_itself()).collect()
@@ -140,7 +145,17 @@ impl Responder {
             return vec!["no authority is known yet (hint: import a ceremony's bundle; see that the database can be reached)".to_owned()];
         }
         let mut reasons = Vec::new();
-        for authority in authorities.values() {
+        // One that has ended never gets a certificate for its OCSP key again: its successor must not wait for that.
+        let (ended, standing): (Vec<_>, Vec<_>) = authorities.values().partition(|authority| authority.has_ended(now));
+        let has_key = |authority: &&Arc<AuthorityState>| authority.key.is_some();
+        if ended.iter().any(has_key) && !standing.iter().any(has_key) {
+            let names: Vec<&str> = ended.iter().filter(|a| has_key(a)).map(|a| a.name.as_str()).collect();
+            reasons.push(format!(
+                "every authority with an OCSP key here has ended: {} (hint: import the successor's bundle and give it an OCSP key)",
+                names.join(", ")
+            ));
+        }
+        for authority in standing {
             let name = &authority.name;
             if !authority.is_fresh(now, self.config.max_stale) {
                 reasons.push(format!("{name}: the revocation ledger was not read for {} seconds", self.config.max_stale.as_secs()));

@@ -3,12 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::support::{PATIENCE, World, serial};
+use crate::support::{PATIENCE, TestKey, World, name, serial};
 use ca_core::model::RevocationReason;
 use ca_core::pki::Timestamp;
 use ca_core::pki::ocsp::{BasicResponse, CertStatus, HashAlgorithm, ResponseStatus, build_request};
 use ca_core::ports::Clock as _;
-use ocsp_responder::{NeverIssued, Reply, ResponderConfig};
+use ocsp_responder::{NeverIssued, Reply, ResponderConfig, ResponderKeys};
 
 const NOW: Timestamp = Timestamp::from_unix(1_795_478_400);
 
@@ -199,6 +199,36 @@ async fn nothing_is_signed_before_the_first_reading() {
     world.responder.refresh().await.unwrap();
     // nextUpdate never passes the responder certificate's notAfter.
     assert_eq!(world.ask_one("0a").await.data.answers[0].next_update, NOW.plus(seconds(100)));
+}
+
+/// An authority that has ended certifies no OCSP key any more; its successor does not wait for that.
+#[tokio::test]
+async fn lesson_31_an_authority_that_has_ended_keeps_none_from_being_ready() {
+    let keys = ResponderKeys::new().with(name("other"), TestKey::new());
+    let world = World::beside(NOW, ResponderConfig::default(), NOW.plus(seconds(100)), keys);
+    world.store.issue(serial("0a"));
+    world.clock.advance(seconds(99));
+    world.responder.refresh().await.unwrap();
+    assert!(world.responder.not_ready().iter().any(|r| r.starts_with("other: the OCSP key has no valid certificate")));
+    world.clock.advance(seconds(1));
+    world.responder.refresh().await.unwrap();
+    assert_eq!(world.responder.not_ready(), Vec::<String>::new());
+    assert_eq!(status(&world.ask_one("0a").await), CertStatus::Good);
+    let metrics = world.responder.metrics_text();
+    for (line, is_told) in [
+        ("countersign_status_ready 1\n", true),
+        ("countersign_status_authority_ended{authority=\"other\"} 1\n", true),
+        ("countersign_status_authority_ended{authority=\"demo\"} 0\n", true),
+        ("countersign_ocsp_signer_valid{authority=\"demo\"} 1\n", true),
+        ("countersign_ocsp_signer_valid{authority=\"other\"}", false),
+    ] {
+        assert_eq!(metrics.contains(line), is_told, "{line}\n{metrics}");
+    }
+    // Once none is left that could answer, that is said.
+    world.clock.advance(seconds(366 * 86_400));
+    world.responder.refresh().await.unwrap();
+    let reasons = world.responder.not_ready();
+    assert!(reasons.len() == 1 && reasons[0].contains("has ended: demo, other"), "{reasons:?}");
 }
 
 #[tokio::test]

@@ -176,12 +176,12 @@ fn authority(text: &str, certificate: &Certificate, is_default: bool, at: Timest
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn root(common_name: &str, key: &TestKey, now: Timestamp) -> Certificate {
+fn root(common_name: &str, key: &TestKey, now: Timestamp, until: Timestamp) -> Certificate {
     let tbs = build_root(&RootRequest {
         subject: CaSubject { country: Some("DE".into()), organization: "Status Test".into(), common_name: common_name.into() },
         serial: SerialNumber::random(&SeededRng::default()),
         not_before: now.minus(DAY),
-        not_after: now.plus(DAY * 365),
+        not_after: until,
         public_key: key.public_key().clone(),
         algorithm: SignatureAlgorithm::EcdsaP256Sha256,
     })
@@ -195,8 +195,14 @@ fn signed(tbs: &[u8], key: &TestKey) -> Certificate {
 
 impl World {
     pub(crate) fn new(now: Timestamp, config: ResponderConfig) -> Self {
+        Self::beside(now, config, now.plus(DAY * 365), ResponderKeys::new())
+    }
+
+    /// The same beside another authority that ends then; its key, where there is one, has no certificate.
+    pub(crate) fn beside(now: Timestamp, config: ResponderConfig, other_until: Timestamp, other_keys: ResponderKeys) -> Self {
         let (root_key, other_key, key) = (TestKey::new(), TestKey::new(), TestKey::new());
-        let (main, other) = (root("Status Test Root", &root_key, now), root("Another Root", &other_key, now));
+        let main = root("Status Test Root", &root_key, now, now.plus(DAY * 365));
+        let other = root("Another Root", &other_key, now, other_until);
         let store = Arc::new(FakeStore {
             authorities: vec![authority("demo", &main, true, now), authority("other", &other, false, now)],
             tables: Mutex::default(),
@@ -208,7 +214,7 @@ impl World {
             wake: tokio::sync::Notify::new(),
         });
         let clock = Arc::new(FakeClock::at(now));
-        let keys = ResponderKeys::new().with(name("demo"), key.clone());
+        let keys = other_keys.with(name("demo"), key.clone());
         let responder = Arc::new(Responder::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::default()), keys));
         let world = Self { clock, store, responder, root: main, key, root_key };
         world.store.set_responder(Some(world.responder_certificate("1001", DAY)));

@@ -26,6 +26,20 @@ pub struct OwnState {
     pub own: String,
     /// When the newest one was issued and when it ends; none: there is none that is released and unrevoked.
     pub newest: Option<(Timestamp, Timestamp)>,
+    /// When its authority's own certificate ends.
+    pub authority_ends: Timestamp,
+}
+
+impl OwnState {
+    /// When the next one is made; none: the authority has ended, or none that it could issue would last longer than the
+    /// newest (lesson 31).
+    fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        let is_last = |(issued, ends): (Timestamp, Timestamp)| issued <= now && self.authority_ends <= ends;
+        if self.authority_ends <= now || self.newest.is_some_and(is_last) {
+            return None;
+        }
+        Some(self.newest.map_or(now, |(issued, ends)| renewal_due(issued, ends)))
+    }
 }
 
 /// A CRL as it stands.
@@ -56,7 +70,7 @@ pub struct Inventory {
 pub fn plan(inventory: &Inventory, policy: &Policy, now: Timestamp) -> Vec<Job> {
     let own = inventory.own.iter().filter_map(|state| {
         policy.authority(&state.authority)?.own.iter().find(|o| o.name == state.own)?;
-        let due = state.newest.map_or(now, |(issued, ends)| renewal_due(issued, ends));
+        let due = state.due(now)?;
         Some(Job { kind: JobKind::RenewOwn { authority: state.authority.clone(), own: state.own.clone() }, due })
     });
     let crls = inventory.crls.iter().filter_map(|state| {
@@ -96,6 +110,7 @@ pub fn backoff(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::AuthorityPolicy;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix(1_000_000 + seconds)
@@ -125,7 +140,8 @@ mod tests {
 
     fn own(newest: Option<(i64, i64)>) -> Inventory {
         let newest = newest.map(|(a, b)| (at(a), at(b)));
-        Inventory { own: vec![OwnState { authority: "demo".parse().unwrap(), own: "ocsp".into(), newest }], ..quiet() }
+        let state = OwnState { authority: "demo".parse().unwrap(), own: "ocsp".into(), newest, authority_ends: at(10_000) };
+        Inventory { own: vec![state], ..quiet() }
     }
 
     fn crl(current: Option<(i64, i64)>, dirty: bool) -> Inventory {
@@ -156,6 +172,26 @@ mod tests {
         check(&own(Some((0, 60))), 5, &[40]);
         let unknown = Inventory { own: vec![OwnState { own: "other".into(), ..own(None).own.remove(0) }], ..quiet() };
         check(&unknown, 5, &[]);
+    }
+
+    #[test]
+    fn lesson_31_nothing_is_planned_that_an_authority_can_no_longer_certify() {
+        check(&own(None), 9999, &[9999]);
+        check(&own(None), 10_000, &[]);
+        check(&own(Some((9400, 9999))), 9999, &[9799]);
+        check(&own(Some((9400, 9999))), 10_000, &[]);
+        // The newest ends with its authority already.
+        check(&own(Some((9400, 10_000))), 9999, &[]);
+        // One from a clock that was ahead does not stand in the way.
+        check(&own(Some((9999, 10_000))), 9000, &[9999]);
+        // Another authority goes on.
+        let mut two = own(None);
+        two.own.push(OwnState { authority: "successor".parse().unwrap(), authority_ends: at(20_000), ..two.own[0].clone() });
+        let mut both = policy();
+        both.authorities.push(AuthorityPolicy { name: "successor".parse().unwrap(), ..both.authorities[0].clone() });
+        let jobs = plan(&two, &both, at(10_000));
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+        assert!(matches!(&jobs[0].kind, JobKind::RenewOwn { authority, .. } if authority.as_str() == "successor"));
     }
 
     #[test]
