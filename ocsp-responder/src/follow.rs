@@ -5,12 +5,12 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use ca_core::model::AuthorityName;
+use ca_core::model::{AuthorityName, SerialStatus};
 use ca_core::pki::Timestamp;
 use ca_core::ports::{Clock, ResponderStore, Rng, StoreError, StoreResult};
 use ca_service::metrics::Metrics;
 
-use crate::authority::AuthorityState;
+use crate::authority::{Adoption, AuthorityState};
 use crate::cache::AnswerCache;
 use crate::config::{ResponderConfig, ResponderKeys};
 use crate::files::CrlFiles;
@@ -111,7 +111,7 @@ impl Responder {
                 authority.tell_end();
             }
             let certificate_is_due = authority.key.is_some() && !has_ended && (lookup_is_due || authority.signer(now).is_none());
-            let looked = if certificate_is_due { self.load_certificate(authority).await } else { Ok(()) };
+            let looked = if certificate_is_due { self.load_certificate(authority, now).await } else { Ok(()) };
             result = result.and(read).and(looked);
         }
         if lookup_is_due && result.is_ok() {
@@ -237,20 +237,32 @@ impl Responder {
         Ok(())
     }
 
-    async fn load_certificate(&self, authority: &AuthorityState) -> StoreResult<()> {
+    async fn load_certificate(&self, authority: &AuthorityState, now: Timestamp) -> StoreResult<()> {
         let Some(key) = &authority.key else { return Ok(()) };
         let newest = in_time(self.store.newest_for_key(&authority.name, PROFILE, &key.public_key().spki_sha256())).await?;
-        match authority.adopt(newest.as_ref().map(|c| c.der.as_slice())) {
-            Ok(false) => {}
-            Ok(true) if newest.is_none() => {
-                // It was revoked: what it vouches for must not be handed out any more.
-                tracing::warn!(authority = %authority.name, "the responder's certificate is gone; its answers are dropped");
-                self.cache.forget_all();
+        match authority.adopt(newest.as_ref().map(|c| c.der.as_slice()), now, self.config.skew) {
+            Ok(Adoption::Same) => {}
+            Ok(Adoption::Changed) if newest.is_none() => self.drop_answers_of(authority),
+            Ok(Adoption::Changed) => tracing::info!(authority = %authority.name, "a newer responder certificate is in use"),
+            Ok(Adoption::Awaited { current, begins, is_news }) => {
+                if is_news {
+                    tracing::warn!(authority = %authority.name, %begins, "the newest responder certificate begins later than answers are dated; the one in use stays until then (hint: compare this host's clock with the worker's)");
+                }
+                // The store tells the newest that is not revoked: whether the one in use is must be asked.
+                if let Some(SerialStatus::Revoked { .. }) = in_time(self.store.status(&authority.name, &current)).await? {
+                    authority.give_up_signer();
+                    self.drop_answers_of(authority);
+                }
             }
-            Ok(true) => tracing::info!(authority = %authority.name, "a newer responder certificate is in use"),
             Err(error) => tracing::error!(authority = %authority.name, %error, "the newest responder certificate is not used"),
         }
         Ok(())
+    }
+
+    /// The responder's certificate was revoked: what it vouches for must not be handed out any more.
+    fn drop_answers_of(&self, authority: &AuthorityState) {
+        tracing::warn!(authority = %authority.name, "the responder's certificate is gone; its answers are dropped");
+        self.cache.forget_all();
     }
 }
 

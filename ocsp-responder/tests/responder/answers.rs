@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::support::{PATIENCE, TestKey, World, name, serial};
 use ca_core::model::RevocationReason;
-use ca_core::pki::Timestamp;
 use ca_core::pki::ocsp::{BasicResponse, CertStatus, HashAlgorithm, ResponseStatus, build_request};
+use ca_core::pki::{Certificate, Timestamp};
 use ca_core::ports::Clock as _;
 use ocsp_responder::{NeverIssued, Reply, ResponderConfig, ResponderKeys};
 
@@ -260,4 +260,46 @@ async fn responder_certificates_are_swapped_in_memory() {
     world.clock.advance(seconds(5));
     world.responder.refresh().await.unwrap();
     assert_eq!(world.ask(&world.request(&["0a"], None)).await, Reply::Error(ResponseStatus::TryLater));
+}
+
+/// The worker's clock is ahead of the responder's: its newest certificate begins later.
+#[tokio::test]
+async fn a_certificate_that_begins_later_takes_no_valid_ones_place() {
+    let world = world().await;
+    let embedded = |response: &BasicResponse| response.certificates[0].clone();
+    let before = embedded(&world.ask_one("0a").await);
+    // It is dated a minute back: so it begins in 100 seconds.
+    world.clock.set(NOW.plus(seconds(160)));
+    let later = world.responder_certificate("1002", seconds(86_400 * 7));
+    world.clock.set(NOW);
+    assert_eq!(later.not_before, NOW.plus(seconds(100)));
+    world.store.set_responder(Some(later.clone()));
+    // Answers are dated a minute back as well, and that minute must be the certificate's.
+    for after in [5, 99, 159] {
+        world.clock.set(NOW.plus(seconds(after)));
+        world.responder.refresh().await.unwrap();
+        assert_eq!(world.responder.not_ready(), Vec::<String>::new());
+        let fresh = world.verified(&world.ask(&world.request(&["0a"], Some(&[1]))).await);
+        assert_eq!(embedded(&fresh), before);
+    }
+    // The next look is five seconds after the last.
+    world.clock.set(NOW.plus(seconds(164)));
+    world.responder.refresh().await.unwrap();
+    assert_eq!(embedded(&world.ask_one("0b").await), later.der);
+}
+
+/// While a later one is awaited the one in use may be revoked, and what it signed goes with it.
+#[tokio::test]
+async fn a_revoked_certificate_does_not_stay_for_one_that_begins_later() {
+    let world = world().await;
+    let current = Certificate::from_der(&world.ask_one("0a").await.certificates[0]).unwrap().serial();
+    world.clock.set(NOW.plus(seconds(160)));
+    world.store.set_responder(Some(world.responder_certificate("1002", seconds(86_400 * 7))));
+    world.clock.set(NOW.plus(seconds(5)));
+    world.store.revoke(current, RevocationReason::KeyCompromise, world.clock.now());
+    world.responder.refresh().await.unwrap();
+    assert_eq!(world.ask(&world.request(&["0a"], None)).await, Reply::Error(ResponseStatus::TryLater));
+    world.clock.set(NOW.plus(seconds(160)));
+    world.responder.refresh().await.unwrap();
+    assert_eq!(status(&world.ask_one("0a").await), CertStatus::Good);
 }
