@@ -30,15 +30,19 @@ pub(crate) struct CrlFile {
     pub(crate) etag: String,
     pub(crate) this_update: Timestamp,
     pub(crate) next_update: Timestamp,
+    /// Whether its number shows that no earlier CRL of its scope has the same thisUpdate, whoever handed that one out:
+    /// thisUpdate lies `skew` before the time that numbers begin with.
+    pub(crate) is_first_of_its_second: bool,
     number: u64,
 }
 
 impl CrlFile {
-    fn new(record: CrlRecord) -> Self {
+    fn new(record: CrlRecord, skew: Duration) -> Self {
         Self {
             etag: format!("\"{}-{}\"", record.number, &sha256(&record.der).to_string()[..16]),
             this_update: record.this_update,
             next_update: record.next_update,
+            is_first_of_its_second: record.number == CrlRecord::first_number(record.this_update.plus(skew)),
             number: record.number,
             der: record.der.into(),
         }
@@ -179,7 +183,7 @@ impl Responder {
             Ok(record) => {
                 // An older one may not replace it, nor may none (invariant 7).
                 let newer = record.filter(|record| before.file.as_ref().is_none_or(|held| record.number > held.number));
-                let file = newer.map(|record| Arc::new(CrlFile::new(record))).or(before.file);
+                let file = newer.map(|record| Arc::new(CrlFile::new(record, self.config.skew))).or(before.file);
                 Seen { file, looked_at: Some(asked_at), has_failed: false, readings }
             }
             Err(error) => {
@@ -208,7 +212,7 @@ mod tests {
             ledger_number: 0,
             der: vec![0],
         };
-        files.place(&name, CrlScope(0)).seen().file = Some(Arc::new(CrlFile::new(record)));
+        files.place(&name, CrlScope(0)).seen().file = Some(Arc::new(CrlFile::new(record, Duration::ZERO)));
         let in_use = files.place(&name, CrlScope(1));
         for scope in 2..20_000 {
             files.place(&name, CrlScope(scope));

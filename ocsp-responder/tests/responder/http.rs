@@ -217,7 +217,9 @@ async fn crls_and_issuer_certificates_are_files() {
     let server = start(NOW, Limits::default()).await;
     assert_eq!(server.get("/a/demo/crl/0.crl", "").await.status, 404);
     server.world.clock.advance(Duration::from_secs(1));
-    server.world.store.set_crl(record(7, b"seven"));
+    // The first that is made in a second, as its number shows.
+    let number = CrlRecord::first_number(NOW);
+    server.world.store.set_crl(record(number, b"seven"));
     let first = server.get("/a/demo/crl/0.crl", "").await;
     assert_eq!((first.status, first.body.as_slice(), first.header("content-type")), (200, &b"seven"[..], Some("application/pkix-crl")));
     assert_eq!(first.header("last-modified"), Some("Mon, 23 Nov 2026 23:59:00 GMT"));
@@ -228,12 +230,13 @@ async fn crls_and_issuer_certificates_are_files() {
         ("If-None-Match: \"other\"\r\nIf-Modified-Since: Mon, 23 Nov 2026 23:59:00 GMT\r\n".to_owned(), 200),
         ("If-Modified-Since: Mon, 23 Nov 2026 23:59:00 GMT\r\n".to_owned(), 304),
         ("If-Modified-Since: Mon, 23 Nov 2026 23:58:59 GMT\r\n".to_owned(), 200),
+        ("If-Modified-Since: Mon, 23 Nov 2026 23:59:01 GMT\r\n".to_owned(), 200),
         ("If-Modified-Since: yesterday\r\n".to_owned(), 200),
     ] {
         assert_eq!(server.get("/a/demo/crl/0.crl", &condition).await.status, status, "{condition}");
     }
     // A newer one is seen after a second; an older one never again; the last one stays while the store is away.
-    for (number, der, expected) in [(8, b"eight".as_slice(), b"eight".as_slice()), (7, b"seven", b"eight")] {
+    for (number, der, expected) in [(number + 1, b"eight".as_slice(), b"eight".as_slice()), (number, b"seven", b"eight")] {
         server.world.store.set_crl(record(number, der));
         server.world.clock.advance(Duration::from_secs(1));
         assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, expected);
@@ -261,6 +264,40 @@ async fn crls_and_issuer_certificates_are_files() {
     assert_eq!(server.get("/a/demo/issuer.cer", &format!("If-None-Match: {etag}\r\n")).await.status, 304);
     let head = server.raw(b"HEAD /a/demo/issuer.cer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+/// A date of whole seconds does not tell two CRLs of one second apart, nor two answers; the entity tag does.
+#[tokio::test]
+async fn not_modified_is_never_said_of_another_than_the_client_has() {
+    let server = start(NOW, Limits::default()).await;
+    let first = CrlRecord::first_number(NOW);
+    let since = |answer: &Answer| format!("If-Modified-Since: {}\r\n", answer.header("last-modified").unwrap());
+    let tag = |answer: &Answer| format!("If-None-Match: {}\r\n", answer.header("etag").unwrap());
+    server.world.store.set_crl(record(first, b"seven"));
+    let seven = server.get("/a/demo/crl/0.crl", "").await;
+    assert_eq!(server.get("/a/demo/crl/0.crl", &since(&seven)).await.status, 304);
+    // The next is dated alike. Whether the first was ever served here does not matter: another replica may have.
+    server.world.store.set_crl(record(first + 1, b"eight"));
+    server.world.clock.advance(Duration::from_secs(1));
+    for condition in [since(&seven), tag(&seven)] {
+        let eight = server.get("/a/demo/crl/0.crl", &condition).await;
+        assert_eq!((eight.status, eight.body.as_slice()), (200, &b"eight"[..]), "{condition}");
+        assert_eq!(since(&eight), since(&seven));
+        assert_eq!(server.get("/a/demo/crl/0.crl", &tag(&eight)).await.status, 304);
+    }
+    // Made after the clock went back: dated before the one that the client has, and newer.
+    server.world.store.set_crl(CrlRecord { this_update: NOW.minus(Duration::from_secs(600)), ..record(first + 2, b"nine") });
+    server.world.clock.advance(Duration::from_secs(1));
+    assert_eq!(server.get("/a/demo/crl/0.crl", &since(&seven)).await.body, b"nine");
+
+    let path = format!("/a/demo/ocsp/{}", URL_SAFE_NO_PAD.encode(server.world.request(&["0a"], None)));
+    let good = server.get(&path, "").await;
+    server.world.store.revoke(serial("0a"), RevocationReason::KeyCompromise, NOW);
+    server.world.responder.refresh().await.unwrap();
+    let revoked = server.get(&path, &since(&good)).await;
+    assert_eq!((revoked.status, since(&revoked)), (200, since(&good)));
+    let told = BasicResponse::from_der(&revoked.body).unwrap().data.answers[0].status;
+    assert!(matches!(told, CertStatus::Revoked { .. }), "{told:?}");
 }
 
 #[tokio::test]
