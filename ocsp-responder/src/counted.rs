@@ -1,6 +1,6 @@
 //! What operators see of the responder: requests by route and status, and how fresh what it answers from is.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -22,7 +22,12 @@ static LEDGER_AGE: Metric = Metric::gauge(
 );
 static SIGNER: Metric = Metric::gauge(
     "countersign_ocsp_signer_valid",
-    "Whether there is a valid certificate for the delegated OCSP key: 1 or 0.",
+    "Whether there is a valid certificate for the delegated OCSP key: 1 or 0; absent once the authority has ended.",
+    &["authority"],
+);
+static ENDED: Metric = Metric::gauge(
+    "countersign_status_authority_ended",
+    "Whether the authority's certificate has ended: 1 or 0; readiness does not count it then.",
     &["authority"],
 );
 static CRL_LEFT: Metric = Metric::gauge(
@@ -32,7 +37,7 @@ static CRL_LEFT: Metric = Metric::gauge(
 );
 
 /// Every metric of this process; docs/monitoring.md describes each.
-pub static METRICS: [&Metric; 6] = [&REQUESTS, &SECONDS, &READY, &LEDGER_AGE, &SIGNER, &CRL_LEFT];
+pub static METRICS: [&Metric; 7] = [&REQUESTS, &SECONDS, &READY, &LEDGER_AGE, &SIGNER, &ENDED, &CRL_LEFT];
 
 /// Counts a request once its answer is ready, and logs it at level debug: there may be thousands a second.
 pub(crate) async fn observe(State(responder): State<Arc<Responder>>, request: Request, next: Next) -> Response {
@@ -70,11 +75,15 @@ pub(crate) fn text(responder: &Responder) -> String {
         if let Some(at) = authority.ledger().read_at {
             metrics.set(&LEDGER_AGE, &[name], now.since(at).as_secs_f64());
         }
-        if authority.key.is_some() {
+        let has_ended = authority.has_ended(now);
+        metrics.set(&ENDED, &[name], yes(has_ended));
+        if has_ended {
+            metrics.unset(&SIGNER, &[name]);
+        } else if authority.key.is_some() {
             metrics.set(&SIGNER, &[name], yes(authority.signer(now).is_some()));
         }
     }
-    for ((authority, scope), file) in responder.crls.read().unwrap_or_else(PoisonError::into_inner).iter() {
+    for (authority, scope, file) in responder.crls.held() {
         metrics.set(&CRL_LEFT, &[authority.as_str(), &scope.0.to_string()], file.next_update.since(now).as_secs_f64());
     }
     metrics.render()

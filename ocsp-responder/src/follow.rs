@@ -1,19 +1,19 @@
 //! Following the store: authorities, ledgers, and the responder's own certificates.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use ca_core::model::{AuthorityName, CrlScope};
+use ca_core::model::{AuthorityName, SerialStatus};
 use ca_core::pki::Timestamp;
 use ca_core::ports::{Clock, ResponderStore, Rng, StoreError, StoreResult};
 use ca_service::metrics::Metrics;
 
-use crate::authority::AuthorityState;
+use crate::authority::{Adoption, AuthorityState};
 use crate::cache::AnswerCache;
 use crate::config::{ResponderConfig, ResponderKeys};
-use crate::files::CrlFile;
+use crate::files::CrlFiles;
 
 /// No reading of the store waits longer than this; what is slower counts as away.
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,8 +34,7 @@ pub struct Responder {
     impediment: Mutex<Option<(String, bool)>>,
     pub(crate) metrics: Metrics,
     pub(crate) cache: AnswerCache,
-    pub(crate) crls: RwLock<HashMap<(AuthorityName, CrlScope), Arc<CrlFile>>>,
-    pub(crate) crl_reading: tokio::sync::Mutex<()>,
+    pub(crate) crls: CrlFiles,
 }
 
 impl Responder {
@@ -60,8 +59,7 @@ impl Responder {
             impediment: Mutex::default(),
             metrics: Metrics::new(&crate::counted::METRICS),
             cache,
-            crls: RwLock::default(),
-            crl_reading: tokio::sync::Mutex::default(),
+            crls: CrlFiles::default(),
         }
     }
 
@@ -108,8 +106,12 @@ impl Responder {
         }
         for authority in self.authorities().values() {
             let read = self.read_ledger(authority).await;
-            let certificate_is_due = authority.key.is_some() && (lookup_is_due || authority.signer(now).is_none());
-            let looked = if certificate_is_due { self.load_certificate(authority).await } else { Ok(()) };
+            let has_ended = authority.has_ended(now);
+            if has_ended {
+                authority.tell_end();
+            }
+            let certificate_is_due = authority.key.is_some() && !has_ended && (lookup_is_due || authority.signer(now).is_none());
+            let looked = if certificate_is_due { self.load_certificate(authority, now).await } else { Ok(()) };
             result = result.and(read).and(looked);
         }
         if lookup_is_due && result.is_ok() {
@@ -129,7 +131,8 @@ impl Responder {
         self.impediment.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(|(_, may_sign)| *may_sign)
     }
 
-    /// What keeps the responder from answering: nothing when it is ready (S17).
+    /// What keeps the responder from answering: nothing when it is ready (S17). Authorities that have ended do not count,
+    /// unless no other has a key.
     pub fn not_ready(&self) -> Vec<String> {
         let impediment = self.impediment.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(reason, _)| reason.clone());
         impediment.into_iter().chain(self.not_ready_itself()).collect()
@@ -142,7 +145,17 @@ impl Responder {
             return vec!["no authority is known yet (hint: import a ceremony's bundle; see that the database can be reached)".to_owned()];
         }
         let mut reasons = Vec::new();
-        for authority in authorities.values() {
+        // One that has ended never gets a certificate for its OCSP key again: its successor must not wait for that.
+        let (ended, standing): (Vec<_>, Vec<_>) = authorities.values().partition(|authority| authority.has_ended(now));
+        let has_key = |authority: &&Arc<AuthorityState>| authority.key.is_some();
+        if ended.iter().any(has_key) && !standing.iter().any(has_key) {
+            let names: Vec<&str> = ended.iter().filter(|a| has_key(a)).map(|a| a.name.as_str()).collect();
+            reasons.push(format!(
+                "every authority with an OCSP key here has ended: {} (hint: import the successor's bundle and give it an OCSP key)",
+                names.join(", ")
+            ));
+        }
+        for authority in standing {
             let name = &authority.name;
             if !authority.is_fresh(now, self.config.max_stale) {
                 reasons.push(format!("{name}: the revocation ledger was not read for {} seconds", self.config.max_stale.as_secs()));
@@ -224,20 +237,32 @@ impl Responder {
         Ok(())
     }
 
-    async fn load_certificate(&self, authority: &AuthorityState) -> StoreResult<()> {
+    async fn load_certificate(&self, authority: &AuthorityState, now: Timestamp) -> StoreResult<()> {
         let Some(key) = &authority.key else { return Ok(()) };
         let newest = in_time(self.store.newest_for_key(&authority.name, PROFILE, &key.public_key().spki_sha256())).await?;
-        match authority.adopt(newest.as_ref().map(|c| c.der.as_slice())) {
-            Ok(false) => {}
-            Ok(true) if newest.is_none() => {
-                // It was revoked: what it vouches for must not be handed out any more.
-                tracing::warn!(authority = %authority.name, "the responder's certificate is gone; its answers are dropped");
-                self.cache.forget_all();
+        match authority.adopt(newest.as_ref().map(|c| c.der.as_slice()), now, self.config.skew) {
+            Ok(Adoption::Same) => {}
+            Ok(Adoption::Changed) if newest.is_none() => self.drop_answers_of(authority),
+            Ok(Adoption::Changed) => tracing::info!(authority = %authority.name, "a newer responder certificate is in use"),
+            Ok(Adoption::Awaited { current, begins, is_news }) => {
+                if is_news {
+                    tracing::warn!(authority = %authority.name, %begins, "the newest responder certificate begins later than answers are dated; the one in use stays until then (hint: compare this host's clock with the worker's)");
+                }
+                // The store tells the newest that is not revoked: whether the one in use is must be asked.
+                if let Some(SerialStatus::Revoked { .. }) = in_time(self.store.status(&authority.name, &current)).await? {
+                    authority.give_up_signer();
+                    self.drop_answers_of(authority);
+                }
             }
-            Ok(true) => tracing::info!(authority = %authority.name, "a newer responder certificate is in use"),
             Err(error) => tracing::error!(authority = %authority.name, %error, "the newest responder certificate is not used"),
         }
         Ok(())
+    }
+
+    /// The responder's certificate was revoked: what it vouches for must not be handed out any more.
+    fn drop_answers_of(&self, authority: &AuthorityState) {
+        tracing::warn!(authority = %authority.name, "the responder's certificate is gone; its answers are dropped");
+        self.cache.forget_all();
     }
 }
 

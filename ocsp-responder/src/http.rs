@@ -22,6 +22,7 @@ use http_body_util::{BodyExt as _, Limited};
 use crate::answer::Reply;
 use crate::authority::AuthorityState;
 use crate::counted;
+use crate::files::CrlAnswer;
 use crate::follow::Responder;
 
 const OCSP_RESPONSE: &str = "application/ocsp-response";
@@ -110,7 +111,14 @@ async fn ocsp(responder: &Responder, authority: Option<&str>, request: &[u8], he
         Some(Reply::Signed { answer, cacheable: true }) => {
             // RFC 5019 §6.2: max-age ends before nextUpdate, which Expires repeats for HTTP/1.0.
             let lasts = answer.next_update.since(responder.clock.now()).min(responder.config.max_age).as_secs();
-            let caching = Caching { etag: &answer.etag, last_modified: answer.this_update, expires: answer.next_update, max_age: lasts };
+            let caching = Caching {
+                etag: &answer.etag,
+                last_modified: answer.this_update,
+                // Good, then revoked, within one second: the date does not tell them apart.
+                date_is_enough: false,
+                expires: answer.next_update,
+                max_age: lasts,
+            };
             conditional(headers, &caching, OCSP_RESPONSE, &answer.der)
         }
     }
@@ -124,14 +132,17 @@ async fn crl(State(responder): State<Arc<Responder>>, request: Request) -> Respo
         return plain(StatusCode::NOT_FOUND, "no such CRL here\n".to_owned());
     };
     match responder.crl(&authority, CrlScope(scope)).await {
-        Ok(None) => plain(StatusCode::NOT_FOUND, "no such CRL here\n".to_owned()),
-        Err(error) => {
-            tracing::warn!(authority = %authority.name, scope, %error, "a CRL could not be read");
-            plain(StatusCode::SERVICE_UNAVAILABLE, "the CRL cannot be read right now\n".to_owned())
-        }
-        Ok(Some(file)) => {
+        CrlAnswer::Absent => plain(StatusCode::NOT_FOUND, "no such CRL here\n".to_owned()),
+        CrlAnswer::Unread => plain(StatusCode::SERVICE_UNAVAILABLE, "the CRL cannot be read right now\n".to_owned()),
+        CrlAnswer::File(file) => {
             let lasts = file.next_update.since(responder.clock.now()).min(responder.config.max_age).as_secs();
-            let caching = Caching { etag: &file.etag, last_modified: file.this_update, expires: file.next_update, max_age: lasts };
+            let caching = Caching {
+                etag: &file.etag,
+                last_modified: file.this_update,
+                date_is_enough: file.is_first_of_its_second,
+                expires: file.next_update,
+                max_age: lasts,
+            };
             conditional(request.headers(), &caching, "application/pkix-crl", &file.der)
         }
     }
@@ -147,6 +158,7 @@ async fn issuer(State(responder): State<Arc<Responder>>, request: Request) -> Re
     let caching = Caching {
         etag,
         last_modified: authority.certificate.not_before(),
+        date_is_enough: true,
         expires: responder.clock.now().plus(Duration::from_secs(ISSUER_MAX_AGE)),
         max_age: ISSUER_MAX_AGE,
     };
@@ -217,18 +229,22 @@ fn canonical_number(text: &str) -> Option<u32> {
 struct Caching<'a> {
     etag: &'a str,
     last_modified: Timestamp,
+    /// Whether nothing else was served at this URL before with the same date.
+    date_is_enough: bool,
     expires: Timestamp,
     max_age: u64,
 }
 
-/// The file, or 304 where the client has it (RFC 9110 §13.2.2: If-None-Match goes before If-Modified-Since).
+/// The file, or 304 where the client has it (RFC 9110 §13.2.2: If-None-Match goes before If-Modified-Since). A date means the
+/// file only where it is exactly the file's and no other's: a client that is told 304 for another misses a revocation.
 fn conditional(request: &HeaderMap, caching: &Caching<'_>, content_type: &'static str, body: &Bytes) -> Response {
     let text = |name: HeaderName| request.get_all(name).into_iter().filter_map(|v| v.to_str().ok());
     let has_it = if request.contains_key(header::IF_NONE_MATCH) {
         let mut tags = text(header::IF_NONE_MATCH).flat_map(|v| v.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
         tags.any(|tag| tag == "*" || tag == caching.etag)
     } else {
-        text(header::IF_MODIFIED_SINCE).next().and_then(Timestamp::parse_http_date).is_some_and(|since| caching.last_modified <= since)
+        let since = text(header::IF_MODIFIED_SINCE).next().and_then(Timestamp::parse_http_date);
+        caching.date_is_enough && since == Some(caching.last_modified)
     };
     let mut response = if has_it {
         let mut response = Response::new(Body::empty());

@@ -26,7 +26,8 @@ fn to_json(report: &StatusReport) -> Value {
         "backlog": { "waiting": report.backlog, "oldest": time(report.backlog_oldest) },
         "authorities": report.authorities.iter().map(|a| json!({
             "name": a.name, "default": a.is_default, "root": a.root, "key_algorithm": a.algorithm,
-            "post_quantum": a.algorithm.is_some_and(KeyAlgorithm::is_post_quantum), "not_after": time(a.not_after), "crl_number": a.crl_number,
+            "post_quantum": a.algorithm.is_some_and(KeyAlgorithm::is_post_quantum), "not_after": time(a.not_after), "ended": has_ended(a.not_after, report.now),
+            "crl_number": a.crl_number,
             "crl_next_update": time(a.crl_next_update), "ledger": a.ledger,
         })).collect::<Vec<_>>(),
         "own": report.own.iter().map(|o| json!({
@@ -41,9 +42,14 @@ fn to_json(report: &StatusReport) -> Value {
     })
 }
 
+fn has_ended(not_after: Option<Timestamp>, now: Timestamp) -> bool {
+    not_after.is_some_and(|end| end <= now)
+}
+
 fn to_text(report: &StatusReport) -> String {
     let now = report.now;
     let when = |t: Option<Timestamp>| t.map_or_else(|| "none".to_owned(), |t| relative(t, now));
+    let end = |t: Option<Timestamp>| if has_ended(t, now) { format!("ENDED {}", when(t)) } else { when(t) };
     let mut troubles: Vec<&String> =
         report.responder_not_ready.iter().chain(&report.keystore_error).chain(&report.anchor_trouble).collect();
     troubles.dedup();
@@ -81,7 +87,7 @@ fn to_text(report: &StatusReport) -> String {
                 (false, false) => "issuing",
             };
             let key = a.algorithm.map_or_else(|| "unknown".to_owned(), KeyAlgorithm::described);
-            [a.name.to_string(), kind.to_owned(), key, when(a.not_after), when(a.crl_next_update), a.ledger.to_string()]
+            [a.name.to_string(), kind.to_owned(), key, end(a.not_after), when(a.crl_next_update), a.ledger.to_string()]
         })
         .collect();
     out.push_str(&format!("\n{}", table(["AUTHORITY", "KIND", "KEY", "ENDS", "CRL NEXT UPDATE", "REVOCATIONS"], &rows)));
@@ -89,7 +95,7 @@ fn to_text(report: &StatusReport) -> String {
         .own
         .iter()
         .map(|o| {
-            [o.name.clone(), o.authority.to_string(), when(o.not_after), o.serial.map_or_else(|| "none yet".to_owned(), |s| s.to_string())]
+            [o.name.clone(), o.authority.to_string(), end(o.not_after), o.serial.map_or_else(|| "none yet".to_owned(), |s| s.to_string())]
         })
         .collect();
     out.push_str(&format!("\n{}", table(["OWN CERTIFICATE", "AUTHORITY", "ENDS", "SERIAL"], &rows)));

@@ -62,7 +62,7 @@ static AUTHORITY_LEFT: Metric = Metric::gauge(
 );
 static OWN_LEFT: Metric = Metric::gauge(
     "countersign_own_certificate_validity_seconds",
-    "How long the newest of the CA's own certificates is still valid; 0: it has ended, or there is none.",
+    "How long the newest of the CA's own certificates is still valid; 0: it has ended, or there is none; absent once its authority has ended.",
     &["authority", "name"],
 );
 static CRL_AGE: Metric =
@@ -189,10 +189,14 @@ impl Numbers {
             // It was extended for good, or revoked.
             None => metrics.unset(&GRANT_LEFT, &[]),
         }
+        let mut ended = Vec::new();
         for authority in self.store.authorities().await? {
             let name = authority.name.as_str();
             if let Ok(certificate) = Certificate::from_der(&authority.certificate) {
                 metrics.set(&AUTHORITY_LEFT, &[name], left(certificate.not_after()));
+                if certificate.not_after() <= now {
+                    ended.push(authority.name.clone());
+                }
             }
             if let Some(crl) = self.store.crl_head(&authority.name, &CrlScope::FULL).await? {
                 metrics.set(&CRL_AGE, &[name], now.since(crl.this_update).as_secs_f64());
@@ -201,8 +205,14 @@ impl Numbers {
         }
         for rules in &policy.authorities {
             for own in &rules.own {
+                let labels = [rules.name.as_str(), &own.name];
+                if ended.contains(&rules.name) {
+                    // There will be none any more: that the authority has ended is told above.
+                    metrics.unset(&OWN_LEFT, &labels);
+                    continue;
+                }
                 let newest = self.store.newest_for_key(&rules.name, &own.shape, &own.key_sha256).await?;
-                metrics.set(&OWN_LEFT, &[rules.name.as_str(), &own.name], newest.map_or(0.0, |c| left(c.not_after)));
+                metrics.set(&OWN_LEFT, &labels, newest.map_or(0.0, |c| left(c.not_after)));
             }
         }
         Ok(())

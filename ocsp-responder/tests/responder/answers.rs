@@ -3,12 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::support::{PATIENCE, World, serial};
+use crate::support::{PATIENCE, TestKey, World, name, serial};
 use ca_core::model::RevocationReason;
-use ca_core::pki::Timestamp;
 use ca_core::pki::ocsp::{BasicResponse, CertStatus, HashAlgorithm, ResponseStatus, build_request};
+use ca_core::pki::{Certificate, Timestamp};
 use ca_core::ports::Clock as _;
-use ocsp_responder::{NeverIssued, Reply, ResponderConfig};
+use ocsp_responder::{NeverIssued, Reply, ResponderConfig, ResponderKeys};
 
 const NOW: Timestamp = Timestamp::from_unix(1_795_478_400);
 
@@ -201,6 +201,36 @@ async fn nothing_is_signed_before_the_first_reading() {
     assert_eq!(world.ask_one("0a").await.data.answers[0].next_update, NOW.plus(seconds(100)));
 }
 
+/// An authority that has ended certifies no OCSP key any more; its successor does not wait for that.
+#[tokio::test]
+async fn lesson_31_an_authority_that_has_ended_keeps_none_from_being_ready() {
+    let keys = ResponderKeys::new().with(name("other"), TestKey::new());
+    let world = World::beside(NOW, ResponderConfig::default(), NOW.plus(seconds(100)), keys);
+    world.store.issue(serial("0a"));
+    world.clock.advance(seconds(99));
+    world.responder.refresh().await.unwrap();
+    assert!(world.responder.not_ready().iter().any(|r| r.starts_with("other: the OCSP key has no valid certificate")));
+    world.clock.advance(seconds(1));
+    world.responder.refresh().await.unwrap();
+    assert_eq!(world.responder.not_ready(), Vec::<String>::new());
+    assert_eq!(status(&world.ask_one("0a").await), CertStatus::Good);
+    let metrics = world.responder.metrics_text();
+    for (line, is_told) in [
+        ("countersign_status_ready 1\n", true),
+        ("countersign_status_authority_ended{authority=\"other\"} 1\n", true),
+        ("countersign_status_authority_ended{authority=\"demo\"} 0\n", true),
+        ("countersign_ocsp_signer_valid{authority=\"demo\"} 1\n", true),
+        ("countersign_ocsp_signer_valid{authority=\"other\"}", false),
+    ] {
+        assert_eq!(metrics.contains(line), is_told, "{line}\n{metrics}");
+    }
+    // Once none is left that could answer, that is said.
+    world.clock.advance(seconds(366 * 86_400));
+    world.responder.refresh().await.unwrap();
+    let reasons = world.responder.not_ready();
+    assert!(reasons.len() == 1 && reasons[0].contains("has ended: demo, other"), "{reasons:?}");
+}
+
 #[tokio::test]
 async fn responder_certificates_are_swapped_in_memory() {
     let world = world().await;
@@ -230,4 +260,46 @@ async fn responder_certificates_are_swapped_in_memory() {
     world.clock.advance(seconds(5));
     world.responder.refresh().await.unwrap();
     assert_eq!(world.ask(&world.request(&["0a"], None)).await, Reply::Error(ResponseStatus::TryLater));
+}
+
+/// The worker's clock is ahead of the responder's: its newest certificate begins later.
+#[tokio::test]
+async fn a_certificate_that_begins_later_takes_no_valid_ones_place() {
+    let world = world().await;
+    let embedded = |response: &BasicResponse| response.certificates[0].clone();
+    let before = embedded(&world.ask_one("0a").await);
+    // It is dated a minute back: so it begins in 100 seconds.
+    world.clock.set(NOW.plus(seconds(160)));
+    let later = world.responder_certificate("1002", seconds(86_400 * 7));
+    world.clock.set(NOW);
+    assert_eq!(later.not_before, NOW.plus(seconds(100)));
+    world.store.set_responder(Some(later.clone()));
+    // Answers are dated a minute back as well, and that minute must be the certificate's.
+    for after in [5, 99, 159] {
+        world.clock.set(NOW.plus(seconds(after)));
+        world.responder.refresh().await.unwrap();
+        assert_eq!(world.responder.not_ready(), Vec::<String>::new());
+        let fresh = world.verified(&world.ask(&world.request(&["0a"], Some(&[1]))).await);
+        assert_eq!(embedded(&fresh), before);
+    }
+    // The next look is five seconds after the last.
+    world.clock.set(NOW.plus(seconds(164)));
+    world.responder.refresh().await.unwrap();
+    assert_eq!(embedded(&world.ask_one("0b").await), later.der);
+}
+
+/// While a later one is awaited the one in use may be revoked, and what it signed goes with it.
+#[tokio::test]
+async fn a_revoked_certificate_does_not_stay_for_one_that_begins_later() {
+    let world = world().await;
+    let current = Certificate::from_der(&world.ask_one("0a").await.certificates[0]).unwrap().serial();
+    world.clock.set(NOW.plus(seconds(160)));
+    world.store.set_responder(Some(world.responder_certificate("1002", seconds(86_400 * 7))));
+    world.clock.set(NOW.plus(seconds(5)));
+    world.store.revoke(current, RevocationReason::KeyCompromise, world.clock.now());
+    world.responder.refresh().await.unwrap();
+    assert_eq!(world.ask(&world.request(&["0a"], None)).await, Reply::Error(ResponseStatus::TryLater));
+    world.clock.set(NOW.plus(seconds(160)));
+    world.responder.refresh().await.unwrap();
+    assert_eq!(status(&world.ask_one("0a").await), CertStatus::Good);
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{PATIENCE, World, name, serial};
@@ -14,6 +15,7 @@ use ca_core::pki::{Timestamp, pem_encode};
 use ocsp_responder::{Limits, ResponderConfig, serve_with_limits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 struct Server {
     world: World,
@@ -124,11 +126,9 @@ async fn caching_headers_agree_with_the_answer() {
     assert_eq!((live.body.as_slice(), live.header("cache-control")), (&[0x30, 3, 0x0a, 1, 3][..], Some("no-store")));
 }
 
-#[tokio::test]
-async fn crls_and_issuer_certificates_are_files() {
-    let server = start(NOW, Limits::default()).await;
-    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.status, 404);
-    let record = |number: u64, der: &[u8]| CrlRecord {
+/// A CRL that was made at [`NOW`].
+fn record(number: u64, der: &[u8]) -> CrlRecord {
+    CrlRecord {
         authority: name("demo"),
         scope: CrlScope::FULL,
         number,
@@ -136,8 +136,90 @@ async fn crls_and_issuer_certificates_are_files() {
         next_update: NOW.plus(Duration::from_secs(86_400)),
         ledger_number: 1,
         der: der.to_vec(),
+    }
+}
+
+/// Asks for a partition's CRL in a task of its own.
+fn ask_crl(server: &Arc<Server>, partition: u32) -> JoinHandle<Answer> {
+    let server = Arc::clone(server);
+    tokio::spawn(async move { server.get(&format!("/a/demo/crl/{partition}.crl"), "").await })
+}
+
+/// Waits until so many readings of a partition's CRL have begun.
+async fn crl_reads(server: &Server, partition: u32, count: usize) {
+    let begun = async {
+        while server.world.store.crl_reads_of(partition) < count {
+            tokio::task::yield_now().await;
+        }
     };
+    tokio::time::timeout(PATIENCE, begun).await.expect("the store is asked");
+}
+
+/// S2: asking for CRLs that do not exist must not keep a new one from those who ask for it.
+#[tokio::test]
+async fn questions_about_missing_crls_keep_no_crl_old() {
+    let server = Arc::new(start(NOW, Limits::default()).await);
     server.world.store.set_crl(record(7, b"seven"));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"seven");
+    let gate = server.world.store.crl_gates[1].lock().await;
+    let others: Vec<_> = (0..20).map(|_| ask_crl(&server, 1)).collect();
+    crl_reads(&server, 1, 1).await;
+    server.world.store.set_crl(record(8, b"eight"));
+    server.world.clock.advance(Duration::from_secs(4));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"eight");
+    drop(gate);
+    for other in others {
+        assert_eq!(other.await.unwrap().status, 404);
+    }
+}
+
+/// However many ask, the store is asked once in a second for a scope, also when there is no CRL or no answer.
+#[tokio::test]
+async fn what_came_of_a_reading_is_everyones() {
+    let server = Arc::new(start(NOW, Limits::default()).await);
+    for (away, status, reads) in [(false, 404, 1), (true, 503, 2)] {
+        server.world.store.away.store(away, std::sync::atomic::Ordering::SeqCst);
+        let gate = server.world.store.crl_gates[1].lock().await;
+        let all: Vec<_> = (0..20).map(|_| ask_crl(&server, 1)).collect();
+        crl_reads(&server, 1, reads).await;
+        drop(gate);
+        for one in all {
+            assert_eq!(one.await.unwrap().status, status);
+        }
+        assert_eq!(server.world.store.crl_reads_of(1), reads);
+        server.world.clock.advance(Duration::from_secs(2));
+    }
+}
+
+/// While a large CRL is read the one before is given, for two seconds and no longer.
+#[tokio::test]
+async fn a_crl_that_is_being_read_is_waited_for_when_the_one_before_is_old() {
+    let server = Arc::new(start(NOW, Limits::default()).await);
+    server.world.store.set_crl(record(7, b"seven"));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"seven");
+    let gate = server.world.store.crl_gates[0].lock().await;
+    server.world.clock.advance(Duration::from_secs(1));
+    let reader = ask_crl(&server, 0);
+    crl_reads(&server, 0, 2).await;
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"seven", "nobody waits yet");
+    server.world.store.set_crl(record(8, b"eight"));
+    server.world.clock.advance(Duration::from_secs(3));
+    let late = ask_crl(&server, 0);
+    let other = server.get("/a/demo/crl/2.crl", "").await;
+    assert_eq!(other.status, 404, "other scopes do not wait");
+    drop(gate);
+    assert_eq!(reader.await.unwrap().body, b"eight");
+    assert_eq!(late.await.unwrap().body, b"eight");
+}
+
+#[tokio::test]
+async fn crls_and_issuer_certificates_are_files() {
+    let server = start(NOW, Limits::default()).await;
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.status, 404);
+    server.world.clock.advance(Duration::from_secs(1));
+    // The first that is made in a second, as its number shows.
+    let number = CrlRecord::first_number(NOW);
+    server.world.store.set_crl(record(number, b"seven"));
     let first = server.get("/a/demo/crl/0.crl", "").await;
     assert_eq!((first.status, first.body.as_slice(), first.header("content-type")), (200, &b"seven"[..], Some("application/pkix-crl")));
     assert_eq!(first.header("last-modified"), Some("Mon, 23 Nov 2026 23:59:00 GMT"));
@@ -148,12 +230,13 @@ async fn crls_and_issuer_certificates_are_files() {
         ("If-None-Match: \"other\"\r\nIf-Modified-Since: Mon, 23 Nov 2026 23:59:00 GMT\r\n".to_owned(), 200),
         ("If-Modified-Since: Mon, 23 Nov 2026 23:59:00 GMT\r\n".to_owned(), 304),
         ("If-Modified-Since: Mon, 23 Nov 2026 23:58:59 GMT\r\n".to_owned(), 200),
+        ("If-Modified-Since: Mon, 23 Nov 2026 23:59:01 GMT\r\n".to_owned(), 200),
         ("If-Modified-Since: yesterday\r\n".to_owned(), 200),
     ] {
         assert_eq!(server.get("/a/demo/crl/0.crl", &condition).await.status, status, "{condition}");
     }
     // A newer one is seen after a second; an older one never again; the last one stays while the store is away.
-    for (number, der, expected) in [(8, b"eight".as_slice(), b"eight".as_slice()), (7, b"seven", b"eight")] {
+    for (number, der, expected) in [(number + 1, b"eight".as_slice(), b"eight".as_slice()), (number, b"seven", b"eight")] {
         server.world.store.set_crl(record(number, der));
         server.world.clock.advance(Duration::from_secs(1));
         assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, expected);
@@ -162,6 +245,14 @@ async fn crls_and_issuer_certificates_are_files() {
     server.world.clock.advance(Duration::from_secs(1));
     assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"eight");
     assert_eq!(server.get("/a/demo/crl/1.crl", "").await.status, 503);
+    // S17, S10: past its nextUpdate nothing vouches for it any more, unless the store says that there is no newer one.
+    server.world.clock.set(NOW.plus(Duration::from_secs(86_399)));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"eight");
+    server.world.clock.set(NOW.plus(Duration::from_secs(86_400)));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.status, 503);
+    server.world.store.away.store(false, std::sync::atomic::Ordering::SeqCst);
+    server.world.clock.set(NOW.plus(Duration::from_secs(86_401)));
+    assert_eq!(server.get("/a/demo/crl/0.crl", "").await.body, b"eight");
     for missing in
         ["/a/demo/crl/00.crl", "/a/demo/crl/+0.crl", "/a/demo/crl/0", "/a/demo/crl/x.crl", "/a/nobody/crl/0.crl", "/a/Demo/issuer.cer"]
     {
@@ -173,6 +264,40 @@ async fn crls_and_issuer_certificates_are_files() {
     assert_eq!(server.get("/a/demo/issuer.cer", &format!("If-None-Match: {etag}\r\n")).await.status, 304);
     let head = server.raw(b"HEAD /a/demo/issuer.cer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+/// A date of whole seconds does not tell two CRLs of one second apart, nor two answers; the entity tag does.
+#[tokio::test]
+async fn not_modified_is_never_said_of_another_than_the_client_has() {
+    let server = start(NOW, Limits::default()).await;
+    let first = CrlRecord::first_number(NOW);
+    let since = |answer: &Answer| format!("If-Modified-Since: {}\r\n", answer.header("last-modified").unwrap());
+    let tag = |answer: &Answer| format!("If-None-Match: {}\r\n", answer.header("etag").unwrap());
+    server.world.store.set_crl(record(first, b"seven"));
+    let seven = server.get("/a/demo/crl/0.crl", "").await;
+    assert_eq!(server.get("/a/demo/crl/0.crl", &since(&seven)).await.status, 304);
+    // The next is dated alike. Whether the first was ever served here does not matter: another replica may have.
+    server.world.store.set_crl(record(first + 1, b"eight"));
+    server.world.clock.advance(Duration::from_secs(1));
+    for condition in [since(&seven), tag(&seven)] {
+        let eight = server.get("/a/demo/crl/0.crl", &condition).await;
+        assert_eq!((eight.status, eight.body.as_slice()), (200, &b"eight"[..]), "{condition}");
+        assert_eq!(since(&eight), since(&seven));
+        assert_eq!(server.get("/a/demo/crl/0.crl", &tag(&eight)).await.status, 304);
+    }
+    // Made after the clock went back: dated before the one that the client has, and newer.
+    server.world.store.set_crl(CrlRecord { this_update: NOW.minus(Duration::from_secs(600)), ..record(first + 2, b"nine") });
+    server.world.clock.advance(Duration::from_secs(1));
+    assert_eq!(server.get("/a/demo/crl/0.crl", &since(&seven)).await.body, b"nine");
+
+    let path = format!("/a/demo/ocsp/{}", URL_SAFE_NO_PAD.encode(server.world.request(&["0a"], None)));
+    let good = server.get(&path, "").await;
+    server.world.store.revoke(serial("0a"), RevocationReason::KeyCompromise, NOW);
+    server.world.responder.refresh().await.unwrap();
+    let revoked = server.get(&path, &since(&good)).await;
+    assert_eq!((revoked.status, since(&revoked)), (200, since(&good)));
+    let told = BasicResponse::from_der(&revoked.body).unwrap().data.answers[0].status;
+    assert!(matches!(told, CertStatus::Revoked { .. }), "{told:?}");
 }
 
 #[tokio::test]
@@ -254,6 +379,7 @@ async fn gnutls_accepts_the_answers() {
     std::fs::write(folder.path().join("ca.pem"), pem_encode("CERTIFICATE", server.world.root.der())).unwrap();
     let record = server.world.responder_certificate("0a", Duration::from_secs(3600));
     std::fs::write(folder.path().join("leaf.pem"), pem_encode("CERTIFICATE", &record.der)).unwrap();
+    server.world.store.issue(record.serial);
     let ask = format!("--ask=http://{}/a/demo/ocsp", server.address);
     let asked = ["--load-issuer", "ca.pem", "--load-cert", "leaf.pem", "--load-trust", "ca.pem"];
     for nonce in ["--nonce", "--no-nonce"] {

@@ -62,6 +62,10 @@ pub(crate) struct FakeStore {
     pub(crate) status_reads: AtomicU32,
     /// Held by a test that wants a reading of a status to stay under way.
     pub(crate) status_gate: tokio::sync::Mutex<()>,
+    /// Readings of CRLs that have begun, with their scope.
+    pub(crate) crl_reads: Mutex<Vec<CrlScope>>,
+    /// Held by a test that wants readings of one scope's CRL to stay under way.
+    pub(crate) crl_gates: [tokio::sync::Mutex<()>; 2],
     wake: tokio::sync::Notify,
 }
 
@@ -78,6 +82,10 @@ impl FakeStore {
         let number = tables.ledger.len() as u64 + 1;
         tables.ledger.push(LedgerEntry { authority: name("demo"), number, serial, event: LedgerEvent::Revoke, reason, at });
         self.wake.notify_waiters();
+    }
+    /// How many readings of a scope's CRL have begun.
+    pub(crate) fn crl_reads_of(&self, scope: u32) -> usize {
+        self.crl_reads.lock().unwrap().iter().filter(|s| s.0 == scope).count()
     }
     pub(crate) fn set_crl(&self, crl: CrlRecord) {
         self.tables.lock().unwrap().crl = Some(crl);
@@ -105,6 +113,10 @@ impl StatusStore for FakeStore {
         let _ = tokio::time::timeout(at_most, self.wake.notified()).await;
     }
     async fn current_crl(&self, authority: &AuthorityName, scope: &CrlScope) -> StoreResult<Option<CrlRecord>> {
+        self.crl_reads.lock().unwrap().push(*scope);
+        if let Some(gate) = self.crl_gates.get(scope.0 as usize) {
+            drop(gate.lock().await);
+        }
         Ok(self.here()?.crl.clone().filter(|c| c.authority == *authority && c.scope == *scope))
     }
 }
@@ -164,12 +176,12 @@ fn authority(text: &str, certificate: &Certificate, is_default: bool, at: Timest
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn root(common_name: &str, key: &TestKey, now: Timestamp) -> Certificate {
+fn root(common_name: &str, key: &TestKey, now: Timestamp, until: Timestamp) -> Certificate {
     let tbs = build_root(&RootRequest {
         subject: CaSubject { country: Some("DE".into()), organization: "Status Test".into(), common_name: common_name.into() },
         serial: SerialNumber::random(&SeededRng::default()),
         not_before: now.minus(DAY),
-        not_after: now.plus(DAY * 365),
+        not_after: until,
         public_key: key.public_key().clone(),
         algorithm: SignatureAlgorithm::EcdsaP256Sha256,
     })
@@ -183,18 +195,26 @@ fn signed(tbs: &[u8], key: &TestKey) -> Certificate {
 
 impl World {
     pub(crate) fn new(now: Timestamp, config: ResponderConfig) -> Self {
+        Self::beside(now, config, now.plus(DAY * 365), ResponderKeys::new())
+    }
+
+    /// The same beside another authority that ends then; its key, where there is one, has no certificate.
+    pub(crate) fn beside(now: Timestamp, config: ResponderConfig, other_until: Timestamp, other_keys: ResponderKeys) -> Self {
         let (root_key, other_key, key) = (TestKey::new(), TestKey::new(), TestKey::new());
-        let (main, other) = (root("Status Test Root", &root_key, now), root("Another Root", &other_key, now));
+        let main = root("Status Test Root", &root_key, now, now.plus(DAY * 365));
+        let other = root("Another Root", &other_key, now, other_until);
         let store = Arc::new(FakeStore {
             authorities: vec![authority("demo", &main, true, now), authority("other", &other, false, now)],
             tables: Mutex::default(),
             away: AtomicBool::new(false),
             status_reads: AtomicU32::new(0),
             status_gate: tokio::sync::Mutex::default(),
+            crl_reads: Mutex::default(),
+            crl_gates: Default::default(),
             wake: tokio::sync::Notify::new(),
         });
         let clock = Arc::new(FakeClock::at(now));
-        let keys = ResponderKeys::new().with(name("demo"), key.clone());
+        let keys = other_keys.with(name("demo"), key.clone());
         let responder = Arc::new(Responder::new(config, store.clone(), clock.clone(), Arc::new(SeededRng::default()), keys));
         let world = Self { clock, store, responder, root: main, key, root_key };
         world.store.set_responder(Some(world.responder_certificate("1001", DAY)));

@@ -62,9 +62,8 @@ impl Worker {
         let mut inventory = Inventory { jobs: self.store.jobs(MAX_JOBS).await?, skew: self.settings.skew, ..Inventory::default() };
         for rules in &policy.authorities {
             let name = &rules.name;
-            if !signers.contains_key(name) {
-                continue;
-            }
+            let Some(signer) = signers.get(name) else { continue };
+            let authority_ends = signer.issuer.certificate().not_after();
             for own in &rules.own {
                 // A key that is not here is another host's to renew.
                 if self.own_key(own).is_none() {
@@ -74,7 +73,7 @@ impl Worker {
                 // One that an older policy named otherwise, or that is marked for replacement, is made anew.
                 let newest =
                     newest.filter(|c| c.identifiers == sorted(&own.names) && c.marked.is_none()).map(|c| (c.created_at, c.not_after));
-                inventory.own.push(OwnState { authority: name.clone(), own: own.name.clone(), newest });
+                inventory.own.push(OwnState { authority: name.clone(), own: own.name.clone(), newest, authority_ends });
             }
             let (scope, head) = (CrlScope::FULL, self.store.ledger_head(name).await?);
             let anchored = self.anchor.state().crl_number(name, scope);
@@ -94,13 +93,14 @@ impl Worker {
         self.probe.at(HaltPoint::AfterLease);
         let done = match &job.kind {
             JobKind::RenewOwn { authority, own } => self.renew_own(job, policy, signers, authority, own).await,
-            JobKind::PublishCrl { authority, scope } => self.publish_crl(job, policy, signers, authority, *scope).await,
-            JobKind::Prune => self.prune().await,
+            JobKind::PublishCrl { authority, scope } => self.publish_crl(job, policy, signers, authority, *scope).await.map(Some),
+            JobKind::Prune => self.prune().await.map(Some),
             // Those are renewed together.
             JobKind::RenewOrder { .. } => return,
         };
         let ended = match done {
-            Ok(next) => self.store.finish_job(&job.id, &job.lease, self.clock.now(), next).await,
+            Ok(Some(next)) => self.store.finish_job(&job.id, &job.lease, self.clock.now(), next).await,
+            Ok(None) => self.store.end_job(&job.id, &job.lease).await,
             Err(Failure::Fenced) => Err(StoreError::Fenced),
             Err(Failure::Refused(refusal)) => self.fail(job, &refusal.cause, None).await,
             Err(Failure::Later { cause, .. }) => self.fail(job, &cause, None).await,
@@ -127,6 +127,7 @@ impl Worker {
         self.own_keys.iter().find(|key| key.spki_sha256() == own.key_sha256)
     }
 
+    /// Tells when the next one is due; none: there will be no other, and the plan queues the job anew should that change.
     async fn renew_own(
         &self,
         job: &LeasedJob,
@@ -134,10 +135,18 @@ impl Worker {
         signers: &Signers,
         authority: &AuthorityName,
         own: &str,
-    ) -> Result<Timestamp, Failure> {
-        let signer = signer_of(signers, authority)?;
+    ) -> Result<Option<Timestamp>, Failure> {
         let entry = policy.authority(authority).and_then(|a| a.own.iter().find(|o| o.name == own));
-        let entry = entry.ok_or_else(|| Failure::later(format!("the policy has no own certificate `{own}` at authority `{authority}`")))?;
+        let Some(entry) = entry else {
+            tracing::info!(%authority, own, "the policy names this own certificate no longer; its job ends");
+            return Ok(None);
+        };
+        let signer = signer_of(signers, authority)?;
+        let authority_ends = signer.issuer.certificate().not_after();
+        if authority_ends <= self.clock.now() {
+            tracing::warn!(%authority, own, %authority_ends, "the authority has ended; it certifies none of the CA's own keys any more");
+            return Ok(None);
+        }
         let key = self.own_key(entry).ok_or_else(|| {
             Failure::later(format!(
                 "no key here has the SHA-256 that the policy pins for `{own}` (hint: re-sign the policy with the new key's hash)"
@@ -148,7 +157,7 @@ impl Worker {
         let leaf = LeafRequest {
             serial: SerialNumber::random(&*self.rng),
             not_before: now.minus(self.settings.skew),
-            not_after: now.plus(Duration::from_secs(entry.lifetime)).min(signer.issuer.certificate().not_after()),
+            not_after: now.plus(Duration::from_secs(entry.lifetime)).min(authority_ends),
             public_key: key.clone(),
             content: match entry.shape.as_str() {
                 "server" => LeafContent::Server { common_name: None, names: sorted(&entry.names) },
@@ -163,7 +172,8 @@ impl Worker {
         let der = self.issue(prepared).await?;
         let released = Certificate::from_der(&der).map_err(Failure::later)?;
         tracing::info!(%authority, own, serial = %released.serial(), until = %released.not_after(), "own certificate renewed");
-        Ok(renewal_due(now, released.not_after()))
+        let is_last = authority_ends <= released.not_after();
+        Ok((!is_last).then(|| renewal_due(now, released.not_after())))
     }
 
     async fn publish_crl(

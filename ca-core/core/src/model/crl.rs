@@ -86,6 +86,15 @@ pub struct CrlRecord {
     pub der: Vec<u8>,
 }
 
+impl CrlRecord {
+    /// The least number of a CRL that is made at this time: seconds since 1970, shifted by 16 bits. What was made before that
+    /// second has a number below it, what is made later in that second one above.
+    pub const fn first_number(made_at: Timestamp) -> u64 {
+        let seconds = made_at.unix();
+        if seconds < 0 { 0 } else { seconds.unsigned_abs().saturating_mul(1 << 16) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,28 @@ pub struct OwnState {
     pub own: String,
     /// When the newest one was issued and when it ends; none: there is none that is released and unrevoked.
     pub newest: Option<(Timestamp, Timestamp)>,
+    /// When its authority's own certificate ends.
+    pub authority_ends: Timestamp,
+}
+
+impl OwnState {
+    /// When the next one is made; none: the authority has ended, or none that it could issue would last longer than the
+    /// newest (lesson 31).
+    fn due(&self, now: Timestamp, skew: Duration) -> Option<Timestamp> {
+        if self.authority_ends <= now {
+            return None;
+        }
+        match self.newest.filter(|(issued, _)| !is_ahead(*issued, now, skew)) {
+            Some((_, ends)) if self.authority_ends <= ends => None,
+            Some((issued, ends)) => Some(renewal_due(issued, ends)),
+            None => Some(now),
+        }
+    }
+}
+
+/// Whether something was issued further ahead than times are set back: it is not valid yet.
+fn is_ahead(issued: Timestamp, now: Timestamp, skew: Duration) -> bool {
+    issued > now.plus(skew)
 }
 
 /// A CRL as it stands.
@@ -61,19 +83,15 @@ pub struct Inventory {
 
 /// The jobs that must be queued or moved up.
 pub fn plan(inventory: &Inventory, policy: &Policy, now: Timestamp) -> Vec<Job> {
-    let is_ahead = |issued: Timestamp| issued > now.plus(inventory.skew);
     let own = inventory.own.iter().filter_map(|state| {
         policy.authority(&state.authority)?.own.iter().find(|o| o.name == state.own)?;
-        let due = match state.newest {
-            Some((issued, ends)) if !is_ahead(issued) => renewal_due(issued, ends),
-            _ => now,
-        };
+        let due = state.due(now, inventory.skew)?;
         Some(Job { kind: JobKind::RenewOwn { authority: state.authority.clone(), own: state.own.clone() }, due })
     });
     let crls = inventory.crls.iter().filter_map(|state| {
         let rules = policy.authority(&state.authority)?;
         let due = match state.current {
-            Some((issued, _)) if is_ahead(issued) => now,
+            Some((issued, _)) if is_ahead(issued, now, inventory.skew) => now,
             Some((issued, _)) if state.dirty => now.max(issued.plus(CRL_BATCH)),
             Some((issued, next_update)) => crl_due(issued, next_update, Duration::from_secs(rules.crl_interval)),
             None => now,
@@ -112,6 +130,7 @@ pub fn backoff(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::AuthorityPolicy;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix(1_000_000 + seconds)
@@ -141,7 +160,8 @@ mod tests {
 
     fn own(newest: Option<(i64, i64)>) -> Inventory {
         let newest = newest.map(|(a, b)| (at(a), at(b)));
-        Inventory { own: vec![OwnState { authority: "demo".parse().unwrap(), own: "ocsp".into(), newest }], ..quiet() }
+        let state = OwnState { authority: "demo".parse().unwrap(), own: "ocsp".into(), newest, authority_ends: at(10_000) };
+        Inventory { own: vec![state], ..quiet() }
     }
 
     fn crl(current: Option<(i64, i64)>, dirty: bool) -> Inventory {
@@ -172,6 +192,26 @@ mod tests {
         check(&own(Some((0, 60))), 5, &[40]);
         let unknown = Inventory { own: vec![OwnState { own: "other".into(), ..own(None).own.remove(0) }], ..quiet() };
         check(&unknown, 5, &[]);
+    }
+
+    #[test]
+    fn lesson_31_nothing_is_planned_that_an_authority_can_no_longer_certify() {
+        check(&own(None), 9999, &[9999]);
+        check(&own(None), 10_000, &[]);
+        check(&own(Some((9400, 9999))), 9999, &[9799]);
+        check(&own(Some((9400, 9999))), 10_000, &[]);
+        // The newest ends with its authority already.
+        check(&own(Some((9400, 10_000))), 9999, &[]);
+        // One from a clock that was ahead does not stand in the way.
+        check(&own(Some((9999, 10_000))), 9000, &[9000]);
+        // Another authority goes on.
+        let mut two = own(None);
+        two.own.push(OwnState { authority: "successor".parse().unwrap(), authority_ends: at(20_000), ..two.own[0].clone() });
+        let mut both = policy();
+        both.authorities.push(AuthorityPolicy { name: "successor".parse().unwrap(), ..both.authorities[0].clone() });
+        let jobs = plan(&two, &both, at(10_000));
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+        assert!(matches!(&jobs[0].kind, JobKind::RenewOwn { authority, .. } if authority.as_str() == "successor"));
     }
 
     #[test]

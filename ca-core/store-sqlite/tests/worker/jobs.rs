@@ -6,7 +6,7 @@ use std::time::Duration;
 use ca_core::evidence::statement::Operation;
 use ca_core::lifecycle::HaltPoint;
 use ca_core::log::{Leaf, read_leaf};
-use ca_core::model::{AuditRow, CrlIntent, CrlScope, Grant, IntentContent, JobKind, RevocationReason};
+use ca_core::model::{AuditRow, CrlIntent, CrlScope, Grant, IntentContent, Job, JobKind, RevocationReason};
 use ca_core::pki::{Certificate, Sha256Digest, sha256};
 use ca_core::plan::CRL_BATCH;
 use ca_core::ports::{AuditStore as _, CertificateStore as _, Clock as _, JobStore as _};
@@ -52,6 +52,41 @@ async fn a_quiet_schedule_writes_nothing() {
     assert_eq!(desk.worker.tick_jobs().await.unwrap(), 0);
     assert_eq!(desk.store.jobs(100).await.unwrap(), before);
     assert_eq!(before.len(), 4, "two own certificates, a CRL, pruning: {before:?}");
+}
+
+/// Near its authority's end an own certificate is made once more, to that end; after it none is tried, also where a job
+/// for one is left from before, or for one that the policy names no longer.
+#[tokio::test]
+async fn lesson_31_an_ended_authority_leaves_no_failing_job() {
+    let desk = Desk::open().await;
+    desk.settle().await;
+    let end = desk.issuer.not_after();
+    let own_jobs = async || {
+        let jobs = desk.store.jobs(100).await.unwrap();
+        jobs.into_iter().filter(|job| matches!(job.kind, JobKind::RenewOwn { .. })).count()
+    };
+    assert_eq!(own_jobs().await, 2);
+    desk.clock.set(end.minus(Duration::from_secs(3600)));
+    desk.settle().await;
+    let made = desk.certificates().await;
+    assert_eq!(made.iter().filter(|c| c.not_after == end).count(), 2, "the last responder's and the last server's");
+    assert_eq!(own_jobs().await, 0);
+    desk.clock.set(end.minus(Duration::from_secs(1)));
+    desk.settle().await;
+    assert_eq!(desk.certificates().await.len(), made.len(), "none would last longer");
+
+    for after in [0, 30, 61, 3600] {
+        desk.clock.set(end.plus(Duration::from_secs(after)));
+        for own in ["responder", "front", "gone"] {
+            let kind = JobKind::RenewOwn { authority: demo(), own: own.to_owned() };
+            desk.store.ensure_job(&Job { kind, due: desk.clock.now() }).await.unwrap();
+        }
+        desk.settle().await;
+        assert_eq!(own_jobs().await, 0);
+        assert_eq!(desk.certificates().await.len(), made.len());
+    }
+    assert!(desk.store.jobs(100).await.unwrap().iter().all(|job| job.failures == 0));
+    assert!(!desk.audit_has(&["job.execute", "failed"]).await);
 }
 
 #[tokio::test]
