@@ -12,7 +12,7 @@ use ca_core::ports::{StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said on the socket; both sides must have the same.
-pub(crate) const VERSION: u32 = 9;
+pub(crate) const VERSION: u32 = 10;
 
 /// What a process is to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ pub enum Command {
     /// `ValidationStore::start_challenge`
     StartChallenge { id: AuthorizationId, method: ChallengeMethod, by: TakeUp, now: Timestamp, deadline: Timestamp, audit: AuditEntry },
     /// `ValidationStore::lease_validations`
-    LeaseValidations { worker: WorkerId, lease: LeaseToken, now: Timestamp, until: Timestamp, limit: u32 },
+    LeaseValidations { worker: WorkerId, lease: LeaseToken, now: Timestamp, until: Timestamp, limit: u32, share: u32 },
     /// `ValidationStore::finish_validation`
     FinishValidation { lease: LeaseToken, record: ValidationRecord, end: ValidationEnd, audit: AuditEntry },
     /// `ValidationStore::await_validations`

@@ -131,6 +131,7 @@ mod tests {
                 caa: None,
                 attestation: Some(AttestationEvidence { jws, token: token.clone(), key_sha256: sha256(b"said") }),
                 problem: None,
+                fault: None,
                 valid_until: now.plus(Duration::from_secs(60)),
             };
             judge(&identifier, &record, &zone, &account, now, &crls, &VerifiedSignatures::default())

@@ -145,8 +145,9 @@ impl ValidationStore for Joined {
         now: Timestamp,
         until: Timestamp,
         limit: u32,
+        share: u32,
     ) -> StoreResult<Vec<LeasedValidation>> {
-        self.acme.lease_validations(worker, lease, now, until, limit).await
+        self.acme.lease_validations(worker, lease, now, until, limit, share).await
     }
     async fn finish_validation(
         &self,

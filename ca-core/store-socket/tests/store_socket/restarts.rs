@@ -101,7 +101,7 @@ async fn a_change_that_got_no_answer_is_not_sent_again() {
     let order = "order-1".parse().unwrap();
     let calls = async { tokio::join!(client.queue_finalize(&order, "thumbprint", "jws", at(0), &entry), client.order(&order)) };
     let owner = async {
-        let welcome = b"{\"welcome\":{\"version\":9,\"role\":\"acme\"}}";
+        let welcome = b"{\"welcome\":{\"version\":10,\"role\":\"acme\"}}";
         let mut first = Raw(listener.accept().await.unwrap().0);
         first.send(0, welcome).await;
         let mut heard = [first.receive().await.unwrap(), first.receive().await.unwrap()];
