@@ -132,6 +132,10 @@ pub(crate) async fn read_or_deactivate(
         server.admit_change(&signed.account.id).await?;
         let audit = server.audit(signed.actor(), "authorization.deactivate", id.as_str(), order);
         found = server.store.deactivate_authorization(&id, &audit).await?;
+        // As the store counts.
+        if found.has_validation_under_way() {
+            server.limiter.failed(server.metrics(), &found.account, server.clock.now());
+        }
     }
     answer(&server, StatusCode::OK, found)
 }

@@ -46,7 +46,11 @@ pub(crate) async fn create(State(server): State<Arc<AcmeServer>>, uri: Uri, sign
             return Err(Refusal::new(ProblemType::InvalidProfile, detail));
         }
     };
-    let auto_renewal = request.auto_renewal.clone().map(|terms| star::accept(terms, star, grant, &request.identifiers, now)).transpose()?;
+    let accepted = request.auto_renewal.clone().map(|terms| {
+        let directories = server.directories();
+        star::accept(terms, star, grant, directories.zones(&grant.authority), &request.identifiers, now)
+    });
+    let auto_renewal = accepted.transpose()?;
     if request.not_after.is_some_and(|end| end <= request.not_before.unwrap_or(now).max(now)) {
         return Err(Refusal::malformed("`notAfter` lies in the past or before `notBefore`"));
     }

@@ -108,7 +108,7 @@ pub async fn run(settings: &ServerSettings) -> anyhow::Result<()> {
                 .spawn(async move { serve_loopback(listener, router, limits, async { drop(stopped.wait_for(|stop| *stop).await) }).await });
         }
         let devices = Arc::clone(&server);
-        tokio::spawn(settings.attestation.clone().follow(move |crls| devices.set_attestation_crls(crls))?);
+        tokio::spawn(settings.attestation.clone().follow(move |crls| devices.set_attestation_crls(crls)));
         tokio::spawn(certificate.follow());
         tokio::spawn(Arc::clone(&server).validate());
         tokio::spawn(follow_policy(store, server, settings.acme.hide_profiles.clone()));

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use ca_core::model::{AutoRenewal, Grant, Order, OrderCommand, OrderId, OrderStatus, ProblemType};
 use ca_core::pki::{Identifier, Timestamp};
-use ca_core::policy::StarBounds;
+use ca_core::policy::{Basis, ChallengeZone, StarBounds, basis_for};
 use ca_core::ports::StoreError;
 use http::{HeaderName, StatusCode, header};
 use serde_json::{Value, json};
@@ -26,14 +26,21 @@ pub(crate) fn accept(
     terms: AutoRenewal,
     bounds: Option<StarBounds>,
     grant: &Grant,
+    zones: &[ChallengeZone],
     identifiers: &[Identifier],
     now: Timestamp,
 ) -> Result<AutoRenewal, Refusal> {
     let hint = "(hint: see `meta.auto-renewal` in the directories)";
     let bounds = bounds.ok_or_else(|| Refusal::malformed(format!("orders of this profile do not renew themselves {hint}")))?;
     bounds.under(&grant.limits).judge(&terms, now).map_err(Refusal::malformed)?;
-    if let Some(other) = identifiers.iter().find(|identifier| !grant.names.iter().any(|pattern| pattern.covers(*identifier))) {
-        let detail = format!("`{other}` is outside this account's enrolment grant: orders renew themselves for what it covers only");
+    for identifier in identifiers {
+        let why = match basis_for(grant, zones, identifier) {
+            Basis::Granted => continue,
+            Basis::Challenged(_) if identifier.is_device() => "has to attest its key, which an attestation shows for one order only",
+            Basis::Challenged(_) | Basis::Nothing => "is outside this account's enrolment grant",
+        };
+        let detail =
+            format!("`{identifier}` {why}: orders renew themselves for what the grant alone covers (hint: order without auto-renewal)");
         return Err(Refusal::new(ProblemType::RejectedIdentifier, detail));
     }
     Ok(AutoRenewal { allow_certificate_get: terms.allow_certificate_get && bounds.certificate_get, ..terms })

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::redirect::Target;
 use super::tls::{handshake, server_name};
-use super::{Trace, Validators, no_host, problem};
+use super::{Failed, Trace, Validators, no_host, problem};
 
 /// The most redirects that are followed.
 const MAX_REDIRECTS: usize = 10;
@@ -32,13 +32,13 @@ struct Answer {
     body: Bytes,
 }
 
-pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, expected: &str, trace: &mut Trace) -> Result<(), Problem> {
+pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, expected: &str, trace: &mut Trace) -> Result<(), Failed> {
     let first_port = validators.config.http_port;
     let mut target = Target::of(&job.identifier, first_port, &http_path(&job.token))?;
     for _ in 0..=MAX_REDIRECTS {
         let answer = fetch(validators, &target, trace).await?;
         match (answer.status, answer.location) {
-            (StatusCode::OK, _) => return judge(&answer.body, expected, trace),
+            (StatusCode::OK, _) => return Ok(judge(&answer.body, expected, trace)?),
             (
                 StatusCode::MOVED_PERMANENTLY
                 | StatusCode::FOUND
@@ -49,11 +49,11 @@ pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, ex
             ) => target = target.redirect(&location, first_port)?,
             (status, _) => {
                 let detail = format!("the server answered with the status {} instead of 200", status.as_u16());
-                return Err(problem(ProblemType::IncorrectResponse, detail));
+                return Err(problem(ProblemType::IncorrectResponse, detail).into());
             }
         }
     }
-    Err(problem(ProblemType::Connection, format!("more than {MAX_REDIRECTS} redirects follow one another")))
+    Err(problem(ProblemType::Connection, format!("more than {MAX_REDIRECTS} redirects follow one another")).into())
 }
 
 /// "The server SHOULD ignore whitespace characters at the end of the body."
@@ -68,18 +68,18 @@ fn judge(body: &[u8], expected: &str, trace: &mut Trace) -> Result<(), Problem> 
 }
 
 /// Resolves once, connects to what was resolved, and asks.
-async fn fetch(validators: &Validators, target: &Target, trace: &mut Trace) -> Result<Answer, Problem> {
+async fn fetch(validators: &Validators, target: &Target, trace: &mut Trace) -> Result<Answer, Failed> {
     let addresses: Vec<IpAddr> = match &target.host {
         Identifier::Ip(address) => vec![*address],
         Identifier::Dns(name) => validators.resolver.addresses(name.as_str()).await?,
-        Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => return Err(no_host()),
+        Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => return Err(no_host().into()),
     };
     let stream = validators.connector.connect(&addresses, target.port, trace).await?;
     if target.tls {
         let config = std::sync::Arc::clone(&validators.tls.redirects);
-        ask(handshake(config, server_name(&target.host)?, stream).await?, target).await
+        Ok(ask(handshake(config, server_name(&target.host)?, stream).await?, target).await?)
     } else {
-        ask(stream, target).await
+        Ok(ask(stream, target).await?)
     }
 }
 

@@ -22,7 +22,7 @@ mod tls_alpn;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ca_core::model::{AttestationEvidence, ChallengeMethod, LeasedValidation, Problem, ProblemType, ValidationRecord};
+use ca_core::model::{AttestationEvidence, ChallengeMethod, Fault, LeasedValidation, Problem, ProblemType, ValidationRecord};
 use ca_core::pki::{Sha256Digest, Timestamp, sha256};
 use ca_core::policy::ChallengeZone;
 use ca_core::validation::attestation::AttestationCrls;
@@ -52,6 +52,27 @@ impl Trace {
 
     fn answered(&mut self, answer: &[u8]) {
         self.answer = Some(sha256(answer));
+    }
+}
+
+/// Why an attempt failed, and whose doing that is.
+#[derive(Debug)]
+struct Failed {
+    problem: Problem,
+    fault: Fault,
+}
+
+impl Failed {
+    /// Not the client's: operators or officers changed something, or this CA is in trouble.
+    const fn of_ours(problem: Problem) -> Self {
+        Self { problem, fault: Fault::Change }
+    }
+}
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        let fault = if problem.kind == ProblemType::ServerInternal { Fault::Change } else { Fault::Client };
+        Self { problem, fault }
     }
 }
 
@@ -95,12 +116,13 @@ impl Validators {
         zone: Option<&ChallengeZone>,
         account_url: &str,
         now: Timestamp,
-    ) -> (Trace, Result<(), Problem>) {
+    ) -> (Trace, Result<(), Failed>) {
         let mut trace = Trace::default();
         let result = async {
             let zone = zone.filter(|zone| zone.methods_for(&job.identifier).contains(&job.method));
             let zone = zone.ok_or_else(|| {
-                Problem::new(ProblemType::Unauthorized, "the CA's policy no longer lets this method prove this identifier")
+                let detail = "the CA's policy no longer lets this method prove this identifier";
+                Failed::of_ours(problem(ProblemType::Unauthorized, detail))
             })?;
             self.in_time(self.validate(job, zone, now, &mut trace)).await?;
             if !zone.caa.is_empty() {
@@ -113,7 +135,7 @@ impl Validators {
     }
 
     /// One validator for each method (lesson 6).
-    async fn validate(&self, job: &LeasedValidation, zone: &ChallengeZone, now: Timestamp, trace: &mut Trace) -> Result<(), Problem> {
+    async fn validate(&self, job: &LeasedValidation, zone: &ChallengeZone, now: Timestamp, trace: &mut Trace) -> Result<(), Failed> {
         let expected = key_authorization(&job.token, &job.thumbprint);
         match job.method {
             ChallengeMethod::Http01 => http::validate(self, job, &expected, trace).await,
@@ -123,7 +145,7 @@ impl Validators {
         }
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
         let late = |_| {
             let detail = format!("validation took longer than {} seconds", self.config.attempt.as_secs());
             Problem::new(ProblemType::Connection, detail)

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ca_core::evidence::proofs::CAA_LONGEST;
-use ca_core::model::{Actor, LeaseToken, LeasedValidation, Outcome, Problem, ProblemType, ValidationEnd, ValidationRecord, WorkerId};
+use ca_core::model::{
+    Actor, AuthorizationStatus, LeaseToken, LeasedValidation, Outcome, ProblemType, ValidationEnd, ValidationRecord, WorkerId,
+};
 use ca_core::pki::Timestamp;
 use ca_core::policy::zone_of;
 use ca_core::ports::{StoreError, StoreResult};
@@ -12,7 +14,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{Trace, ValidationConfig};
+use super::{Failed, Trace, ValidationConfig};
 use crate::front::AcmeServer;
 
 /// How long the loop waits at most without being woken: attempts that follow fall due in between.
@@ -37,7 +39,11 @@ impl AcmeServer {
             match self.lease(&worker, 1 + slots.available_permits()).await {
                 Ok(leased) if leased.is_empty() => {
                     drop(slot);
-                    self.store.await_validations(POLL).await;
+                    // Where one of ours ends, its account has room in its share for another that is due.
+                    tokio::select! {
+                        () = self.store.await_validations(POLL) => {}
+                        Some(_) = attempts.join_next() => {}
+                    }
                 }
                 Ok(leased) => {
                     drop(slot);
@@ -67,7 +73,8 @@ impl AcmeServer {
         // Validation and CAA have a time limit each.
         let until = now.plus(self.config.validation.attempt.saturating_mul(2).saturating_add(LEASE_MARGIN));
         let limit = u32::try_from(at_most).unwrap_or(u32::MAX);
-        self.store.lease_validations(worker, &LeaseToken::random(&*self.rng), now, until, limit).await
+        let share = self.config.validation.share();
+        self.store.lease_validations(worker, &LeaseToken::random(&*self.rng), now, until, limit, share).await
     }
 
     async fn attempt(&self, job: &LeasedValidation) {
@@ -79,14 +86,15 @@ impl AcmeServer {
         let record = record(&self.config.validation, job, now, trace, result.err());
         let end = ending(&self.config.validation, job, &record);
         match self.report(job, &record, &end).await {
-            Ok(()) if end == ValidationEnd::Decided && record.problem.is_some() => self.limiter.failed(self.metrics(), &job.account, now),
-            Ok(()) => {}
+            // As the store counts: one that was given up meanwhile was counted then.
+            Ok(AuthorizationStatus::Invalid) if record.counts_as_failure() => self.limiter.failed(self.metrics(), &job.account, now),
+            Ok(_) => {}
             Err(StoreError::Fenced) => tracing::info!(authorization = %job.authorization, "the validation's lease passed to another"),
             Err(error) => tracing::error!(authorization = %job.authorization, %error, "the validation comes back when its lease ends"),
         }
     }
 
-    async fn report(&self, job: &LeasedValidation, record: &ValidationRecord, end: &ValidationEnd) -> StoreResult<()> {
+    async fn report(&self, job: &LeasedValidation, record: &ValidationRecord, end: &ValidationEnd) -> StoreResult<AuthorizationStatus> {
         let id = job.authorization.as_str();
         let mut audit = self.audit(Actor::system("validation"), "authorization.validate", id, id);
         audit.authority = Some(job.authority.clone());
@@ -101,12 +109,13 @@ impl AcmeServer {
                 tracing::info!(authorization = id, %identifier, %method, attempt, reason = problem.detail, "validation failed");
             }
         }
-        self.store.finish_validation(&job.lease, record, end, &audit).await.map(|_| ())
+        self.store.finish_validation(&job.lease, record, end, &audit).await.map(|after| after.status)
     }
 }
 
-fn record(config: &ValidationConfig, job: &LeasedValidation, now: Timestamp, trace: Trace, problem: Option<Problem>) -> ValidationRecord {
+fn record(config: &ValidationConfig, job: &LeasedValidation, now: Timestamp, trace: Trace, failed: Option<Failed>) -> ValidationRecord {
     let valid = if trace.caa.is_some() { config.valid.min(CAA_LONGEST) } else { config.valid };
+    let (problem, fault) = failed.map(|failed| (failed.problem, failed.fault)).unzip();
     ValidationRecord {
         account: job.account.clone(),
         authorization: job.authorization.clone(),
@@ -119,6 +128,7 @@ fn record(config: &ValidationConfig, job: &LeasedValidation, now: Timestamp, tra
         caa: trace.caa,
         attestation: trace.attestation,
         problem,
+        fault,
         valid_until: now.plus(valid),
     }
 }
@@ -138,7 +148,7 @@ const fn may_pass(kind: ProblemType) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ca_core::model::{AccountId, ChallengeMethod, ChallengeToken};
+    use ca_core::model::{AccountId, ChallengeMethod, ChallengeToken, Problem};
     use ca_core::pki::Identifier;
 
     use super::*;
@@ -164,8 +174,8 @@ mod tests {
         let config = ValidationConfig::default();
         let check = |attempts: u32, deadline: i64, kind: Option<ProblemType>, expected: Option<i64>| {
             let job = leased(ChallengeMethod::Http01, attempts, deadline);
-            let problem = kind.map(|kind| Problem::new(kind, "x"));
-            let record = record(&config, &job, Timestamp::from_unix(100), Trace::default(), problem);
+            let failed = kind.map(|kind| Problem::new(kind, "x").into());
+            let record = record(&config, &job, Timestamp::from_unix(100), Trace::default(), failed);
             let expected = expected.map_or(ValidationEnd::Decided, |at| ValidationEnd::Again { at: Timestamp::from_unix(at) });
             assert_eq!(ending(&config, &job, &record), expected, "{attempts} {deadline} {kind:?}");
         };

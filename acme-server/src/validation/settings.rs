@@ -32,7 +32,7 @@ pub struct ValidationSection {
     pub attempt_seconds: u64,
     /// For how many seconds after the client asked attempts may begin.
     pub total_seconds: u64,
-    /// How many validations go on at once.
+    /// How many validations go on at once; of one account at most a fourth.
     pub concurrency: u32,
     /// How many seconds an authorization may wait for its proof.
     pub pending_seconds: u64,
@@ -116,6 +116,13 @@ pub struct ValidationConfig {
 impl Default for ValidationConfig {
     fn default() -> Self {
         Self::from(&ValidationSection::default())
+    }
+}
+
+impl ValidationConfig {
+    /// How many of them one account has at most: a fourth, so that what one leaves unanswered keeps nobody else waiting.
+    pub(crate) fn share(&self) -> u32 {
+        (self.concurrency / 4).max(1)
     }
 }
 

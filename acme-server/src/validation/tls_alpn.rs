@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ca_core::model::{LeasedValidation, Problem, ProblemType};
+use ca_core::model::{LeasedValidation, ProblemType};
 use ca_core::pki::Identifier;
 use ca_core::validation::{check_challenge_certificate, tls_server_name};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,16 +12,16 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::tls::{handshake, named, verify_by_key};
-use super::{Trace, Validators, no_host, problem};
+use super::{Failed, Trace, Validators, no_host, problem};
 
 /// The protocol, exactly (RFC 8737 §6.2; lesson 7).
 const PROTOCOL: &[u8] = b"acme-tls/1";
 
-pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, expected: &str, trace: &mut Trace) -> Result<(), Problem> {
+pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, expected: &str, trace: &mut Trace) -> Result<(), Failed> {
     let addresses: Vec<IpAddr> = match &job.identifier {
         Identifier::Ip(address) => vec![*address],
         Identifier::Dns(name) => validators.resolver.addresses(name.as_str()).await?,
-        Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => return Err(no_host()),
+        Identifier::PermanentIdentifier(_) | Identifier::HardwareModule(_) => return Err(no_host().into()),
     };
     let verifier = ChallengeCertificate {
         identifier: job.identifier.clone(),
@@ -34,14 +34,14 @@ pub(super) async fn validate(validators: &Validators, job: &LeasedValidation, ex
     let (_, session) = stream.get_ref();
     // A server that ignores the extension negotiates nothing, and proves nothing.
     if session.alpn_protocol() != Some(PROTOCOL) {
-        return Err(problem(ProblemType::Tls, "the server did not negotiate the protocol acme-tls/1"));
+        return Err(problem(ProblemType::Tls, "the server did not negotiate the protocol acme-tls/1").into());
     }
     let certificate = session.peer_certificates().and_then(<[_]>::first);
     let certificate = certificate.ok_or_else(|| problem(ProblemType::Tls, "the server showed no certificate"))?;
     trace.answered(certificate);
     check_challenge_certificate(certificate, &job.identifier, expected)
         .map(|_| ())
-        .map_err(|error| problem(ProblemType::IncorrectResponse, error.to_string()))
+        .map_err(|error| problem(ProblemType::IncorrectResponse, error.to_string()).into())
 }
 
 /// Takes the key out of the challenge's certificate: its critical extension stops every ordinary verifier.

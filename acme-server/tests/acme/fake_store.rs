@@ -373,6 +373,7 @@ impl ValidationStore for FakeStore {
         _now: Timestamp,
         _until: Timestamp,
         limit: u32,
+        _share: u32,
     ) -> StoreResult<Vec<LeasedValidation>> {
         let mut state = self.state()?;
         let count = state.started.len().min(limit as usize);
@@ -419,7 +420,9 @@ impl ValidationStore for FakeStore {
         state.authorizations.insert(found.id.clone(), found.clone());
         match found.status {
             AuthorizationStatus::Valid => drop(state.failures.remove(&record.account)),
-            AuthorizationStatus::Invalid => state.failures.entry(record.account.clone()).or_default().push(record.at),
+            AuthorizationStatus::Invalid if record.counts_as_failure() => {
+                state.failures.entry(record.account.clone()).or_default().push(record.at);
+            }
             _ => {}
         }
         state.records.push(record.clone());

@@ -6,21 +6,35 @@ use std::time::Duration;
 use acme_server::{RateSection, Rates};
 use axum::body::{Body, to_bytes};
 use ca_core::limits::PauseRule;
-use ca_core::model::{ChallengeMethod, Problem, ProblemType};
+use ca_core::model::{ChallengeMethod, Fault, Problem, ProblemType};
+use ca_core::policy::ChallengeZone;
+use hickory_resolver::proto::rr::RecordType;
 use http::Request;
 use serde_json::json;
+use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::certificates::cert_id;
 use crate::challenges::{Site, zone};
 use crate::client::{Account, Answer, Key, csr, order};
 use crate::fake_store::Worker;
+use crate::net::Says;
 use crate::replicas::beside;
 use crate::world::{BASE, KID, World};
 
 /// A world with these `[acme.limits]`.
 fn limited(limits: &str) -> World {
     World::with(|config| config.rates = rates(limits))
+}
+
+/// One that challenges names too, with nobody who validates.
+fn challenging(limits: &str) -> World {
+    let world = World::with(|config| {
+        config.rates = rates(limits);
+        config.authorities[0].rules.challenge_zones = vec![zone(&[ChallengeMethod::Dns01], &[])];
+    });
+    world.grant(|g| g.grant.names = vec!["dns:*.demo.test".parse().unwrap()]);
+    world
 }
 
 fn rates(limits: &str) -> Rates {
@@ -305,6 +319,62 @@ async fn a23_a_failed_validation_counts_and_a_paused_account_begins_none() {
     account.post(&open.url, "{}").await.is_problem(403, "unauthorized");
     account.post(&open.url, "").await.is(200);
     assert!(site.world.state().started.is_empty());
+}
+
+/// The failures of the only account.
+fn failures(world: &World, account: &Account<'_>) -> usize {
+    let id = account.kid.rsplit('/').next().unwrap().parse().unwrap();
+    world.state().failures.get(&id).map_or(0, Vec::len)
+}
+
+#[tokio::test]
+async fn a23_what_officers_took_out_meanwhile_is_no_failure() {
+    let world = challenging(r#"failures = { account = "1/1h" }"#);
+    let account = world.account().await;
+    let open = account.open("a.dmz.test", ChallengeMethod::Dns01).await;
+    account.post(&open.url, "{}").await.is(200);
+    let mut offers = world.config.authorities.clone();
+    offers[0].rules.challenge_zones.clear();
+    offers[0].rules.challenge_zones.push(ChallengeZone { methods: vec![ChallengeMethod::Http01], ..zone(&[], &[]) });
+    world.server.offer(offers).unwrap();
+    let mut validator = JoinSet::new();
+    validator.spawn(Arc::clone(&world.server).validate());
+    let read = account.decided(&open).await;
+    assert_eq!((&read["status"], failures(&world, &account)), (&json!("invalid"), 0), "{read}");
+    assert_eq!(world.state().records[0].fault, Some(Fault::Change));
+    account.order(&["a.demo.test"]).await.is(201);
+}
+
+#[tokio::test]
+async fn a23_a_resolver_that_does_not_answer_is_no_failure_of_a_client() {
+    let site = Site::new(zone(&[ChallengeMethod::Dns01, ChallengeMethod::Http01], &[]), |_| {}).await;
+    let account = site.world.account().await;
+    let failed = async |name: &str, method| {
+        let open = account.open(name, method).await;
+        account.fails(&open, "dns", "Server Failure").await;
+        failures(&site.world, &account)
+    };
+    for name in ["_acme-challenge.a.dmz.test", "_acme-challenge.b.dmz.test"] {
+        site.dns.says(name, RecordType::CNAME, Says::Fails);
+    }
+    site.dns.says("c.dmz.test", RecordType::A, Says::Fails);
+    site.dns.says("c.dmz.test", RecordType::AAAA, Says::Fails);
+    assert_eq!(failed("a.dmz.test", ChallengeMethod::Dns01).await, 1, "the resolver answers what is not the client's");
+    site.dns.says("", RecordType::NS, Says::Fails);
+    assert_eq!(failed("b.dmz.test", ChallengeMethod::Dns01).await, 1);
+    assert_eq!(failed("c.dmz.test", ChallengeMethod::Http01).await, 1);
+}
+
+#[tokio::test]
+async fn a23_giving_up_what_is_being_validated_counts() {
+    let world = challenging(r#"failures = { account = "2/1h" }"#);
+    let account = world.account().await;
+    for name in ["a.dmz.test", "b.dmz.test"] {
+        let open = account.open(name, ChallengeMethod::Dns01).await;
+        account.post(&open.url, "{}").await.is(200);
+        account.post(&open.authorization, r#"{"status":"deactivated"}"#).await.is(200);
+    }
+    account.order(&["c.demo.test"]).await.is_limited("failed validations and orders: this account", 1800);
 }
 
 #[tokio::test]

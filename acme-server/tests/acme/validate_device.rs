@@ -3,6 +3,7 @@
 use ca_core::model::ChallengeMethod::DeviceAttest01;
 use ca_core::pki::{Identifier, KeyAlgorithm};
 use ca_core::policy::{AttestationRoots, ChallengeZone};
+use ca_core::validation::attestation::AttestationCrls;
 use ca_testkit::attestation::{Maker, Tpm, apple, csr, step, yubikey_serial};
 use ca_testkit::specimens::Key;
 use serde_json::{Value, json};
@@ -146,6 +147,45 @@ async fn a12_what_is_not_attested_is_told_as_bad_attestation_statement() {
     let stranger = site.world.account().await;
     let mine = open(&account, &device(DEVICE)).await;
     stranger.post(&mine.url, &json!({ "attObj": "AA" }).to_string()).await.is_problem(403, "unauthorized");
+}
+
+#[tokio::test]
+async fn a23_a_crl_that_is_out_of_date_is_no_failure_of_a_client() {
+    let maker = Maker::new("Maker");
+    let site = site(&maker).await;
+    let account = site.world.account().await;
+    let key = Key::generate(KeyAlgorithm::P256);
+    let id = account.kid.rsplit('/').next().unwrap().parse().unwrap();
+    for (revoked, end, says, failures) in
+        [(&[][..], "20010101000000Z", "out of date", 0), (&[1][..], "20491231235959Z", "is revoked by its issuer", 1)]
+    {
+        let mut crls = AttestationCrls::default();
+        crls.add(&maker.crl(false, revoked, ("20000101000000Z", Some(end)), &[])).unwrap();
+        site.world.server.set_attestation_crls(std::sync::Arc::new(crls));
+        let open = open(&account, &device(DEVICE)).await;
+        let read = answer(&account, &open, &apple(&maker, &key, DEVICE, "U", &open.proof)).await;
+        assert!(read["challenges"][0]["error"]["detail"].as_str().unwrap().contains(says), "{read}");
+        assert_eq!(site.world.state().failures.get(&id).map_or(0, Vec::len), failures, "{says}");
+    }
+}
+
+/// What renews itself has one key and one proof for months; an attestation is of one order.
+#[tokio::test]
+async fn a21_no_order_for_a_device_that_attests_renews_itself() {
+    let maker = Maker::new("Maker");
+    let site = site(&maker).await;
+    let account = site.world.account().await;
+    let mut payload = crate::star::order(&site.world, &[], json!({}));
+    let refused = async |payload: &Value| {
+        let refused = account.post("/acme/new-order", &payload.to_string()).await;
+        refused.is_problem(403, "rejectedIdentifier").json()["detail"].as_str().unwrap().to_owned()
+    };
+    payload["identifiers"] = json!([device(DEVICE)]);
+    let detail = refused(&payload).await;
+    assert!(detail.contains("`SN-1` has to attest its key"), "{detail}");
+    payload["identifiers"] = json!([device("XN-1")]);
+    assert!(refused(&payload).await.contains("outside this account's enrolment grant"));
+    assert!(site.world.state().orders.is_empty());
 }
 
 #[tokio::test]

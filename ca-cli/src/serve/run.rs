@@ -176,7 +176,7 @@ pub(crate) async fn start(config: &Config, role: Role) -> anyhow::Result<Ready> 
         if let Some(server) = front.get() {
             server.set_attestation_crls(crls);
         }
-    })?);
+    }));
     let responder = match role {
         Role::All => {
             let certificate = server_certificate(server, &store, &authorities)?;

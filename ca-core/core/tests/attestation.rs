@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use ca_core::pki::{Identifier, KeyAlgorithm, PublicKey, Timestamp, pem_encode, sha256};
+use ca_core::model::Fault;
+use ca_core::pki::{Identifier, KeyAlgorithm, PemError, PublicKey, Timestamp, pem_encode, sha256};
+
 use ca_core::policy::AttestationRoots;
 use ca_core::validation::attestation::{AttestationCrlError, AttestationCrls, AttestationError, Claim};
 use ca_testkit::attestation::{
-    Maker, TPM_KEY, Template, Tpm, aik_extensions, apple, apple_by, apple_extensions, cbor, issuing_distribution_point, managed_device,
-    step, yubikey_serial,
+    Maker, TPM_KEY, Template, Tpm, aik_extensions, apple, apple_by, apple_extensions, cbor, issuing_distribution_point, key_usage,
+    managed_device, padding, step, yubikey_serial,
 };
 use ca_testkit::specimens::Key;
 
@@ -67,6 +69,9 @@ fn a12_apple_attests_a_device_and_its_key() {
     refused(&roots, &device("C02ABC"), &apple(&maker, &key, "C02ABC", "U", "another.challenge"), "this challenge");
     let without = Template::end("device", apple_extensions("C02ABC", "U", &[])[..2].to_vec());
     refused(&roots, &device("C02ABC"), &apple_by(&maker.certify(&without, key.public())), "no nonce");
+    let slash = apple(&maker, &key, "C02ABC/1.2.3", "U/1.2.3", PROOF);
+    refused(&roots, &device("C02ABC/1.2.3"), &slash, "not about");
+    refused(&roots, &device("U/1.2.3"), &slash, "not about");
     let text = Identifier::parse("hardware-module", "C02ABC/1.2.3").unwrap();
     refused(&roots, &text, &object, "not about");
 }
@@ -85,6 +90,10 @@ fn a12_step_attests_a_tokens_key_which_signs() {
     let key = p256();
     let managed = step(&maker, &key, managed_device("laptop-17"), PROOF);
     assert_eq!(judge(&roots, &device("laptop-17"), &managed).as_ref(), Ok(key.public()));
+    // A text is a serial number, and names no assigner.
+    let slash = step(&maker, &key, managed_device("SN-1/1.2.3"), PROOF);
+    refused(&roots, &device("SN-1/1.2.3"), &slash, "not about");
+    refused(&roots, &device("SN-1"), &slash, "not about");
     refused(&roots, &device("1"), &step(&maker, &key, apple_extensions("1", "1", &[]).remove(0), PROOF), "names no device");
     // P-384 signs with SHA-384, of which the format says nothing.
     let strong = Key::generate(KeyAlgorithm::P384);
@@ -146,6 +155,11 @@ fn a12_each_part_of_a_tpms_statement_counts() {
     check("no subject alternative name", &|t| drop(t.certificate.extensions.remove(1)));
     check("no basicConstraints", &|t| t.certificate.is_ca = None);
     check("is a CA's", &|t| t.certificate.is_ca = Some(true));
+    // digitalSignature alone: it signs no certificates, and says that it is a CA's all the same.
+    check("is a CA's", &|t| {
+        t.certificate.is_ca = Some(true);
+        t.certificate.extensions.push(key_usage(0x80));
+    });
 }
 
 #[test]
@@ -182,10 +196,13 @@ fn a12_certificates_of_an_attestation_lead_to_a_root_of_the_policy() {
     let early = Template { validity: ("20261124000001Z", "20991231235959Z"), ..Template::end("device", vec![]) };
     refused(&own, &name, &apple_by(&proof(&maker, &early)), "not valid at this time");
     refused(&own, &name, &apple_by(&proof(&maker, &Template::authority("device"))), "attests no key");
+    let signs_nothing = Template { extensions: vec![key_usage(0x80)], ..Template::authority("device") };
+    refused(&own, &name, &apple_by(&proof(&maker, &signs_nothing)), "attests no key");
 
     for (authority, says) in [
         (Template { is_ca: Some(false), ..Template::authority("a") }, "is not a CA's"),
         (Template { is_ca: None, ..Template::authority("a") }, "is not a CA's"),
+        (Template { extensions: vec![key_usage(0x80)], ..Template::authority("a") }, "is not a CA's"),
         (Template { validity: ("20000101000000Z", "20200101000000Z"), ..Template::authority("a") }, "not valid at this time"),
     ] {
         let maker = Maker::with("Maker", authority);
@@ -272,6 +289,31 @@ fn a12_a_certificate_that_its_issuer_revoked_attests_nothing() {
     let mut broken = clean.clone();
     *broken.last_mut().unwrap() ^= 1;
     check(&[broken], Err("is not by the issuer"));
+    // One that is not there may be anyone's.
+    let mut lacking = AttestationCrls::default();
+    lacking.add(&clean).unwrap();
+    lacking.lack();
+    let error = judge_with(&own, &lacking, &name, &object).unwrap_err();
+    assert_eq!(error, AttestationError::CrlUnreadable(1));
+}
+
+/// What the site does not keep as it should is no failure of a client's.
+#[test]
+fn a23_a_crl_that_cannot_be_asked_is_this_cas_own_trouble() {
+    let (maker, same_name) = (Maker::new("Maker"), Maker::new("Maker"));
+    let (key, name, own) = (p256(), device("1"), roots(&maker));
+    let fault = |object: &[u8], crl: Vec<u8>| {
+        let mut crls = AttestationCrls::default();
+        crls.add(&crl).unwrap();
+        judge_with(&own, &crls, &name, object).unwrap_err().fault(Fault::Client)
+    };
+    let object = apple(&maker, &key, "1", "1", PROOF);
+    let old = || maker.crl(false, &[], ("20260101000000Z", Some("20261123235959Z")), &[]);
+    assert_eq!(fault(&object, old()), Fault::Change, "out of date");
+    assert_eq!(fault(&object, same_name.crl(false, &[], CURRENT, &[])), Fault::Change, "another key's");
+    assert_eq!(fault(&object, maker.crl(false, &[1], CURRENT, &[])), Fault::Client, "revoked");
+    assert_eq!(fault(&apple(&maker, &key, "1", "1", "another"), old()), Fault::Change);
+    assert_eq!(fault(&apple(&same_name, &key, "1", "1", PROOF), old()), Fault::Client, "only what leads to a root asks for a CRL");
 }
 
 #[test]
@@ -286,10 +328,15 @@ fn a12_only_complete_crls_with_an_end_are_read() {
     assert_eq!(read(&good), expected);
     let pem = pem_encode("X509 CRL", &good);
     assert_eq!(read(pem.as_bytes()), expected);
-    assert_eq!(read(pem.repeat(2).as_bytes()), Err(AttestationCrlError::Pem));
-    assert_eq!(read(maker.root_pem().as_bytes()), Err(AttestationCrlError::Pem));
-    assert_eq!(read(b"\xff"), Err(AttestationCrlError::Pem));
-    assert_eq!(read(b""), Err(AttestationCrlError::Pem));
+    assert_eq!(read(pem.repeat(2).as_bytes()), Err(AttestationCrlError::Several(2)));
+    let missing = || Err(AttestationCrlError::Pem(PemError::Missing("X509 CRL".to_owned())));
+    assert_eq!(read(maker.root_pem().as_bytes()), missing());
+    assert_eq!(read(b"\xff"), Err(AttestationCrlError::Binary));
+    assert_eq!(read(b""), missing());
+    // As large as DER may be, with the padding of an extension that nobody needs.
+    let large = maker.crl(false, &[1, 2], CURRENT, &[padding(2 << 20)]);
+    assert_eq!(read(&large), expected);
+    assert_eq!(read(pem_encode("X509 CRL", &large).as_bytes()), expected);
     assert_eq!(read(&maker.crl(false, &[], (CURRENT.0, None), &[])), Err(AttestationCrlError::NoEnd));
     assert_eq!(read(&maker.crl(false, &[], CURRENT, &[issuing_distribution_point()])), Err(AttestationCrlError::Critical));
     assert_eq!(read(&vec![0x30; AttestationCrls::MAX_BYTES + 1]), Err(AttestationCrlError::TooLarge));

@@ -214,8 +214,9 @@ impl ValidationStore for SocketStore {
         now: Timestamp,
         until: Timestamp,
         limit: u32,
+        share: u32,
     ) -> StoreResult<Vec<LeasedValidation>> {
-        self.call(Command::LeaseValidations { worker: worker.clone(), lease: lease.clone(), now, until, limit }).await
+        self.call(Command::LeaseValidations { worker: worker.clone(), lease: lease.clone(), now, until, limit, share }).await
     }
 
     async fn finish_validation(

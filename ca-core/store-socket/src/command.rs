@@ -94,7 +94,7 @@ pub enum Command {
     /// `ValidationStore::start_challenge`
     StartChallenge { id: AuthorizationId, method: ChallengeMethod, by: TakeUp, now: Timestamp, deadline: Timestamp, audit: AuditEntry },
     /// `ValidationStore::lease_validations`
-    LeaseValidations { worker: WorkerId, lease: LeaseToken, now: Timestamp, until: Timestamp, limit: u32 },
+    LeaseValidations { worker: WorkerId, lease: LeaseToken, now: Timestamp, until: Timestamp, limit: u32, share: u32 },
     /// `ValidationStore::finish_validation`
     FinishValidation { lease: LeaseToken, record: ValidationRecord, end: ValidationEnd, audit: AuditEntry },
     /// `ValidationStore::await_validations`

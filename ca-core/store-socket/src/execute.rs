@@ -37,8 +37,8 @@ pub(crate) async fn execute(store: &dyn WorkerStore, command: Command, may_wait:
         Command::StartChallenge { id, method, by, now, deadline, audit } => {
             encode(store.start_challenge(&id, method, &by, now, deadline, &audit).await)
         }
-        Command::LeaseValidations { worker, lease, now, until, limit } => {
-            encode(store.lease_validations(&worker, &lease, now, until, limit).await)
+        Command::LeaseValidations { worker, lease, now, until, limit, share } => {
+            encode(store.lease_validations(&worker, &lease, now, until, limit, share).await)
         }
         Command::FinishValidation { lease, record, end, audit } => encode(store.finish_validation(&lease, &record, &end, &audit).await),
         Command::AwaitValidations { at_most_ms } => {

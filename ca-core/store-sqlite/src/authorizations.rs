@@ -280,8 +280,12 @@ impl Tx {
             }
             None => execute!(&self.connection, "UPDATE authorizations SET status = 'deactivated' WHERE id = $1", text)?,
         };
+        // Else an account could keep validators busy that fail, and give up before any has said so.
+        if authorization.status == AuthorizationStatus::Pending && authorization.has_validation_under_way() {
+            self.note_failure(authorization.account.as_str(), audit.at)?;
+        }
         let authorization = Authorization { status: AuthorizationStatus::Deactivated, ..authorization };
-        execute!(&self.connection, "DELETE FROM validations WHERE authorization_id = $1", text)?;
+        self.drop_waiting_validations(text)?;
         let order = authorization.order.as_ref().map(OrderId::as_str);
         execute!(
             &self.connection,

@@ -218,7 +218,7 @@ impl Tx {
             Some(order) => {
                 let text = json(problem);
                 match fault {
-                    Fault::Client => self.note_failure(&account, problem, audit.at)?,
+                    Fault::Client => self.note_failure(&account, audit.at)?,
                     Fault::Evidence => self.revoke_authorizations(&order, &text)?,
                     Fault::Change | Fault::Rest => {}
                 }

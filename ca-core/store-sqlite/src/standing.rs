@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use ca_core::limits::{Exceeded, MAX_FAILURES, Share};
-use ca_core::model::{AccountId, AccountRecord, AuditEntry, Problem, ProblemType, Standing};
+use ca_core::model::{AccountId, AccountRecord, AuditEntry, Standing};
 use ca_core::pki::{Identifier, Timestamp};
 use ca_core::ports::{AccountAdminStore, StandingStore, StoreError, StoreResult};
 use rusqlite::Connection;
@@ -14,11 +14,8 @@ use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
 
 impl Tx {
-    /// Counts a failure of an account, unless it is this CA's own.
-    pub(crate) fn note_failure(&mut self, account: &str, problem: &Problem, at: Timestamp) -> StoreResult<()> {
-        if matches!(problem.kind, ProblemType::ServerInternal | ProblemType::RateLimited) {
-            return Ok(());
-        }
+    /// Counts a failure of an account: what is its own doing, which the caller knows.
+    pub(crate) fn note_failure(&mut self, account: &str, at: Timestamp) -> StoreResult<()> {
         let (at, most) = (at.unix(), i64::from(MAX_FAILURES));
         execute!(
             &self.connection,

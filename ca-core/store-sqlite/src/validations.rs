@@ -1,18 +1,19 @@
 //! Validation jobs: asked for by clients, leased by validators, decided with the evidence of each attempt.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ca_core::model::{
-    AuditEntry, Authorization, AuthorizationCommand, AuthorizationId, AuthorizationStatus, ChallengeMethod, ChallengeStatus, LeaseToken,
-    LeasedValidation, Problem, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
+    AccountId, AuditEntry, Authorization, AuthorizationCommand, AuthorizationId, AuthorizationStatus, ChallengeMethod, ChallengeStatus,
+    LeaseToken, LeasedValidation, Problem, TakeUp, ValidationEnd, ValidationRecord, WorkerId,
 };
 use ca_core::pki::Timestamp;
 use ca_core::ports::{LONGEST_LEASE, StoreError, StoreResult, ValidationStore};
 use rusqlite::Connection;
 
 use crate::SqliteStore;
-use crate::convert::{from_json, json, limit, read, time, unsigned, word};
+use crate::convert::{from_json, json, limit, read, signed, time, unsigned, word};
 use crate::error::conflict;
 use crate::requests::wait;
 use crate::sql::{Row, all, execute};
@@ -66,6 +67,8 @@ impl Tx {
         Ok(started)
     }
 
+    /// By turns: what is due of accounts that have not their share yet, until there is enough. Each turn fills up the share of
+    /// one account at least, or is the last.
     fn lease_validations(
         &mut self,
         worker: &WorkerId,
@@ -73,9 +76,74 @@ impl Tx {
         now: Timestamp,
         until: Timestamp,
         at_most: u32,
+        share: u32,
     ) -> StoreResult<Vec<LeasedValidation>> {
         let longest = now.plus(LONGEST_LEASE).max(until).unix();
-        let (now, until, at_most) = (now.unix(), until.unix(), i64::from(at_most.min(MAX_LEASE)));
+        let (now, until, at_most) = (now.unix(), until.unix(), at_most.min(MAX_LEASE) as usize);
+        let mut held = self.held_by(worker, now)?;
+        let mut full: Vec<AccountId> = held.iter().filter(|(_, held)| **held >= share).map(|(account, _)| account.clone()).collect();
+        let mut leased = Vec::new();
+        while leased.len() < at_most {
+            let (room, filled) = (at_most - leased.len(), full.len());
+            let due = self.due_validations(lease, now, longest, &full, room)?;
+            let is_all = due.len() < room;
+            for validation in due {
+                let held = held.entry(validation.account.clone()).or_default();
+                if *held >= share {
+                    continue;
+                }
+                *held += 1;
+                if *held >= share {
+                    full.push(validation.account.clone());
+                }
+                let (id, method) = (validation.authorization.as_str(), validation.method.name());
+                let (worker, token) = (worker.as_str(), lease.as_str());
+                execute!(
+                    &self.connection,
+                    "UPDATE validations SET worker = $3, lease = $4, lease_until = $5, attempts = attempts + 1
+                     WHERE authorization_id = $1 AND method = $2",
+                    id,
+                    method,
+                    worker,
+                    token,
+                    until
+                )?;
+                leased.push(validation);
+            }
+            if is_all || full.len() == filled {
+                break;
+            }
+        }
+        Ok(leased)
+    }
+
+    /// How many validations of each account a worker holds.
+    fn held_by(&self, worker: &WorkerId, now: i64) -> StoreResult<BTreeMap<AccountId, u32>> {
+        let worker = worker.as_str();
+        let of_account = |row: &Row<'_>| Ok((read("account id", row.get("account_id")?)?, unsigned("leases", row.get("held")?)?));
+        let held: Vec<(AccountId, u32)> = all!(
+            &self.connection,
+            of_account,
+            "SELECT a.account_id, count(*) AS held
+             FROM validations v JOIN authorizations a ON a.id = v.authorization_id
+             WHERE v.lease IS NOT NULL AND v.lease > '' AND v.lease_until > $2 AND v.worker = $1
+             GROUP BY a.account_id",
+            worker,
+            now
+        )?;
+        Ok(held.into_iter().collect())
+    }
+
+    /// What is due of other accounts than these; a lease beyond the longest has ended.
+    fn due_validations(
+        &self,
+        lease: &LeaseToken,
+        now: i64,
+        longest: i64,
+        without: &[AccountId],
+        at_most: usize,
+    ) -> StoreResult<Vec<LeasedValidation>> {
+        let (without, at_most) = (json(&without), signed(at_most as u64)?);
         let read_leased = |row: &Row<'_>| {
             Ok(LeasedValidation {
                 authorization: read("authorization id", row.get("authorization_id")?)?,
@@ -91,7 +159,7 @@ impl Tx {
                 deadline: time(row.get("deadline")?),
             })
         };
-        let leased = all!(
+        all!(
             &self.connection,
             read_leased,
             "SELECT v.authorization_id, v.method, a.account_id, coalesce(v.thumbprint, o.thumbprint) AS thumbprint, a.authority, a.identifier,
@@ -100,28 +168,22 @@ impl Tx {
                JOIN authorizations a ON a.id = v.authorization_id
                JOIN challenges c ON c.authorization_id = v.authorization_id AND c.method = v.method
                JOIN accounts o ON o.id = a.account_id
-             WHERE v.due <= $1 AND (v.lease_until IS NULL OR v.lease_until <= $1 OR v.lease_until > $3)
+             WHERE v.due <= $1 AND (v.lease_until IS NULL OR v.lease_until <= $1 OR v.lease_until > $4)
                AND a.status = 'pending' AND a.expires > $1 AND c.status = 'processing' AND o.status = 'valid'
-             ORDER BY v.due LIMIT $2",
+               AND a.account_id NOT IN (SELECT value FROM json_each($2))
+             ORDER BY v.due LIMIT $3",
             now,
+            without,
             at_most,
             longest
-        )?;
-        for validation in &leased {
-            let (id, method) = (validation.authorization.as_str(), validation.method.name());
-            let (worker, token) = (worker.as_str(), lease.as_str());
-            execute!(
-                &self.connection,
-                "UPDATE validations SET worker = $3, lease = $4, lease_until = $5, attempts = attempts + 1
-                 WHERE authorization_id = $1 AND method = $2",
-                id,
-                method,
-                worker,
-                token,
-                until
-            )?;
-        }
-        Ok(leased)
+        )
+    }
+
+    /// Takes the jobs away that wait for an authorization. What is under way keeps its place until it ends: its validator is
+    /// busy so long, and the account has that of its share.
+    pub(crate) fn drop_waiting_validations(&self, authorization: &str) -> StoreResult<()> {
+        execute!(&self.connection, "DELETE FROM validations WHERE authorization_id = $1 AND lease IS NULL", authorization)?;
+        Ok(())
     }
 
     fn finish_validation(
@@ -174,9 +236,9 @@ impl Tx {
             return Ok(before);
         };
         self.put_decision(&after, record)?;
-        match (&after.status, &record.problem) {
-            (AuthorizationStatus::Valid, _) => self.note_success(record.account.as_str())?,
-            (AuthorizationStatus::Invalid, Some(problem)) => self.note_failure(record.account.as_str(), problem, record.at)?,
+        match after.status {
+            AuthorizationStatus::Valid => self.note_success(record.account.as_str())?,
+            AuthorizationStatus::Invalid if record.counts_as_failure() => self.note_failure(record.account.as_str(), record.at)?,
             _ => {}
         }
         Ok(after)
@@ -232,7 +294,7 @@ impl Tx {
             return conflict("the authorization is not pending");
         }
         // Other methods of a decided authorization are not tried any more.
-        execute!(&self.connection, "DELETE FROM validations WHERE authorization_id = $1", id)?;
+        self.drop_waiting_validations(id)?;
         match &challenge.error {
             _ if after.status == AuthorizationStatus::Valid => self.orders_may_be_ready(id),
             // An order may have many identifiers: its error says of which one it is.
@@ -297,9 +359,10 @@ impl ValidationStore for SqliteStore {
         now: Timestamp,
         until: Timestamp,
         limit: u32,
+        share: u32,
     ) -> StoreResult<Vec<LeasedValidation>> {
         let (worker, lease) = (worker.clone(), lease.clone());
-        self.write(move |tx| tx.lease_validations(&worker, &lease, now, until, limit)).await
+        self.write(move |tx| tx.lease_validations(&worker, &lease, now, until, limit, share)).await
     }
 
     async fn finish_validation(

@@ -144,6 +144,16 @@ pub fn issuing_distribution_point() -> Vec<u8> {
     extension("2.5.29.28", true, &sequence(&[]))
 }
 
+/// An extension that nobody reads, of so many octets.
+pub fn padding(octets: usize) -> Vec<u8> {
+    extension("1.3.6.1.4.1.55555.7", false, &vec![0; octets])
+}
+
+/// A key usage of one octet: digitalSignature is 0x80, keyCertSign 0x04.
+pub fn key_usage(bits: u8) -> Vec<u8> {
+    extension("2.5.29.15", true, &tlv(0x03, &[u8::try_from(bits.trailing_zeros()).unwrap(), bits]))
+}
+
 /// A maker of devices: a root and an authority below it.
 pub struct Maker {
     root: (Key, Vec<u8>),

@@ -74,7 +74,8 @@ pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let header = match length {
         0..=127 => vec![tag, length as u8],
         128..=255 => vec![tag, 0x81, length as u8],
-        _ => vec![tag, 0x82, (length >> 8) as u8, length as u8],
+        256..=0xffff => vec![tag, 0x82, (length >> 8) as u8, length as u8],
+        _ => vec![tag, 0x83, (length >> 16) as u8, (length >> 8) as u8, length as u8],
     };
     [header, content.to_vec()].concat()
 }

@@ -491,7 +491,7 @@ fn is_told(key: &Jwk, jwk: &str, thumbprint: &str) -> Result<(), Refusal> {
 
 /// RFC 8555 §7.3.5: the outer JWS by the old key, the inner one by the new.
 fn read_key_change(text: &str, old: &Jwk, account: &AccountId, verified: &VerifiedSignatures) -> Result<Jwk, Refusal> {
-    let outer = by_account(text, std::slice::from_ref(old), account, verified)?;
+    let (outer, _) = by_account(text, std::slice::from_ref(old), account, verified)?;
     let inner = ParsedJws::from_value(json::parse(&outer.payload).map_err(|e| malformed(&e.to_string()))?)?;
     let KeyRef::Jwk(new) = &inner.protected.key else { return Err(malformed("a keyChange's inner JWS carries the new key")) };
     inner.verify(new)?;
@@ -507,19 +507,22 @@ fn read_key_change(text: &str, old: &Jwk, account: &AccountId, verified: &Verifi
     }
 }
 
-/// A JWS by one of these keys, whose `kid` is this account's URL.
-pub(super) fn by_account(text: &str, keys: &[Jwk], account: &AccountId, verified: &VerifiedSignatures) -> Result<ParsedJws, Refusal> {
+/// A JWS by one of these keys, whose `kid` is this account's URL; and which of them signed it.
+pub(super) fn by_account<'a>(
+    text: &str,
+    keys: &'a [Jwk],
+    account: &AccountId,
+    verified: &VerifiedSignatures,
+) -> Result<(ParsedJws, &'a Jwk), Refusal> {
     let jws = ParsedJws::parse(text)?;
     let KeyRef::Kid(kid) = &jws.protected.key else { return Err(malformed("the request names its account by kid")) };
     if path_of(kid).and_then(|p| p.strip_prefix("/acme/acct/")) != Some(account.as_str()) {
         return Err(unauthorized("the request was signed for another account"));
     }
     // The current key first: it is nearly always the one.
-    if keys.iter().rev().any(|key| verified.jws(&jws, key).is_ok()) {
-        Ok(jws)
-    } else {
-        Err(unauthorized("the account's key did not sign this request"))
-    }
+    let signer = keys.iter().rev().find(|key| verified.jws(&jws, key).is_ok());
+    let signer = signer.ok_or_else(|| unauthorized("the account's key did not sign this request"))?;
+    Ok((jws, signer))
 }
 
 fn read_new_order(
@@ -528,7 +531,7 @@ fn read_new_order(
     verified: &VerifiedSignatures,
 ) -> Result<(NewOrderRequest, OrderScope), Refusal> {
     // By any key that the account has had: the finalize JWS names this very text by its hash.
-    let jws = by_account(text, &account.keys, &account.account, verified)?;
+    let (jws, _) = by_account(text, &account.keys, &account.account, verified)?;
     let scope = path_of(&jws.protected.url)
         .and_then(OrderScope::of_path)
         .ok_or_else(|| malformed("the newOrder request was made for another URL"))?;
@@ -575,7 +578,7 @@ fn read_finalize(
     new_order: &str,
     verified: &VerifiedSignatures,
 ) -> Result<(OrderId, Csr), Refusal> {
-    let jws = by_account(text, keys, account, verified)?;
+    let (jws, _) = by_account(text, keys, account, verified)?;
     let order = path_of(&jws.protected.url).and_then(|path| path.strip_prefix("/acme/order/")?.strip_suffix("/finalize")?.parse().ok());
     let order = order.filter(|order: &OrderId| order.is_from_evidence(new_order));
     let order = order.ok_or_else(|| unauthorized("the finalize request was made for another order"))?;

@@ -151,6 +151,7 @@ mod tests {
             caa: None,
             attestation: None,
             problem: None,
+            fault: None,
             valid_until: at(1000),
         }
     }

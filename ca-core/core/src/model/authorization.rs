@@ -236,6 +236,11 @@ impl Authorization {
         self.challenges.iter().find(|c| c.method == method)
     }
 
+    /// Whether a challenge of it is being validated, whatever became of itself.
+    pub fn has_validation_under_way(&self) -> bool {
+        self.challenges.iter().any(|c| c.status == ChallengeStatus::Processing)
+    }
+
     /// The method by which it was proven; none where it was not, or where a grant covers it.
     pub fn proven_by(&self) -> Option<ChallengeMethod> {
         self.challenges.iter().find(|c| c.status == ChallengeStatus::Valid).map(|c| c.method)

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, AuthorityName, AuthorizationId, ChallengeMethod, ChallengeToken, LeaseToken, Problem};
+use super::{AccountId, AuthorityName, AuthorizationId, ChallengeMethod, ChallengeToken, Fault, LeaseToken, Problem};
 use crate::pki::{Identifier, Sha256Digest, Timestamp};
 
 /// A client's request to take a challenge up.
@@ -84,6 +84,9 @@ pub struct ValidationRecord {
     /// Why it failed; none: control was shown.
     #[serde(default)]
     pub problem: Option<Problem>,
+    /// Whose doing a failure is; none: control was shown, or an older version made the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
     /// Until when a success counts.
     pub valid_until: Timestamp,
 }
@@ -110,6 +113,12 @@ impl ValidationRecord {
             attestation.jws.clear();
         }
         told
+    }
+
+    /// Whether it counts as a failure of its account: one of the client's, not what operators or officers changed or this CA
+    /// failed at.
+    pub fn counts_as_failure(&self) -> bool {
+        self.problem.is_some() && self.fault.is_none_or(|fault| fault == Fault::Client)
     }
 
     /// The most addresses that a record holds: each redirect may have tried a few.

@@ -47,7 +47,7 @@ pub(crate) use dns_name::to_unicode;
 pub use dns_name::{DnsName, DnsNameFault};
 pub use identifier::{Identifier, IdentifierError};
 pub use key::PublicKey;
-pub use pem::{PemError, pem_blocks, pem_decode_all, pem_encode};
+pub use pem::{PemError, pem_blocks, pem_decode_all, pem_decode_within, pem_encode};
 pub use serial::{SerialError, SerialNumber};
 pub use spiffe::SpiffeId;
 pub use spki::{KeyError, key_algorithm};

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
     /// Too much text.
-    #[error("the PEM text has more than {} bytes", MAX_TEXT)]
-    TooLarge,
+    #[error("the PEM text has more than {0} bytes")]
+    TooLarge(usize),
     /// No block with the label.
     #[error("no `-----BEGIN {0}-----` block was found (hint: is it DER, or another kind of file?)")]
     Missing(String),
@@ -63,8 +63,16 @@ pub fn pem_blocks(text: &str) -> Result<Vec<(String, Vec<u8>)>, PemError> {
 /// # Errors
 /// When the text is too large, there is no such block, or one of them is cut short or is not base64.
 pub fn pem_decode_all(text: &str, label: &str) -> Result<Vec<Vec<u8>>, PemError> {
-    if text.len() > MAX_TEXT {
-        return Err(PemError::TooLarge);
+    pem_decode_within(text, label, MAX_TEXT)
+}
+
+/// The same for a text of at most `most` bytes: what is larger than a bundle of certificates.
+///
+/// # Errors
+/// As [`pem_decode_all`].
+pub fn pem_decode_within(text: &str, label: &str, most: usize) -> Result<Vec<Vec<u8>>, PemError> {
+    if text.len() > most {
+        return Err(PemError::TooLarge(most));
     }
     let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
     let mut blocks = Vec::new();
@@ -117,7 +125,7 @@ mod tests {
             (good.replace("-----END A-----", ""), PemError::Unterminated("A".into())),
             (format!("-----BEGIN A-----\n{good}"), PemError::Unterminated("A".into())),
             (good.replace("aGVs", "aG*s"), PemError::NotBase64("A".into())),
-            (" ".repeat(MAX_TEXT + 1), PemError::TooLarge),
+            (" ".repeat(MAX_TEXT + 1), PemError::TooLarge(MAX_TEXT)),
         ] {
             assert_eq!(pem_decode_all(&text, "A"), Err(expected));
         }

@@ -41,7 +41,9 @@ pub trait ValidationStore: Send + Sync {
         audit: &AuditEntry,
     ) -> StoreResult<Authorization>;
     /// Leases validations that are due, those first that have waited longest, until `until`. One whose lease ended is
-    /// due again; those of accounts that are no longer valid are not leased.
+    /// due again; those of accounts that are no longer valid are not leased. Of one account the worker holds at most `share`
+    /// at a time, so that nobody's keep everyone else's waiting; what an account gave up counts until its lease is finished
+    /// or has ended.
     async fn lease_validations(
         &self,
         worker: &WorkerId,
@@ -49,10 +51,12 @@ pub trait ValidationStore: Send + Sync {
         now: Timestamp,
         until: Timestamp,
         limit: u32,
+        share: u32,
     ) -> StoreResult<Vec<LeasedValidation>>;
     /// Keeps what an attempt saw and ends its lease. Decided: the challenge and its authorization are valid or invalid,
     /// and pending orders that wait for it become ready, or invalid with the record's problem, in the same
-    /// transaction. Where the authorization is no longer pending, the record is kept and nothing else changes. A lease
+    /// transaction; an invalid one is a failure of its account where the record says that it counts as one. Where the
+    /// authorization is no longer pending, the record is kept and nothing else changes. A lease
     /// that is not held is [`super::StoreError::Fenced`].
     async fn finish_validation(
         &self,

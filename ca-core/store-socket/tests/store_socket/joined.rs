@@ -155,8 +155,9 @@ impl ValidationStore for Joined {
         now: Timestamp,
         until: Timestamp,
         limit: u32,
+        share: u32,
     ) -> StoreResult<Vec<LeasedValidation>> {
-        self.acme_at(now).lease_validations(worker, lease, now, until, limit).await
+        self.acme_at(now).lease_validations(worker, lease, now, until, limit, share).await
     }
     async fn finish_validation(
         &self,

@@ -94,6 +94,7 @@ fn commands() -> Vec<(Command, &'static [Role])> {
         caa: None,
         attestation: None,
         problem: None,
+        fault: None,
         valid_until: at(100),
     };
     let mut validated = entry("authorization.validate");
@@ -139,7 +140,14 @@ fn commands() -> Vec<(Command, &'static [Role])> {
             ACME,
         ),
         (
-            Command::LeaseValidations { worker: "w".parse().unwrap(), lease: "l".parse().unwrap(), now: at(0), until: at(60), limit: 1 },
+            Command::LeaseValidations {
+                worker: "w".parse().unwrap(),
+                lease: "l".parse().unwrap(),
+                now: at(0),
+                until: at(60),
+                limit: 1,
+                share: 1,
+            },
             ACME,
         ),
         (

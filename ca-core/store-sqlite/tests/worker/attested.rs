@@ -105,7 +105,7 @@ impl Site {
         let by = TakeUp { thumbprint: client.thumbprint(), answer: Some(answer.clone()) };
         let entry = audit("authorization.challenge");
         store.start_challenge(&authorization.id, METHOD, &by, now, until, &entry).await.unwrap();
-        let leased = store.lease_validations(&worker, &lease, now, until, 10).await.unwrap().remove(0);
+        let leased = store.lease_validations(&worker, &lease, now, until, 10, 10).await.unwrap().remove(0);
         assert_eq!(leased.answer.as_ref(), Some(&answer), "the answer comes with the job");
         let mut record = ValidationRecord {
             account: client.id.clone(),
@@ -119,6 +119,7 @@ impl Site {
             caa: None,
             attestation: Some(AttestationEvidence { jws: answer, token, key_sha256: key.public().spki_sha256() }),
             problem: None,
+            fault: None,
             valid_until: now.plus(Duration::from_secs(7200)),
         };
         said(&mut record);

@@ -86,7 +86,7 @@ async fn finalized(desk: &Desk, client: &Client, method: ChallengeMethod, said: 
         .await
         .unwrap();
     let (worker, lease) = (WorkerId::random(&rng), LeaseToken::random(&rng));
-    let leased = store.lease_validations(&worker, &lease, now, now.plus(Duration::from_secs(60)), 10).await.unwrap().remove(0);
+    let leased = store.lease_validations(&worker, &lease, now, now.plus(Duration::from_secs(60)), 10, 10).await.unwrap().remove(0);
     let mut record = ValidationRecord {
         account: client.id.clone(),
         authorization: challenged,
@@ -99,6 +99,7 @@ async fn finalized(desk: &Desk, client: &Client, method: ChallengeMethod, said: 
         caa: None,
         attestation: None,
         problem: None,
+        fault: None,
         valid_until: now.plus(Duration::from_secs(7200)),
     };
     said(&mut record);

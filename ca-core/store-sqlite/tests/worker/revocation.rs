@@ -39,7 +39,7 @@ async fn authorize(desk: &Desk, client: &Client, challenged: bool) {
     let (by, until, entry) = (TakeUp::by(client.thumbprint()), now.plus(Duration::from_secs(60)), audit("authorization.challenge"));
     store.start_challenge(&id, method, &by, now, until, &entry).await.unwrap();
     let (worker, lease) = (WorkerId::random(&rng), LeaseToken::random(&rng));
-    store.lease_validations(&worker, &lease, now, until, 10).await.unwrap();
+    store.lease_validations(&worker, &lease, now, until, 10, 10).await.unwrap();
     let record = ValidationRecord {
         account: client.id.clone(),
         authorization: id,
@@ -51,6 +51,7 @@ async fn authorize(desk: &Desk, client: &Client, challenged: bool) {
         answer_sha256: None,
         caa: None,
         problem: None,
+        fault: None,
         valid_until: now.plus(Duration::from_secs(1800)),
         attestation: None,
     };

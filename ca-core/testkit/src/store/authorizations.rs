@@ -52,6 +52,7 @@ fn record(leased: &LeasedValidation, seconds: i64, problem: Option<Problem>) -> 
         caa: None,
         attestation: None,
         problem,
+        fault: None,
         valid_until: at(seconds + 5000),
     }
 }
@@ -73,11 +74,22 @@ impl World {
     }
 
     pub(super) async fn lease_validations(&self, now: i64, until: i64) -> Vec<LeasedValidation> {
-        self.store.lease_validations(&Self::worker(), &self.lease(), at(now), at(until), 100).await.unwrap()
+        self.store.lease_validations(&Self::worker(), &self.lease(), at(now), at(until), 100, 100).await.unwrap()
     }
 
     pub(super) async fn decide(&self, leased: &LeasedValidation, seconds: i64, problem: Option<Problem>) -> Authorization {
-        let record = record(leased, seconds, problem);
+        self.decide_by(leased, seconds, problem, None).await
+    }
+
+    /// The same, where the record says whose doing it is.
+    pub(super) async fn decide_by(
+        &self,
+        leased: &LeasedValidation,
+        seconds: i64,
+        problem: Option<Problem>,
+        fault: Option<Fault>,
+    ) -> Authorization {
+        let record = ValidationRecord { fault, ..record(leased, seconds, problem) };
         self.store.finish_validation(&leased.lease, &record, &ValidationEnd::Decided, &audit("authorization.validate")).await.unwrap()
     }
 
@@ -202,6 +214,43 @@ pub async fn validations_are_leased_by_one(factory: &dyn StoreFactory) {
         world.decide(leased, 53, None).await;
     }
     assert_eq!(world.order_status(&order.id).await, OrderStatus::Ready);
+}
+
+/// What one account leaves unanswered keeps nobody else waiting, whatever it gives up meanwhile.
+pub async fn a23_of_one_account_a_worker_holds_a_share(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let store = &world.store;
+    let (account, other) = (world.account("one").await.account.id, world.account("two").await.account.id);
+    let names: Vec<String> = (0..100).map(|n| format!("n{n}.demo.test")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let many = store.create_order(&mixed(&world, &account, &[], &names), &audit("order.create")).await.unwrap();
+    for id in &many.authorizations {
+        world.start(id, HTTP).await;
+    }
+    let one = store.create_order(&mixed(&world, &other, &[], &["b.demo.test"]), &audit("order.create")).await.unwrap();
+    world.start(&one.authorizations[0], HTTP).await;
+
+    let lease = async |now: i64, limit: u32| {
+        let leased = store.lease_validations(&World::worker(), &world.lease(), at(now), at(60), limit, 8).await.unwrap();
+        let own = leased.iter().filter(|job| job.account == account).cloned().collect::<Vec<_>>();
+        let others = leased.len() - own.len();
+        (own, others)
+    };
+    let (held, others) = lease(1, 32).await;
+    assert_eq!((held.len(), others), (8, 1));
+    assert_eq!(lease(1, 23).await, (vec![], 0), "it has its share");
+    // One that ended makes room for one. One that was given up does not, until its validator has done with it.
+    world.decide(&held[0], 2, None).await;
+    store.deactivate_authorization(&held[1].authorization, &audit("authorization.deactivate")).await.unwrap();
+    assert_eq!(lease(2, 23).await.0.len(), 1);
+    let late = world.decide(&held[1], 3, Some(problem())).await;
+    assert_eq!(late.status, AuthorizationStatus::Deactivated);
+    assert_eq!(lease(3, 23).await.0.len(), 1);
+    // Another worker has a share of its own; leases that ended are nobody's.
+    let another = store.lease_validations(&"another".parse().unwrap(), &world.lease(), at(4), at(60), 32, 8).await.unwrap();
+    assert_eq!(another.len(), 8);
+    let (again, others) = lease(60, 100).await;
+    assert_eq!((again.len(), others), (8, 1));
 }
 
 /// While it is valid an authorization serves further orders of its account, and of nobody else (A8).
@@ -345,9 +394,11 @@ pub async fn a_late_result_changes_nothing(factory: &dyn StoreFactory) {
     assert_eq!(late.status, AuthorizationStatus::Pending, "it had lapsed");
     world.decide(of(decided, HTTP), 3, Some(problem())).await;
     let other = of(decided, DNS);
-    let fenced = store.finish_validation(&other.lease, &record(other, 4, None), &ValidationEnd::Decided, &audit("x")).await;
-    assert_fenced(fenced);
+    assert_eq!(world.decide(other, 4, None).await.status, AuthorizationStatus::Invalid, "another method had decided it");
     assert_eq!(store.authorization(decided).await.unwrap().unwrap().status, AuthorizationStatus::Invalid);
+    assert_eq!(store.validations_of(decided, 10).await.unwrap().len(), 2);
+    let twice = store.finish_validation(&other.lease, &record(other, 5, None), &ValidationEnd::Decided, &audit("x")).await;
+    assert_fenced(twice);
     assert_eq!(world.order_status(&order.id).await, OrderStatus::Invalid);
     assert_eq!(store.validations_of(lapsing, 10).await.unwrap().len(), 1);
 

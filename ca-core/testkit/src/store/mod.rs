@@ -72,7 +72,7 @@ macro_rules! store_conformance {
             certificates_are_found, a_blocked_key_stays_blocked, a11_a_compromised_key_is_to_do_until_no_certificate_is_left, a11_a_compromise_is_refused_on_record, crl_numbers_only_grow, an_entry_stays_until_a_crl_past_its_expiry, jobs_are_leased_and_moved_up, a_lease_from_a_clock_that_was_ahead_has_ended,
             imports_and_policies_do_not_go_back, a10_cross_certificates_are_kept_once_and_bounded, a_nonce_is_spent_once, the_audit_trail_is_a_chain, a_page_of_the_audit_trail_is_bounded_in_bytes, pruning_keeps_certificates,
             a_proposal_begins_once, waiting_proposals_are_bounded, roster_changes_are_numbered, a_hold_ends_one_way_or_the_other,
-            orders_wait_for_their_authorizations, a_failed_validation_ends_its_orders, validations_are_leased_by_one,
+            orders_wait_for_their_authorizations, a_failed_validation_ends_its_orders, validations_are_leased_by_one, a23_of_one_account_a_worker_holds_a_share, a23_giving_up_what_is_being_validated_is_a_failure,
             a08_authorizations_are_used_again_while_valid, a08_what_is_given_up_or_revoked_proves_nothing, authorizations_stand_for_themselves, a_late_result_changes_nothing,
             a23_failures_in_a_row_are_counted_until_a_success, a23_a_pause_stands_until_it_is_ended, a23_shared_quotas_are_counted_in_one_place, a23_a_renewal_is_an_order_of_the_same_names,
             a21_a_renewing_order_goes_on_until_it_ends, a21_a_mark_moves_the_next_certificate_up, a21_what_its_owner_loses_cancels_it, a16_a_renewal_rests_while_its_grant_does,

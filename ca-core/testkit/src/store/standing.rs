@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ca_core::limits::{Exceeded, MAX_FAILURES, Share};
-use ca_core::model::{AccountId, AccountStatus, ChallengeMethod, Fault, OrderStatus, Problem, ProblemType, Standing};
+use ca_core::model::{AccountId, AccountStatus, AuthorizationId, ChallengeMethod, Fault, OrderStatus, Problem, ProblemType, Standing};
 use ca_core::pki::Identifier;
 use ca_core::ports::MAX_SHARES;
 
@@ -21,11 +21,15 @@ impl World {
 
     /// A validation that fails, or succeeds, `seconds` after the start.
     async fn validated(&self, account: &AccountId, seconds: i64, problem: Option<Problem>) {
+        self.validated_by(account, seconds, problem, None).await;
+    }
+
+    async fn validated_by(&self, account: &AccountId, seconds: i64, problem: Option<Problem>, fault: Option<Fault>) {
         let new = challenged(self, account, &format!("n{}.dmz.test", self.next()), &[ChallengeMethod::Http01]);
         let made = self.store.create_authorization(&new, at(1), &audit("authorization.create")).await.unwrap();
         self.start(&made.id, ChallengeMethod::Http01).await;
         let leased = self.lease_validations(1, 60).await;
-        self.decide(&leased[0], seconds, problem).await;
+        self.decide_by(&leased[0], seconds, problem, fault).await;
     }
 
     /// An order that the worker refuses for whoever's fault.
@@ -53,13 +57,13 @@ pub async fn a23_failures_in_a_row_are_counted_until_a_success(factory: &dyn Sto
     let world = World::new(factory).await;
     let (account, other) = (world.account("one").await.account.id, world.account("two").await.account.id);
     let refused = Problem::new(ProblemType::Connection, "the connection was refused");
-    world.validated(&account, 10, Some(refused.clone())).await;
+    world.validated_by(&account, 10, Some(refused.clone()), Some(Fault::Client)).await;
     world.validated(&account, 20, Some(refused.clone())).await;
     world.refused(&account, Fault::Client, 30).await;
     for not_its_own in [Fault::Change, Fault::Rest, Fault::Evidence] {
         world.refused(&account, not_its_own, 30).await;
+        world.validated_by(&account, 30, Some(refused.clone()), Some(not_its_own)).await;
     }
-    world.validated(&account, 30, Some(Problem::new(ProblemType::ServerInternal, "no"))).await;
     for (since, expected) in [(0, 3), (10, 3), (11, 2), (21, 1), (31, 0)] {
         assert_eq!(world.failures(&account, since).await, expected, "since {since}");
     }
@@ -83,6 +87,37 @@ pub async fn a23_failures_in_a_row_are_counted_until_a_success(factory: &dyn Sto
     assert_eq!(world.failures(&other, 0).await, MAX_FAILURES, "no more are kept");
     world.store.prune(at(40 * 86_400), 10_000).await.unwrap();
     assert_eq!((world.failures(&account, 0).await, world.failures(&other, 0).await), (0, 0), "old ones are pruned");
+}
+
+/// Nobody keeps validators busy and gives up before it counts.
+pub async fn a23_giving_up_what_is_being_validated_is_a_failure(factory: &dyn StoreFactory) {
+    let world = World::new(factory).await;
+    let account = world.account("one").await.account.id;
+    let create = async || {
+        let new = challenged(&world, &account, &format!("n{}.dmz.test", world.next()), &[ChallengeMethod::Http01]);
+        world.store.create_authorization(&new, at(1), &audit("authorization.create")).await.unwrap().id
+    };
+    let give_up = async |id: &AuthorizationId| {
+        world.store.deactivate_authorization(id, &audit("authorization.deactivate")).await.unwrap();
+    };
+    for count in 1..=5 {
+        let id = create().await;
+        world.start(&id, ChallengeMethod::Http01).await;
+        let leased = world.lease_validations(1, 60).await;
+        give_up(&id).await;
+        assert_eq!(world.failures(&account, 0).await, count);
+        world.decide(&leased[0], 2, Some(Problem::new(ProblemType::Connection, "no"))).await;
+        assert_eq!(world.failures(&account, 0).await, count, "counted once");
+    }
+    // What nobody had taken up, and what was proven, is given up freely.
+    give_up(&create().await).await;
+    assert_eq!(world.failures(&account, 0).await, 5);
+    let id = create().await;
+    world.start(&id, ChallengeMethod::Http01).await;
+    let leased = world.lease_validations(1, 60).await;
+    world.decide(&leased[0], 2, None).await;
+    give_up(&id).await;
+    assert_eq!(world.failures(&account, 0).await, 0);
 }
 
 /// A pause is written once, outlives the process, and ends by an operator's word only.

@@ -4,8 +4,8 @@
 use const_oid::ObjectIdentifier;
 
 use super::chain::Link;
-use super::{AttestationError, Attested, Claim};
-use crate::pki::{Identifier, PermanentIdentifier, sha256};
+use super::{AttestationError, Attested, Claim, by_serial};
+use crate::pki::sha256;
 
 /// The serial number, as text, without DER around it.
 const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113635.100.8.9.1");
@@ -22,6 +22,5 @@ pub(super) fn judge(certificate: &Link<'_>, claim: &Claim<'_>) -> Result<Atteste
         return Err(AttestationError::OtherChallenge);
     }
     let named = [SERIAL_NUMBER, UDID].into_iter().filter_map(|id| std::str::from_utf8(certificate.extension(id)?).ok());
-    let devices = named.filter_map(|text| PermanentIdentifier::parse(text).ok().map(Identifier::PermanentIdentifier)).collect();
-    Ok(Attested { key: certificate.key.clone(), devices })
+    Ok(Attested { key: certificate.key.clone(), devices: named.filter_map(by_serial).collect() })
 }

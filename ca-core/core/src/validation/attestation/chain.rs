@@ -32,7 +32,9 @@ pub(super) struct Link<'a> {
     not_after: Timestamp,
     pub(super) key: PublicKey,
     extensions: Vec<RawExtension<'a>>,
-    /// cA, and how many authorities may stand below.
+    /// cA, whatever the key usage says.
+    is_ca: bool,
+    /// cA with the right to sign certificates, and how many authorities may stand below.
     authority: Option<Option<u64>>,
 }
 
@@ -51,6 +53,8 @@ impl<'a> Link<'a> {
             return Err(ParseError::Value("signatureAlgorithm"));
         }
         let extensions = fields.extensions.as_ref().map_or(Ok(Vec::new()), walk::read_extensions)?;
+        let constraints = basic_constraints(&extensions)?;
+        let signs = signs_certificates(&extensions)?;
         Ok(Self {
             whole: der,
             tbs: tbs.whole,
@@ -62,14 +66,15 @@ impl<'a> Link<'a> {
             not_before: walk::read_time(&fields.not_before, "notBefore")?,
             not_after: walk::read_time(&fields.not_after, "notAfter")?,
             key: PublicKey::from_spki_der(fields.public_key.whole.to_vec()),
-            authority: authority(&extensions)?,
+            is_ca: constraints.is_some(),
+            authority: constraints.filter(|_| signs),
             extensions,
         })
     }
 
     /// The value of an extension.
     pub(super) fn extension(&self, id: ObjectIdentifier) -> Option<&'a [u8]> {
-        self.extensions.iter().find(|e| e.oid == id.as_bytes()).map(|e| e.value)
+        find(&self.extensions, id).map(|e| e.value)
     }
 
     fn is_by(&self, issuer: &Self) -> Result<(), VerifyError> {
@@ -109,10 +114,13 @@ impl<'a> Link<'a> {
     }
 }
 
-/// basicConstraints with the right to sign certificates (RFC 5280 §4.2.1.3, §4.2.1.9).
-fn authority(extensions: &[RawExtension<'_>]) -> Result<Option<Option<u64>>, ParseError> {
-    let find = |id: ObjectIdentifier| extensions.iter().find(|e| e.oid == id.as_bytes());
-    let Some(constraints) = find(oid::BASIC_CONSTRAINTS) else { return Ok(None) };
+fn find<'e, 'a>(extensions: &'e [RawExtension<'a>], id: ObjectIdentifier) -> Option<&'e RawExtension<'a>> {
+    extensions.iter().find(|e| e.oid == id.as_bytes())
+}
+
+/// pathLenConstraint of a certificate with cA (RFC 5280 §4.2.1.9).
+fn basic_constraints(extensions: &[RawExtension<'_>]) -> Result<Option<Option<u64>>, ParseError> {
+    let Some(constraints) = find(extensions, oid::BASIC_CONSTRAINTS) else { return Ok(None) };
     let mut fields = Walker::single(constraints.value, SEQUENCE, "basicConstraints")?.walk();
     let is_ca = fields.optional(BOOLEAN)?.map_or(Ok(false), |flag| flag.boolean("cA"))?;
     let most = match fields.optional(INTEGER)? {
@@ -121,11 +129,15 @@ fn authority(extensions: &[RawExtension<'_>]) -> Result<Option<Option<u64>>, Par
         Some(_) => return Err(ParseError::Value("pathLenConstraint")),
     };
     fields.finish("basicConstraints")?;
-    let signs = match find(oid::KEY_USAGE) {
-        None => true,
-        Some(usage) => Walker::single(usage.value, BIT_STRING, "keyUsage")?.content.get(1).is_some_and(|bits| bits & 0x04 != 0),
-    };
-    Ok((is_ca && signs).then_some(most))
+    Ok(is_ca.then_some(most))
+}
+
+/// Whether there is no key usage, or one with keyCertSign (RFC 5280 §4.2.1.3).
+fn signs_certificates(extensions: &[RawExtension<'_>]) -> Result<bool, ParseError> {
+    match find(extensions, oid::KEY_USAGE) {
+        None => Ok(true),
+        Some(usage) => Ok(Walker::single(usage.value, BIT_STRING, "keyUsage")?.content.get(1).is_some_and(|bits| bits & 0x04 != 0)),
+    }
 }
 
 /// Judges a root as the officers give it.
@@ -140,7 +152,14 @@ pub(crate) fn check_root(der: &[u8]) -> Result<(), String> {
     spki::key_material(&root.key).map(|_| ()).map_err(|e| e.to_string())
 }
 
-/// Verifies certificates up to one of `roots` and gives the first, which is not a CA's. None is revoked by `crls`.
+#[cfg(test)]
+thread_local! {
+    /// How many chains this thread has verified.
+    pub(super) static VERIFIED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// Verifies certificates up to one of `roots` and gives the first, which is not a CA's. None is revoked by `crls`, which are
+/// asked last: only about what leads to a root.
 pub(super) fn verify<'a>(
     certificates: &[&'a [u8]],
     roots: &[Vec<u8>],
@@ -150,6 +169,8 @@ pub(super) fn verify<'a>(
     if !(1..=MAX_CERTIFICATES).contains(&certificates.len()) {
         return Err(AttestationError::Member("x5c"));
     }
+    #[cfg(test)]
+    VERIFIED.with(|count| count.set(count.get() + 1));
     let read = |(at, der): (usize, &&'a [u8])| Link::read(der).map_err(|e| AttestationError::Certificate(at + 1, e));
     let mut links = certificates.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
     for (index, link) in links.iter().enumerate() {
@@ -157,22 +178,27 @@ pub(super) fn verify<'a>(
         if index > 0 {
             link.judge_authority(index + 1, index - 1)?;
             links[index - 1].is_by(link).map_err(|e| AttestationError::NotByNext(index, e))?;
-            crls.judge(index, &links[index - 1], link, now)?;
         }
     }
     let last = &links[links.len() - 1];
     let below = links.len() - 1;
-    if below == 0 || !roots.iter().any(|root| root == last.whole) {
+    if links[0].is_ca {
+        return Err(AttestationError::Rule(1, "is a CA's: it attests no key"));
+    }
+    let root = if below == 0 || !roots.iter().any(|root| root == last.whole) {
         // A root of the officers' own: read when the policy was.
         let issues = |root: &Link<'_>| {
             last.is_by(root).is_ok() && root.judge(below + 2, now).is_ok() && root.judge_authority(below + 2, below).is_ok()
         };
-        let root = roots.iter().filter_map(|root| Link::read(root).ok()).find(issues).ok_or(AttestationError::NoRoot)?;
+        Some(roots.iter().filter_map(|root| Link::read(root).ok()).find(issues).ok_or(AttestationError::NoRoot)?)
+    } else {
+        None
+    };
+    for (index, pair) in links.windows(2).enumerate() {
+        crls.judge(index + 1, &pair[0], &pair[1], now)?;
+    }
+    if let Some(root) = root {
         crls.judge(below + 1, last, &root, now)?;
     }
-    let first = links.swap_remove(0);
-    if first.authority.is_some() {
-        return Err(AttestationError::Rule(1, "is a CA's: it attests no key"));
-    }
-    Ok(first)
+    Ok(links.swap_remove(0))
 }

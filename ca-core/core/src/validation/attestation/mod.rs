@@ -20,8 +20,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value as Json;
 
 use crate::evidence::jws::ParsedJws;
-use crate::model::{Problem, ProblemType};
-use crate::pki::{Identifier, ParseError, PublicKey, Timestamp, VerifyError, sha256};
+use crate::model::{Fault, Problem, ProblemType};
+use crate::pki::{Identifier, ParseError, PermanentIdentifier, PublicKey, Timestamp, VerifyError, sha256};
 use crate::policy::{AttestationFormat, AttestationRoots};
 
 use cbor::Cbor;
@@ -30,6 +30,12 @@ pub use revoked::{AttestationCrlError, AttestationCrls};
 
 /// Most octets of an attestation object.
 pub const MAX_OBJECT: usize = 24 * 1024;
+
+/// How many chains and how many CRLs this thread has verified.
+#[cfg(test)]
+pub(crate) fn verified() -> (u32, u32) {
+    (chain::VERIFIED.with(std::cell::Cell::get), revoked::VERIFIED.with(std::cell::Cell::get))
+}
 
 /// Why an attestation is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +64,14 @@ pub enum AttestationError {
     /// The CRL of an issuer does not hold.
     #[error("certificate {0} of the attestation cannot be asked for: the CRL of its issuer is not by the issuer: {1}")]
     Crl(usize, VerifyError),
+    /// The CRL of an issuer is not in force.
+    #[error("certificate {0} of the attestation cannot be asked for: the CRL of its issuer is out of date (hint: tell the CA's operators)")]
+    CrlOutOfDate(usize),
+    /// One of the site's CRLs is not there, and nobody knows whose it is.
+    #[error(
+        "certificate {0} of the attestation cannot be asked for: a CRL of this CA's site cannot be read (hint: tell the CA's operators)"
+    )]
+    CrlUnreadable(usize),
     /// The chain does not end at a root.
     #[error("the attestation's certificates do not lead to a root that this CA knows")]
     NoRoot,
@@ -73,6 +87,16 @@ pub enum AttestationError {
     /// It is about another device.
     #[error("the attestation is not about `{0}`")]
     OtherDevice(String),
+}
+
+impl AttestationError {
+    /// Whose doing it is: this CA's, where a CRL is not as its site should have it; else that of whoever is named.
+    pub const fn fault(&self, otherwise: Fault) -> Fault {
+        match self {
+            Self::Crl(..) | Self::CrlOutOfDate(_) | Self::CrlUnreadable(_) => Fault::Change,
+            _ => otherwise,
+        }
+    }
 }
 
 /// What a format's judge found: the key, and what the device is called.
@@ -128,6 +152,12 @@ impl Claim<'_> {
     fn digest(&self) -> [u8; 32] {
         sha256(self.key_authorization.as_bytes()).0
     }
+}
+
+/// The device that a certificate calls by this text. The text is a serial number alone: one with a `/` would be read as one with
+/// an assigner, whom the certificate does not name.
+fn by_serial(text: &str) -> Option<Identifier> {
+    PermanentIdentifier::parse(text).ok().filter(|_| !text.contains('/')).map(Identifier::PermanentIdentifier)
 }
 
 /// The certificates of a statement, the attested key's or the attesting key's first.

@@ -4,11 +4,24 @@
 //! issuer and be current, and none may name the certificate; where there is none, nothing is asked. Complete CRLs only: one
 //! with a critical extension (a delta, one of several parts, one of another authority's certificates) is refused when it is read.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::AttestationError;
 use super::chain::Link;
+use crate::evidence::memo::Memo;
 use crate::pki::verify::{scheme_of, verify_scheme};
 use crate::pki::walk::{self, BIT_STRING, GENERALIZED_TIME, INTEGER, ParseError, SEQUENCE, Tlv, UTC_TIME, Walker};
-use crate::pki::{PublicKey, Timestamp, VerifyError, pem_decode_all, spki};
+use crate::pki::{PemError, PublicKey, Sha256Digest, Timestamp, VerifyError, pem_decode_within, spki};
+
+/// For how many keys of issuers of its name it is remembered whether a CRL is by them. Only keys that lead to a root are asked
+/// about, and a maker has few of one name.
+const REMEMBERED: usize = 32;
+
+#[cfg(test)]
+thread_local! {
+    /// How many signatures of CRLs this thread has verified.
+    pub(super) static VERIFIED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
 
 /// Why a file is not a CRL that counts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,9 +29,15 @@ pub enum AttestationCrlError {
     /// Larger than any is.
     #[error("it has more than {most} octets", most = AttestationCrls::MAX_BYTES)]
     TooLarge,
+    /// Neither DER nor text.
+    #[error("it is neither DER nor PEM")]
+    Binary,
+    /// Not PEM.
+    #[error("it is not DER, and no PEM block X509 CRL can be read from it: {0}")]
+    Pem(#[from] PemError),
     /// Not one PEM block.
-    #[error("it is neither DER nor one PEM block X509 CRL")]
-    Pem,
+    #[error("it has {0} PEM blocks X509 CRL (hint: one CRL in each file)")]
+    Several(usize),
     /// Not DER.
     #[error("it cannot be read: {0}")]
     Parse(#[from] ParseError),
@@ -31,7 +50,6 @@ pub enum AttestationCrlError {
 }
 
 /// One CRL.
-#[derive(Clone, PartialEq, Eq)]
 struct Crl {
     issuer: Vec<u8>,
     tbs: Vec<u8>,
@@ -42,15 +60,20 @@ struct Crl {
     next_update: Timestamp,
     /// The magnitudes of the serial numbers, sorted.
     revoked: Vec<Vec<u8>>,
+    /// Whether it is by an issuer's key. It may have megabytes, which are not hashed again for each device.
+    by: Mutex<Memo<Sha256Digest, Result<(), VerifyError>>>,
 }
 
 /// CRLs of whoever certifies devices.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct AttestationCrls(Vec<Crl>);
+#[derive(Default)]
+pub struct AttestationCrls {
+    crls: Vec<Crl>,
+    lacking: bool,
+}
 
 impl std::fmt::Debug for AttestationCrls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AttestationCrls({})", self.0.len())
+        write!(f, "AttestationCrls({})", self.crls.len())
     }
 }
 
@@ -67,35 +90,48 @@ impl AttestationCrls {
             return Err(AttestationCrlError::TooLarge);
         }
         if file.first() == Some(&SEQUENCE) {
-            self.0.push(Crl::read(file)?);
+            self.crls.push(Crl::read(file)?);
             return Ok(());
         }
-        let text = std::str::from_utf8(file).map_err(|_| AttestationCrlError::Pem)?;
-        match pem_decode_all(text, "X509 CRL").as_deref() {
-            Ok([der]) => self.0.push(Crl::read(der)?),
-            _ => return Err(AttestationCrlError::Pem),
+        let text = std::str::from_utf8(file).map_err(|_| AttestationCrlError::Binary)?;
+        match pem_decode_within(text, "X509 CRL", Self::MAX_BYTES)?.as_slice() {
+            [der] => self.crls.push(Crl::read(der)?),
+            several => return Err(AttestationCrlError::Several(several.len())),
         }
         Ok(())
     }
 
+    /// Notes that the site has one that could not be read. Nobody knows whose it is, so that no certificate passes.
+    pub const fn lack(&mut self) {
+        self.lacking = true;
+    }
+
+    /// Whether one of the site's could not be read.
+    pub const fn is_lacking(&self) -> bool {
+        self.lacking
+    }
+
     /// How many there are.
     pub const fn len(&self) -> usize {
-        self.0.len()
+        self.crls.len()
     }
 
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.crls.is_empty()
     }
 
     /// When the first of them is out of date, with its place among them; none: there is none.
     pub fn first_end(&self) -> Option<(usize, Timestamp)> {
-        self.0.iter().map(|crl| crl.next_update).enumerate().min_by_key(|(_, end)| *end)
+        self.crls.iter().map(|crl| crl.next_update).enumerate().min_by_key(|(_, end)| *end)
     }
 
     /// Holds certificate number `at` of a chain against the CRLs of its issuer.
     pub(super) fn judge(&self, at: usize, link: &Link<'_>, issuer: &Link<'_>, now: Timestamp) -> Result<(), AttestationError> {
-        let named = || self.0.iter().filter(|crl| crl.issuer == issuer.subject.whole);
+        if self.lacking {
+            return Err(AttestationError::CrlUnreadable(at));
+        }
+        let named = || self.crls.iter().filter(|crl| crl.issuer == issuer.subject.whole);
         let (mut refused, mut current) = (None, false);
         for crl in named() {
             match crl.is_by(issuer) {
@@ -109,9 +145,7 @@ impl AttestationCrls {
         match (named().next(), current, refused) {
             (None, ..) | (Some(_), true, _) => Ok(()),
             (Some(_), false, Some(error)) => Err(AttestationError::Crl(at, error)),
-            (Some(_), false, None) => {
-                Err(AttestationError::Rule(at, "cannot be asked for: the CRL of its issuer is out of date (hint: tell the CA's operators)"))
-            }
+            (Some(_), false, None) => Err(AttestationError::CrlOutOfDate(at)),
         }
     }
 }
@@ -162,6 +196,7 @@ impl Crl {
             this_update,
             next_update,
             revoked,
+            by: Mutex::new(Memo::new(REMEMBERED)),
         })
     }
 
@@ -170,9 +205,21 @@ impl Crl {
         if !issuer.may_sign_crls() {
             return Err(VerifyError::OtherIssuer);
         }
+        let digest = issuer.key.spki_sha256();
+        let known = || self.by.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(result) = known().get(&digest) {
+            return result.clone();
+        }
+        let result = self.verify(&issuer.key);
+        known().insert(digest, result.clone());
+        result
+    }
+
+    fn verify(&self, key: &PublicKey) -> Result<(), VerifyError> {
+        #[cfg(test)]
+        VERIFIED.with(|count| count.set(count.get() + 1));
         let algorithm = Walker::single(&self.algorithm, SEQUENCE, "signatureAlgorithm").ok();
         let scheme = algorithm.as_ref().and_then(scheme_of).ok_or(VerifyError::AlgorithmMismatch)?;
-        let key: &PublicKey = &issuer.key;
         verify_scheme(&spki::key_material(key)?, scheme, &self.tbs, &self.signature)
     }
 }

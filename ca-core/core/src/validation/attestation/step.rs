@@ -5,10 +5,10 @@ use const_oid::ObjectIdentifier;
 
 use super::cbor::{self, Cbor};
 use super::chain::Link;
-use super::{AttestationError, Attested, Claim};
+use super::{AttestationError, Attested, Claim, by_serial};
 use crate::pki::verify::{Scheme, Sha2, verify_scheme};
 use crate::pki::walk::{INTEGER, PRINTABLE_STRING, SEQUENCE, UTF8_STRING, Walker};
-use crate::pki::{Identifier, PermanentIdentifier, VerifyError, spki};
+use crate::pki::{VerifyError, spki};
 
 /// A YubiKey's serial number, an INTEGER (Yubico, "PIV attestation").
 const YUBIKEY_SERIAL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.41482.3.7");
@@ -29,8 +29,7 @@ pub(super) fn judge(statement: &Cbor<'_>, certificate: &Link<'_>, claim: &Claim<
     };
     verify_scheme(&material, scheme, claim.key_authorization.as_bytes(), signature).map_err(AttestationError::Signature)?;
     let name = device(certificate).ok_or(AttestationError::Statement("the certificate names no device that is handled"))?;
-    let devices = PermanentIdentifier::parse(&name).ok().map(Identifier::PermanentIdentifier).into_iter().collect();
-    Ok(Attested { key: certificate.key.clone(), devices })
+    Ok(Attested { key: certificate.key.clone(), devices: by_serial(&name).into_iter().collect() })
 }
 
 fn device(certificate: &Link<'_>) -> Option<String> {
