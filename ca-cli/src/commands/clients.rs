@@ -136,15 +136,16 @@ pub(crate) fn commands(
     };
     let dehydrated = |key| {
         format!(
-            // Whole paths: its timer runs it in another folder. The secret stays in its file.
+            // Whole paths, found when the configuration is read: its timer runs it in another folder, and a folder's name
+            // may have anything in it. CURL_OPTS would part at a blank. The secret stays in its file.
             "mkdir -p dehydrated/challenges\n\
-             cat > dehydrated/config <<END\n\
+             cat > dehydrated/config <<'END'\n\
              CA=\"{directory}\"\n\
              EAB_KID=\"{id}\"\n\
-             EAB_HMAC_KEY=\"\\$(cat '$PWD/{SECRET_FILE}')\"\n\
-             CURL_OPTS=\"--cacert $PWD/{BUNDLE_FILE}\"\n\
-             BASEDIR=\"$PWD/dehydrated\"\n\
-             WELLKNOWN=\"$PWD/dehydrated/challenges\"\n\
+             BASEDIR=\"$(cd \"$BASEDIR\" && pwd)\"\n\
+             EAB_HMAC_KEY=\"$(cat \"$BASEDIR/../{SECRET_FILE}\")\"\n\
+             WELLKNOWN=\"$BASEDIR/challenges\"\n\
+             curl() {{ command curl --cacert \"$BASEDIR/../{BUNDLE_FILE}\" \"$@\"; }}\n\
              {key}END\n\
              dehydrated --config dehydrated/config --register --accept-terms\n\
              dehydrated --config dehydrated/config --cron{}",
