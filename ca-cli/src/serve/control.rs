@@ -10,7 +10,7 @@ use ca_core::model::{Authority, AuthorityKind, AuthorityName, CrlScope, JobKind,
 use ca_core::pki::{Certificate, Timestamp, key_algorithm};
 use ca_core::ports::{
     AccountAdminStore as _, AcmeStore as _, AdminStore as _, ApprovalStore as _, AuditStore as _, CertificateStore as _, Clock as _,
-    JobStore as _, RequestQueue as _, StatusStore as _, StoreResult,
+    CrlStore as _, JobStore as _, RequestQueue as _, StatusStore as _, StoreResult,
 };
 use ca_store_socket::Refusals;
 use ca_store_sqlite::SqliteStore;

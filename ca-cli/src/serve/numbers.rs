@@ -11,7 +11,7 @@ use acme_server::AcmeServer;
 use ca_core::lifecycle::Worker;
 use ca_core::model::{CrlScope, KeyLabel};
 use ca_core::pki::{Certificate, Timestamp};
-use ca_core::ports::{CertificateStore as _, Clock as _, KeyStore, RequestQueue as _, StatusStore as _, StoreResult};
+use ca_core::ports::{CertificateStore as _, Clock as _, CrlStore as _, KeyStore, RequestQueue as _, StoreResult};
 use ca_keystore::MeteredKeyStore;
 use ca_service::metrics::{Metric, Metrics};
 use ca_store_sqlite::SqliteStore;

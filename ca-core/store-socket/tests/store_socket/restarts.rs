@@ -240,7 +240,7 @@ async fn a_challenge_wakes_the_validators_over_the_socket_and_nothing_else_does(
         let client = client.clone();
         async move {
             loop {
-                let leased = client.lease_validations(&World::worker(), &"lease".parse().unwrap(), at(1), at(60), 10).await.unwrap();
+                let leased = client.lease_validations(&World::worker(), &"lease".parse().unwrap(), at(1), at(60), 10, 10).await.unwrap();
                 leasing.send(()).unwrap();
                 if !leased.is_empty() {
                     return leased;

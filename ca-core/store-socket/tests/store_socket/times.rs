@@ -162,7 +162,7 @@ async fn no_row_of_the_front_end_stands_for_ever() {
     // Taken for ever, it is free again after a while.
     let lease = |token: &str, at: Timestamp| {
         let (token, front) = (token.parse().unwrap(), &site.front);
-        async move { front.lease_validations(&World::worker(), &token, at, never, 10).await.unwrap() }
+        async move { front.lease_validations(&World::worker(), &token, at, never, 10, 10).await.unwrap() }
     };
     let held = lease("one", at(0)).await.remove(0);
     assert_eq!(held.deadline, longest);
