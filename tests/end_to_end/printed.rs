@@ -99,22 +99,30 @@ fn a14_the_printed_commands_enrol_as_they_are() {
 
 /// Its configuration is a script that another folder's timer runs too.
 #[test]
-fn what_is_printed_for_dehydrated_works_in_a_folder_of_any_name() {
+fn what_is_printed_for_dehydrated_works_where_it_can_and_says_where_not() {
     let demo = Demo::start();
     let created = demo.ca_json(&["grant", "create", "--service", "shop", "--name", "shop.demo.test"]);
-    let folder = demo.path("it's a \"folder\" of $HOME");
+    let folder = demo.path("it's-a-\"folder\"-of-$HOME");
     run_printed(&folder, &created, "dehydrated");
     let certificate = folder.join(certificate("dehydrated", "shop.demo.test"));
     let before = serial_of(&certificate);
-    let renewed = Command::new("dehydrated")
-        .arg("--config")
-        .arg(folder.join("dehydrated/config"))
-        .args(["--cron", "--force", "--domain", "shop.demo.test"])
-        .current_dir("/")
-        .output()
-        .expect("dehydrated runs (package dehydrated)");
-    expect_success("dehydrated", &renewed);
+    let renew = |folder: &Path| {
+        Command::new("dehydrated")
+            .arg("--config")
+            .arg(folder.join("dehydrated/config"))
+            .args(["--cron", "--force", "--domain", "shop.demo.test"])
+            .current_dir("/")
+            .output()
+            .expect("dehydrated runs (package dehydrated)")
+    };
+    expect_success("dehydrated", &renew(&folder));
     assert_ne!(serial_of(&certificate), before);
+
+    let blank = demo.path("a folder");
+    std::fs::rename(&folder, &blank).unwrap();
+    let output = renew(&blank);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("a folder with a blank in its name"), "{said}");
 }
 
 /// A client's usual key is not every grant's: the command asks for one that this grant certifies.

@@ -136,8 +136,8 @@ pub(crate) fn commands(
     };
     let dehydrated = |key| {
         format!(
-            // Whole paths, found when the configuration is read: its timer runs it in another folder, and a folder's name
-            // may have anything in it. CURL_OPTS would part at a blank. The secret stays in its file.
+            // Whole paths, found when the configuration is read: its timer runs it in another folder. The secret stays in
+            // its file. dehydrated parts CURL_OPTS at blanks, whatever quotes are around them.
             "mkdir -p dehydrated/challenges\n\
              cat > dehydrated/config <<'END'\n\
              CA=\"{directory}\"\n\
@@ -145,7 +145,10 @@ pub(crate) fn commands(
              BASEDIR=\"$(cd \"$BASEDIR\" && pwd)\"\n\
              EAB_HMAC_KEY=\"$(cat \"$BASEDIR/../{SECRET_FILE}\")\"\n\
              WELLKNOWN=\"$BASEDIR/challenges\"\n\
-             curl() {{ command curl --cacert \"$BASEDIR/../{BUNDLE_FILE}\" \"$@\"; }}\n\
+             CURL_OPTS=\"--cacert $BASEDIR/../{BUNDLE_FILE}\"\n\
+             if [ \"$BASEDIR\" != \"$(printf %s \"$BASEDIR\" | tr -d '[:space:]')\" ]; then\n\
+             \x20 echo \"dehydrated trusts no CA in a folder with a blank in its name: $BASEDIR\" >&2; exit 1\n\
+             fi\n\
              {key}END\n\
              dehydrated --config dehydrated/config --register --accept-terms\n\
              dehydrated --config dehydrated/config --cron{}",
