@@ -143,6 +143,16 @@ pub fn attestation(key: &ClientKey, account: &AccountId, authorization: &Authori
     by_account(key, account, &format!("/acme/chall/{authorization}/device-attest-01"), &json!({ "attObj": b64(object) }))
 }
 
+/// The JWS made longer by a member that nobody asks for, to so many octets in fewer characters. It verifies as before.
+///
+/// # Panics
+/// If it is as long already.
+pub fn padded(jws: &str, octets: usize) -> String {
+    let room = octets.checked_sub(jws.len() + r#""pad":"","#.len()).unwrap();
+    let pad = "\u{20ac}".repeat(room / 3) + &"x".repeat(room % 3);
+    jws.replacen('{', &format!(r#"{{"pad":"{pad}","#), 1)
+}
+
 /// A keyChange JWS from one key to another.
 pub fn key_change(old: &ClientKey, new: &ClientKey, account: &AccountId) -> String {
     let path = "/acme/key-change";

@@ -234,6 +234,7 @@ async fn a_challenge_wakes_the_validators_over_the_socket_and_nothing_else_does(
     };
     let id = world.store.create_authorization(&pending, at(0), &audit("authorization.create")).await.unwrap().id;
     let owner = site.owner(&world, Role::Acme);
+    owner.clock.set(at(1));
     let client = SocketStore::connect(site.socket(), Role::Acme);
     let (leasing, mut turns) = tokio::sync::mpsc::unbounded_channel();
     let validators = tokio::spawn({

@@ -132,23 +132,22 @@ async fn a06_a_key_is_changed_as_often_as_the_worker_follows() {
 #[tokio::test]
 async fn a06_the_key_changes_of_an_account_are_bounded_in_octets() {
     let desk = Desk::open().await;
-    let client = desk.account().await;
-    let (mut key, mut stored) = (client.thumbprint(), 0);
-    let entry = audit("account.key-change");
-    // 60 KiB and a character of three octets each.
-    let jws = format!("{}\u{20ac}", "x".repeat(60 * 1024 - 3));
+    let mut client = desk.account().await;
+    let (mut stored, entry) = (0, audit("account.key-change"));
     let refused = loop {
-        let next = format!("key {stored}");
-        match desk.store.change_key(&client.id, &key, "{}", &next, &jws, &entry).await {
-            Ok(account) => (key, stored) = (account.thumbprint, stored + 1),
+        let new = ClientKey::default();
+        let jws = acme::padded(&acme::key_change(&client.key, &new, &client.id), 60 * 1024);
+        let (old, jwk) = (client.thumbprint(), jwk(&new));
+        match desk.store.change_key(&client.id, &old, &jwk.canonical(), &jwk.thumbprint(), &jws, &entry).await {
+            Ok(_) => (client.key, stored) = (new, stored + 1),
             refused => break refused,
         }
     };
     assert!(matches!(&refused, Err(StoreError::Conflict(reason)) if reason == TOO_MANY_KEY_CHANGES), "{refused:?}");
     assert_eq!(stored, MAX_KEY_CHANGES_OCTETS / (60 * 1024));
-    assert_eq!(desk.store.account(&client.id).await.unwrap().unwrap().thumbprint, key);
+    assert_eq!(desk.store.account(&client.id).await.unwrap().unwrap().thumbprint, client.thumbprint());
     // One that is as long as they are still fits.
-    desk.store.change_key(&client.id, &key, "{}", "short", "{}", &entry).await.unwrap();
+    desk.change_key(&mut client).await;
 }
 
 /// The worker was behind, or away for hours: what the client did right stays right.

@@ -76,9 +76,12 @@ pub async fn the_evidence_of_a_lease_is_bounded(factory: &dyn StoreFactory) {
     let store = &world.store;
     let account = world.account("one").await.account.id;
     let large = "x".repeat(60 * 1024);
-    let mut key = "thumbprint of one".to_owned();
+    let mut key = "one".to_owned();
     for number in 0..8 {
-        key = store.change_key(&account, &key, "{}", &format!("key {number}"), &large, &audit("x")).await.unwrap().thumbprint;
+        let next = format!("key {number}");
+        let jws = acme::key_change(&ClientKey::named(&key), &ClientKey::named(&next), &account);
+        world.change_key_by(&account, &key, &next, &acme::padded(&jws, large.len())).await.unwrap();
+        key = next;
     }
     let mut requests = Vec::new();
     for _ in 0..40 {
