@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ca_core::ceremony::{Acts, CaName, CrossPlan, IssuingPlan, KeyPlace, Operation, Plan, Statement, Transcript};
 use ca_core::issuance::KeyTest;
-use ca_core::model::{AttemptId, AuthorityName, CrlIntent, Intent, IntentContent, KeyLabel, StatusUrls};
+use ca_core::model::{AttemptId, AuthorityName, CrlIntent, CrlRecord, Intent, IntentContent, KeyLabel, StatusUrls};
 use ca_core::pki::crl::CrlHeader;
 use ca_core::pki::{Certificate, KeyAlgorithm, PublicKey, SerialNumber, Sha256Digest, SignatureAlgorithm, Timestamp, assemble_signed};
 use ca_core::profile::{CaSubject, CrossRequest, IntermediateRequest, Issuer, RootRequest};
@@ -140,7 +140,7 @@ impl Drawn {
     /// For an act that is prepared at `now`.
     pub(crate) fn fresh(now: Timestamp, rng: &dyn ca_core::ports::Rng) -> Self {
         // Growing with the time, a restored copy can't make the number go back.
-        let number = u64::try_from(now.unix()).unwrap_or(0).saturating_mul(65_536);
+        let number = CrlRecord::first_number(now);
         let mut nonce = [0; 16];
         rng.fill(&mut nonce);
         Self { serial: Some(SerialNumber::random(rng)), number, from: now.minus(SKEW), nonce }

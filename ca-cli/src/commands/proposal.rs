@@ -4,7 +4,7 @@ use ca_core::ceremony::{ActStatement, OfficerAct, Roster, spoken, words};
 use ca_core::evidence::sshsig;
 use ca_core::lifecycle::{ProposalRequest, ProposalView};
 use ca_core::model::{ProposalId, ProposalState};
-use ca_core::policy::{Policy, policy_changes};
+use ca_core::policy::{Policy, policy_changes, without_ends};
 use ca_core::ports::Clock as _;
 use serde_json::{Value, json};
 
@@ -199,10 +199,7 @@ fn shortened(lines: impl ExactSizeIterator<Item = String>) -> String {
 /// The lines between what two texts begin and end with alike; none: they differ in the version only.
 fn differing_lines(before: &str, after: &str) -> Vec<String> {
     let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
-    let first = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
-    let (before, after) = (&before[first..], &after[first..]);
-    let last = before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| a == b).count();
-    let (before, after) = (&before[..before.len() - last], &after[..after.len() - last]);
+    let (before, after, _) = without_ends(&before, &after);
     if [before, after].iter().all(|lines| matches!(lines, [line] if line.trim_start().starts_with("version"))) {
         return Vec::new();
     }

@@ -139,6 +139,16 @@ pub enum Command {
     CurrentCrl { authority: AuthorityName, scope: CrlScope, have: Option<u64> },
 }
 
+/// What a command is to the connection that carries it.
+enum Nature {
+    /// Its answer comes when something has happened, and changes nothing.
+    WakeUp,
+    /// It reads, or gives the same answer a second time.
+    Repeatable,
+    /// A second time it would do or say something else.
+    Once,
+}
+
 impl Command {
     /// Whether a role may send it. Exhaustive twice over: a new command, or a new role, is a decision to take here
     /// (lesson 13).
@@ -192,11 +202,10 @@ impl Command {
         }
     }
 
-    /// Whether it may be sent again when a connection broke before its answer, without a caller who would notice.
-    /// Reading may; of what changes something, only what gives the same answer the second time. For all others the
-    /// caller hears [`StoreError::Unavailable`] and decides.
-    pub(crate) const fn is_repeatable(&self) -> bool {
+    /// What it is to the connection that carries it. Exhaustive: a new command says which it is.
+    const fn nature(&self) -> Nature {
         match self {
+            Self::AwaitRequest { .. } | Self::AwaitValidations { .. } | Self::AwaitLedger { .. } => Nature::WakeUp,
             Self::Account { .. }
             | Self::AccountByKey { .. }
             | Self::Grant { .. }
@@ -207,10 +216,8 @@ impl Command {
             | Self::Authorization { .. }
             | Self::AuthorizationsOf { .. }
             | Self::CreateAuthorization { .. }
-            | Self::AwaitValidations { .. }
             | Self::Standing { .. }
             | Self::PauseAccount { .. }
-            | Self::AwaitRequest { .. }
             | Self::OldestWait { .. }
             | Self::Policy
             | Self::Certificate { .. }
@@ -221,8 +228,7 @@ impl Command {
             | Self::Status { .. }
             | Self::LedgerHead { .. }
             | Self::LedgerAfter { .. }
-            | Self::AwaitLedger { .. }
-            | Self::CurrentCrl { .. } => true,
+            | Self::CurrentCrl { .. } => Nature::Repeatable,
             // A second time each of them meets the state that the first one made, and says conflict or already; or takes again.
             Self::QueueAccount { .. }
             | Self::TakeShares { .. }
@@ -235,51 +241,24 @@ impl Command {
             | Self::FinishValidation { .. }
             | Self::QueueFinalize { .. }
             | Self::CancelOrder { .. }
-            | Self::RevokeOnRequest { .. } => false,
+            | Self::RevokeOnRequest { .. } => Nature::Once,
+        }
+    }
+
+    /// Whether it may be sent again when a connection broke before its answer, without a caller who would notice.
+    /// Reading may; of what changes something, only what gives the same answer the second time. For all others the
+    /// caller hears [`StoreError::Unavailable`] and decides.
+    pub(crate) const fn is_repeatable(&self) -> bool {
+        match self.nature() {
+            Nature::WakeUp | Nature::Repeatable => true,
+            Nature::Once => false,
         }
     }
 
     /// Whether its answer is a wake-up. One that waited among the others would be answered at once, and its sender turn in a
-    /// circle: exhaustive, so that a new command says which it is.
+    /// circle.
     pub(crate) const fn waits(&self) -> bool {
-        match self {
-            Self::AwaitRequest { .. } | Self::AwaitValidations { .. } | Self::AwaitLedger { .. } => true,
-            Self::QueueAccount { .. }
-            | Self::Account { .. }
-            | Self::AccountByKey { .. }
-            | Self::UpdateContact { .. }
-            | Self::DeactivateAccount { .. }
-            | Self::ChangeKey { .. }
-            | Self::Grant { .. }
-            | Self::GrantUse { .. }
-            | Self::CreateOrder { .. }
-            | Self::Order { .. }
-            | Self::OrdersOf { .. }
-            | Self::Authorization { .. }
-            | Self::AuthorizationsOf { .. }
-            | Self::DeactivateAuthorization { .. }
-            | Self::CreateAuthorization { .. }
-            | Self::StartChallenge { .. }
-            | Self::LeaseValidations { .. }
-            | Self::FinishValidation { .. }
-            | Self::Standing { .. }
-            | Self::TakeShares { .. }
-            | Self::PauseAccount { .. }
-            | Self::QueueFinalize { .. }
-            | Self::CancelOrder { .. }
-            | Self::RevokeOnRequest { .. }
-            | Self::OldestWait { .. }
-            | Self::Policy
-            | Self::Certificate { .. }
-            | Self::Authorities
-            | Self::CrossCertificates
-            | Self::NewestForKey { .. }
-            | Self::KeyUses { .. }
-            | Self::Status { .. }
-            | Self::LedgerHead { .. }
-            | Self::LedgerAfter { .. }
-            | Self::CurrentCrl { .. } => false,
-        }
+        matches!(self.nature(), Nature::WakeUp)
     }
 
     /// Its name, for logs and the audit trail.

@@ -12,22 +12,21 @@ use crate::error::{conflict, or_taken};
 use crate::sql::{Row, all, execute, one, optional};
 use crate::writer::Tx;
 
-/// Seconds are shifted by this much in a CRL number.
-const PER_SECOND: i64 = 65_536;
+fn read_head(row: &Row<'_>) -> StoreResult<CrlHead> {
+    Ok(CrlHead {
+        number: unsigned("CRL number", row.get("number")?)?,
+        this_update: time(row.get("this_update")?),
+        next_update: time(row.get("next_update")?),
+        ledger_number: unsigned("ledger number", row.get("ledger_number")?)?,
+    })
+}
 
 /// The current CRL of a scope.
 pub(crate) fn current(connection: &Connection, authority: &AuthorityName, scope: CrlScope) -> StoreResult<Option<CrlRecord>> {
     let name = authority.as_str();
     let read = |row: &Row<'_>| {
-        Ok(CrlRecord {
-            authority: authority.clone(),
-            scope,
-            number: unsigned("CRL number", row.get("number")?)?,
-            this_update: time(row.get("this_update")?),
-            next_update: time(row.get("next_update")?),
-            ledger_number: unsigned("ledger number", row.get("ledger_number")?)?,
-            der: row.get("der")?,
-        })
+        let CrlHead { number, this_update, next_update, ledger_number } = read_head(row)?;
+        Ok(CrlRecord { authority: authority.clone(), scope, number, this_update, next_update, ledger_number, der: row.get("der")? })
     };
     optional!(
         connection,
@@ -42,17 +41,9 @@ pub(crate) fn current(connection: &Connection, authority: &AuthorityName, scope:
 /// What the current CRL of a scope says of itself.
 fn head(connection: &Connection, authority: &AuthorityName, scope: CrlScope) -> StoreResult<Option<CrlHead>> {
     let name = authority.as_str();
-    let read = |row: &Row<'_>| {
-        Ok(CrlHead {
-            number: unsigned("CRL number", row.get("number")?)?,
-            this_update: time(row.get("this_update")?),
-            next_update: time(row.get("next_update")?),
-            ledger_number: unsigned("ledger number", row.get("ledger_number")?)?,
-        })
-    };
     optional!(
         connection,
-        read,
+        read_head,
         "SELECT number, this_update, next_update, ledger_number FROM crls WHERE authority = $1 AND scope = $2
          ORDER BY number DESC LIMIT 1",
         name,
@@ -62,7 +53,7 @@ fn head(connection: &Connection, authority: &AuthorityName, scope: CrlScope) -> 
 
 impl Tx {
     fn allocate_crl_number(&mut self, authority: &AuthorityName, scope: CrlScope, now: Timestamp) -> StoreResult<u64> {
-        let (name, from_time) = (authority.as_str(), now.unix().max(0).saturating_mul(PER_SECOND));
+        let (name, from_time) = (authority.as_str(), i64::try_from(CrlRecord::first_number(now)).unwrap_or(i64::MAX));
         one!(
             &self.connection,
             |row| unsigned("CRL number", row.get("allocated")?),

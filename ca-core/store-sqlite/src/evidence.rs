@@ -69,8 +69,8 @@ fn key_changes(connection: &Connection, account: &str) -> StoreResult<Vec<String
     all!(connection, |row| row.get("jws"), "SELECT jws FROM key_changes WHERE account_id = $1 ORDER BY number", account)
 }
 
-/// The records of the successful validations of the authorizations that an order rests on, the newest first. One that the client has given
-/// up since, or that was revoked, proves nothing (RFC 8555 §7.5.2).
+/// The records of the successful validations of the authorizations that an order rests on, the newest first. One that the
+/// client has given up since, or that was revoked, proves nothing (RFC 8555 §7.5.2).
 fn validations_behind(connection: &Connection, order: &str) -> StoreResult<Vec<String>> {
     all!(
         connection,

@@ -11,7 +11,7 @@ use crate::issuance::{Attempt, prepare_crl, prepare_leaf};
 use crate::model::{Actor, AttemptId, AuthorityName, CrlScope, JobKind, LeaseToken, LeasedJob, Origin, Outcome, StatusUrls};
 use crate::pki::crl::{Crl, CrlHeader};
 use crate::pki::{Certificate, PublicKey, SerialNumber, Timestamp};
-use crate::plan::{self, CrlState, Inventory, OwnState, backoff, crl_due, renewal_due};
+use crate::plan::{self, CrlState, Inventory, OwnState, backoff, crl_due};
 use crate::policy::{OwnCertificate, Policy};
 use crate::ports::StoreError;
 use crate::profile::{LeafContent, LeafRequest, Revocation};
@@ -172,8 +172,9 @@ impl Worker {
         let der = self.issue(prepared).await?;
         let released = Certificate::from_der(&der).map_err(Failure::later)?;
         tracing::info!(%authority, own, serial = %released.serial(), until = %released.not_after(), "own certificate renewed");
-        let is_last = authority_ends <= released.not_after();
-        Ok((!is_last).then(|| renewal_due(now, released.not_after())))
+        let newest = Some((now, released.not_after()));
+        let state = OwnState { authority: authority.clone(), own: own.to_owned(), newest, authority_ends };
+        Ok(state.due(now, self.settings.skew))
     }
 
     async fn publish_crl(

@@ -15,7 +15,7 @@ use crate::evidence::grant::{read_grant, read_marked};
 use crate::evidence::statement::{self, MAX_GRANT_NAMES, Operation, OperatorStatement, Verified};
 use crate::model::{
     Actor, AuditEntry, AuthorityName, CrlScope, Grant, GrantId, GrantRecord, GrantStatus, Job, JobKind, KeyBlock, Outcome, Problem,
-    ProblemType, RevocationReason, RevocationRequest, Revoked, SignedStatement,
+    ProblemType, RevocationReason, RevocationRequest, Revoked, SignedStatement, may_be_invalidity_date,
 };
 use crate::pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
 use crate::policy::{Policy, check_grant};
@@ -381,7 +381,7 @@ impl Worker {
         invalidity_date: Option<Timestamp>,
         done: &AuditEntry,
     ) -> Result<OperatorReply, Problem> {
-        if invalidity_date.is_some_and(|date| date > done.at || date < Timestamp::EPOCH) {
+        if invalidity_date.is_some_and(|date| !may_be_invalidity_date(date, done.at)) {
             return Err(problem(ProblemType::Malformed, "the invalidity date lies in the future, or before 1970"));
         }
         let request = RevocationRequest {

@@ -3,8 +3,8 @@
 //! A job says only that an order may be due. What is issued follows from the signed newOrder and finalize requests, the
 //! grant and the policy as they are now, and from the certificate that stands, which this authority signed. Whatever
 //! refuses for good cancels the order; what may pass comes back before the standing certificate ends. Under a grant that has
-//! expired, is suspended or has lost its signer it rests, until operators let the grant go on or the order's own end comes. One that is marked for
-//! replacement has its successor at once.
+//! expired, is suspended or has lost its signer it rests, until operators let the grant go on or the order's own end comes.
+//! One that is marked for replacement has its successor at once.
 
 use std::sync::Arc;
 use std::time::Duration;

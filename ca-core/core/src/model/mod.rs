@@ -61,6 +61,6 @@ pub use replacement::{
     ReplacementTally, ServiceReplacements, Successor,
 };
 pub use request::{Evidence, Fault, Issued, RenewingOrder, RequestBody, RequestState, SigningRequest};
-pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus};
+pub use revocation::{LedgerEntry, LedgerEvent, RevocationReason, RevocationRequest, Revoked, SerialStatus, may_be_invalidity_date};
 pub use standing::{AccountRecord, Standing};
 pub use validation::{AttestationEvidence, LeasedValidation, TakeUp, ValidationEnd, ValidationRecord};

@@ -80,8 +80,8 @@ pub enum Fault {
     Evidence,
     /// Operators or officers changed what is allowed after the client had asked, or this CA failed.
     Change,
-    /// The grant has expired, is suspended, or its signer is an operator no longer: operators can lift it and leave the client as it is, so that what renews itself
-    /// waits for that (ACME requirement A16).
+    /// The grant has expired, is suspended, or its signer is an operator no longer: operators can lift it and leave the client
+    /// as it is, so that what renews itself waits for that (ACME requirement A16).
     Rest,
 }
 

@@ -108,6 +108,12 @@ pub enum Revoked {
     NotFound,
 }
 
+/// Whether somebody may say at `now` that a key was known or suspected to be compromised since `date` (RFC 5280 §5.3.2): not in
+/// the future, and since 1970, which a CRL can carry.
+pub fn may_be_invalidity_date(date: Timestamp, now: Timestamp) -> bool {
+    (Timestamp::EPOCH..=now).contains(&date)
+}
+
 /// What a ledger entry does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -36,8 +36,8 @@ pub struct OwnState {
 
 impl OwnState {
     /// When the next one is made; none: the authority has ended, or none that it could issue would last longer than the
-    /// newest (lesson 31).
-    fn due(&self, now: Timestamp, skew: Duration) -> Option<Timestamp> {
+    /// newest (lesson 31). What was issued further ahead of `now` than `skew` does not count: it is not valid yet.
+    pub fn due(&self, now: Timestamp, skew: Duration) -> Option<Timestamp> {
         if self.authority_ends <= now {
             return None;
         }

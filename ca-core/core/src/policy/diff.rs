@@ -164,7 +164,7 @@ fn is_a_line(value: &Value) -> bool {
 }
 
 /// Both without what they begin and end with alike, and how much it was at the beginning.
-fn without_ends<'a, T: PartialEq>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T], usize) {
+pub fn without_ends<'a, T: PartialEq>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T], usize) {
     let first = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (a, b) = (&a[first..], &b[first..]);
     let last = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();

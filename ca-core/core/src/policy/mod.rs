@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use attestation::{AttestationFormat, AttestationRoots, RootCertificates};
 pub use challenge::{Basis, ChallengeZone, basis_for, zone_of};
 pub use device_pattern::DevicePattern;
-pub use diff::{PolicyChange, policy_changes};
+pub use diff::{PolicyChange, policy_changes, without_ends};
 pub use name_rules::{Lookalike, NameRefusal, NameRules};
 pub use pattern::{NamePattern, PatternError};
 pub use place::PolicyFault;

@@ -22,8 +22,8 @@ pub const SHARED_SUBJECTS: usize = 1 << 16;
 pub trait StandingStore: Send + Sync {
     /// How an account stands that would order these identifiers (sorted); failures count from `since` on.
     async fn standing(&self, account: &AccountId, identifiers: &[Identifier], since: Timestamp) -> StoreResult<Standing>;
-    /// Takes one from each of these quotas that takes, or from none and tells whose is spent: where several ACME servers serve one store
-    /// they count here, together. It lies in memory and not in the record: a restart forgets. More than
+    /// Takes one from each of these quotas that takes, or from none and tells whose is spent: where several ACME servers serve
+    /// one store they count here, together. It lies in memory and not in the record: a restart forgets. More than
     /// [`MAX_SHARES`] are a conflict.
     async fn take_shares(&self, wanted: &[Share], now: Timestamp) -> StoreResult<Option<Exceeded>>;
     /// Pauses an account from the audit entry's time on. One that is paused stays so, and nothing is written. Tells since

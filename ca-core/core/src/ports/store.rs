@@ -167,7 +167,8 @@ pub trait AcmeStore: Send + Sync {
     async fn deactivate_account(&self, id: &AccountId, audit: &AuditEntry) -> StoreResult<Account>;
     /// Replaces a valid account's key and keeps the keyChange JWS as evidence. It is verified here with the account's key as it
     /// is then ([`crate::evidence::chain::check_key_change`]); where it does not ask for this very key it is a conflict. Another
-    /// account with the new key, or another old key than `old_thumbprint`, is a conflict, and so is [`TOO_MANY_KEY_CHANGES`]: the worker would follow no more.
+    /// account with the new key, or another old key than `old_thumbprint`, is a conflict, and so is [`TOO_MANY_KEY_CHANGES`]:
+    /// the worker would follow no more.
     async fn change_key(
         &self,
         id: &AccountId,
@@ -334,7 +335,8 @@ pub trait JobStore: Send + Sync {
     async fn prune(&self, now: Timestamp, limit: u32) -> StoreResult<u64>;
 }
 
-/// The most bytes of leaves in one page of the audit trail, unless one row alone has more: a CRL's from before its bytes stayed out has megabytes.
+/// The most bytes of leaves in one page of the audit trail, unless one row alone has more: a CRL's from before its bytes stayed
+/// out has megabytes.
 pub const AUDIT_PAGE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The audit trail.

@@ -4,8 +4,8 @@ use super::{not_so, refused, unavailable};
 use crate::ceremony::{ActStatement, CaIdentity, CeremonyError, OfficerAct, Roster, RosterChange, Standing, parse_serial_list};
 use crate::evidence::sshsig;
 use crate::lifecycle::Worker;
-use crate::model::{AuthorityKind, Problem, Proposal, ProposalId, RevocationReason};
-use crate::pki::{Certificate, SerialNumber, Timestamp, sha256};
+use crate::model::{AuthorityKind, Problem, Proposal, ProposalId, RevocationReason, may_be_invalidity_date};
+use crate::pki::{Certificate, SerialNumber, sha256};
 use crate::policy::Policy;
 
 /// What an act's subject means.
@@ -80,7 +80,7 @@ impl Worker {
                     return Err(not_so("no CRL revokes a root: relying parties must take it out (hint: tell them)"));
                 }
                 if *reason == RevocationReason::CertificateHold
-                    || invalidity_date.is_some_and(|date| date > self.clock.now() || date < Timestamp::EPOCH)
+                    || invalidity_date.is_some_and(|date| !may_be_invalidity_date(date, self.clock.now()))
                 {
                     return Err(not_so(
                         "a CA certificate is not put on hold, and its invalidity date is neither in the future nor before 1970",
